@@ -1,0 +1,123 @@
+"""What a run yields: one animated mesh with its camera. Save, load, check.
+
+Standard library and NumPy only: Blender's own process imports it. The format is described in docs/result-format.md.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from .job import BadInput, write_whole
+
+FILE_NAME = "reconstruction.npz"
+TEXTURE_NAME, REPORT_NAME = "texture.png", "report.json"
+OVERLAY_NAME, PREVIEW_NAME = "overlay.mp4", "preview.png"
+BONE_ARRAYS = ("bone_parents", "bone_rest", "bone_pose", "skin_weights")
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """One mesh over T frames, seen by one camera. T frames, V vertices, F faces, B bones, K keypoints."""
+
+    frames: np.ndarray
+    """(T,) int32, numbers of the clip's frames."""
+    vertices: np.ndarray
+    """(T, V, 3) float32, object space: z up, right-handed; the rest shape's longest extent is 1."""
+    rest_vertices: np.ndarray
+    """(V, 3) float32, the shape that the motion deforms."""
+    faces: np.ndarray
+    """(F, 3) int32, counter-clockwise seen from outside."""
+    uv: np.ndarray
+    """(F, 3, 2) float32 per face corner, 0 to 1, v up."""
+    camera_rotation: np.ndarray
+    """(T, 3, 3) float32, object to camera; camera axes x right, y down, z forward."""
+    camera_translation: np.ndarray
+    """(T, 3) float32, object to camera."""
+    intrinsics: np.ndarray
+    """(T, 4) float32: fx, fy, cx, cy in pixels of the full frame; pixel centres at +0.5."""
+    image_size: np.ndarray
+    """(2,) int32: width, height of the full frame in pixels."""
+    bone_parents: np.ndarray | None = None
+    """(B,) int32, -1 for a root."""
+    bone_rest: np.ndarray | None = None
+    """(B, 4, 4) float32, rest pose of each bone in object space."""
+    bone_pose: np.ndarray | None = None
+    """(T, B, 4, 4) float32, pose of each bone in object space."""
+    skin_weights: np.ndarray | None = None
+    """(V, B) float32, rows sum to 1, at most 4 bones a vertex."""
+    keypoints: np.ndarray | None = None
+    """(T, K, 2) float32, projected category keypoints in pixels."""
+
+    def save(self, folder: Path) -> None:
+        """Check, then write reconstruction.npz whole or not at all."""
+        self.check(str(folder))
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write_whole(folder / FILE_NAME, buffer.getvalue())
+
+    @staticmethod
+    def load(folder: Path) -> Reconstruction:
+        """The reconstruction of a result folder; BadInput names the file and what is wrong with it."""
+        path = folder / FILE_NAME
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except FileNotFoundError:
+            raise BadInput(f"{path}: not found; a result folder holds one") from None
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise BadInput(f"{path}: cannot be read ({error}); the file is cut short or no result") from None
+        names = {f.name for f in fields(Reconstruction)}
+        required = {f.name for f in fields(Reconstruction) if f.default is not None}
+        if missing := required - set(arrays):
+            raise BadInput(f"{path}: lacks {', '.join(sorted(missing))}; the file is no whole result")
+        result = Reconstruction(**{name: array for name, array in arrays.items() if name in names})
+        result.check(str(path))
+        return result
+
+    def check(self, where: str) -> None:
+        """BadInput, naming `where`, unless shapes, types and values are those of the format."""
+        t, v = self.vertices.shape[:2] if self.vertices.ndim == 3 else (-1, -1)
+        f = len(self.faces)
+        shapes = {
+            "frames": (t,), "vertices": (t, v, 3), "rest_vertices": (v, 3), "faces": (f, 3), "uv": (f, 3, 2),
+            "camera_rotation": (t, 3, 3), "camera_translation": (t, 3), "intrinsics": (t, 4), "image_size": (2,),
+        }
+        bones = [getattr(self, name) is not None for name in BONE_ARRAYS]
+        if any(bones) and not all(bones):
+            raise BadInput(f"{where}: holds some of {', '.join(BONE_ARRAYS)}; needs all or none")
+        if all(bones):
+            b = len(self.bone_parents)
+            shapes |= {"bone_parents": (b,), "bone_rest": (b, 4, 4), "bone_pose": (t, b, 4, 4), "skin_weights": (v, b)}
+        if self.keypoints is not None:
+            shapes["keypoints"] = (t, self.keypoints.shape[1] if self.keypoints.ndim == 3 else -1, 2)
+        integers = {"frames", "faces", "image_size", "bone_parents"}
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            dtype = np.int32 if name in integers else np.float32
+            if array.shape != shape or array.dtype != dtype:
+                raise BadInput(f"{where}: {name} is {array.dtype} {array.shape}, needs {np.dtype(dtype)} {shape}")
+            if dtype == np.float32 and not np.isfinite(array).all():
+                raise BadInput(f"{where}: {name} holds values that are not finite")
+        if t < 1 or f < 1 or self.faces.min() < 0 or self.faces.max() >= v:
+            raise BadInput(f"{where}: {t} frames, {f} faces over {v} vertices do not make a mesh")
+        if np.abs(np.linalg.det(self.camera_rotation.astype(np.float64)) - 1).max() > 1e-3:
+            raise BadInput(f"{where}: camera_rotation holds matrices that are no rotations")
+        if all(bones):
+            if np.abs(self.skin_weights.sum(1) - 1).max() > 1e-3 or (self.skin_weights > 0).sum(1).max() > 4:
+                raise BadInput(f"{where}: skin_weights need rows that sum to 1 with at most 4 bones each")
+
+    def in_camera(self) -> np.ndarray:
+        """(T, V, 3) float32, vertices in camera space."""
+        return self.vertices @ self.camera_rotation.transpose(0, 2, 1) + self.camera_translation[:, None]
+
+    def projected(self) -> np.ndarray:
+        """(T, V, 2) float32, vertices in pixels of the full frame."""
+        points = self.in_camera()
+        focal, centre = self.intrinsics[:, None, :2], self.intrinsics[:, None, 2:]
+        return focal * points[..., :2] / np.maximum(points[..., 2:], 1e-6) + centre

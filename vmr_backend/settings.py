@@ -1,0 +1,188 @@
+"""Every tunable of the project, once: default, range, unit, meaning and source.
+
+Blender's panels, the command line (`--set name=value`) and job files are generated from this list or checked against it.
+Standard library only: Blender's own process imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+GROUPS = {
+    "input": "Input",
+    "camera": "Camera",
+    "shape": "Shape and Bones",
+    "stages": "Stages",
+    "windows": "Windows",
+    "weights": "Loss Weights",
+    "texture": "Texture",
+}
+METHODS = {
+    "lasr": "Find shape, bones, motion and camera from the clip alone",
+    "vmr": "Adapt a category model, trained beforehand, to the clip",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of one tunable besides its value."""
+
+    name: str
+    default: Any
+    label: str
+    description: str
+    group: str
+    minimum: float | None = None
+    maximum: float | None = None
+    soft_maximum: float | None = None
+    unit: str = ""
+    choices: Mapping[str, str] | None = None
+    source: str = ""
+    method: str = ""
+    """"lasr" or "vmr" where only that method reads it."""
+
+    def parse(self, value: Any) -> Any:
+        """The value in this setting's type, from a number or a text; ValueError names what was found and what is needed."""
+        kind = type(self.default)
+        try:
+            if kind is bool:
+                texts = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
+                value = texts[str(value).lower()]
+            elif kind is int and float(value) != int(float(value)):
+                raise ValueError
+            else:
+                value = kind(float(value)) if kind is int else kind(value)
+        except (KeyError, ValueError, TypeError, OverflowError):
+            raise ValueError(f"setting {self.name}: found {value!r}, needs a value of type {kind.__name__}") from None
+        if self.choices and value not in self.choices:
+            raise ValueError(f"setting {self.name}: found {value!r}, needs one of {', '.join(self.choices)}")
+        low, high = self.minimum, self.maximum
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            # The comparison is written so that NaN fails it too.
+            if not ((low is None or value >= low) and (high is None or value <= high)) or value != value:
+                raise ValueError(f"setting {self.name}: found {value}, needs {low} to {high}")
+        return value
+
+
+def _setting(default: Any, label: str, description: str, group: str, **facts: Any) -> Any:
+    return field(default=default, metadata={"facts": dict(label=label, description=description, group=group, **facts)})
+
+
+def _weight(default: float, label: str, description: str, source: str, method: str = "") -> Any:
+    return _setting(default, label, description, "weights", minimum=0.0, soft_maximum=10.0 * default or 1.0,
+                    source=source, method=method)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values of one run. `Settings.describe()` tells what each of them is."""
+
+    crop_size: int = _setting(
+        256, "Crop Size", "Side of the square crop of the subject that the fit sees", "input",
+        minimum=64, maximum=1024, unit="PIXEL", source="LASR and VMR: 256")
+
+    field_of_view: float = _setting(
+        30.0, "Field of View", "Horizontal angle of the footage's camera, where nothing better is known", "camera",
+        minimum=2.0, maximum=120.0, unit="DEGREES", source="between a phone's main camera (65) and a long lens (10)")
+    hypotheses: int = _setting(
+        12, "Camera Hypotheses", "Turning senses, rates and headings tried together before the best is kept", "camera",
+        minimum=1, maximum=64, method="lasr", source="LASR: 16")
+    upright: bool = _setting(
+        True, "Upright Subject", "The subject stands upright and turns about the vertical at first; freed later", "camera",
+        method="lasr", source="trial: halves the error of the turn (METHODS 7)")
+
+    bones: int = _setting(
+        24, "Bones", "Number of bones that move the mesh in the last stage", "shape",
+        minimum=1, maximum=128, soft_maximum=64, method="lasr", source="LASR: 20 to 35")
+    subdivision: int = _setting(
+        4, "Mesh Level", "Subdivisions of the icosphere in the last stage: 3 has 642 vertices, 4 has 2,562, 5 has 10,242",
+        "shape", minimum=2, maximum=5, method="lasr", source="CMR: 3; LASR ends near 3.6")
+
+    rigid_iterations: int = _setting(
+        320, "Rigid Iterations", "Iterations of the stage in which only camera and rest shape move", "stages",
+        minimum=10, maximum=20000, method="lasr", source="measured; LASR S0: 4000")
+    coarse_iterations: int = _setting(
+        500, "Coarse Iterations", "Iterations with bones on the coarse mesh", "stages",
+        minimum=10, maximum=20000, method="lasr", source="measured; LASR S1 and S2: 4000")
+    fine_iterations: int = _setting(
+        500, "Fine Iterations", "Iterations with all bones on the fine mesh", "stages",
+        minimum=0, maximum=20000, method="lasr", source="measured; LASR S3 to S5: 6000")
+    frames_per_iteration: int = _setting(
+        8, "Frames per Iteration", "Frames rendered in one iteration, in consecutive pairs", "stages",
+        minimum=2, maximum=64, method="lasr", source="LASR: 2 pairs on each of 2 GPUs")
+
+    window: int = _setting(
+        50, "Window Size", "Consecutive frames adapted together", "windows",
+        minimum=2, maximum=1000, unit="FRAMES", method="vmr", source="VMR: 50")
+    stride: int = _setting(
+        10, "Stride", "Frames from one window to the next", "windows",
+        minimum=1, maximum=1000, unit="FRAMES", method="vmr", source="VMR: 10")
+    iterations: int = _setting(
+        40, "Iterations per Window", "Updates of the model in each window", "windows",
+        minimum=1, maximum=10000, method="vmr", source="VMR: 40")
+    parts: int = _setting(
+        6, "Parts", "Random parts followed through a window", "windows",
+        minimum=1, maximum=64, method="vmr", source="VMR: 6")
+
+    weight_mask: float = _weight(1.0, "Mask", "Rendered silhouette against the mask", "LASR: 0.5")
+    weight_flow: float = _weight(1.0, "Optical Flow", "Motion of the surface against optical flow", "LASR: 0.5", "lasr")
+    weight_colour: float = _weight(0.25, "Colour", "Colour of the surface against the picture", "LASR: 0.25")
+    weight_laplacian: float = _weight(0.1, "Smoothness", "Laplacian of the rest mesh", "measured")
+    weight_arap: float = _weight(0.5, "As Rigid As Possible", "Stretching of the mesh against its rest shape",
+                                 "VMR Eq. 3; weight measured")
+    weight_symmetry: float = _weight(0.5, "Symmetry", "Difference of the rest mesh from its mirror image",
+                                     "LASR: 1.0", "lasr")
+    weight_motion: float = _weight(0.02, "Least Motion", "Movement of the bones away from the rest pose",
+                                   "LASR: 1.0 of another form", "lasr")
+    weight_temporal: float = _weight(0.1, "Temporal Smoothness", "Acceleration of camera and bones", "measured", "lasr")
+
+    texture_size: int = _setting(
+        1024, "Texture Size", "Height of the baked texture; it is twice as wide", "texture",
+        minimum=64, maximum=8192, unit="PIXEL", source="CMR: 128; an artist needs more")
+
+    @staticmethod
+    def describe() -> tuple[Setting, ...]:
+        return tuple(Setting(f.name, f.default, **f.metadata["facts"]) for f in fields(Settings))
+
+    def with_values(self, values: Mapping[str, Any]) -> Settings:
+        """These settings with some replaced; ValueError for an unknown name or a value out of range."""
+        known = {s.name: s for s in self.describe()}
+        unknown = [name for name in values if name not in known]
+        if unknown:
+            raise ValueError(f"setting {unknown[0]}: unknown; known are {', '.join(known)}")
+        return replace(self, **{name: known[name].parse(value) for name, value in values.items()})
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        return ((f.name, getattr(self, f.name)) for f in fields(self))
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named choice of settings; what it does not name keeps its default."""
+
+    label: str
+    description: str
+    values: Mapping[str, Any]
+
+
+PRESETS: dict[str, Preset] = {
+    "preview": Preset(
+        "Preview", "About a minute: tells whether camera and masks are right",
+        {"crop_size": 128, "hypotheses": 6, "rigid_iterations": 200, "coarse_iterations": 250, "fine_iterations": 0,
+         "subdivision": 3, "bones": 16, "texture_size": 512}),
+    "standard": Preset("Standard", "A few minutes: good for most clips", {}),
+    "high": Preset(
+        "High", "Finer mesh, more hypotheses and iterations; best on a GPU",
+        {"crop_size": 384, "hypotheses": 24, "rigid_iterations": 600, "coarse_iterations": 1200, "fine_iterations": 1600,
+         "subdivision": 5, "bones": 36, "texture_size": 2048}),
+}
+DEFAULT_PRESET = "standard"
+
+
+def settings_of(preset: str, values: Mapping[str, Any] | None = None) -> Settings:
+    """A preset's settings with single values replaced; ValueError names what is wrong."""
+    if preset not in PRESETS:
+        raise ValueError(f"preset: found {preset!r}, needs one of {', '.join(PRESETS)}")
+    return Settings().with_values(PRESETS[preset].values).with_values(values or {})
