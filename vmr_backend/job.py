@@ -121,8 +121,7 @@ class Event:
 class EventLog:
     """Writes events to standard output and to the job folder, and foretells the time left.
 
-    The plan names each stage's share of the whole run, in any unit; only ratios count. The clock runs on real time, so the
-    forecast is elapsed time over the fraction done.
+    The plan names each stage's share of the whole run, in any unit; only ratios count.
     """
 
     def __init__(self, folder: Path, plan: Mapping[str, float], stream: TextIO | None = None,

@@ -1,7 +1,7 @@
 """Every tunable of the project, once: default, range, unit, meaning and source.
 
-Blender's panels, the command line (`--set name=value`) and job files are generated from this list or checked against it.
-Standard library only: Blender's own process imports it.
+Blender's panels, the command line (`--set name=value`) and job files are generated from this list or checked against
+it. Standard library only: Blender's own process imports it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Setting:
     """"lasr" or "vmr" where only that method reads it."""
 
     def parse(self, value: Any) -> Any:
-        """The value in this setting's type, from a number or a text; ValueError names what was found and what is needed."""
+        """The value in this setting's type, from a number or a text; ValueError says what was found and needed."""
         kind = type(self.default)
         try:
             if kind is bool:
@@ -90,14 +90,14 @@ class Settings:
         12, "Camera Hypotheses", "Turning senses, rates and headings tried together before the best is kept", "camera",
         minimum=1, maximum=64, method="lasr", source="LASR: 16")
     upright: bool = _setting(
-        True, "Upright Subject", "The subject stands upright and turns about the vertical at first; freed later", "camera",
-        method="lasr", source="trial: halves the error of the turn (METHODS 7)")
+        True, "Upright Subject", "The subject stands upright and turns about the vertical at first; freed later",
+        "camera", method="lasr", source="trial: halves the error of the turn (METHODS 7)")
 
     bones: int = _setting(
         24, "Bones", "Number of bones that move the mesh in the last stage", "shape",
         minimum=1, maximum=128, soft_maximum=64, method="lasr", source="LASR: 20 to 35")
     subdivision: int = _setting(
-        4, "Mesh Level", "Subdivisions of the icosphere in the last stage: 3 has 642 vertices, 4 has 2,562, 5 has 10,242",
+        4, "Mesh Level", "Subdivisions of the sphere in the last stage: 3 has 642 vertices, 4 has 2,562, 5 has 10,242",
         "shape", minimum=2, maximum=5, method="lasr", source="CMR: 3; LASR ends near 3.6")
 
     rigid_iterations: int = _setting(
@@ -175,8 +175,8 @@ PRESETS: dict[str, Preset] = {
     "standard": Preset("Standard", "A few minutes: good for most clips", {}),
     "high": Preset(
         "High", "Finer mesh, more hypotheses and iterations; best on a GPU",
-        {"crop_size": 384, "hypotheses": 24, "rigid_iterations": 600, "coarse_iterations": 1200, "fine_iterations": 1600,
-         "subdivision": 5, "bones": 36, "texture_size": 2048}),
+        {"crop_size": 384, "hypotheses": 24, "rigid_iterations": 600, "coarse_iterations": 1200,
+         "fine_iterations": 1600, "subdivision": 5, "bones": 36, "texture_size": 2048}),
 }
 DEFAULT_PRESET = "standard"
 
