@@ -1,0 +1,96 @@
+"""What every renderer takes and gives, and the conventions they share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+NEAR = 1e-6
+"""Faces with a vertex at this depth or nearer count as behind the camera and are not drawn."""
+
+MIN_AREA = 1e-12
+"""Faces whose doubled signed area on the screen (ndc squared) is smaller than this are not drawn."""
+
+COVERAGE_CUTOFF = 1e-4
+"""A face leaves pixels alone that it would cover by less than this; it sets the reach of the blur (SoftRas uses the
+same idea as `dist_eps`)."""
+
+BACKGROUND_DEPTH = 1e-3
+"""Epsilon of SoftRas's Eq. 6: the normalised inverse depth at which the background stands, just behind every face."""
+
+Size = int | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """The nearest face at each pixel centre.
+
+    face_index    (N, H, W) int32, -1 where there is no face
+    barycentrics  (N, H, W, 3), perspective-correct weights of the face's corners, 0 where there is no face
+    depth         (N, H, W), camera z, 0 where there is no face
+    """
+
+    face_index: Tensor
+    barycentrics: Tensor
+    depth: Tensor
+
+
+class Renderer(Protocol):
+    """Draws a batch of meshes that share their faces.
+
+    points  (N, V, 3) float32: ndc x (right), ndc y (down), depth z > 0 along the camera's axis. The image spans
+            [-1, 1] both ways whatever its size; distances are measured in ndc.
+    faces   (F, 3) int32 or int64, either orientation; faces without area or behind the camera are not drawn
+    size    int for a square image, else (H, W)
+    sigma   softness of edges, in ndc squared: coverage at distance d outside an edge is sigmoid(-d^2 / sigma)
+    gamma   softness in depth: how far in front, as a part of the mesh's depth, a face must be to hide another
+    """
+
+    def silhouette(self, points: Tensor, faces: Tensor, size: Size, sigma: float) -> Tensor:
+        """Soft coverage (N, H, W) of the union of all faces; gradients to x and y of points."""
+
+    def visibility(self, points: Tensor, faces: Tensor, size: Size) -> Visibility:
+        """Nearest face at each pixel centre, the lower index where two are equally near; no gradients."""
+
+    def attributes(
+        self, points: Tensor, faces: Tensor, attributes: Tensor, size: Size, sigma: float, gamma: float
+    ) -> tuple[Tensor, Tensor]:
+        """Attributes (N, V, C) or (V, C) drawn over a black background: image (N, H, W, C) and alpha (N, H, W);
+        gradients to points and attributes."""
+
+    def textured(
+        self, points: Tensor, faces: Tensor, uv: Tensor, texture: Tensor, size: Size, sigma: float, gamma: float
+    ) -> tuple[Tensor, Tensor]:
+        """Texture (Ht, Wt, 3) or (N, Ht, Wt, 3) drawn through the corners' uv (F, 3, 2), v up, over black: image
+        (N, H, W, 3) and alpha (N, H, W); gradients to points and texture."""
+
+
+def image_size(size: Size) -> tuple[int, int]:
+    """(H, W) of a size given as an int or a pair."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(height), int(width)
+
+
+def reach(sigma: float) -> float:
+    """Distance from a face (ndc) beyond which it covers less than COVERAGE_CUTOFF."""
+    return math.sqrt(sigma * math.log(1.0 / COVERAGE_CUTOFF - 1.0))
+
+
+def depth_range(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Inverse depths that are 0 and 1 on the scale that sorts faces, one pair per image.
+
+    points  (N, V, 3)
+    Returns far, near (N,): the nearest vertex stands at 1 and the farthest at 1/2, so that the background at
+    BACKGROUND_DEPTH is behind all of them. A flat mesh is given a depth of 1 % so that rounding does not sort it.
+    Without gradient: they only set the scale on which gamma is measured.
+    """
+    depth = points.detach()[..., 2]
+    seen = depth > NEAR
+    inverse = 1.0 / torch.where(seen, depth, 1.0)
+    near = torch.where(seen, inverse, 0.0).amax(-1).clamp(min=1e-12)
+    far = torch.minimum(torch.where(seen, inverse, math.inf).amin(-1), near)
+    return far - (near - far).clamp(min=0.01 * near), near
