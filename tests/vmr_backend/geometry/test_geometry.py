@@ -1,0 +1,160 @@
+"""Geometry against closed forms, SciPy and finite differences."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from vmr_backend.geometry import arap, cameras, rotations, skinning, sphere, topology
+
+
+def random_rotation(seed=0, count=()):
+    matrices = Rotation.random(int(np.prod(count)), random_state=seed).as_matrix()
+    return torch.from_numpy(matrices).reshape(*count, 3, 3)
+
+
+@pytest.mark.parametrize("level", range(4))
+def test_icosphere_is_a_closed_symmetric_sphere(level):
+    ball = sphere.icosphere(level)
+    assert len(ball.vertices) == 10 * 4**level + 2 and len(ball.faces) == 20 * 4**level
+    assert np.allclose(np.linalg.norm(ball.vertices, axis=1), 1)
+    assert len(ball.vertices) - len(topology.edges_of(ball.faces)) + len(ball.faces) == 2
+    assert np.allclose(ball.vertices[ball.mirror], ball.vertices * [-1, 1, 1])
+    corners = ball.vertices[ball.faces]
+    assert (np.linalg.det(corners) > 0).all(), "faces look outward"
+
+
+def test_subdivision_keeps_the_coarse_vertices_first_and_places_midpoints():
+    ball = sphere.icosphere(1)
+    fine, faces, edges = sphere.subdivide(ball.vertices, ball.faces)
+    assert np.array_equal(fine[: len(ball.vertices)], ball.vertices)
+    assert np.allclose(fine[len(ball.vertices):], ball.vertices[edges].mean(1))
+    assert len(faces) == 4 * len(ball.faces)
+
+
+@pytest.mark.parametrize("level", [2, 4])
+def test_uv_map_stays_inside_and_covers_without_overlap(level):
+    ball = sphere.icosphere(level)
+    uv = sphere.spherical_uv(ball)
+    assert uv.min() >= 0 and uv.max() <= 1
+    a, b = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
+    area = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2
+    assert (area > 0).all(), "no face is turned over"
+    assert 0.9 < area.sum() * (1 + 2 * sphere.U_MARGIN) < 1.01
+
+
+def test_uv_map_does_not_depend_on_the_level():
+    coarse, fine = sphere.icosphere(2), sphere.icosphere(3)
+    inner = np.abs(coarse.vertices[coarse.faces[:, 0]][:, 2]) < 0.9
+    where = {tuple(v.round(6)): i for i, v in enumerate(fine.vertices)}
+    uv_of = {}
+    for face, uv in zip(fine.faces, sphere.spherical_uv(fine), strict=True):
+        for vertex, corner in zip(face, uv, strict=True):
+            uv_of.setdefault(vertex, []).append(corner)
+    for face, uv in zip(coarse.faces[inner], sphere.spherical_uv(coarse)[inner], strict=True):
+        corner = uv_of[where[tuple(coarse.vertices[face[0]].round(6))]]
+        step = 1 / (1 + 2 * sphere.U_MARGIN)
+        gap = np.abs(np.array(corner) - uv[0])
+        assert (np.minimum(gap[:, 0], np.abs(gap[:, 0] - step)).min() < 1e-6) and gap[:, 1].min() < 1e-6
+
+
+def test_axis_angle_agrees_with_scipy_and_has_gradients_at_zero():
+    vectors = torch.randn(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    vectors[0] = 0
+    vectors[1] *= 1e-5
+    expected = Rotation.from_rotvec(vectors.numpy()).as_matrix()
+    assert np.allclose(rotations.from_axis_angle(vectors).numpy(), expected, atol=1e-9)
+    vectors = vectors[2:6].clone().requires_grad_()
+    assert torch.autograd.gradcheck(rotations.from_axis_angle, vectors)
+    zero = torch.zeros(1, 3, requires_grad=True)
+    rotations.from_axis_angle(zero).sum().backward()
+    assert torch.isfinite(zero.grad).all()
+
+
+def test_angle_between_rotations():
+    a = random_rotation(1)
+    turn = rotations.from_axis_angle(torch.tensor([0.3, -0.4, 0.5], dtype=torch.float64))
+    assert torch.isclose(rotations.angle_between(a, turn @ a), torch.tensor(0.5**0.5, dtype=torch.float64)).all()
+
+
+def test_cotangent_weights_of_an_equilateral_mesh():
+    ball = sphere.icosphere(0)
+    edges = torch.from_numpy(topology.edges_of(ball.faces))
+    weights = topology.cotangent_weights(torch.from_numpy(ball.vertices), torch.from_numpy(ball.faces), edges)
+    assert torch.allclose(weights, torch.full_like(weights, 1 / 3**0.5))
+
+
+def test_laplacians_vanish_on_what_they_should():
+    ball = sphere.icosphere(2)
+    count = len(ball.vertices)
+    assert topology.uniform_laplacian(ball.faces, count).sum(1).abs().max() < 1e-6
+    matrix = topology.combinatorial_laplacian(ball.faces, count)
+    assert matrix.sum(1).abs().max() < 1e-6 and torch.equal(matrix, matrix.T)
+
+
+def arap_of(posed, rest, ball):
+    edges = torch.from_numpy(topology.edges_of(ball.faces))
+    weights = topology.cotangent_weights(rest, torch.from_numpy(ball.faces), edges)
+    return arap.arap_energy(rest, posed, edges, weights)
+
+
+def test_arap_energy_is_zero_for_rigid_motion_and_equals_the_stretch_of_a_scaling():
+    ball = sphere.icosphere(1)
+    rest = torch.from_numpy(ball.vertices)
+    moved = rest @ random_rotation(3).T + torch.tensor([1.0, 2.0, 3.0])
+    assert arap_of(moved, rest, ball) < 1e-8
+    edges = torch.from_numpy(topology.edges_of(ball.faces))
+    weights = topology.cotangent_weights(rest, torch.from_numpy(ball.faces), edges)
+    length = (rest[edges[:, 0]] - rest[edges[:, 1]]).norm(dim=1)
+    assert torch.isclose(arap_of(1.1 * rest, rest, ball), 0.1 * (weights * length).sum() / weights.sum(), rtol=1e-4)
+
+
+def test_arap_energy_descends_to_the_rest_shape():
+    ball = sphere.icosphere(1)
+    rest = torch.from_numpy(ball.vertices)
+    noise = 0.1 * torch.randn(rest.shape, dtype=rest.dtype, generator=torch.Generator().manual_seed(0))
+    posed = (rest + noise).requires_grad_()
+    start = arap_of(posed, rest, ball).item()
+    optimiser = torch.optim.Adam([posed], 0.01)
+    for _ in range(150):
+        optimiser.zero_grad()
+        arap_of(posed, rest, ball).backward()
+        optimiser.step()
+    assert arap_of(posed, rest, ball) < start / 5
+
+
+def test_projection_of_the_full_frame_and_of_a_crop_agree():
+    camera = cameras.Camera(random_rotation(4), torch.tensor([0.1, -0.2, 4.0], dtype=torch.float64),
+                            torch.tensor([300.0, 310, 160, 120], dtype=torch.float64))
+    points = torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    pixels = cameras.project(points, camera)
+    homogeneous = (points @ camera.rotation.T + camera.translation) @ torch.tensor(
+        [[300.0, 0, 160], [0, 310, 120], [0, 0, 1]], dtype=torch.float64).T
+    assert torch.allclose(pixels[:, :2], homogeneous[:, :2] / homogeneous[:, 2:])
+    centre, half = torch.tensor([150.0, 100.0], dtype=torch.float64), torch.tensor(80.0, dtype=torch.float64)
+    crop = cameras.Camera(camera.rotation, camera.translation,
+                          cameras.crop_intrinsics(camera.intrinsics, centre, half))
+    assert torch.allclose(cameras.project(points, crop)[:, :2] * half + centre, pixels[:, :2])
+
+
+def test_a_long_focus_perspective_camera_replaces_a_weak_one():
+    rotation = random_rotation(6)
+    points = torch.rand(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(7)) - 0.5
+    scale, shift = torch.tensor(200.0, dtype=torch.float64), torch.tensor([320.0, 240.0], dtype=torch.float64)
+    weak = scale * (points @ rotation.T)[:, :2] + shift
+    camera = cameras.perspective_from_weak(rotation, scale, shift, torch.tensor(2e5, dtype=torch.float64))
+    assert (cameras.project(points, camera)[:, :2] - weak).abs().max() < 0.25
+
+
+def test_skinning_follows_a_single_bone_and_blends_two():
+    rest = torch.randn(30, 3, generator=torch.Generator().manual_seed(8))
+    turn = random_rotation(9, (2, 6)).float()
+    shift = torch.randn(2, 6, 3)
+    centres = torch.randn(6, 3, generator=torch.Generator().manual_seed(10))
+    weights = skinning.gaussian_skin_weights(rest, centres, torch.eye(3).expand(6, 3, 3))
+    assert torch.allclose(weights.sum(1), torch.ones(30)) and ((weights > 0).sum(1) <= 4).all()
+    moved = skinning.blend_skinning(rest, weights, turn, shift)
+    expected = sum(weights[:, b, None] * (rest @ turn[:, b].mT + shift[:, b, None]) for b in range(6))
+    assert torch.allclose(moved, expected, atol=1e-5)
+    alone = skinning.blend_skinning(rest, torch.ones(30, 1), turn[:, :1], shift[:, :1])
+    assert torch.allclose(alone, rest @ turn[:, 0].mT + shift[:, :1], atol=1e-5)

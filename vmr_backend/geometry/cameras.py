@@ -1,0 +1,53 @@
+"""Cameras: object to camera, camera to pixels, pixels to crops. Camera axes are x right, y down, z forward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera per frame; any leading shape (...)."""
+
+    rotation: Tensor
+    """(..., 3, 3), object to camera."""
+    translation: Tensor
+    """(..., 3), object to camera, object units."""
+    intrinsics: Tensor
+    """(..., 4): fx, fy, cx, cy; in pixels of the full frame, or in the units of a crop."""
+
+
+def to_camera(points: Tensor, camera: Camera) -> Tensor:
+    """Points (..., V, 3) of object space in camera space."""
+    return points @ camera.rotation.mT + camera.translation.unsqueeze(-2)
+
+
+def project(points: Tensor, camera: Camera) -> Tensor:
+    """Object points (..., V, 3) to (..., V, 3): x, y in the units of the intrinsics, and depth z in object units."""
+    x, y, z = to_camera(points, camera).unbind(-1)
+    fx, fy, cx, cy = camera.intrinsics.unsqueeze(-2).unbind(-1)
+    near = z.clamp_min(1e-3)
+    return torch.stack([fx * x / near + cx, fy * y / near + cy, z], -1)
+
+
+def crop_intrinsics(intrinsics: Tensor, centre: Tensor, half: Tensor) -> Tensor:
+    """Intrinsics (..., 4) of the full frame in the coordinates of a crop, where pixel = centre + half * crop.
+
+    centre (..., 2) and half (...,) in pixels.
+    """
+    focal, principal = intrinsics[..., :2], intrinsics[..., 2:]
+    return torch.cat([focal, principal - centre], -1) / half.unsqueeze(-1)
+
+
+def perspective_from_weak(rotation: Tensor, scale: Tensor, shift: Tensor, focal: Tensor) -> Camera:
+    """The long-focus camera that gives the picture of a weak-perspective one, x2d = scale * (R X)_xy + shift.
+
+    rotation (..., 3, 3); scale (...,) pixels per object unit; shift (..., 2) pixels; focal (...,) pixels.
+    A point at depth d from the middle moves from the centre by the factor 1 / (1 + d * scale / focal).
+    """
+    depth = focal / scale
+    o = torch.zeros_like(depth)
+    return Camera(rotation, torch.stack([o, o, depth], -1), torch.stack([focal, focal, *shift.unbind(-1)], -1))

@@ -1,0 +1,42 @@
+"""Rotations: axis-angle vectors, elementary turns, quaternions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def cross_matrix(v: Tensor) -> Tensor:
+    """(..., 3) to (..., 3, 3) with cross_matrix(v) @ x = v x x."""
+    x, y, z = v.unbind(-1)
+    o = torch.zeros_like(x)
+    return torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).unflatten(-1, (3, 3))
+
+
+def from_axis_angle(v: Tensor) -> Tensor:
+    """Rotation matrices (..., 3, 3) of axis-angle vectors (..., 3) in radians (Rodrigues' formula), smooth at zero."""
+    square = v.square().sum(-1)[..., None, None]
+    small = square < 1e-6
+    angle = torch.where(small, torch.ones_like(square), square).sqrt()
+    a = torch.where(small, 1 - square / 6, angle.sin() / angle)
+    b = torch.where(small, 0.5 - square / 24, (1 - angle.cos()) / angle.square())
+    k = cross_matrix(v)
+    return torch.eye(3, dtype=v.dtype, device=v.device) + a * k + b * (k @ k)
+
+
+def about_x(angle: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) about x by angles (...) in radians."""
+    o = torch.zeros_like(angle)
+    return from_axis_angle(torch.stack([angle, o, o], -1))
+
+
+def about_z(angle: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) about z by angles (...) in radians."""
+    o = torch.zeros_like(angle)
+    return from_axis_angle(torch.stack([o, o, angle], -1))
+
+
+def angle_between(a: Tensor, b: Tensor) -> Tensor:
+    """Angle (...) in radians of the rotation that carries a (..., 3, 3) to b (..., 3, 3)."""
+    trace = (a * b).sum((-1, -2))
+    return ((trace - 1) / 2).clamp(-1, 1).arccos()
