@@ -1,0 +1,73 @@
+"""Optical flow between two frames in crop coordinates, with a forward-backward consistency check (OpenCV's DIS)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .crops import Crop, cut, pixel_centres
+
+FINEST = 2
+"""Flow is found at up to this multiple of the crop's resolution, but no finer than the frame's own pixels."""
+
+
+@dataclass(frozen=True)
+class PairFlow:
+    """Flow from the crop of one frame to the crop of another and back, at the crops' resolution S."""
+
+    forward: np.ndarray
+    """(S, S, 2) float32: position in the second crop minus position in the first, crop coordinates of each"""
+    backward: np.ndarray
+    """(S, S, 2) float32, likewise from the second to the first"""
+    forward_consistency: np.ndarray
+    """(S, S) float32, 1 where going there and back ends at the start, 0 where it does not"""
+    backward_consistency: np.ndarray
+
+
+def flow_between(grey_a: np.ndarray, grey_b: np.ndarray, crop_a: Crop, crop_b: Crop, size: int) -> PairFlow:
+    """Flow between full frames (H, W) uint8, given at the pixels of their crops.
+
+    Both frames are seen through windows of one size and zoom, each on its own crop's centre: the subject stays near
+    its place, however fast the camera follows it, and the brightness pattern keeps its scale.
+    """
+    half = max(crop_a.half, crop_b.half)
+    resolution = int(np.clip(np.ceil(2 * half), size, FINEST * size))
+    window_a, window_b = (cut(g, Crop(c.centre, half), resolution) for g, c in ((grey_a, crop_a), (grey_b, crop_b)))
+    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    there, back = dis.calc(window_a, window_b, None), dis.calc(window_b, window_a, None)
+    forward, forward_consistency = _at_crop(there, consistency(there, back), crop_a.half, crop_b.half, half, size)
+    backward, backward_consistency = _at_crop(back, consistency(back, there), crop_b.half, crop_a.half, half, size)
+    return PairFlow(forward, backward, forward_consistency, backward_consistency)
+
+
+def consistency(there: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """How well `back` undoes `there`, both (H, W, 2) in pixels: (H, W) float32 in 0..1.
+
+    exp(-e² / (0.01 (|there|² + |back|²) + 0.5)) with e the distance from the start after going there and back; the
+    threshold of Sundaram, Brox & Keutzer 2010 made soft.
+    """
+    height, width = there.shape[:2]
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    returned = cv2.remap(back, x + there[..., 0], y + there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    error = ((there + returned) ** 2).sum(-1)
+    scale = 0.01 * ((there**2).sum(-1) + (returned**2).sum(-1)) + 0.5
+    return np.exp(-error / scale)
+
+
+def sample(values: np.ndarray, ndc: np.ndarray, outside: int = cv2.BORDER_CONSTANT) -> np.ndarray:
+    """Values (S, S[, C]) of a crop at crop coordinates (..., 2), bilinear; zero outside unless told to replicate."""
+    index = ((ndc + 1) * (values.shape[0] / 2) - 0.5).astype(np.float32)
+    return cv2.remap(values, index[..., 0], index[..., 1], cv2.INTER_LINEAR, borderMode=outside)
+
+
+def _at_crop(
+    flow: np.ndarray, weight: np.ndarray, half_from: float, half_to: float, half: float, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flow in pixels of a window of half side `half`, and its weight, at the pixels and in coordinates of the crops."""
+    start = pixel_centres(size)
+    in_window = start * np.float32(half_from / half)
+    moved = sample(flow, in_window, cv2.BORDER_REPLICATE) * np.float32(2 / flow.shape[0])
+    end = (in_window + moved) * np.float32(half / half_to)
+    return end - start, sample(weight, in_window, cv2.BORDER_REPLICATE)

@@ -1,0 +1,249 @@
+"""Reads a clip and its masks into what the methods fit: crops, soft masks, flow, and what to doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..job import BadInput
+from .clip import Clip, as_rgb, open_clip, select
+from .crops import Crop, crop_track, cut, inside_frame, pixel_centres
+from .flow import flow_between, sample
+from .masks import (
+    MaskFacts,
+    MaskSource,
+    absent,
+    area_doubts,
+    border_weight,
+    mask_facts,
+    open_masks,
+    read_frames_and_masks,
+    read_masks,
+)
+
+LARGEST_GAP = 2
+"""Flow is found across up to this many left-out frames between two that remain; across more its weight is 0."""
+SMALLEST_CROP = 16
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Footage:
+    """T frames of a clip, cropped to S x S pixels around the subject.
+
+    Crop coordinates: x right, y down, in [-1, 1]; full-frame px = crop_centre + crop_half * ndc.
+    """
+
+    numbers: np.ndarray
+    """(T,) int32, the clip's frame numbers"""
+    image_size: tuple[int, int]
+    """width and height of the full frame, px"""
+    fps: float | None
+    """frames a second of a video; None for images"""
+    images: np.ndarray
+    """(T, S, S, 3) uint8 RGB, black outside the full frame"""
+    masks: np.ndarray
+    """(T, S, S) float32 0..1, the share of the pixel that the subject covers"""
+    inside: np.ndarray
+    """(T, S, S) bool, the pixel's centre lies inside the full frame"""
+    crop_centre: np.ndarray
+    """(T, 2) float32 px"""
+    crop_half: np.ndarray
+    """(T,) float32 px, half the side of the square crop"""
+    flow_forward: np.ndarray
+    """(T-1, S, S, 2) float32: for each pixel of crop t, its position in crop t+1 minus its position in crop t"""
+    flow_backward: np.ndarray
+    """(T-1, S, S, 2) float32: for each pixel of crop t+1, its position in crop t minus its position in crop t+1"""
+    flow_forward_weight: np.ndarray
+    """(T-1, S, S) float32 0..1: forward-backward consistency x mask at both ends x both ends inside the frame"""
+    flow_backward_weight: np.ndarray
+    """(T-1, S, S) float32 0..1, likewise"""
+    frame_weight: np.ndarray
+    """(T,) float32: 1 good, less where the frame's border cuts the subject off"""
+    doubts: list[list[str]]
+    """for each frame why it may mislead"""
+    sharpness: np.ndarray
+    """(T,) float32: variance of the Laplacian inside the mask over the clip's median of it"""
+    left_out: list[tuple[int, str]]
+    """frames of the range that are not among `numbers`, and why"""
+
+
+def load_footage(
+    clip_path: Path | str | None,
+    masks_path: Path | str | None,
+    *,
+    first: int | None = None,
+    last: int | None = None,
+    crop_size: int = 256,
+    progress: Progress | None = None,
+    files: Sequence[Path | str] | None = None,
+) -> Footage:
+    """Read a clip's frames `first` to `last` (both included, the clip's own numbers) and their masks.
+
+    clip_path   video file or folder of images
+    masks_path  video file or folder of images, white on black; None: the alpha channel of the clip's images
+    crop_size   S, pixels along the side of the square crops
+    progress    called with (step, steps) while it goes on
+    files       the images of the clip where its folder holds others too; their names carry the frame numbers
+
+    The masks are read twice and the frames once, one at a time: memory holds the crops and two full frames.
+    Raises BadInput with one line that says what cannot be used.
+    """
+    if crop_size < SMALLEST_CROP:
+        raise BadInput(f"crop size: found {crop_size} pixels; needs at least {SMALLEST_CROP}")
+    clip = open_clip(clip_path, files, last)
+    selected = select(clip, first, last)
+    source = open_masks(masks_path, clip, selected)
+    report = _progress_of(progress, len(selected))
+    facts = _look_at_masks(source, selected, report)
+    kept, left_out = _leave_out(clip, source, selected, facts)
+    return _cut_crops(clip, source, kept, [facts[int(n)] for n in kept], left_out, crop_size, report)
+
+
+def downsample(footage: Footage, size: int) -> Footage:
+    """The same footage at a lower crop resolution `size`, averaged over the area of each pixel.
+
+    Flow stays in crop coordinates; it is averaged by its weight, so that what does not count leaves no trace in it.
+    """
+    if size == footage.masks.shape[1]:
+        return footage
+    forward, forward_weight = _shrink_flow(footage.flow_forward, footage.flow_forward_weight, size)
+    backward, backward_weight = _shrink_flow(footage.flow_backward, footage.flow_backward_weight, size)
+    crops = [Crop(c, float(h)) for c, h in zip(footage.crop_centre, footage.crop_half, strict=True)]
+    return replace(
+        footage,
+        images=_shrink(footage.images, size),
+        masks=_shrink(footage.masks, size),
+        inside=np.stack([inside_frame(c, size, footage.image_size) for c in crops]),
+        flow_forward=forward,
+        flow_backward=backward,
+        flow_forward_weight=forward_weight,
+        flow_backward_weight=backward_weight,
+    )
+
+
+def _progress_of(progress: Progress | None, frames: int) -> Callable[[int], None]:
+    return lambda step: progress(step, 2 * frames) if progress else None
+
+
+def _look_at_masks(source: MaskSource, selected: np.ndarray, report: Callable[[int], None]) -> dict[int, MaskFacts]:
+    """First pass: what the mask of each frame says; frames without a mask are missing."""
+    with_mask = np.array([n for n in selected if int(n) in source.number_of], np.int32)
+    facts = {}
+    for step, (number, mask, brightest) in enumerate(read_masks(source, with_mask), 1):
+        facts[number] = mask_facts(mask, brightest)
+        report(step)
+    return facts
+
+
+def _leave_out(
+    clip: Clip, source: MaskSource, selected: np.ndarray, facts: dict[int, MaskFacts]
+) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    """Frames that are fitted (T,) int32, and the others of the range with the reason."""
+    name = f"{clip.path}" if source.is_alpha else f"{source.clip.path}"
+    if not any(f.area for f in facts.values()):
+        brightest = max(f.brightest for f in facts.values())
+        raise BadInput(f"{name}: every mask is empty (brightest value {brightest} of 255); needs white on black")
+    whole = clip.image_size[0] * clip.image_size[1]
+    if source.is_alpha and all(f.area == whole for f in facts.values()):
+        raise BadInput(f"{name}: no masks were given and the alpha is opaque throughout; needs masks, white on black")
+    reasons = dict(zip(facts, absent(list(facts.values())), strict=True))
+    left_out = [(int(n), reasons.get(int(n), "there is no mask")) for n in selected]
+    left_out = [(n, reason) for n, reason in left_out if reason]
+    gone = {n for n, _ in left_out}
+    kept = np.array([n for n in selected if int(n) not in gone], np.int32)
+    if len(kept) < 2:
+        why = f" ({left_out[0][1]} in frame {left_out[0][0]})" if left_out else ""
+        raise BadInput(f"{name}: found {len(kept)} of {len(selected)} frames with the subject{why}; needs at least 2")
+    return kept, left_out
+
+
+def _cut_crops(
+    clip: Clip,
+    source: MaskSource,
+    numbers: np.ndarray,
+    facts: list[MaskFacts],
+    left_out: list[tuple[int, str]],
+    size: int,
+    report: Callable[[int], None],
+) -> Footage:
+    """Second pass: every frame once, into crops and flow."""
+    centre, half = crop_track(np.array([f.box for f in facts], float), numbers)
+    crops = [Crop(c, float(h)) for c, h in zip(centre, half, strict=True)]
+    count = len(numbers)
+    images = np.empty((count, size, size, 3), np.uint8)
+    masks = np.empty((count, size, size), np.float32)
+    inside = np.stack([inside_frame(crop, size, clip.image_size) for crop in crops])
+    flow = np.zeros((2, count - 1, size, size, 2), np.float32)
+    weight = np.zeros((2, count - 1, size, size), np.float32)
+    linked = np.diff(numbers) <= (LARGEST_GAP + 1) * np.median(np.diff(clip.numbers))
+    before = None
+    for t, (_, image, mask) in enumerate(read_frames_and_masks(clip, source, numbers)):
+        rgb = as_rgb(image)
+        images[t] = cut(rgb, crops[t], size) * inside[t, ..., None]
+        masks[t] = cut(mask.view(np.uint8) * 255, crops[t], size) * (inside[t] / np.float32(255))
+        grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        if t and linked[t - 1]:
+            pair = flow_between(before, grey, crops[t - 1], crops[t], size)
+            flow[0, t - 1], flow[1, t - 1] = pair.forward, pair.backward
+            weight[0, t - 1] = pair.forward_consistency * _mask_at_both_ends(masks[t - 1], masks[t], pair.forward)
+            weight[1, t - 1] = pair.backward_consistency * _mask_at_both_ends(masks[t], masks[t - 1], pair.backward)
+        before = grey
+        report(count + len(left_out) * 2 + t + 1)
+    border = [border_weight(f) for f in facts]
+    return Footage(
+        numbers=numbers,
+        image_size=clip.image_size,
+        fps=clip.fps,
+        images=images,
+        masks=masks,
+        inside=inside,
+        crop_centre=centre.astype(np.float32),
+        crop_half=half.astype(np.float32),
+        flow_forward=flow[0],
+        flow_backward=flow[1],
+        flow_forward_weight=weight[0],
+        flow_backward_weight=weight[1],
+        frame_weight=np.array([w for w, _ in border], np.float32),
+        doubts=[b + a for (_, b), a in zip(border, area_doubts(facts), strict=True)],
+        sharpness=_sharpness(images, masks),
+        left_out=left_out,
+    )
+
+
+def _mask_at_both_ends(mask_from: np.ndarray, mask_to: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Mask at each pixel times mask where its flow leads, (S, S); masks are 0 outside the full frame and the crop."""
+    return mask_from * sample(mask_to, pixel_centres(len(mask_from)) + flow)
+
+
+def _sharpness(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Variance of the Laplacian inside each mask, over the median of all frames: (T,) float32.
+
+    The outermost pixels of the mask are left aside: an outline is an edge however blurred the subject is.
+    """
+    variances = []
+    for image, mask in zip(images, masks, strict=True):
+        laplacian = cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_32F)
+        covered = (mask > 0.5).astype(np.uint8)
+        core = cv2.erode(covered, np.ones((5, 5), np.uint8), borderValue=0)
+        chosen = laplacian[(core if core.any() else covered) > 0]
+        variances.append(float(chosen.var()) if chosen.size else 0.0)
+    middle = float(np.median(variances))
+    return np.array(variances, np.float32) / middle if middle > 0 else np.ones(len(variances), np.float32)
+
+
+def _shrink(values: np.ndarray, size: int) -> np.ndarray:
+    """Area average of (T, S, S[, C]) to (T, size, size[, C])."""
+    return np.stack([cv2.resize(v, (size, size), interpolation=cv2.INTER_AREA) for v in values])
+
+
+def _shrink_flow(flow: np.ndarray, weight: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted area average of flow (P, S, S, 2), plain where no weight is, and average of its weight (P, S, S)."""
+    shrunk = _shrink(weight, size)
+    weighted = _shrink(flow * weight[..., None], size) / np.maximum(shrunk, 1e-6)[..., None]
+    return np.where(shrunk[..., None] > 1e-6, weighted, _shrink(flow, size)), shrunk
