@@ -75,6 +75,26 @@ def image_size(size: Size) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def check_inputs(points: Tensor, faces: Tensor) -> None:
+    """Raises ValueError where shapes are wrong or a face names a vertex that is not there."""
+    if points.ndim != 3 or points.shape[-1] != 3:
+        raise ValueError(f"points have shape {tuple(points.shape)}; (N, V, 3) is needed")
+    if faces.ndim != 2 or faces.shape[-1] != 3:
+        raise ValueError(f"faces have shape {tuple(faces.shape)}; (F, 3) is needed")
+    if len(faces):
+        least, most = (int(index) for index in faces.aminmax())
+        if least < 0 or most >= points.shape[1]:
+            raise ValueError(f"faces name vertices {least} to {most}, but there are {points.shape[1]}")
+
+
+def pixel_centres(size: Size, device="cpu") -> Tensor:
+    """ndc x, y (H, W, 2) of every pixel's centre, float64."""
+    height, width = image_size(size)
+    x = (2.0 * torch.arange(width, dtype=torch.float64, device=device) + 1.0) / width - 1.0
+    y = (2.0 * torch.arange(height, dtype=torch.float64, device=device) + 1.0) / height - 1.0
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+
+
 def reach(sigma: float) -> float:
     """Distance from a face (ndc) beyond which it covers less than COVERAGE_CUTOFF."""
     return math.sqrt(sigma * math.log(1.0 / COVERAGE_CUTOFF - 1.0))

@@ -10,7 +10,7 @@ import warp as wp
 from torch import Tensor
 
 from . import warp_kernels as kernels
-from .interface import Size, Visibility, image_size, reach
+from .interface import Size, Visibility, check_inputs, image_size, reach
 
 NEGLIGIBLE = 1e-5
 """The backward pass passes over pixels whose gradient is below this part of the largest in the image."""
@@ -70,17 +70,11 @@ class _Silhouette(torch.autograd.Function):
 
 
 def _corners(points: Tensor) -> Tensor:
-    if points.ndim != 3 or points.shape[-1] != 3:
-        raise ValueError(f"points have shape {tuple(points.shape)}; (N, V, 3) is needed")
     return points.detach().float().contiguous()
 
 
 def _indices(faces: Tensor, points: Tensor) -> Tensor:
-    """Faces as the kernels read them; indices are checked here since a kernel would read beyond the points."""
-    if faces.ndim != 2 or faces.shape[-1] != 3:
-        raise ValueError(f"faces have shape {tuple(faces.shape)}; (F, 3) is needed")
-    if len(faces) and (int(faces.min()) < 0 or int(faces.max()) >= points.shape[1]):
-        raise ValueError(f"faces name vertices from {int(faces.min())} to {int(faces.max())} of {points.shape[1]}")
+    check_inputs(points, faces)  # a kernel would read beyond the points
     return faces.to(device=points.device, dtype=torch.int32).contiguous()
 
 
