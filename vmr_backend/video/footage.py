@@ -12,7 +12,7 @@ import numpy as np
 from ..job import BadInput
 from .clip import Clip, as_rgb, open_clip, select
 from .crops import Crop, crop_track, cut, inside_frame, pixel_centres
-from .flow import flow_between, sample
+from .flow import View, flow_between, sample
 from .masks import (
     MaskFacts,
     MaskSource,
@@ -186,14 +186,14 @@ def _cut_crops(
     for t, (_, image, mask) in enumerate(read_frames_and_masks(clip, source, numbers)):
         rgb = as_rgb(image)
         images[t] = cut(rgb, crops[t], size) * inside[t, ..., None]
-        masks[t] = cut(mask.view(np.uint8) * 255, crops[t], size) * (inside[t] / np.float32(255))
-        grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        view = View(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), mask.view(np.uint8) * 255, crops[t])
+        masks[t] = cut(view.mask, crops[t], size) * (inside[t] / np.float32(255))
         if t and linked[t - 1]:
-            pair = flow_between(before, grey, crops[t - 1], crops[t], size)
+            pair = flow_between(before, view, size)
             flow[0, t - 1], flow[1, t - 1] = pair.forward, pair.backward
             weight[0, t - 1] = pair.forward_consistency * _mask_at_both_ends(masks[t - 1], masks[t], pair.forward)
             weight[1, t - 1] = pair.backward_consistency * _mask_at_both_ends(masks[t], masks[t - 1], pair.backward)
-        before = grey
+        before = view
         report(count + len(left_out) * 2 + t + 1)
     border = [border_weight(f) for f in facts]
     return Footage(
