@@ -1,0 +1,84 @@
+# Environments, checks, the demo and the extension's zip. `make env`, `make test`, `make demo`.
+
+# A Python of the version asked for that can make environments: on the path, else among pyenv's.
+python = $(shell for p in python$(1) python3 "$$(pyenv root 2>/dev/null)"/versions/$(1).*/bin/python; do \
+	"$$p" -c 'import ensurepip, sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(1)")' 2>/dev/null \
+	&& "$$p" -c 'import sys; print(sys.executable)' && break; done)
+PYTHON311 ?= $(call python,3.11)
+PYTHON313 ?= $(call python,3.13)
+
+BLENDERS = 5.0 4.5 4.2
+# Blender 5.1 and later need Python 3.13; its tests run where one is found.
+ifneq ($(PYTHON313),)
+BLENDERS := 5.2 $(BLENDERS)
+endif
+PYTHON_OF_5.2 = $(PYTHON313)
+# The Blender that builds the extension and runs the demo.
+BLENDER = 4.5
+
+BACKEND_PYTHON = $(CURDIR)/.venv/bin/python
+TYPED = __init__.py preferences.py properties.py operators panels scene jobs vmr_backend wheels demo
+BPY_TESTS = $(wildcard tests/extension tests/scene tests/operators tests/panels)
+
+.PHONY: help env test lint types test-backend test-blender demo extension clean
+.DELETE_ON_ERROR:
+# An environment that took minutes is not removed as an intermediate file.
+.SECONDARY:
+
+help:
+	@echo "make env        prepare the Python environments"
+	@echo "make test       style, types and tests, in the backend's environment and in each Blender"
+	@echo "make demo       the sample clip through Blender, results in demo_out/"
+	@echo "make extension  the extension's zip, in dist/"
+	@echo "make clean      remove everything that make made"
+
+env: .venv/ready $(BLENDERS:%=.venv-bpy-%/ready)
+ifeq ($(PYTHON313),)
+	@echo "skipped: environment of Blender 5.2 (no Python 3.13 found; PYTHON313=... names one)"
+endif
+
+.venv/ready: requirements/backend.txt requirements/test.txt
+	$(call environment,.venv,$(PYTHON311))
+
+.venv-bpy-%/ready: requirements/bpy-%.txt
+	$(call environment,.venv-bpy-$*,$(or $(PYTHON_OF_$*),$(PYTHON311)))
+
+# environment(folder, python): an environment holding the requirement files that the target depends on.
+define environment
+	@test -n "$(2)" || { echo "make env needs Python 3.11 with venv; none found (PYTHON311=... names one)"; exit 1; }
+	@echo "Preparing $(1) with $$($(2) --version) ..."
+	@test -x $(1)/bin/python || $(2) -m venv $(1)
+	@$(1)/bin/python -m pip install -qq --disable-pip-version-check $(patsubst %,-r %,$^)
+	@touch $@
+endef
+
+test: lint types test-backend test-blender
+
+lint: .venv/ready
+	.venv/bin/ruff check
+
+# The root is a package of any folder name; its types are checked under the extension's own.
+types: .venv/ready
+	@mkdir -p build/types && ln -sfn ../.. build/types/video_mesh_reconstruction
+	cd build/types && $(CURDIR)/.venv/bin/mypy --config-file $(CURDIR)/pyproject.toml \
+		$(TYPED:%=video_mesh_reconstruction/%)
+
+test-backend: .venv/ready
+	@echo "== tests in .venv"
+	.venv/bin/python -m pytest
+
+test-blender: $(BLENDERS:%=test-blender-%)
+
+test-blender-%: .venv-bpy-%/ready .venv/ready
+	@echo "== tests in Blender $*"
+	VMR_BACKEND_PYTHON=$(BACKEND_PYTHON) .venv-bpy-$*/bin/python -m pytest $(BPY_TESTS)
+
+demo: .venv/ready .venv-bpy-$(BLENDER)/ready
+	.venv-bpy-$(BLENDER)/bin/python demo/demo.py --backend-python $(BACKEND_PYTHON) --out demo_out
+
+extension: .venv-bpy-$(BLENDER)/ready
+	.venv-bpy-$(BLENDER)/bin/python wheels/build.py --out dist
+
+clean:
+	rm -rf .venv .venv-bpy-* build dist demo_out .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
