@@ -1,4 +1,7 @@
-"""Warp kernels of the renderer: every thread draws one face of one image, or gathers its gradient."""
+"""Warp kernels of the renderer: every thread draws one face of one image, or gathers its gradient.
+
+All kernels begin with the mesh, the first image of this launch and the number of the launch in the batch.
+"""
 
 import warp as wp
 
@@ -12,6 +15,10 @@ wp.set_module_options({"enable_backward": False})
 
 OPAQUE = wp.constant(-17.0)
 """log(1 - alpha) below which alpha is 1 in float32, so that no further face changes it."""
+
+HIDDEN = wp.constant(-21.0)
+"""Logarithm of a face's depth weight, against that of the nearest face, below which it is not mixed into the pixel.
+Even where the nearest covers as little as COVERAGE_CUTOFF, that changes the colour by less than 1e-5."""
 
 
 @wp.struct
@@ -90,6 +97,18 @@ def pixels_near(a: wp.vec3, b: wp.vec3, c: wp.vec3, margin: float, height: int, 
     return box
 
 
+@wp.struct
+class Outline:
+    """The point of a face's outline nearest to a pixel.
+
+    offset   from that point to the pixel
+    weights  barycentric weights of the face's corners there
+    """
+
+    offset: wp.vec2
+    weights: wp.vec3
+
+
 @wp.func
 def along_edge(p: wp.vec2, start: wp.vec2, end: wp.vec2, inverse: float):
     """Where on the edge the point nearest to p lies, 0 at its start and 1 at its end."""
@@ -97,27 +116,29 @@ def along_edge(p: wp.vec2, start: wp.vec2, end: wp.vec2, inverse: float):
 
 
 @wp.func
-def from_edge(p: wp.vec2, start: wp.vec2, end: wp.vec2, inverse: float):
-    """From the nearest point of the edge to p."""
-    return p - (start + along_edge(p, start, end, inverse) * (end - start))
+def nearest_on_outline(p: wp.vec2, t: Triangle):
+    ab = along_edge(p, t.a, t.b, t.inverse[0])
+    bc = along_edge(p, t.b, t.c, t.inverse[1])
+    ca = along_edge(p, t.c, t.a, t.inverse[2])
+    from_ab = p - t.a - ab * (t.b - t.a)
+    from_bc = p - t.b - bc * (t.c - t.b)
+    from_ca = p - t.c - ca * (t.a - t.c)
+    outline = Outline()
+    outline.offset = from_ab
+    outline.weights = wp.vec3(1.0 - ab, ab, 0.0)
+    if wp.dot(from_bc, from_bc) < wp.dot(outline.offset, outline.offset):
+        outline.offset = from_bc
+        outline.weights = wp.vec3(0.0, 1.0 - bc, bc)
+    if wp.dot(from_ca, from_ca) < wp.dot(outline.offset, outline.offset):
+        outline.offset = from_ca
+        outline.weights = wp.vec3(ca, 0.0, 1.0 - ca)
+    return outline
 
 
 @wp.func
-def is_inside(p: wp.vec2, t: Triangle):
-    ab = t.turn * cross(t.b - t.a, p - t.a)
-    bc = t.turn * cross(t.c - t.b, p - t.b)
-    ca = t.turn * cross(t.a - t.c, p - t.c)
-    return wp.min(ab, wp.min(bc, ca)) > 0.0
-
-
-@wp.func
-def signed_distance(p: wp.vec2, t: Triangle):
-    """Squared distance from p to the face's outline, positive inside, negative outside."""
-    ab = from_edge(p, t.a, t.b, t.inverse[0])
-    bc = from_edge(p, t.b, t.c, t.inverse[1])
-    ca = from_edge(p, t.c, t.a, t.inverse[2])
-    d2 = wp.min(wp.dot(ab, ab), wp.min(wp.dot(bc, bc), wp.dot(ca, ca)))
-    return wp.where(is_inside(p, t), d2, -d2)
+def corner_areas(p: wp.vec2, t: Triangle):
+    """Doubled areas of the triangles that p makes with the edges opposite a, b, c: all positive if p is inside."""
+    return t.turn * wp.vec3(cross(t.c - t.b, p - t.b), cross(t.a - t.c, p - t.c), cross(t.b - t.a, p - t.a))
 
 
 @wp.func
@@ -131,11 +152,31 @@ def sigmoid(x: float):
     return 1.0 / (1.0 + wp.exp(-x))
 
 
+@wp.func
+def distance_gradient(outline: Outline, inside: bool, gradient: float):
+    """Gradient of the outline's nearest point q, from that of the signed squared distance +-|p - q|^2.
+
+    That q may slide along the outline does not matter, since it is where the distance is least.
+    """
+    g = wp.where(inside, -2.0, 2.0) * gradient * outline.offset
+    return wp.vec3(g[0], g[1], 0.0)
+
+
+@wp.func
+def add_corner_gradients(
+    gradients: wp.array2d(dtype=wp.vec3), n: int, i: int, j: int, k: int, a: wp.vec3, b: wp.vec3, c: wp.vec3
+):
+    wp.atomic_add(gradients, n, i, a)
+    wp.atomic_add(gradients, n, j, b)
+    wp.atomic_add(gradients, n, k, c)
+
+
 @wp.kernel
 def silhouette_forward(
     points: wp.array2d(dtype=wp.vec3),
     faces: wp.array2d(dtype=int),
     first_image: int,
+    chunk: int,
     sigma: float,
     margin: float,
     log_background: wp.array3d(dtype=float),
@@ -156,9 +197,13 @@ def silhouette_forward(
         y = pixel_centre(j, height)
         for i in range(box.left, box.right):
             if log_background[n, j, i] > OPAQUE:
-                d = signed_distance(wp.vec2(pixel_centre(i, width), y), t)
-                if d > -margin * margin:
-                    wp.atomic_add(log_background, n, j, i, log_uncovered(d / sigma))
+                p = wp.vec2(pixel_centre(i, width), y)
+                outline = nearest_on_outline(p, t)
+                d = wp.dot(outline.offset, outline.offset)
+                inside = wp.min(corner_areas(p, t)) > 0.0
+                if inside or d < margin * margin:
+                    x = wp.where(inside, d, -d) / sigma
+                    wp.atomic_add(log_background, n, j, i, log_uncovered(x))
 
 
 @wp.kernel
@@ -166,16 +211,16 @@ def silhouette_backward(
     points: wp.array2d(dtype=wp.vec3),
     faces: wp.array2d(dtype=int),
     first_image: int,
+    chunk: int,
     sigma: float,
     margin: float,
-    negligible: wp.array(dtype=float),
     sensitivity: wp.array3d(dtype=float),
     point_gradients: wp.array2d(dtype=wp.vec3),
 ):
     """Adds the gradient of each face's corners to point_gradients (N, V, 3).
 
-    sensitivity (N, H, W) is dLoss/dalpha * (1 - alpha); with D = sigmoid(x) a face's part of dLoss/dx is
-    sensitivity * D. Pixels where it is at most negligible (N,) are passed over.
+    sensitivity (N, H, W) is dLoss/dalpha * (1 - alpha); with D = sigmoid(x) a face's dLoss/dx is sensitivity * D.
+    Pixels where it is 0 are passed over.
     """
     local_image, f = wp.tid()
     n = first_image + local_image
@@ -186,45 +231,27 @@ def silhouette_backward(
         return
     height = sensitivity.shape[1]
     width = sensitivity.shape[2]
-    least = negligible[n]
     t = triangle(a, b, c)
     box = pixels_near(a, b, c, margin, height, width)
-    grad_a = wp.vec2(0.0, 0.0)
-    grad_b = wp.vec2(0.0, 0.0)
-    grad_c = wp.vec2(0.0, 0.0)
+    grad_a = wp.vec3()
+    grad_b = wp.vec3()
+    grad_c = wp.vec3()
     for j in range(box.top, box.bottom):
         y = pixel_centre(j, height)
         for i in range(box.left, box.right):
             s = sensitivity[n, j, i]
-            if wp.abs(s) > least:
+            if s != 0.0:
                 p = wp.vec2(pixel_centre(i, width), y)
-                ab = from_edge(p, t.a, t.b, t.inverse[0])
-                bc = from_edge(p, t.b, t.c, t.inverse[1])
-                ca = from_edge(p, t.c, t.a, t.inverse[2])
-                d_ab = wp.dot(ab, ab)
-                d_bc = wp.dot(bc, bc)
-                d_ca = wp.dot(ca, ca)
-                d = wp.min(d_ab, wp.min(d_bc, d_ca))
-                inside = is_inside(p, t)
+                outline = nearest_on_outline(p, t)
+                d = wp.dot(outline.offset, outline.offset)
+                inside = wp.min(corner_areas(p, t)) > 0.0
                 if inside or d < margin * margin:
-                    side = wp.where(inside, 1.0, -1.0)
-                    # The nearest point q of an edge moves with its ends by (1 - u) and u; d|p - q|^2 = -2 (p - q) dq.
-                    weight = -2.0 * side * s * sigmoid(side * d / sigma) / sigma
-                    if d == d_ab:
-                        u = along_edge(p, t.a, t.b, t.inverse[0])
-                        grad_a += weight * (1.0 - u) * ab
-                        grad_b += weight * u * ab
-                    elif d == d_bc:
-                        u = along_edge(p, t.b, t.c, t.inverse[1])
-                        grad_b += weight * (1.0 - u) * bc
-                        grad_c += weight * u * bc
-                    else:
-                        u = along_edge(p, t.c, t.a, t.inverse[2])
-                        grad_c += weight * (1.0 - u) * ca
-                        grad_a += weight * u * ca
-    wp.atomic_add(point_gradients, n, faces[f, 0], wp.vec3(grad_a[0], grad_a[1], 0.0))
-    wp.atomic_add(point_gradients, n, faces[f, 1], wp.vec3(grad_b[0], grad_b[1], 0.0))
-    wp.atomic_add(point_gradients, n, faces[f, 2], wp.vec3(grad_c[0], grad_c[1], 0.0))
+                    x = wp.where(inside, d, -d) / sigma
+                    g = distance_gradient(outline, inside, s * sigmoid(x) / sigma)
+                    grad_a += outline.weights[0] * g
+                    grad_b += outline.weights[1] * g
+                    grad_c += outline.weights[2] * g
+    add_corner_gradients(point_gradients, n, faces[f, 0], faces[f, 1], faces[f, 2], grad_a, grad_b, grad_c)
 
 
 @wp.func
@@ -258,6 +285,7 @@ def visibility_nearest(
     points: wp.array2d(dtype=wp.vec3),
     faces: wp.array2d(dtype=int),
     first_image: int,
+    chunk: int,
     nearest: wp.array3d(dtype=wp.int64),
 ):
     """Keeps the least (depth, face) of each pixel in nearest (N, H, W).
@@ -293,6 +321,7 @@ def visibility_resolve(
     points: wp.array2d(dtype=wp.vec3),
     faces: wp.array2d(dtype=int),
     first_image: int,
+    chunk: int,
     nearest: wp.array3d(dtype=wp.int64),
     face_index: wp.array3d(dtype=int),
     barycentrics: wp.array3d(dtype=wp.vec3),
@@ -320,3 +349,360 @@ def visibility_resolve(
             face_index[n, j, i] = f
             barycentrics[n, j, i] = wp.vec3(found[0], found[1], found[2])
             depth[n, j, i] = found[3]
+
+
+@wp.struct
+class Surface:
+    """Where on a face a pixel looks.
+
+    flat      clamped barycentric weights on the screen, adding up to 1
+    weights   the same in space
+    inverse   1 / depth
+    """
+
+    flat: wp.vec3
+    weights: wp.vec3
+    inverse: float
+
+
+@wp.func
+def surface_at(areas: wp.vec3, inverse_depths: wp.vec3):
+    """The point of a face that a pixel takes its attributes from; outside, that of the clamped barycentrics."""
+    s = Surface()
+    s.flat = wp.max(areas, wp.vec3())
+    s.flat = s.flat / (s.flat[0] + s.flat[1] + s.flat[2])
+    s.weights = wp.cw_mul(s.flat, inverse_depths)
+    s.inverse = s.weights[0] + s.weights[1] + s.weights[2]
+    s.weights = s.weights / s.inverse
+    return s
+
+
+@wp.func
+def inverse_depths(a: wp.vec3, b: wp.vec3, c: wp.vec3):
+    return wp.vec3(1.0 / a[2], 1.0 / b[2], 1.0 / c[2])
+
+
+@wp.kernel
+def shading_depth(
+    points: wp.array2d(dtype=wp.vec3),
+    faces: wp.array2d(dtype=int),
+    first_image: int,
+    chunk: int,
+    sigma: float,
+    margin: float,
+    depth_scale: wp.array(dtype=wp.vec2),
+    log_background: wp.array3d(dtype=float),
+    front: wp.array3d(dtype=float),
+):
+    """First pass of shading: as silhouette_forward, and raises front (N, H, W) to the greatest depth z of any face that
+    covers the pixel. z = (1 / depth - depth_scale[0]) * depth_scale[1] is greater for nearer faces."""
+    local_image, f = wp.tid()
+    n = first_image + local_image
+    a = points[n, faces[f, 0]]
+    b = points[n, faces[f, 1]]
+    c = points[n, faces[f, 2]]
+    if not is_drawn(a, b, c):
+        return
+    height = log_background.shape[1]
+    width = log_background.shape[2]
+    scale = depth_scale[n]
+    inverses = inverse_depths(a, b, c)
+    t = triangle(a, b, c)
+    box = pixels_near(a, b, c, margin, height, width)
+    for j in range(box.top, box.bottom):
+        y = pixel_centre(j, height)
+        for i in range(box.left, box.right):
+            p = wp.vec2(pixel_centre(i, width), y)
+            areas = corner_areas(p, t)
+            z = (surface_at(areas, inverses).inverse - scale[0]) * scale[1]
+            if z > front[n, j, i] or log_background[n, j, i] > OPAQUE:
+                outline = nearest_on_outline(p, t)
+                d = wp.dot(outline.offset, outline.offset)
+                inside = wp.min(areas) > 0.0
+                if inside or d < margin * margin:
+                    x = wp.where(inside, d, -d) / sigma
+                    wp.atomic_add(log_background, n, j, i, log_uncovered(x))
+                    wp.atomic_max(front, n, j, i, z)
+
+
+@wp.struct
+class Lookup:
+    """Four texels around a place in a texture, and where between them it lies.
+
+    slope  texels per unit of u and v, 0 where the place was clamped to the border
+    """
+
+    left: int
+    right: int
+    top: int
+    bottom: int
+    x: float
+    y: float
+    slope: wp.vec2
+
+
+@wp.func
+def look_up(value: wp.vec4, height: int, width: int):
+    """v is up, texel centres lie at +0.5, places beyond the outermost are clamped to them."""
+    x = value[0] * float(width) - 0.5
+    y = (1.0 - value[1]) * float(height) - 0.5
+    clamped_x = wp.clamp(x, 0.0, float(width - 1))
+    clamped_y = wp.clamp(y, 0.0, float(height - 1))
+    at = Lookup()
+    at.left = wp.min(int(clamped_x), wp.max(width - 2, 0))
+    at.top = wp.min(int(clamped_y), wp.max(height - 2, 0))
+    at.right = wp.min(at.left + 1, width - 1)
+    at.bottom = wp.min(at.top + 1, height - 1)
+    at.x = clamped_x - float(at.left)
+    at.y = clamped_y - float(at.top)
+    at.slope = wp.vec2(
+        wp.where(x == clamped_x, float(width), 0.0),
+        wp.where(y == clamped_y, -float(height), 0.0),
+    )
+    return at
+
+
+@wp.func
+def opaque(colour: wp.vec3):
+    return wp.vec4(colour[0], colour[1], colour[2], 0.0)
+
+
+@wp.func
+def sample(texture: wp.array3d(dtype=wp.vec3), m: int, at: Lookup):
+    upper = wp.lerp(texture[m, at.top, at.left], texture[m, at.top, at.right], at.x)
+    lower = wp.lerp(texture[m, at.bottom, at.left], texture[m, at.bottom, at.right], at.x)
+    return opaque(wp.lerp(upper, lower, at.y))
+
+
+@wp.func
+def sample_gradient(texture: wp.array3d(dtype=wp.vec3), m: int, at: Lookup, gradient: wp.vec4):
+    """Gradient to (u, v), from that of the colour."""
+    g = wp.vec3(gradient[0], gradient[1], gradient[2])
+    upper = texture[m, at.top, at.right] - texture[m, at.top, at.left]
+    lower = texture[m, at.bottom, at.right] - texture[m, at.bottom, at.left]
+    left = texture[m, at.bottom, at.left] - texture[m, at.top, at.left]
+    right = texture[m, at.bottom, at.right] - texture[m, at.top, at.right]
+    du = at.slope[0] * wp.dot(wp.lerp(upper, lower, at.y), g)
+    dv = at.slope[1] * wp.dot(wp.lerp(left, right, at.x), g)
+    return wp.vec4(du, dv, 0.0, 0.0)
+
+
+@wp.func
+def add_texel_gradients(gradients: wp.array3d(dtype=wp.vec3), slot: int, at: Lookup, gradient: wp.vec4):
+    g = wp.vec3(gradient[0], gradient[1], gradient[2])
+    wp.atomic_add(gradients, slot, at.top, at.left, (1.0 - at.y) * (1.0 - at.x) * g)
+    wp.atomic_add(gradients, slot, at.top, at.right, (1.0 - at.y) * at.x * g)
+    wp.atomic_add(gradients, slot, at.bottom, at.left, at.y * (1.0 - at.x) * g)
+    wp.atomic_add(gradients, slot, at.bottom, at.right, at.y * at.x * g)
+
+
+@wp.kernel
+def shading_forward(
+    points: wp.array2d(dtype=wp.vec3),
+    faces: wp.array2d(dtype=int),
+    first_image: int,
+    chunk: int,
+    sigma: float,
+    margin: float,
+    depth_scale: wp.array(dtype=wp.vec2),
+    gamma: float,
+    front: wp.array3d(dtype=float),
+    corners: wp.array2d(dtype=int),
+    values: wp.array2d(dtype=wp.vec4),
+    texture: wp.array3d(dtype=wp.vec3),
+    colour: wp.array3d(dtype=wp.vec4),
+    total: wp.array3d(dtype=float),
+):
+    """Second pass of shading: adds D exp((z - front) / gamma) of each face to total (N, H, W), and that times the
+    face's colour to colour (N, H, W, 4).
+
+    corners  (F, 3) rows of values at the corners of each face
+    values   (N or 1, K, 4): the colours if the texture is empty, else their places u, v in it
+    texture  (N or 1, Ht, Wt, 3)
+    """
+    local_image, f = wp.tid()
+    n = first_image + local_image
+    a = points[n, faces[f, 0]]
+    b = points[n, faces[f, 1]]
+    c = points[n, faces[f, 2]]
+    if not is_drawn(a, b, c):
+        return
+    height = total.shape[1]
+    width = total.shape[2]
+    scale = depth_scale[n]
+    m = wp.min(n, values.shape[0] - 1)
+    value_a = values[m, corners[f, 0]]
+    value_b = values[m, corners[f, 1]]
+    value_c = values[m, corners[f, 2]]
+    inverses = inverse_depths(a, b, c)
+    t = triangle(a, b, c)
+    box = pixels_near(a, b, c, margin, height, width)
+    for j in range(box.top, box.bottom):
+        y = pixel_centre(j, height)
+        for i in range(box.left, box.right):
+            p = wp.vec2(pixel_centre(i, width), y)
+            areas = corner_areas(p, t)
+            s = surface_at(areas, inverses)
+            exponent = ((s.inverse - scale[0]) * scale[1] - front[n, j, i]) / gamma
+            if exponent > HIDDEN:
+                outline = nearest_on_outline(p, t)
+                d = wp.dot(outline.offset, outline.offset)
+                inside = wp.min(areas) > 0.0
+                if inside or d < margin * margin:
+                    share = sigmoid(wp.where(inside, d, -d) / sigma) * wp.exp(exponent)
+                    value = s.weights[0] * value_a + s.weights[1] * value_b + s.weights[2] * value_c
+                    if texture.shape[0] > 0:
+                        value = sample(
+                            texture, wp.min(n, texture.shape[0] - 1), look_up(value, texture.shape[1], texture.shape[2])
+                        )
+                    wp.atomic_add(colour, n, j, i, share * value)
+                    wp.atomic_add(total, n, j, i, share)
+
+
+@wp.func
+def all_of(x: float):
+    return wp.vec3(x, x, x)
+
+
+@wp.func
+def perpendicular(v: wp.vec2):
+    """Gradient of cross(u, v) to u; that to v is perpendicular(-u)."""
+    return wp.vec3(v[1], -v[0], 0.0)
+
+
+@wp.struct
+class CornerGradients:
+    a: wp.vec3
+    b: wp.vec3
+    c: wp.vec3
+
+
+@wp.func
+def surface_gradient(
+    p: wp.vec2, t: Triangle, areas: wp.vec3, s: Surface, inverses: wp.vec3, grad_weights: wp.vec3, grad_inverse: float
+):
+    """Gradient of the corners from that of surface_at's weights and inverse depth."""
+    # weights = flat * inverses / inverse, and inverse = dot(flat, inverses).
+    grad_products = (grad_weights - all_of(wp.dot(grad_weights, s.weights))) / s.inverse + all_of(grad_inverse)
+    grad_flat = wp.cw_mul(grad_products, inverses)
+    grad_depths = -wp.cw_mul(wp.cw_mul(grad_products, s.flat), wp.cw_mul(inverses, inverses))
+    # flat = max(areas, 0) / their sum.
+    positive = wp.max(areas, wp.vec3())
+    scale = t.turn / (positive[0] + positive[1] + positive[2])
+    grad_areas = scale * (grad_flat - all_of(wp.dot(grad_flat, s.flat)))
+    bc = wp.where(areas[0] > 0.0, grad_areas[0], 0.0)
+    ca = wp.where(areas[1] > 0.0, grad_areas[1], 0.0)
+    ab = wp.where(areas[2] > 0.0, grad_areas[2], 0.0)
+    # areas = turn * (cross(b, c), cross(c, a), cross(a, b)), seen from p.
+    a = perpendicular(t.a - p)
+    b = perpendicular(t.b - p)
+    c = perpendicular(t.c - p)
+    g = CornerGradients()
+    g.a = ab * b - ca * c + wp.vec3(0.0, 0.0, grad_depths[0])
+    g.b = bc * c - ab * a + wp.vec3(0.0, 0.0, grad_depths[1])
+    g.c = ca * a - bc * b + wp.vec3(0.0, 0.0, grad_depths[2])
+    return g
+
+
+@wp.kernel
+def shading_backward(
+    points: wp.array2d(dtype=wp.vec3),
+    faces: wp.array2d(dtype=int),
+    first_image: int,
+    chunk: int,
+    sigma: float,
+    margin: float,
+    depth_scale: wp.array(dtype=wp.vec2),
+    gamma: float,
+    front: wp.array3d(dtype=float),
+    corners: wp.array2d(dtype=int),
+    values: wp.array2d(dtype=wp.vec4),
+    texture: wp.array3d(dtype=wp.vec3),
+    colour_gradient: wp.array3d(dtype=wp.vec4),
+    colour_level: wp.array3d(dtype=float),
+    sensitivity: wp.array3d(dtype=float),
+    point_gradients: wp.array2d(dtype=wp.vec3),
+    value_gradients: wp.array2d(dtype=wp.vec4),
+    texture_gradients: wp.array3d(dtype=wp.vec3),
+):
+    """Adds to point_gradients (N, V, 3), and to value_gradients (N, K, 4) or texture_gradients (slots, Ht, Wt, 3).
+
+    colour_gradient  (N, H, W, 4) dLoss/dimage / total
+    colour_level     (N, H, W) its dot product with the image: what a face must exceed to be worth more of the pixel
+    sensitivity      (N, H, W) as in silhouette_backward
+    A texture per image has a slot per image; a shared one a slot per launch, since launches run side by side.
+    """
+    local_image, f = wp.tid()
+    n = first_image + local_image
+    a = points[n, faces[f, 0]]
+    b = points[n, faces[f, 1]]
+    c = points[n, faces[f, 2]]
+    if not is_drawn(a, b, c):
+        return
+    height = sensitivity.shape[1]
+    width = sensitivity.shape[2]
+    scale = depth_scale[n]
+    m = wp.min(n, values.shape[0] - 1)
+    value_a = values[m, corners[f, 0]]
+    value_b = values[m, corners[f, 1]]
+    value_c = values[m, corners[f, 2]]
+    inverses = inverse_depths(a, b, c)
+    t = triangle(a, b, c)
+    box = pixels_near(a, b, c, margin, height, width)
+    grad_a = wp.vec3()
+    grad_b = wp.vec3()
+    grad_c = wp.vec3()
+    grad_value_a = wp.vec4()
+    grad_value_b = wp.vec4()
+    grad_value_c = wp.vec4()
+    for j in range(box.top, box.bottom):
+        y = pixel_centre(j, height)
+        for i in range(box.left, box.right):
+            gradient = colour_gradient[n, j, i]
+            coverage_gradient = sensitivity[n, j, i]
+            p = wp.vec2(pixel_centre(i, width), y)
+            areas = corner_areas(p, t)
+            s = surface_at(areas, inverses)
+            exponent = ((s.inverse - scale[0]) * scale[1] - front[n, j, i]) / gamma
+            shaded = exponent > HIDDEN and wp.dot(gradient, gradient) > 0.0
+            if shaded or coverage_gradient != 0.0:
+                outline = nearest_on_outline(p, t)
+                d = wp.dot(outline.offset, outline.offset)
+                inside = wp.min(areas) > 0.0
+                if inside or d < margin * margin:
+                    coverage = sigmoid(wp.where(inside, d, -d) / sigma)
+                    grad_distance = coverage_gradient * coverage
+                    if shaded:
+                        share = coverage * wp.exp(exponent)
+                        grad_value = share * gradient
+                        value = s.weights[0] * value_a + s.weights[1] * value_b + s.weights[2] * value_c
+                        if texture.shape[0] > 0:
+                            at = look_up(value, texture.shape[1], texture.shape[2])
+                            k = wp.min(n, texture.shape[0] - 1)
+                            slot = wp.where(texture.shape[0] > 1, n, chunk)
+                            add_texel_gradients(texture_gradients, slot, at, grad_value)
+                            value = sample(texture, k, at)
+                            grad_value = sample_gradient(texture, k, at, grad_value)
+                        else:
+                            grad_value_a += s.weights[0] * grad_value
+                            grad_value_b += s.weights[1] * grad_value
+                            grad_value_c += s.weights[2] * grad_value
+                        # The face's share of the pixel is softmax(log D + z / gamma).
+                        grad_share = share * (wp.dot(gradient, value) - colour_level[n, j, i])
+                        grad_distance += grad_share * (1.0 - coverage)
+                        grad_weights = wp.vec3(
+                            wp.dot(grad_value, value_a), wp.dot(grad_value, value_b), wp.dot(grad_value, value_c)
+                        )
+                        g = surface_gradient(p, t, areas, s, inverses, grad_weights, grad_share * scale[1] / gamma)
+                        grad_a += g.a
+                        grad_b += g.b
+                        grad_c += g.c
+                    g_outline = distance_gradient(outline, inside, grad_distance / sigma)
+                    grad_a += outline.weights[0] * g_outline
+                    grad_b += outline.weights[1] * g_outline
+                    grad_c += outline.weights[2] * g_outline
+    add_corner_gradients(point_gradients, n, faces[f, 0], faces[f, 1], faces[f, 2], grad_a, grad_b, grad_c)
+    if texture.shape[0] == 0:
+        wp.atomic_add(value_gradients, n, corners[f, 0], grad_value_a)
+        wp.atomic_add(value_gradients, n, corners[f, 1], grad_value_b)
+        wp.atomic_add(value_gradients, n, corners[f, 2], grad_value_c)

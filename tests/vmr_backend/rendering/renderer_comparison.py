@@ -11,7 +11,7 @@ def gradients(draw, inputs: list[Tensor], seed: int = 0) -> tuple[list[Tensor], 
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     random = torch.Generator().manual_seed(seed)
     loss = sum((y.double().cpu() * torch.randn(y.shape, generator=random, dtype=torch.float64)).sum() for y in outputs)
-    found = torch.autograd.grad(loss, inputs)
+    found = torch.autograd.grad(loss, inputs, materialize_grads=True)
     return [y.detach().double().cpu() for y in outputs], [g.double().cpu() for g in found]
 
 
