@@ -1,0 +1,123 @@
+"""Region similarity J and contour accuracy F of a result's silhouettes against masks (DAVIS; Perazzi et al. 2016)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..job import EXIT_BAD_INPUT, EXIT_DONE, BadInput
+from ..reconstruction import Reconstruction
+from ..video.clip import open_clip
+from ..video.masks import MaskSource, read_masks
+from .raster import silhouette
+
+Masks = Mapping[int, np.ndarray] | Iterable[tuple[int, np.ndarray]]
+
+CONTOUR_TOLERANCE = 0.008
+"""Distance within which contours count as matched, in image diagonals (DAVIS)."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """J and F of each scored frame."""
+
+    frames: np.ndarray
+    """(N,) int32, numbers of the clip's frames that have a mask."""
+    j: np.ndarray
+    """(N,) float64, 0 to 1."""
+    f: np.ndarray
+    """(N,) float64, 0 to 1."""
+
+    def means(self) -> dict[str, float | int]:
+        """What `evaluate` prints."""
+        return {"J": float(self.j.mean()), "F": float(self.f.mean()), "J_min": float(self.j.min()),
+                "scored_frames": len(self.frames)}
+
+
+def region_similarity(predicted: np.ndarray, true: np.ndarray) -> float:
+    """J, intersection over union of two masks (H, W) bool; 1 where both are empty."""
+    union = np.count_nonzero(predicted | true)
+    return np.count_nonzero(predicted & true) / union if union else 1.0
+
+
+def contour_accuracy(predicted: np.ndarray, true: np.ndarray) -> float:
+    """F, the harmonic mean of precision and recall of the contours of two masks (H, W) bool.
+
+    A contour pixel is matched where the other contour passes within CONTOUR_TOLERANCE, rounded up to whole pixels.
+    """
+    contours = boundary(predicted), boundary(true)
+    present = [contour.any() for contour in contours]
+    if not all(present):
+        return 0.0 if any(present) else 1.0
+    tolerance = math.ceil(CONTOUR_TOLERANCE * math.hypot(*predicted.shape))
+    near = [_distance_to(contour) <= tolerance for contour in contours]
+    precision = np.count_nonzero(contours[0] & near[1]) / np.count_nonzero(contours[0])
+    recall = np.count_nonzero(contours[1] & near[0]) / np.count_nonzero(contours[1])
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def boundary(mask: np.ndarray) -> np.ndarray:
+    """(H, W) bool, the pixels that differ from their right, lower or lower right neighbour (DAVIS seg2bmap)."""
+    beyond = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
+    return (mask ^ beyond[:-1, 1:]) | (mask ^ beyond[1:, :-1]) | (mask ^ beyond[1:, 1:])
+
+
+def _distance_to(contour: np.ndarray) -> np.ndarray:
+    return cv2.distanceTransform((~contour).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+def evaluate(reconstruction: Reconstruction, masks: Masks) -> Scores:
+    """J and F of each frame of the result that has a mask.
+
+    masks   (H, W) bool at the size of the footage with the number of the clip's frame: a mapping or pairs in any order
+    BadInput if none of the result's frames has one.
+    """
+    place = {int(number): i for i, number in enumerate(reconstruction.frames)}
+    scored = []
+    for number, mask in masks.items() if isinstance(masks, Mapping) else masks:
+        if number in place:
+            predicted = silhouette(reconstruction, place[number])
+            scored.append((number, region_similarity(predicted, mask), contour_accuracy(predicted, mask)))
+    if not scored:
+        raise BadInput(f"masks: found none for the result's frames {reconstruction.frames[0]} to "
+                       f"{reconstruction.frames[-1]}; needs at least one")
+    numbers, j, f = zip(*sorted(scored), strict=True)
+    return Scores(np.array(numbers, np.int32), np.array(j), np.array(f))
+
+
+def masks_of(result: Reconstruction, path: Path) -> Iterator[tuple[int, np.ndarray]]:
+    """Number and mask (H, W) bool of the result's frames that have one in a folder of images or a video."""
+    source = open_clip(path)
+    common = np.intersect1d(result.frames, source.numbers)
+    if not len(common):
+        raise BadInput(f"{path}: found masks {source.numbers[0]} to {source.numbers[-1]}, none of the result's frames "
+                       f"{result.frames[0]} to {result.frames[-1]}; needs masks with the frames' numbers")
+    size = (int(result.image_size[0]), int(result.image_size[1]))
+    same = {int(number): int(number) for number in common}
+    for number, mask, _ in read_masks(MaskSource(source, same, False, size), common):
+        yield number, mask
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`python -m vmr_backend evaluate DIR --masks MASKS`: one JSON line of means; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m vmr_backend evaluate", description=__doc__)
+    parser.add_argument("result", type=Path, metavar="DIR", help="folder of a result")
+    parser.add_argument("--masks", type=Path, required=True,
+                        help="folder of images named by frame number, or a video; white on black")
+    arguments = parser.parse_args(argv)
+    try:
+        result = Reconstruction.load(arguments.result)
+        scores = evaluate(result, masks_of(result, arguments.masks))
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_INPUT
+    print(json.dumps(scores.means()))
+    return EXIT_DONE

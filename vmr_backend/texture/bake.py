@@ -1,0 +1,199 @@
+"""Bakes one UV map from all frames of a clip.
+
+The footage is passed through twice. First each vertex learns in which few frames it is seen best (`selection`), then
+the texels between them collect their colours from those frames alone: memory does not grow with the length of the clip.
+Each sample is kept in two bands (Burt and Adelson 1983; Baumberg 2002 for textures): the coarse band, where light and
+exposure differ between frames, is averaged robustly over all of a texel's samples; the fine band is taken from
+the best of them, since averaging over frames that are not perfectly aligned would blur it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..reconstruction import Reconstruction
+from .fill import fill
+from .layout import Layout, lay_out
+from .selection import BEST_FRAMES, FrameView, Images, Selection, frame_view, select
+from .view import View, look_up, project
+
+MAX_ROWS = 2048
+"""Larger maps are enlarged from one of this size: footage holds no more detail, and memory would."""
+
+COARSE = 0.03
+"""Standard deviation of the blur that makes the coarse band, over the square root of the mask's area."""
+
+DEPTH_TOLERANCE = 0.01
+"""How far behind the nearest surface a texel may lie and still count as seen, over the mesh's extent."""
+
+OUTLIER = 12.0
+"""Difference of colour (of 255) from the other samples at which a sample's say is quartered."""
+
+FINE_POWER = 4
+"""Power of the weights in the fine band: with 4, a sample half as good as the best has 1/16 of its say."""
+
+POOR = (0.01, 0.06)
+"""Confidence at which a view counts as none, and from which it counts fully."""
+
+CHUNK = 1 << 15
+"""Texels whose samples are combined together."""
+
+
+@dataclass(frozen=True)
+class BakedTexture:
+    """A UV map and how much of it the footage shows."""
+
+    image: np.ndarray
+    """(size, 2 * size, 3) uint8 RGB, row 0 at v = 1."""
+    coverage: np.ndarray
+    """(size, 2 * size) uint8: 255 seen, 0 made up (or no part of the surface)."""
+    seen: float
+    """Share of the surface, by area of the rest shape, that some frame shows."""
+
+
+@dataclass
+class _Samples:
+    """The best samples of each of N texels; a slot is empty while its weight is 0."""
+
+    weight: np.ndarray
+    """(N, BEST_FRAMES) float16."""
+    colour: np.ndarray
+    """(N, BEST_FRAMES, 6) uint8: RGB in full, RGB of the coarse band."""
+
+    def add(self, texels: np.ndarray, weight: np.ndarray, colour: np.ndarray) -> None:
+        """Keeps samples (n,), (n, 6) of distinct texels (n,) in place of the worst ones held so far."""
+        held = self.weight[texels]
+        slot = held.argmin(1)
+        better = weight > held[np.arange(len(slot)), slot]
+        texels, slot = texels[better], slot[better]
+        self.weight[texels, slot], self.colour[texels, slot] = weight[better], colour[better]
+
+
+def bake_texture(reconstruction: Reconstruction, frames: Images, masks: Images, size: int,
+                 progress: Callable[[int, int], None] | None = None) -> BakedTexture:
+    """One UV map, size x 2 size, of the surface as the clip shows it.
+
+    frames    called with the place of a frame in the result (0 is its first), gives (H, W, 3) uint8 RGB of the full
+              frame; asked for in ascending order, twice from the start
+    masks     likewise (H, W), bool, 0..1 or 0..255
+    progress  called with steps done and steps in all
+    """
+    count = len(reconstruction.frames)
+    step = (lambda done: progress(done, 2 * count)) if progress else (lambda done: None)
+    rows = min(size, MAX_ROWS)
+    layout = lay_out(reconstruction.uv, rows, 2 * rows)
+    selection = select(reconstruction, frames, masks, lambda done, _: step(done))
+    samples = _Samples(np.zeros((len(layout.texel), BEST_FRAMES), np.float16),
+                       np.zeros((len(layout.texel), BEST_FRAMES, 6), np.uint8))
+    for index in range(count):
+        if selection.weights[index].any():
+            seen = frame_view(reconstruction, index, frames, masks)
+            samples.add(*_collect(seen, reconstruction, index, selection, layout))
+        step(count + index + 1)
+    colours, known = _combine(samples)
+    known *= _well_seen(selection, reconstruction, layout)
+    return _finish(colours, known, layout, reconstruction, size)
+
+
+def _collect(seen: FrameView, reconstruction: Reconstruction, index: int, selection: Selection,
+             layout: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The samples that one frame gives: texels (n,), weights (n,) and colours (n, 6)."""
+    faces, weights = reconstruction.faces, selection.weights[index]
+    texels = layout.texels_of(np.flatnonzero((weights[faces] > 0).any(1)))
+    values = np.concatenate([seen.points, weights[:, None]], 1)
+    place = layout.interpolate(values, faces, texels)
+    x, y = (project(place[:, :3], reconstruction.intrinsics[index]) - seen.view.window[:2]).T
+    weight = place[:, 3] * _visible(seen.view, x, y, place[:, 2], np.ptp(seen.points, axis=0).max())
+    weight[weight > 0] *= look_up(seen.trust, x[weight > 0], y[weight > 0])
+    chosen = weight > 1e-3
+    x, y = x[chosen], y[chosen]
+    full = look_up(seen.image, x, y, cv2.INTER_CUBIC) * selection.gains[index]
+    coarse = look_up(_coarse_band(seen), x, y) * selection.gains[index]
+    colours = np.clip(np.concatenate([full, coarse], 1) + 0.5, 0, 255).astype(np.uint8)
+    return texels[chosen], weight[chosen], colours
+
+
+def _visible(view: View, x: np.ndarray, y: np.ndarray, depth: np.ndarray, extent: float) -> np.ndarray:
+    """(n,) bool, whether points at window pixels x, y (n,) and depth (n,) are the nearest surface."""
+    height, width = view.depth.shape
+    column, row = np.floor(x * view.scale).astype(int), np.floor(y * view.scale).astype(int)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    nearest = view.depth[np.where(inside, row, 0), np.where(inside, column, 0)]
+    return inside & (nearest > 0) & (depth <= nearest + DEPTH_TOLERANCE * extent)
+
+
+def _coarse_band(seen: FrameView) -> np.ndarray:
+    """(h, w, 3) float32, the frame blurred within the mask, so that the background does not leak in."""
+    weight = seen.trust + 1e-4
+    deviation = max(COARSE * np.sqrt(np.count_nonzero(seen.trust)), 1.0)
+    blurred = cv2.GaussianBlur(seen.image * weight[..., None], (0, 0), deviation)
+    return blurred / cv2.GaussianBlur(weight, (0, 0), deviation)[..., None]
+
+
+def _combine(samples: _Samples) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (N, 3) float32 and (N,) float32 how far they are known, 0 to 1."""
+    count = len(samples.weight)
+    colours, known = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
+    for chunk in _chunks(count):
+        weight = samples.weight[chunk].astype(np.float32)
+        full, coarse = np.split(samples.colour[chunk].astype(np.float32), 2, axis=2)
+        base, agreement = _robust_mean(coarse, weight)
+        fine = (weight * agreement) ** FINE_POWER
+        fine /= np.maximum(fine.sum(1, keepdims=True), 1e-20)
+        colours[chunk] = base + np.einsum("ns,nsc->nc", fine, full - coarse)
+        # Weights go to zero within a face where the seen part of the surface ends: blend over that face.
+        known[chunk] = np.minimum(weight.sum(1) / 0.25, 1)
+    return colours, known
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    return (slice(start, start + CHUNK) for start in range(0, count, CHUNK))
+
+
+def _robust_mean(values: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means (n, 3) of samples (n, S, 3) weighted by (n, S) and by their agreement (n, S) with the mean.
+
+    Iteratively reweighted (Geman and McClure), from the sample that is nearest to all others.
+    """
+    distance = np.abs(values[:, :, None] - values[:, None]).mean(-1)
+    medoid = (distance * weight[:, None]).sum(2)
+    mean = np.take_along_axis(values, np.where(weight > 0, medoid, np.inf).argmin(1)[:, None, None], 1)
+    for _ in range(3):
+        agreement = 1 / (1 + (np.abs(values - mean).mean(-1) / OUTLIER) ** 2) ** 2
+        share = weight * agreement
+        total = share.sum(1)[:, None, None]
+        mean = np.where(total > 0, (values * share[..., None]).sum(1, keepdims=True) / np.maximum(total, 1e-20), mean)
+    return mean[:, 0], agreement
+
+
+def _well_seen(selection: Selection, reconstruction: Reconstruction, layout: Layout) -> np.ndarray:
+    low, high = POOR
+    well = np.clip((selection.confidence - low) / (high - low), 0, 1).astype(np.float32)
+    return layout.interpolate(well, reconstruction.faces, slice(None))
+
+
+def _finish(colours: np.ndarray, known: np.ndarray, layout: Layout, reconstruction: Reconstruction,
+            size: int) -> BakedTexture:
+    """The whole map, with what is not known made up."""
+    rest, faces = reconstruction.rest_vertices, reconstruction.faces
+    texels = fill(colours, known, layout, rest, faces, reconstruction.uv)
+    image = layout.spread(np.clip(texels + 0.5, 0, 255).astype(np.uint8))
+    coverage = np.zeros(layout.shape, np.uint8)
+    coverage.reshape(-1)[layout.texel] = np.where(known > 0.5, 255, 0)
+    if size > MAX_ROWS:
+        image = cv2.resize(image, (2 * size, size), interpolation=cv2.INTER_CUBIC)
+        coverage = cv2.resize(coverage, (2 * size, size), interpolation=cv2.INTER_NEAREST)
+    return BakedTexture(image, coverage, _seen_share(known, layout, rest, faces))
+
+
+def _seen_share(known: np.ndarray, layout: Layout, rest: np.ndarray, faces: np.ndarray) -> float:
+    """Share of the surface whose texels are known for more than half; faces without texels count as unseen."""
+    texels = np.bincount(layout.face, minlength=len(faces))
+    seen = np.bincount(layout.face, known > 0.5, len(faces)) / np.maximum(texels, 1)
+    corners = rest[faces].astype(np.float64)
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    return float((seen * area).sum() / area.sum())
