@@ -87,6 +87,14 @@ def check_inputs(points: Tensor, faces: Tensor) -> None:
             raise ValueError(f"faces name vertices {least} to {most}, but there are {points.shape[1]}")
 
 
+def drawn_faces(points: Tensor, faces: Tensor) -> Tensor:
+    """Which faces (N, F) are in front of the camera and have an area on the screen."""
+    corners = points.detach()[:, faces.long()]
+    ab, ac = (corners[..., k, :2] - corners[..., 0, :2] for k in (1, 2))
+    area = ab[..., 0] * ac[..., 1] - ab[..., 1] * ac[..., 0]
+    return (corners[..., 2] > NEAR).all(-1) & (area.abs() > MIN_AREA)
+
+
 def pixel_centres(size: Size, device="cpu") -> Tensor:
     """ndc x, y (H, W, 2) of every pixel's centre, float64."""
     height, width = image_size(size)

@@ -12,12 +12,11 @@ from torch import Tensor
 from .interface import (
     BACKGROUND_DEPTH,
     COVERAGE_CUTOFF,
-    MIN_AREA,
-    NEAR,
     Size,
     Visibility,
     check_inputs,
     depth_range,
+    drawn_faces,
     pixel_centres,
 )
 
@@ -72,8 +71,7 @@ def _on_screen(points: Tensor, faces: Tensor, size: Size) -> tuple[Tensor, Tenso
     """Pixel centres (H, W, 2), corners (N, F, 1, 1, 3, 3) of the faces, and which are drawn (N, F, 1, 1)."""
     check_inputs(points, faces)
     corners = points.double()[:, faces.long()]
-    a, b, c = corners[..., :2].unbind(-2)
-    drawn = (corners[..., 2] > NEAR).all(-1) & (cross(b - a, c - a).abs() > MIN_AREA)
+    drawn = drawn_faces(points.double(), faces)
     # Faces that are not drawn are moved to a harmless place, so that no NaN of theirs reaches a gradient.
     harmless = corners.new_tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
     corners = torch.where(drawn[..., None, None], corners, harmless)
