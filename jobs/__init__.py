@@ -1,0 +1,1 @@
+"""Runs of the backend as child processes; never imports bpy."""

@@ -1,0 +1,38 @@
+"""What the user can do."""
+
+import bpy
+
+from ..properties import backend_activity, reconstruction_activity
+from .backend import VMR_OT_check_backend, VMR_OT_install_backend
+from .cancel import VMR_OT_cancel, VMR_OT_cancel_backend
+from .child import cancel
+from .export_fbx import VMR_OT_export_fbx
+from .load_result import VMR_OT_load_recent, VMR_OT_load_result, VMR_OT_open_job_folder
+from .reconstruct import VMR_OT_reconstruct
+from .settings import VMR_OT_reset_settings
+
+CLASSES = (
+    VMR_OT_reconstruct,
+    VMR_OT_cancel,
+    VMR_OT_load_result,
+    VMR_OT_load_recent,
+    VMR_OT_open_job_folder,
+    VMR_OT_reset_settings,
+    VMR_OT_install_backend,
+    VMR_OT_check_backend,
+    VMR_OT_cancel_backend,
+    VMR_OT_export_fbx,
+)
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    for activity in (reconstruction_activity, backend_activity):
+        cancel(activity)
+        activity.reset()
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

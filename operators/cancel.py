@@ -1,0 +1,36 @@
+"""Cancel buttons: they end the child, and the operator that follows it sees that."""
+
+import bpy
+
+from ..properties import backend_activity, reconstruction_activity
+from .child import cancel
+
+
+class VMR_OT_cancel(bpy.types.Operator):
+    """Stop the reconstruction; the scene stays as it is, and a later run can go on from its last checkpoint"""
+
+    bl_idname = "vmr.cancel"
+    bl_label = "Cancel"
+
+    @classmethod
+    def poll(cls, _context):
+        return reconstruction_activity.running
+
+    def execute(self, _context):
+        cancel(reconstruction_activity)
+        return {"FINISHED"}
+
+
+class VMR_OT_cancel_backend(bpy.types.Operator):
+    """Stop installing or checking the backend"""
+
+    bl_idname = "vmr.cancel_backend"
+    bl_label = "Cancel"
+
+    @classmethod
+    def poll(cls, _context):
+        return backend_activity.running
+
+    def execute(self, _context):
+        cancel(backend_activity)
+        return {"FINISHED"}

@@ -1,0 +1,122 @@
+"""Adds the result of an earlier run to the scene, and shows the folder it lies in."""
+
+import time
+from pathlib import Path
+
+import bpy
+
+from ..jobs.folder import clip_name, finished
+from ..preferences import jobs_folder
+from ..properties import reconstruction_activity
+from ..scene.clip import clip_source
+from ..scene.result import add_result
+from ..vmr_backend.job import BadInput, JobRequest
+from ..vmr_backend.reconstruction import Reconstruction
+from .request import clip_of
+
+MENU_LENGTH = 20
+
+
+class AddsResult:
+    """Mixin: an operator that adds the result of a folder, or says in one line why not."""
+
+    def add(self, context, folder: Path):
+        try:
+            result = Reconstruction.load(folder)
+            clip, is_new = _clip_of_result(context, folder)
+            try:
+                added = add_result(context, clip, result, folder, clip_name(Path(bpy.path.abspath(clip.filepath))))
+            except BaseException:
+                if is_new:
+                    bpy.data.movieclips.remove(clip)
+                raise
+        except BadInput as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        self.report({"INFO"}, f"Added {added.name}: {len(result.frames)} frames")
+        return {"FINISHED"}
+
+
+class VMR_OT_load_result(AddsResult, bpy.types.Operator):
+    """Add the result of an earlier run, or of a run outside of Blender, to the scene"""
+
+    bl_idname = "vmr.load_result"
+    bl_label = "Load Result"
+    bl_options = {"UNDO"}
+
+    directory: bpy.props.StringProperty(
+        name="Folder", subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"},
+        description="Folder that holds reconstruction.npz. Empty for the newest in the jobs folder")
+
+    def invoke(self, context, _event):
+        self.directory = str(jobs_folder())
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context):
+        folders = [Path(bpy.path.abspath(self.directory))] if self.directory else finished(jobs_folder())
+        if not folders:
+            self.report({"ERROR"}, f"{jobs_folder()}: holds no result yet; reconstruct a clip first")
+            return {"CANCELLED"}
+        return self.add(context, folders[0])
+
+
+def _recent_items(_self, _context):
+    folders = finished(jobs_folder())[:MENU_LENGTH]
+    # Blender does not keep the texts alive.
+    _recent_items.items = [
+        (str(folder), f"{folder.name.rpartition('-')[0]}, {time.strftime('%d %b %H:%M', time.localtime(date))}",
+         str(folder))
+        for folder, date in ((folder, folder.stat().st_mtime) for folder in folders)
+    ] or [("", "No Results Yet", "Reconstruct a clip first")]
+    return _recent_items.items
+
+
+class VMR_OT_load_recent(AddsResult, bpy.types.Operator):
+    """Add one of the latest results to the scene"""
+
+    bl_idname = "vmr.load_recent"
+    bl_label = "Load Recent Result"
+    bl_options = {"UNDO"}
+
+    job: bpy.props.EnumProperty(name="Result", items=_recent_items, options={"SKIP_SAVE"})
+
+    def execute(self, context):
+        return self.add(context, Path(self.job)) if self.job else {"CANCELLED"}
+
+
+class VMR_OT_open_job_folder(bpy.types.Operator):
+    """Show the folder of the last run: result, texture, overlay video, report and log"""
+
+    bl_idname = "vmr.open_job_folder"
+    bl_label = "Open Job Folder"
+
+    def execute(self, _context):
+        folder = Path(reconstruction_activity.folder or jobs_folder())
+        if not folder.is_dir():
+            self.report({"ERROR"}, f"{folder}: not found; reconstruct a clip first")
+            return {"CANCELLED"}
+        bpy.ops.wm.path_open(filepath=str(folder))
+        return {"FINISHED"}
+
+
+def _clip_of_result(context, folder: Path) -> tuple[bpy.types.MovieClip, bool]:
+    """The clip that a result was made of, and whether it had to be loaded; else the clip chosen now."""
+    if (folder / "job.json").is_file():
+        request = JobRequest.load(folder)
+        for clip in bpy.data.movieclips:
+            if _path_of(clip) == request.clip:
+                return clip, False
+        file = Path(request.files[0] if request.files else request.clip)
+        if file.is_file():
+            return bpy.data.movieclips.load(str(file)), True
+    if (clip := clip_of(context)) is None:
+        raise BadInput(f"{folder}: the clip it was made of is not found; open it first")
+    return clip, False
+
+
+def _path_of(clip) -> str:
+    try:
+        return clip_source(clip).path
+    except BadInput:
+        return ""

@@ -1,0 +1,72 @@
+"""Reconstruct: from the clip to an animated mesh in the scene."""
+
+from pathlib import Path
+
+import bpy
+
+from ..jobs.folder import can_resume, prepare
+from ..jobs.process import Job
+from ..preferences import interpreter, jobs_folder
+from ..properties import reconstruction_activity
+from ..scene.result import add_result
+from ..vmr_backend.job import BadInput
+from .child import FollowsChild
+from .request import clip_of, obstacle, request_of
+
+
+class VMR_OT_reconstruct(FollowsChild, bpy.types.Operator):
+    """Find a textured, animated mesh and a matching camera from the clip, beside your work; Esc cancels"""
+
+    bl_idname = "vmr.reconstruct"
+    bl_label = "Reconstruct"
+    # Without REGISTER: "Repeat Last" would run it again to the end, with Blender standing still for minutes.
+    bl_options = {"UNDO"}
+
+    start_over: bpy.props.BoolProperty(
+        name="Start Over", options={"HIDDEN", "SKIP_SAVE"},
+        description="Begin anew where an earlier run of the same settings was stopped")
+
+    activity = reconstruction_activity
+    cancelled_text = "Reconstruction cancelled"
+
+    @classmethod
+    def poll(cls, context):
+        reason = obstacle(context)
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+    @classmethod
+    def description(cls, _context, properties):
+        return "Reconstruct anew, not from where the last run was stopped" if properties.start_over else ""
+
+    def begin(self, context):
+        clip = clip_of(context)
+        folder, resume = prepare(jobs_folder(), request_of(context, clip), self.start_over)
+        self._clip, self._scene = clip.session_uid, context.scene.session_uid
+        self.activity.folder = str(folder)
+        job = Job(folder, interpreter(), resume)
+        job.start()
+        if resume:
+            self.activity.text = "Going on where the last run was stopped"
+        return job
+
+    def finish(self, context, job):
+        clip = _still_there(bpy.data.movieclips, self._clip)
+        scene = _still_there(bpy.data.scenes, self._scene)
+        if clip is None or scene is None:
+            raise BadInput(f"the clip or the scene was removed meanwhile; Load Result adds it from {job.folder}")
+        result = job.result()
+        with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
+            added = add_result(context, clip, result, job.folder, job.folder.name.rpartition("-")[0])
+        return f"Added {added.name}: {len(result.frames)} frames"
+
+    def _end(self, context):
+        outcome = super()._end(context)
+        self.activity.resumable = "FINISHED" not in outcome and can_resume(Path(self.activity.folder))
+        return outcome
+
+
+def _still_there(collection, uid):
+    """By number and not by reference: undo makes the datablocks anew."""
+    return next((datablock for datablock in collection if datablock.session_uid == uid), None)

@@ -1,0 +1,50 @@
+"""What a scene asks of a reconstruction: its clip, its settings, and why it cannot be asked for yet."""
+
+from pathlib import Path
+
+import bpy
+
+from ..preferences import interpreter, preferences
+from ..properties import changed_settings, reconstruction_activity
+from ..scene.clip import clip_source, mask_source
+from ..vmr_backend.job import BadInput, JobRequest
+
+WITHOUT_ALPHA = {".bmp", ".jpeg", ".jpg"}
+
+
+def clip_of(context: bpy.types.Context) -> bpy.types.MovieClip | None:
+    """The clip of the Movie Clip Editor; elsewhere the one chosen for the scene, or the only one there is."""
+    if clip := getattr(context, "edit_movieclip", None):
+        return clip
+    if clip := context.scene.vmr.clip or context.scene.active_clip:
+        return clip
+    return bpy.data.movieclips[0] if len(bpy.data.movieclips) == 1 else None
+
+
+def obstacle(context: bpy.types.Context) -> str:
+    """Why no reconstruction can start now, as a grey button says it; empty where it can."""
+    if reconstruction_activity.running:
+        return "A reconstruction is running"
+    if clip_of(context) is None:
+        return "Open a movie clip first"
+    if context.scene.vmr.method == "vmr":
+        return "This method needs a category model; not available yet"
+    if interpreter() is None:
+        return "Install the backend first"
+    return ""
+
+
+def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequest:
+    """The request in the backend's terms; BadInput where clip, masks or frames do not allow one."""
+    props = context.scene.vmr
+    source = clip_source(clip, context.scene if props.use_scene_range else None)
+    masks = mask_source(props.masks) if props.masks else None
+    if masks is None and (clip.source == "MOVIE" or Path(clip.filepath).suffix.lower() in WITHOUT_ALPHA):
+        raise BadInput(f"masks: none chosen, and {clip.name} has no alpha channel; needs a folder of images or a "
+                       "movie, white where the subject is")
+    if masks == source.path:
+        raise BadInput(f"masks: {masks} holds the clip's own pictures; masks need a file or folder of their own")
+    return JobRequest(
+        clip=source.path, files=source.files, masks=masks, first=source.first, last=source.last,
+        method=props.method, preset=props.preset, settings=changed_settings(props),
+        device=preferences().device or "auto", seed=props.seed).check()

@@ -1,0 +1,15 @@
+"""What the user sees; no logic."""
+
+from . import export_menu, reconstruct
+
+PARTS = (reconstruct, export_menu)
+
+
+def register() -> None:
+    for part in PARTS:
+        part.register()
+
+
+def unregister() -> None:
+    for part in reversed(PARTS):
+        part.unregister()

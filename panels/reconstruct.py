@@ -1,0 +1,151 @@
+"""The tab "Reconstruct" in the Movie Clip Editor and its twin in the 3D Viewport."""
+
+import textwrap
+
+import bpy
+
+from ..properties import SETTINGS, changed_settings, reconstruction_activity
+from ..vmr_backend.settings import GROUPS
+
+PACKAGE = __package__.rpartition(".")[0]
+PIXELS_PER_LETTER = 7
+
+
+class InTab:
+    """Mixin of all panels of the tab, in either editor."""
+
+    bl_region_type = "UI"
+    bl_category = "Reconstruct"
+
+    def column(self) -> bpy.types.UILayout:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        return layout.column()
+
+
+class MainPanel(InTab):
+    """Clip, masks, method, preset, the button and what comes of it."""
+
+    bl_label = "Reconstruct"
+
+    def draw(self, context):
+        column, props = self.column(), context.scene.vmr
+        if self.bl_space_type == "VIEW_3D":
+            column.prop(props, "clip")
+        column.prop(props, "masks")
+        column.prop(props, "method")
+        column.prop(props, "preset")
+        if changed := changed_settings(props):
+            row = column.row()
+            row.alignment = "RIGHT"
+            row.label(text=f"{len(changed)} changed")
+            row.operator("vmr.reset_settings", text="", icon="LOOP_BACK", emboss=False)
+        if not context.preferences.addons[PACKAGE].preferences.backend_found:
+            column.separator()
+            column.label(text="The backend is not installed", icon="ERROR")
+            column.operator("vmr.install_backend", icon="IMPORT")
+        column.separator()
+        if reconstruction_activity.running:
+            draw_progress(column)
+        else:
+            draw_buttons(column)
+            draw_outcome(column, context.region.width)
+
+
+def draw_progress(layout):
+    layout.progress(factor=reconstruction_activity.fraction, text=reconstruction_activity.text)
+    layout.operator("vmr.cancel", icon="X")
+
+
+def draw_buttons(layout):
+    row = layout.row(align=True)
+    row.scale_y = 1.6
+    resumable = reconstruction_activity.resumable
+    row.operator("vmr.reconstruct", text="Resume" if resumable else "Reconstruct", icon="OUTLINER_OB_MESH")
+    if resumable:
+        row.operator("vmr.reconstruct", text="", icon="FILE_REFRESH").start_over = True
+    row = layout.row(align=True)
+    row.operator_menu_enum("vmr.load_recent", "job", text="Recent Results")
+    row.operator("vmr.load_result", text="", icon="FILEBROWSER")
+    row.operator("vmr.open_job_folder", text="", icon="FILE_FOLDER")
+
+
+def draw_outcome(layout, width):
+    """How the last run ended, and its warnings, broken into lines that fit."""
+    texts = [(reconstruction_activity.outcome, "ERROR" if reconstruction_activity.failed else "INFO")]
+    texts += [(text, "ERROR") for text in reconstruction_activity.warnings]
+    scale = bpy.context.preferences.system.ui_scale
+    for text, icon in texts:
+        column = layout.column(align=True)
+        column.scale_y = 0.8
+        for line in textwrap.wrap(text, max(int(width / scale / PIXELS_PER_LETTER) - 8, 20)):
+            column.label(text=line, icon=icon)
+            icon = "BLANK1"
+
+
+class GroupPanel(InTab):
+    """The settings of one group, as vmr_backend/settings.py lists them."""
+
+    bl_options = {"DEFAULT_CLOSED"}
+    group: str
+
+    @classmethod
+    def names(cls, context):
+        method = context.scene.vmr.method
+        return [s.name for s in SETTINGS.values() if s.group == cls.group and s.method in ("", method)]
+
+    @classmethod
+    def poll(cls, context):
+        return bool(cls.names(context))
+
+    def draw(self, context):
+        column, props = self.column(), context.scene.vmr
+        if self.group == "input":
+            column.prop(props, "use_scene_range")
+            column.prop(props, "seed")
+        changed = changed_settings(props)
+        for name in self.names(context):
+            row = column.row(align=True)
+            row.prop(props.settings, name)
+            if name in changed:
+                row.operator("vmr.reset_settings", text="", icon="LOOP_BACK", emboss=False).name = name
+
+
+class BackendPanel(InTab):
+    """The environment that computes."""
+
+    bl_label = "Backend"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context):
+        preferences = context.preferences.addons[PACKAGE].preferences
+        column = self.column()
+        column.prop(preferences, "device")
+        preferences.draw_backend(column)
+
+
+def panels_of(space: str, prefix: str) -> list[type]:
+    """The panels of one editor; plain mixins, since Blender cannot subclass a registered panel."""
+    def panel(name, mixin, **attributes):
+        identifier = f"{prefix}_PT_{name}"
+        attributes |= {"bl_idname": identifier, "bl_space_type": space}
+        return type(identifier, (mixin, bpy.types.Panel), attributes)
+
+    main = panel("reconstruct", MainPanel)
+    parent = {"bl_parent_id": main.bl_idname}
+    groups = [panel(group, GroupPanel, bl_label=label, group=group, **parent) for group, label in GROUPS.items()]
+    return [main, *groups, panel("backend", BackendPanel, **parent)]
+
+
+CLASSES = (*panels_of("CLIP_EDITOR", "VMR"), *panels_of("VIEW_3D", "VMR_VIEW3D"))
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

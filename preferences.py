@@ -1,0 +1,100 @@
+"""What belongs to the computer and not to a scene: the backend's interpreter, the device, the folders."""
+
+from pathlib import Path
+
+import bpy
+
+from .jobs.backend import backend_python
+from .properties import backend_activity
+
+PACKAGE = __package__
+
+
+def preferences() -> "VMR_AP_preferences":
+    return bpy.context.preferences.addons[PACKAGE].preferences
+
+
+def user_folder() -> Path:
+    """The folder that Blender keeps for the extension, which outlives its updates; not made here."""
+    try:
+        return Path(bpy.utils.extension_path_user(PACKAGE))
+    except ValueError:  # enabled as a plain add-on, from a checkout
+        return Path(bpy.utils.user_resource("DATAFILES", path="video_mesh_reconstruction"))
+
+
+def jobs_folder() -> Path:
+    chosen = preferences().jobs_folder
+    return Path(bpy.path.abspath(chosen)) if chosen else user_folder() / "jobs"
+
+
+def interpreter() -> Path | None:
+    """The Python of the backend, or None where neither one is named nor the backend installed."""
+    return backend_python(bpy.path.abspath(preferences().backend_python), user_folder())
+
+
+def _devices(self: "VMR_AP_preferences", _context: bpy.types.Context) -> list[tuple[str, str, str, int]]:
+    names = [name for name in self.found_devices.split(";") if name.startswith("cuda")]
+    # Blender does not keep the texts alive.
+    _devices.items = [  # type: ignore[attr-defined]
+        ("auto", "Automatic", "The GPU where there is one that can be used, else the CPU", 0),
+        ("cpu", "CPU", "The processor", 1),
+        *((name, name.upper(), f"The GPU that the backend calls {name}", 2 + i) for i, name in enumerate(names)),
+    ]
+    return _devices.items  # type: ignore[attr-defined]
+
+
+class VMR_AP_preferences(bpy.types.AddonPreferences):
+    bl_idname = PACKAGE
+
+    backend_python: bpy.props.StringProperty(
+        name="Backend Python", subtype="FILE_PATH",
+        description="Interpreter that has PyTorch and Warp. Empty for the one that Install Backend makes")
+    device: bpy.props.EnumProperty(
+        name="Device", items=_devices,
+        description="What to compute on. Check Backend finds out what there is")
+    found_devices: bpy.props.StringProperty(options={"HIDDEN"})
+    """What the last check found, joined by semicolons."""
+    jobs_folder: bpy.props.StringProperty(
+        name="Jobs Folder", subtype="DIR_PATH",
+        description="Where runs keep their checkpoints and results. Empty for the extension's own folder")
+    models_folder: bpy.props.StringProperty(
+        name="Models Folder", subtype="DIR_PATH",
+        description="Where category models lie. Empty for the extension's own folder")
+
+    @property
+    def backend_found(self) -> bool:
+        """For panels: whether there is an interpreter at all."""
+        return interpreter() is not None
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        for name in ("backend_python", "device", "jobs_folder", "models_folder"):
+            layout.prop(self, name)
+        self.draw_backend(layout)
+
+    def draw_backend(self, layout: bpy.types.UILayout) -> None:
+        """State of the backend and the buttons that change it."""
+        if not self.backend_found:
+            layout.label(text="The backend is not installed", icon="ERROR")
+        if backend_activity.running:
+            row = layout.row(align=True)
+            row.progress(factor=backend_activity.fraction, text=backend_activity.text)
+            row.operator("vmr.cancel_backend", text="", icon="X")
+        row = layout.row(align=True)
+        row.operator("vmr.install_backend")
+        row.operator("vmr.check_backend")
+        column = layout.column(align=True)
+        if backend_activity.outcome:
+            column.label(text=backend_activity.outcome, icon="ERROR" if backend_activity.failed else "CHECKMARK")
+        for line in backend_activity.found:
+            column.label(text=line)
+
+
+def register() -> None:
+    bpy.utils.register_class(VMR_AP_preferences)
+
+
+def unregister() -> None:
+    bpy.utils.unregister_class(VMR_AP_preferences)

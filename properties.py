@@ -1,0 +1,140 @@
+"""The scene's settings, generated from vmr_backend/settings.py, and what the panels show of a run."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import bpy
+
+from .vmr_backend.settings import DEFAULT_PRESET, METHODS, PRESETS, Setting, Settings, settings_of
+
+SETTINGS = {setting.name: setting for setting in Settings.describe()}
+METHOD_LABELS = {"lasr": "Clip Alone", "vmr": "Category Model"}
+
+
+def property_of(setting: Setting) -> Any:
+    """The Blender property of a setting: type, range, unit and tooltip."""
+    arguments: dict[str, Any] = {"name": setting.label, "description": setting.description, "default": setting.default}
+    if setting.source:
+        arguments["description"] += f".\nDefault: {setting.source}"
+    if setting.choices:
+        items = [(name, name.replace("_", " ").title(), text) for name, text in setting.choices.items()]
+        return bpy.props.EnumProperty(items=items, **arguments)
+    if isinstance(setting.default, bool):
+        return bpy.props.BoolProperty(**arguments)
+    if isinstance(setting.default, str):
+        return bpy.props.StringProperty(**arguments)
+    limits = {"min": setting.minimum, "max": setting.maximum, "soft_max": setting.soft_maximum}
+    arguments |= {name: limit for name, limit in limits.items() if limit is not None}
+    if isinstance(setting.default, int):
+        subtype = {"PIXEL": "PIXEL", "FRAMES": "TIME"}.get(setting.unit, "NONE")
+        return bpy.props.IntProperty(subtype=subtype, **arguments)
+    if setting.unit == "DEGREES":
+        # Blender stores angles in radians and shows degrees.
+        arguments |= {k: math.radians(arguments[k]) for k in ("default", "min", "max", "soft_max") if k in arguments}
+        return bpy.props.FloatProperty(subtype="ANGLE", **arguments)
+    return bpy.props.FloatProperty(precision=3, step=1, **arguments)
+
+
+VMR_PG_settings = type("VMR_PG_settings", (bpy.types.PropertyGroup,), {
+    "__doc__": "Every tunable of vmr_backend/settings.py as a Blender property.",
+    "__annotations__": {name: property_of(setting) for name, setting in SETTINGS.items()},
+})
+
+
+def value_of(group: bpy.types.PropertyGroup, name: str) -> Any:
+    """A setting's value in the backend's unit, without the digits that single precision adds."""
+    value = getattr(group, name)
+    if not isinstance(value, float):
+        return value
+    if SETTINGS[name].unit == "DEGREES":
+        value = math.degrees(value)
+    return float(f"{value:.6g}")
+
+
+def set_value(group: bpy.types.PropertyGroup, name: str, value: Any) -> None:
+    setattr(group, name, math.radians(value) if SETTINGS[name].unit == "DEGREES" else value)
+
+
+def changed_settings(props: "VMR_PG_reconstruction") -> dict[str, Any]:
+    """The values that the user set to something else than the chosen preset's."""
+    preset = dict(settings_of(props.preset).items())
+    values = {name: value_of(props.settings, name) for name in SETTINGS}
+    return {name: value for name, value in values.items() if value != preset[name]}
+
+
+def apply_preset(props: "VMR_PG_reconstruction", _context: Any = None) -> None:
+    """Give every setting the chosen preset's value."""
+    for name, value in settings_of(props.preset).items():
+        set_value(props.settings, name, value)
+
+
+class VMR_PG_reconstruction(bpy.types.PropertyGroup):
+    """What a scene asks of a reconstruction: `scene.vmr`."""
+
+    clip: bpy.props.PointerProperty(
+        name="Clip", type=bpy.types.MovieClip,
+        description="Footage to reconstruct from, where no Movie Clip Editor says it")
+    masks: bpy.props.StringProperty(
+        name="Masks", subtype="FILE_PATH",
+        # Blender below 4.5 does not know the option, and takes relative paths without it.
+        options={"ANIMATABLE"} | ({"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()),
+        description="Folder of images, one image of it, or movie: white where the subject is, black elsewhere. "
+                    "Empty for the alpha channel of the clip's images")
+    method: bpy.props.EnumProperty(
+        name="Method", default="lasr", description="How the mesh is found",
+        items=[(name, METHOD_LABELS[name], text) for name, text in METHODS.items()])
+    preset: bpy.props.EnumProperty(
+        name="Preset", default=DEFAULT_PRESET, description="Values for all settings below", update=apply_preset,
+        items=[(name, preset.label, preset.description) for name, preset in PRESETS.items()])
+    use_scene_range: bpy.props.BoolProperty(
+        name="Scene Range Only", description="Take only the frames of the clip between the scene's start and end")
+    seed: bpy.props.IntProperty(
+        name="Seed", min=0, description="Start of the random numbers; another seed gives another attempt")
+    settings: bpy.props.PointerProperty(type=VMR_PG_settings)
+
+
+@dataclass
+class Activity:
+    """What the panels show of the child process that runs now, or ran last."""
+
+    child: Any = None
+    """Has poll(), running, cancel() and error; None while nothing runs."""
+    text: str = ""
+    fraction: float = 0.0
+    cancelled: bool = False
+    outcome: str = ""
+    """How the last one ended, in one line."""
+    failed: bool = False
+    warnings: list[str] = field(default_factory=list)
+    """Its warnings."""
+    found: list[str] = field(default_factory=list)
+    """What a check found."""
+    folder: str = ""
+    resumable: bool = False
+
+    @property
+    def running(self) -> bool:
+        return self.child is not None
+
+    def reset(self) -> None:
+        self.__init__()  # type: ignore[misc]
+
+
+# Not in the scene: undo and the loading of a file would reset it while the child goes on.
+reconstruction_activity = Activity()
+backend_activity = Activity()
+
+CLASSES = (VMR_PG_settings, VMR_PG_reconstruction)
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    bpy.types.Scene.vmr = bpy.props.PointerProperty(type=VMR_PG_reconstruction)
+
+
+def unregister() -> None:
+    del bpy.types.Scene.vmr
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)
