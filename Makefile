@@ -18,7 +18,7 @@ BLENDER = 4.5
 
 BACKEND_PYTHON = $(CURDIR)/.venv/bin/python
 TYPED = __init__.py preferences.py properties.py operators panels scene jobs vmr_backend wheels demo
-BPY_TESTS = $(wildcard tests/extension tests/scene tests/operators tests/panels)
+BPY_TESTS = tests/extension tests/scene tests/operators tests/panels
 
 .PHONY: help env test lint types test-backend test-blender demo extension clean
 .DELETE_ON_ERROR:

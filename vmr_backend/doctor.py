@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     diagnosis = diagnose()
     if arguments.json:
-        print(json.dumps(asdict(diagnosis) | {"ok": diagnosis.ok}))
+        print(json.dumps(asdict(diagnosis) | {"ok": diagnosis.ok, "lines": lines(diagnosis)}))
     else:
         print("\n".join(lines(diagnosis)))
     return 0 if diagnosis.ok else 1
