@@ -17,6 +17,8 @@ WORKER = Path(__file__).parent.parent / "vmr_backend" / "__main__.py"
 LOG_NAME = "log.txt"
 SECONDS_TO_END = 1.2
 """How long a child may take to end by itself once asked to; Blender stands still meanwhile."""
+LONGEST_ERROR = 400
+"""Letters of a log's end that are shown; libraries write whole pages."""
 
 
 class Child:
@@ -107,15 +109,19 @@ class Child:
         status = self.returncode
         if status in (None, EXIT_DONE, EXIT_CANCELLED) or self.cancelled:
             return ""
-        text = self._error_event or self._last_log_line() or _ending(status)
+        text = self._error_event or self._last_words() or _ending(status)
         text = " ".join(text.split())
         return text if status == EXIT_BAD_INPUT else f"{text} (more in {self.log})"
 
-    def _last_log_line(self) -> str:
+    def _last_words(self) -> str:
+        """What this run's log ends with: the exception of a traceback, else the last line."""
         with open(self.log, "rb") as log:
             log.seek(self._log_start)
-            lines = log.read().decode("utf-8", errors="replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), "")
+            lines = [line for line in log.read().decode("utf-8", errors="replace").splitlines() if line.strip()]
+        frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+        after = lines[frames[-1] + 1:] if frames else lines[-1:]
+        exception = next((number for number, line in enumerate(after) if not line.startswith(" ")), 0)
+        return " ".join(after[exception:])[:LONGEST_ERROR]
 
 
 class Job(Child):
