@@ -145,7 +145,7 @@ def plain_reason(text: str, folder: Path) -> str:
     """What an output says in plain language, for the common reasons of failure; empty for others."""
     if re.search(r"No space left|not enough space|Errno 28", text):
         free = shutil.disk_usage(folder).free / 1e9
-        return f"the disk of {folder} is full: {free:.1f} GB are free, the backend needs 3 GB, with CUDA 12 GB"
+        return f"the disk of {folder} is full: {free:.1f} GB are free, the backend needs 2 GB, with CUDA 10 GB"
     if re.search(r"Long Path|path too long|file name too long", text, flags=re.IGNORECASE):
         return f"paths below {folder} are too long for Windows; enable its long paths, then install again"
     if "DO NOT MATCH THE HASHES" in text:
