@@ -1,0 +1,1 @@
+"""Between Blender's datablocks and results: one file per kind of datablock."""

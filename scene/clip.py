@@ -1,0 +1,154 @@
+"""From a movie clip datablock, and the masks that the user picked, to what a job request names.
+
+Frame numbers are the result's (docs/result-format.md): 0 the first frame of a movie, the number in the file's name for
+an image sequence. Blender shows number `first number + scene frame - frame_start + frame_offset`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+
+from ..vmr_backend.job import BadInput
+from .movie_header import MovieHeader, read_movie_header
+
+MISPLACED_SHARE = 0.02
+"""Blender may show this share of a movie's frames a little late; with more, result and footage would not match."""
+TURNS_MOVIES = (4, 5)
+"""Blender that turns movies as their header says: 4.5 does, 4.2 does not, those between were not tried."""
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """What a job request says about its clip: absolute paths, frame numbers with both ends included."""
+
+    path: str
+    """The movie, or the folder that holds the images."""
+    files: list[str] | None
+    """The images `first` to `last`; None for a movie."""
+    first: int
+    last: int
+
+
+def clip_source(clip: bpy.types.MovieClip, scene: bpy.types.Scene | None = None) -> ClipSource:
+    """Where the frames of a clip are, and which of them Blender shows; BadInput where they cannot be used.
+
+    scene   only frames within this scene's frame range are taken; None takes the whole clip
+    """
+    path = _file_of(clip)
+    source = _movie(clip, path) if clip.source == "MOVIE" else _sequence(clip, path)
+    if scene is not None:
+        source = _within(source, clip, scene)
+    if source.first >= source.last:
+        raise BadInput(f"{path}: found {max(source.last - source.first + 1, 0)} frame; needs at least 2")
+    return source
+
+
+def scene_frame(clip: bpy.types.MovieClip, number: int) -> int:
+    """Scene frame at which the clip shows its frame `number`."""
+    return int(number) - _first_number(clip) + clip.frame_start - clip.frame_offset
+
+
+def frame_number(clip: bpy.types.MovieClip, frame: int) -> int:
+    """Number of the frame that the clip shows at scene frame `frame`, also outside of its range."""
+    return int(frame) - clip.frame_start + clip.frame_offset + _first_number(clip)
+
+
+def mask_source(picked: str | bpy.types.MovieClip) -> str:
+    """Absolute path of the movie or of the folder of images that holds the masks.
+
+    picked  a movie, an image of a sequence or its folder, as the file browser gives it; or a clip datablock, of which
+            only the file counts: masks belong to the frames with their numbers
+    """
+    is_path = isinstance(picked, str)
+    path = _absolute(picked) if is_path else _file_of(picked)
+    if not os.path.exists(path):
+        raise BadInput(f"{path}: no such file or folder; needs the masks, white on black: a movie or images")
+    suffix = os.path.splitext(path)[1].lower()
+    is_image = suffix in bpy.path.extensions_image if is_path else picked.source == "SEQUENCE"
+    return os.path.dirname(path) if is_image and not os.path.isdir(path) else path
+
+
+def _file_of(clip: bpy.types.MovieClip) -> str:
+    path = _absolute(clip.filepath, clip.library)
+    # Blender keeps size and length of a file that has vanished: only the disk tells.
+    if not os.path.isfile(path):
+        raise BadInput(f"{path}: file of the clip {clip.name} not found; needs the movie or the images it was made of")
+    return path
+
+
+def _absolute(path: str, library: bpy.types.Library | None = None) -> str:
+    return os.path.abspath(bpy.path.abspath(path, library=library))
+
+
+def _movie(clip: bpy.types.MovieClip, path: str) -> ClipSource:
+    if clip.frame_duration < 1 or not all(clip.size):
+        raise BadInput(f"{path}: found no movie that Blender can decode; needs a video file or an image sequence")
+    header = read_movie_header(path)
+    if header is not None:
+        _refuse_where_decoders_differ(clip, path, header)
+    return ClipSource(path, None, max(clip.frame_offset, 0), clip.frame_duration - 1)
+
+
+def _refuse_where_decoders_differ(clip: bpy.types.MovieClip, path: str, header: MovieHeader) -> None:
+    """BadInput where Blender shows other frames, or turned ones, than the backend reads from the same file.
+
+    The backend takes frame after frame and turns them as the file says. Blender shows what is due at a constant rate.
+    """
+    shown = header.shown(clip.fps) if clip.fps > 0 else np.empty(0, np.int64)
+    others = int(np.count_nonzero(shown != np.arange(len(shown))))
+    if others > MISPLACED_SHARE * len(shown):
+        raise BadInput(
+            f"{path}: found a variable frame rate, at which Blender repeats or skips frames ({others} of {len(shown)} "
+            "are out of place); needs a movie of constant frame rate or an image sequence"
+        )
+    if header.rotation and bpy.app.version < TURNS_MOVIES:
+        raise BadInput(
+            f"{path}: found a movie to be turned by {header.rotation} degrees, which this Blender does not do; "
+            "needs a movie without rotation or an image sequence"
+        )
+
+
+def _sequence(clip: bpy.types.MovieClip, path: str) -> ClipSource:
+    """The images on disk, as far as they follow without a gap: there Blender's clip ends."""
+    parts = _name_parts(path)
+    if parts is None:
+        raise BadInput(f"{path}: found a single image without a frame number in its name; needs a sequence or a movie")
+    head, digits, tail = parts
+    first = int(digits) + max(clip.frame_offset, 0)
+    files: list[str] = []
+    while os.path.isfile(name := f"{head}{first + len(files):0{len(digits)}d}{tail}"):
+        files.append(name)
+    return ClipSource(os.path.dirname(path), files, first, first + len(files) - 1)
+
+
+def _within(source: ClipSource, clip: bpy.types.MovieClip, scene: bpy.types.Scene) -> ClipSource:
+    """The part of a source that a scene's frame range shows."""
+    first = max(source.first, frame_number(clip, scene.frame_start))
+    last = min(source.last, frame_number(clip, scene.frame_end))
+    if last <= first:
+        raise BadInput(
+            f"scene frames {scene.frame_start} to {scene.frame_end}: found {max(last - first + 1, 0)} frames of the "
+            f"clip {clip.name}, which is shown from {scene_frame(clip, source.first)} to "
+            f"{scene_frame(clip, source.last)}; needs at least 2"
+        )
+    files = source.files and source.files[first - source.first : last - source.first + 1]
+    return ClipSource(source.path, files, first, last)
+
+
+def _first_number(clip: bpy.types.MovieClip) -> int:
+    """Number of the file that the clip points to; 0 for a movie."""
+    parts = _name_parts(clip.filepath) if clip.source == "SEQUENCE" else None
+    return int(parts[1]) if parts else 0
+
+
+def _name_parts(path: str) -> tuple[str, str, str] | None:
+    """What stands before, in and after the last group of digits in the file's name, the extension aside."""
+    folder, name = os.path.split(path)
+    stem, extension = os.path.splitext(name)
+    match = re.fullmatch(r"(.*?)([0-9]+)([^0-9]*)", stem, re.DOTALL)
+    return (os.path.join(folder, match[1]), match[2], match[3] + extension) if match else None

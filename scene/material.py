@@ -1,0 +1,43 @@
+"""A material that shows the baked texture, which travels inside the .blend file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from ..vmr_backend.job import BadInput
+
+ROUGHNESS, SPECULAR = 0.9, 0.05
+"""The texture holds the light of the footage already: a surface that hardly shines adds little to it."""
+
+
+def new_material(name: str, texture: Path) -> bpy.types.Material:
+    """A Principled material of the image file `texture`; BadInput where that cannot be read."""
+    image = _packed_image(name, texture)
+    material = bpy.data.materials.new(name)
+    if material.node_tree is None:  # Blender 4.x makes materials without nodes
+        material.use_nodes = True
+    nodes, links = material.node_tree.nodes, material.node_tree.links
+    surface = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
+    surface.inputs["Roughness"].default_value = ROUGHNESS
+    surface.inputs["Specular IOR Level"].default_value = SPECULAR
+    picture = nodes.new("ShaderNodeTexImage")
+    picture.image = image
+    picture.location = surface.location.x - 300, surface.location.y
+    links.new(picture.outputs["Color"], surface.inputs["Base Color"])
+    nodes.active = picture  # what Solid shading with Texture colour shows
+    return material
+
+
+def _packed_image(name: str, path: Path) -> bpy.types.Image:
+    if not path.is_file():
+        raise BadInput(f"{path}: texture not found; a result folder holds one")
+    image = bpy.data.images.load(str(path))
+    if not all(image.size):
+        raise BadInput(f"{path}: found no image that Blender can read; needs a PNG texture")
+    image.pack()
+    image.name = name
+    # Where it goes when the user unpacks it; the job folder may be gone by then.
+    image.filepath_raw = f"//{bpy.path.clean_name(name)}_texture{path.suffix}"
+    return image

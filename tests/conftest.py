@@ -1,0 +1,108 @@
+"""Fits the tests to where they run: in a Blender (the `bpy` module), in the backend's environment, or in both.
+
+In Blender the user's settings and extensions are those of an empty folder, and the checkout is importable as the
+package `video_mesh_reconstruction` without being registered.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "video_mesh_reconstruction"
+HAS_BLENDER = find_spec("bpy") is not None
+
+collect_ignore = []
+if HAS_BLENDER:
+    os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="blender_user_")
+    checkout = ModuleType(PACKAGE)
+    checkout.__path__ = [str(ROOT)]
+    sys.modules[PACKAGE] = checkout
+else:
+    collect_ignore += ["extension", "operators", "panels", "scene"]
+if find_spec("torch") is None:
+    collect_ignore += ["vmr_backend"]
+
+
+class RootIsNoTestPackage:
+    """Keeps pytest from importing the add-on's own __init__.py, which needs Blender, as a package of tests."""
+
+    @staticmethod
+    def pytest_collect_directory(path, parent):
+        return pytest.Dir.from_parent(parent, path=path) if path == ROOT else None
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(RootIsNoTestPackage())
+
+
+def pytest_report_header():
+    if not HAS_BLENDER:
+        return "Blender: none here, its tests are left out"
+    import bpy
+
+    return f"Blender: {bpy.app.version_string}"
+
+
+def pytest_unconfigure():
+    if HAS_BLENDER:
+        shutil.rmtree(os.environ["BLENDER_USER_RESOURCES"], ignore_errors=True)
+
+
+@pytest.fixture
+def empty_file():
+    """A new, empty Blender file; add-ons stay as they are."""
+    import bpy
+
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    return bpy.context
+
+
+@pytest.fixture(scope="session")
+def extension_tool():
+    """Runs Blender's own command line for extensions: `extension_tool("validate", path)`."""
+    import bpy
+
+    script = Path(bpy.utils.system_resource("SCRIPTS")) / "addons_core" / "bl_pkg" / "cli" / "blender_ext.py"
+
+    def run(*arguments):
+        done = subprocess.run(
+            [sys.executable, script, *map(str, arguments)], capture_output=True, encoding="utf-8", cwd=ROOT
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def extension_zip(extension_tool, tmp_path_factory):
+    """The extension, built from the checkout."""
+    path = tmp_path_factory.mktemp("dist") / f"{PACKAGE}.zip"
+    extension_tool("build", "--source-dir", ROOT, "--output-filepath", path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def installed_extension(extension_zip):
+    """The built extension, installed and enabled in Blender; yields its module's name, disables it at the end.
+
+    4.2 and 4.5 crash at exit where classes stay registered.
+    """
+    import bpy
+
+    bpy.ops.extensions.package_install_files(
+        filepath=str(extension_zip), repo="user_default", enable_on_install=True, overwrite=True
+    )
+    module = f"bl_ext.user_default.{PACKAGE}"
+    assert module in bpy.context.preferences.addons, "the extension was installed but could not be enabled"
+    yield module
+    if module in bpy.context.preferences.addons:
+        bpy.ops.preferences.addon_disable(module=module)
