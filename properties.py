@@ -6,9 +6,10 @@ from typing import Any
 
 import bpy
 
-from .vmr_backend.settings import DEFAULT_PRESET, METHODS, PRESETS, Setting, Settings, settings_of
+from .vmr_backend.settings import DEFAULT_PRESET, GROUPS, METHODS, PRESETS, Setting, Settings, settings_of
 
 SETTINGS = {setting.name: setting for setting in Settings.describe()}
+GROUP_LABELS = dict(GROUPS)
 METHOD_LABELS = {"lasr": "Clip Alone", "vmr": "Category Model"}
 
 
@@ -54,6 +55,11 @@ def value_of(group: bpy.types.PropertyGroup, name: str) -> Any:
 
 def set_value(group: bpy.types.PropertyGroup, name: str, value: Any) -> None:
     setattr(group, name, math.radians(value) if SETTINGS[name].unit == "DEGREES" else value)
+
+
+def settings_in(group: str, method: str) -> list[str]:
+    """The names of a group's settings that a method reads."""
+    return [s.name for s in SETTINGS.values() if s.group == group and s.method in ("", method)]
 
 
 def changed_settings(props: "VMR_PG_reconstruction") -> dict[str, Any]:

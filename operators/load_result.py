@@ -25,7 +25,7 @@ class AddsResult:
             result = Reconstruction.load(folder)
             clip, is_new = _clip_of_result(context, folder)
             try:
-                added = add_result(context, clip, result, folder, clip_name(Path(bpy.path.abspath(clip.filepath))))
+                added = add_result(context, clip, result, folder, clip_name(Path(_path_of(clip))))
             except BaseException:
                 if is_new:
                     bpy.data.movieclips.remove(clip)
@@ -116,7 +116,8 @@ def _clip_of_result(context, folder: Path) -> tuple[bpy.types.MovieClip, bool]:
 
 
 def _path_of(clip) -> str:
+    """What a request says of the clip; where its files are gone, the file that Blender knows."""
     try:
         return clip_source(clip).path
     except BadInput:
-        return ""
+        return bpy.path.abspath(clip.filepath)

@@ -4,8 +4,7 @@ import textwrap
 
 import bpy
 
-from ..properties import SETTINGS, changed_settings, reconstruction_activity
-from ..vmr_backend.settings import GROUPS
+from ..properties import GROUP_LABELS, changed_settings, reconstruction_activity, settings_in
 
 PACKAGE = __package__.rpartition(".")[0]
 PIXELS_PER_LETTER = 7
@@ -50,7 +49,7 @@ class MainPanel(InTab):
             draw_progress(column)
         else:
             draw_buttons(column)
-            draw_outcome(column, context.region.width)
+            draw_outcome(column, context)
 
 
 def draw_progress(layout):
@@ -71,15 +70,15 @@ def draw_buttons(layout):
     row.operator("vmr.open_job_folder", text="", icon="FILE_FOLDER")
 
 
-def draw_outcome(layout, width):
+def draw_outcome(layout, context):
     """How the last run ended, and its warnings, broken into lines that fit."""
     texts = [(reconstruction_activity.outcome, "ERROR" if reconstruction_activity.failed else "INFO")]
     texts += [(text, "ERROR") for text in reconstruction_activity.warnings]
-    scale = bpy.context.preferences.system.ui_scale
+    letters = int(context.region.width / context.preferences.system.ui_scale / PIXELS_PER_LETTER) - 8
     for text, icon in texts:
         column = layout.column(align=True)
         column.scale_y = 0.8
-        for line in textwrap.wrap(text, max(int(width / scale / PIXELS_PER_LETTER) - 8, 20)):
+        for line in textwrap.wrap(text, max(letters, 20)):
             column.label(text=line, icon=icon)
             icon = "BLANK1"
 
@@ -91,13 +90,8 @@ class GroupPanel(InTab):
     group: str
 
     @classmethod
-    def names(cls, context):
-        method = context.scene.vmr.method
-        return [s.name for s in SETTINGS.values() if s.group == cls.group and s.method in ("", method)]
-
-    @classmethod
     def poll(cls, context):
-        return bool(cls.names(context))
+        return bool(settings_in(cls.group, context.scene.vmr.method))
 
     def draw(self, context):
         column, props = self.column(), context.scene.vmr
@@ -105,7 +99,7 @@ class GroupPanel(InTab):
             column.prop(props, "use_scene_range")
             column.prop(props, "seed")
         changed = changed_settings(props)
-        for name in self.names(context):
+        for name in settings_in(self.group, props.method):
             row = column.row(align=True)
             row.prop(props.settings, name)
             if name in changed:
@@ -134,7 +128,7 @@ def panels_of(space: str, prefix: str) -> list[type]:
 
     main = panel("reconstruct", MainPanel)
     parent = {"bl_parent_id": main.bl_idname}
-    groups = [panel(group, GroupPanel, bl_label=label, group=group, **parent) for group, label in GROUPS.items()]
+    groups = [panel(group, GroupPanel, bl_label=label, group=group, **parent) for group, label in GROUP_LABELS.items()]
     return [main, *groups, panel("backend", BackendPanel, **parent)]
 
 

@@ -1,0 +1,40 @@
+"""Stands in for the backend's interpreter: `fake_backend.py FOLDER -I -u .../__main__.py reconstruct --job JOB ...`.
+
+FOLDER/deed says what to do, FOLDER/result holds what a run yields.
+"""
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+deed = (folder / "deed").read_text()
+with open(folder / "calls", "a") as calls:
+    calls.write(json.dumps(sys.argv[2:]) + "\n")
+
+if "--json" in sys.argv:
+    devices = [{"name": "cpu"}, {"name": "cuda:0"}]
+    print(json.dumps({"ok": deed != "lack torch", "devices": devices, "lines": [
+        "Python 3.11", "Problem: PyTorch is missing: press Install Backend." if deed == "lack torch" else "Ready"]}))
+    sys.exit(0)
+
+job = Path(sys.argv[sys.argv.index("--job") + 1])
+print(json.dumps({"event": "progress", "stage": "rigid", "step": 1, "total": 2, "fraction": 0.5, "seconds_left": 65}),
+      flush=True)
+if deed == "yield the result":
+    print(json.dumps({"event": "warning", "message": "frame 5: the subject is cut off"}), flush=True)
+    shutil.copytree(folder / "result", job, dirs_exist_ok=True)
+elif deed == "yield half a result":
+    shutil.copytree(folder / "result", job, dirs_exist_ok=True)
+    archive = job / "reconstruction.npz"
+    archive.write_bytes(archive.read_bytes()[:5000])
+elif deed == "refuse the masks":
+    print("masks: all are empty, needs white where the subject is", file=sys.stderr)
+    sys.exit(2)
+elif deed == "stop with a checkpoint":
+    (job / "checkpoint.json").write_text("{}")
+    sys.exit("RuntimeError: out of memory")
+elif deed == "wait":
+    time.sleep(60)

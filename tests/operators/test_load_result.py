@@ -1,0 +1,84 @@
+"""Results of earlier runs come back into a scene."""
+
+import shutil
+
+import bpy
+import pytest
+
+
+def test_the_newest_result_comes_back_with_its_clip(extension, backend, footage):
+    bpy.ops.vmr.reconstruct()
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    assert not bpy.data.movieclips
+    assert bpy.ops.vmr.load_result() == {"FINISHED"}
+    assert [clip.name for clip in bpy.data.movieclips] == ["f_0003.png"]
+    camera = bpy.context.scene.camera.data
+    assert camera.background_images[0].clip == bpy.data.movieclips[0]
+    assert "walk" in bpy.data.objects
+
+
+def test_a_result_goes_over_the_clip_it_was_made_of(extension, backend, footage, tmp_path):
+    from blender_clips import make_images
+
+    bpy.ops.vmr.reconstruct()
+    other = bpy.data.movieclips.load(str(make_images(tmp_path / "other", range(3))))
+    bpy.context.scene.vmr.clip = other
+    bpy.ops.vmr.load_result()
+    assert bpy.context.scene.camera.data.background_images[0].clip == footage
+    assert len(bpy.data.movieclips) == 2
+
+
+def test_a_result_from_outside_goes_over_the_chosen_clip(extension, backend, footage):
+    bpy.ops.vmr.load_result(directory=str(backend.folder / "result"))
+    assert bpy.context.scene.camera.data.background_images[0].clip == footage
+
+
+def test_recent_results_are_offered(extension, backend, footage):
+    bpy.ops.vmr.reconstruct()
+    (folder,) = extension.module("jobs.folder").finished(extension.module("preferences").jobs_folder())
+    bpy.ops.vmr.load_recent(job=str(folder))
+    assert len([o for o in bpy.data.objects if o.type == "MESH"]) == 2
+
+
+def no_result(backend, clip, folder):
+    return folder / "nothing"
+
+
+def half_a_result(backend, clip, folder):
+    shutil.copytree(backend.folder / "result", folder / "half")
+    (folder / "half" / "reconstruction.npz").write_bytes(b"PK")
+    return folder / "half"
+
+
+def without_any_clip(backend, clip, folder):
+    bpy.data.movieclips.remove(clip)
+    return backend.folder / "result"
+
+
+def without_its_texture(backend, clip, folder):
+    bpy.ops.vmr.reconstruct()
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    (job,) = folder.glob("jobs/*/")
+    (job / "texture.png").unlink()
+    return job
+
+
+@pytest.mark.parametrize("trouble, text", [
+    (no_result, "reconstruction.npz: not found"),
+    (half_a_result, "cannot be read"),
+    (without_any_clip, "the clip it was made of is not found"),
+    (without_its_texture, "texture.png"),
+])
+def test_trouble_gives_one_line_and_leaves_the_scene_untouched(
+        extension, backend, footage, untouched, tmp_path, trouble, text):
+    folder = trouble(backend, footage, tmp_path)
+    before = untouched()
+    with pytest.raises(RuntimeError, match=text) as error:
+        bpy.ops.vmr.load_result(directory=str(folder))
+    assert "\n" not in str(error.value).strip()
+    assert untouched() == before
+
+
+def test_without_any_result_the_line_says_so(extension):
+    with pytest.raises(RuntimeError, match="holds no result yet"):
+        bpy.ops.vmr.load_result()

@@ -1,0 +1,194 @@
+"""The Reconstruct operator in a real Blender, with a backend whose answers are known."""
+
+import bpy
+import numpy as np
+import pytest
+
+
+def error_of(operator, *arguments, **options) -> str:
+    with pytest.raises(RuntimeError) as error:
+        operator(*arguments, **options)
+    return str(error.value).strip()
+
+
+def request_in(extension):
+    """The only job's request."""
+    (path,) = extension.module("preferences").jobs_folder().glob("*/job.json")
+    return extension.module("vmr_backend.job").JobRequest.load(path.parent)
+
+
+def test_a_clip_becomes_a_mesh_that_moves_as_the_result(extension, backend, footage):
+    assert bpy.ops.vmr.reconstruct() == {"FINISHED"}
+    mesh = bpy.context.view_layer.objects.active
+    assert mesh.name == "walk"
+    # The clip's first image is shown at scene frame 1.
+    assert (bpy.context.scene.frame_start, bpy.context.scene.frame_end) == (1, 5)
+    for index, expected in enumerate(backend.result.vertices):
+        bpy.context.scene.frame_set(1 + index)
+        evaluated = mesh.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        found = np.empty(expected.size, np.float32)
+        evaluated.data.vertices.foreach_get("co", found)
+        np.testing.assert_allclose(found.reshape(-1, 3), expected, atol=1e-4)
+
+
+def test_the_backend_gets_what_the_scene_says(extension, backend, footage, tmp_path):
+    props = bpy.context.scene.vmr
+    props.preset, props.seed = "preview", 7
+    props.settings.bones, props.settings.weight_arap = 9, 0.25
+    extension.preferences.device = "cpu"
+    bpy.ops.vmr.reconstruct()
+    request = request_in(extension)
+    assert (request.clip, request.masks) == (str(tmp_path / "walk"), str(tmp_path / "walk masks"))
+    assert (request.first, request.last, len(request.files)) == (3, 7, 5)
+    assert (request.method, request.preset, request.device, request.seed) == ("lasr", "preview", "cpu", 7)
+    assert request.settings == {"bones": 9, "weight_arap": 0.25}
+
+
+def test_an_image_of_the_masks_stands_for_their_folder(extension, backend, footage, tmp_path):
+    bpy.context.scene.vmr.masks = str(tmp_path / "walk masks" / "f_0004.png")
+    bpy.ops.vmr.reconstruct()
+    assert request_in(extension).masks == str(tmp_path / "walk masks")
+
+
+def test_the_scenes_range_chooses_frames(extension, backend, footage):
+    scene = bpy.context.scene
+    scene.frame_start, scene.frame_end, scene.vmr.use_scene_range = 2, 4, True
+    bpy.ops.vmr.reconstruct()
+    request = request_in(extension)
+    assert (request.first, request.last) == (4, 6)
+
+
+def test_warnings_of_the_run_are_shown(extension, backend, footage):
+    bpy.ops.vmr.reconstruct()
+    activity = extension.module("properties").reconstruction_activity
+    assert activity.warnings == ["frame 5: the subject is cut off"]
+    assert activity.outcome == "Added walk: 5 frames"
+    assert not activity.running and not activity.failed
+
+
+def test_one_undo_step_takes_all_back(extension, backend, footage, untouched):
+    bpy.ops.ed.undo_push(message="before")
+    before = untouched()
+    bpy.ops.vmr.reconstruct("EXEC_DEFAULT", True)
+    assert "walk" in bpy.data.objects
+    bpy.ops.ed.undo()
+    assert untouched() == before
+
+
+def test_a_stopped_run_goes_on_and_can_be_started_over(extension, backend, footage):
+    backend.behave("stop with a checkpoint")
+    assert "out of memory" in error_of(bpy.ops.vmr.reconstruct)
+    assert extension.module("properties").reconstruction_activity.resumable
+    error_of(bpy.ops.vmr.reconstruct)
+    error_of(bpy.ops.vmr.reconstruct, start_over=True)
+    assert ["--resume" in call for call in backend.calls] == [False, True, False]
+    backend.behave("yield the result")
+    bpy.ops.vmr.reconstruct()
+    assert not extension.module("properties").reconstruction_activity.resumable
+
+
+def without_clip(_extension, _backend, clip, _tmp_path):
+    bpy.data.movieclips.remove(clip)
+
+
+def with_lost_file(_extension, _backend, _clip, tmp_path):
+    (tmp_path / "walk" / "f_0003.png").unlink()
+
+
+def with_a_movie_without_masks(_extension, _backend, clip, tmp_path):
+    from blender_clips import make_movie
+
+    bpy.data.movieclips.remove(clip)
+    bpy.data.movieclips.load(str(make_movie(tmp_path / "run.mp4", count=3)))
+    bpy.context.scene.vmr.masks = ""
+
+
+def with_lost_masks(_extension, _backend, _clip, tmp_path):
+    bpy.context.scene.vmr.masks = str(tmp_path / "nowhere")
+
+
+def with_the_clip_as_masks(_extension, _backend, _clip, tmp_path):
+    bpy.context.scene.vmr.masks = str(tmp_path / "walk" / "f_0003.png")
+
+
+def with_the_other_method(_extension, _backend, _clip, _tmp_path):
+    bpy.context.scene.vmr.method = "vmr"
+
+
+def without_backend(extension, _backend, _clip, _tmp_path):
+    extension.preferences.backend_python = ""
+
+
+def with_an_interpreter_that_is_none(extension, _backend, _clip, tmp_path):
+    extension.preferences.backend_python = str(tmp_path / "no python")
+
+
+def with_an_unwritable_jobs_folder(extension, _backend, _clip, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    extension.preferences.jobs_folder = str(tmp_path / "file")
+
+
+def with_frames_elsewhere(_extension, _backend, _clip, _tmp_path):
+    scene = bpy.context.scene
+    scene.frame_start, scene.frame_end, scene.vmr.use_scene_range = 50, 60, True
+
+
+def with_masks_that_the_backend_refuses(_extension, backend, _clip, _tmp_path):
+    backend.behave("refuse the masks")
+
+
+def with_half_a_result(_extension, backend, _clip, _tmp_path):
+    backend.behave("yield half a result")
+
+
+def with_a_backend_that_yields_nothing(_extension, backend, _clip, _tmp_path):
+    backend.behave("do nothing")
+
+
+@pytest.mark.parametrize("trouble, text", [
+    (without_clip, "Open a movie clip first"),
+    (with_lost_file, "f_0003.png: file of the clip"),
+    (with_a_movie_without_masks, "masks: none chosen"),
+    (with_lost_masks, "nowhere: no such file"),
+    (with_the_clip_as_masks, "the clip's own"),
+    (with_the_other_method, "needs a category model; not available yet"),
+    (without_backend, "Install the backend first"),
+    (with_an_interpreter_that_is_none, "no python: cannot be started"),
+    (with_an_unwritable_jobs_folder, "cannot be written"),
+    (with_frames_elsewhere, "scene frames 50 to 60"),
+    (with_masks_that_the_backend_refuses, "masks: all are empty, needs white where the subject is"),
+    (with_half_a_result, "reconstruction.npz: cannot be read"),
+    (with_a_backend_that_yields_nothing, "reconstruction.npz: not found"),
+])
+def test_bad_input_gives_one_line_and_leaves_the_scene_untouched(
+        extension, backend, footage, untouched, tmp_path, trouble, text):
+    trouble(extension, backend, footage, tmp_path)
+    before = untouched()
+    message = error_of(bpy.ops.vmr.reconstruct)
+    assert text in message
+    assert "\n" not in message.removeprefix("Error: ")
+    assert "Traceback" not in message
+    assert untouched() == before
+    assert not extension.module("properties").reconstruction_activity.running
+
+
+def test_the_extensions_own_folder_holds_jobs_by_default(extension, backend, footage):
+    extension.preferences.jobs_folder = ""
+    bpy.ops.vmr.reconstruct()
+    folder = bpy.utils.extension_path_user(extension.name, path="jobs")
+    assert str(extension.module("preferences").jobs_folder()) == folder
+    assert request_in(extension).first == 3
+
+
+def test_disabling_the_extension_ends_its_run(extension, backend, footage):
+    backend.behave("wait")
+    operators, properties = extension.module("operators"), extension.module("properties")
+    job = extension.module("jobs.process").Job(backend.folder, backend.python)
+    job.start()
+    properties.reconstruction_activity.child = job
+    operators.unregister()
+    try:
+        assert job.cancelled and job.returncode is not None
+        assert not properties.reconstruction_activity.running
+    finally:
+        operators.register()

@@ -1,0 +1,147 @@
+"""The tab in both editors. Blender draws nothing without a window, so what panels ask of a layout is checked here."""
+
+import importlib
+from types import SimpleNamespace
+
+import bpy
+import pytest
+
+
+class Layout:
+    """Takes what a panel draws, as Blender's layout does: unknown properties, operators and icons are errors."""
+
+    ICONS = set(bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items.keys())
+
+    def __init__(self, shown):
+        self.shown = shown
+
+    def column(self, **_options):
+        return Layout(self.shown)
+
+    row = box = column
+
+    def separator(self):
+        pass
+
+    def label(self, text="", icon="NONE"):
+        self._show(text, icon)
+
+    def progress(self, factor, text):
+        assert 0 <= factor <= 1
+        self._show(text)
+
+    def prop(self, data, name, **_options):
+        assert name in data.bl_rna.properties
+        self._show(name)
+
+    def operator(self, name, text=None, icon="NONE", **_options):
+        group, _, function = name.partition(".")
+        properties = getattr(getattr(bpy.ops, group), function).get_rna_type().properties
+        self._show(name, icon)
+        return SimpleNamespace(**dict.fromkeys(properties.keys()))
+
+    def operator_menu_enum(self, name, property, text):
+        assert hasattr(self.operator(name), property)
+
+    def _show(self, text, icon="NONE"):
+        assert icon in self.ICONS
+        self.shown.append(text)
+
+
+@pytest.fixture
+def extension(installed_extension, empty_file):
+    preferences = bpy.context.preferences.addons[installed_extension].preferences
+    preferences.backend_python = "/usr/bin/python"
+
+    def module(name):
+        return importlib.import_module(f"{installed_extension}.{name}")
+
+    activities = module("properties").reconstruction_activity, module("properties").backend_activity
+    for activity in activities:
+        activity.reset()
+    yield SimpleNamespace(name=installed_extension, module=module, preferences=preferences)
+    for activity in activities:
+        activity.reset()
+
+
+@pytest.fixture
+def shown_in(extension):
+    """The names and texts that a panel shows: `shown_in("VMR_PT_camera")`."""
+    panels = {panel.bl_idname: panel for panel in extension.module("panels.reconstruct").CLASSES}
+
+    def shown(name):
+        texts, panel = [], panels[name]
+        facts = {key: getattr(panel, key) for key in ("bl_space_type", "group") if hasattr(panel, key)}
+        preferences = SimpleNamespace(addons=bpy.context.preferences.addons, system=SimpleNamespace(ui_scale=1.0))
+        context = SimpleNamespace(
+            scene=bpy.context.scene, preferences=preferences, region=SimpleNamespace(width=280))
+        mixin = panel.__mro__[1]
+        mixin.draw(type("Panel", (mixin,), facts | {"layout": Layout(texts)})(), context)
+        return texts
+
+    return shown
+
+
+@pytest.mark.parametrize("space, prefix", [("CLIP_EDITOR", "VMR"), ("VIEW_3D", "VMR_VIEW3D")])
+def test_each_editor_has_the_tab_with_a_panel_for_each_group(extension, space, prefix):
+    groups = extension.module("vmr_backend.settings").GROUPS
+    for name in ("reconstruct", "backend", *groups):
+        panel = getattr(bpy.types, f"{prefix}_PT_{name}")
+        assert (panel.bl_space_type, panel.bl_region_type, panel.bl_category) == (space, "UI", "Reconstruct")
+        assert name == "reconstruct" or panel.bl_parent_id == f"{prefix}_PT_reconstruct"
+
+
+def test_every_setting_is_shown_once(extension, shown_in):
+    settings = extension.module("vmr_backend.settings")
+    for method in settings.METHODS:
+        bpy.context.scene.vmr.method = method
+        shown = [text for group in settings.GROUPS for text in shown_in(f"VMR_PT_{group}")]
+        expected = [s.name for s in settings.Settings.describe() if s.method in ("", method)]
+        assert sorted(set(shown) - {"use_scene_range", "seed"}) == sorted(expected)
+        assert len(shown) == len(set(shown))
+
+
+def test_a_group_that_the_method_does_not_read_is_hidden(extension):
+    scene = bpy.context.scene
+    scene.vmr.method = "lasr"
+    assert not bpy.types.VMR_PT_windows.poll(bpy.context)
+    assert bpy.types.VMR_PT_stages.poll(bpy.context)
+    scene.vmr.method = "vmr"
+    assert bpy.types.VMR_PT_windows.poll(bpy.context)
+    assert not bpy.types.VMR_PT_stages.poll(bpy.context)
+
+
+def test_the_main_panel_shows_button_or_progress_and_what_came_of_it(extension, shown_in):
+    activity = extension.module("properties").reconstruction_activity
+    assert "vmr.reconstruct" in shown_in("VMR_PT_reconstruct")
+    activity.child, activity.text, activity.fraction = object(), "Coarse 3/10, 0:40 left", 0.4
+    shown = shown_in("VMR_VIEW3D_PT_reconstruct")
+    assert {"Coarse 3/10, 0:40 left", "vmr.cancel"} <= set(shown) and "vmr.reconstruct" not in shown
+    activity.child, activity.outcome, activity.warnings = None, "Added fox: 60 frames", ["frame 5: cut " + "off " * 30]
+    shown = shown_in("VMR_PT_reconstruct")
+    assert "Added fox: 60 frames" in shown
+    assert max(len(text) for text in shown) < 40
+    activity.resumable = True
+    assert shown_in("VMR_PT_reconstruct").count("vmr.reconstruct") == 2
+
+
+def test_without_a_backend_the_panel_says_so_and_offers_it(extension, shown_in):
+    assert "vmr.install_backend" not in shown_in("VMR_PT_reconstruct")
+    extension.preferences.backend_python = ""
+    shown = shown_in("VMR_PT_reconstruct")
+    assert "The backend is not installed" in shown and "vmr.install_backend" in shown
+
+
+def test_changed_settings_can_be_taken_back_where_they_stand(extension, shown_in):
+    assert "vmr.reset_settings" not in shown_in("VMR_PT_shape")
+    bpy.context.scene.vmr.settings.bones = 5
+    assert shown_in("VMR_PT_shape").count("vmr.reset_settings") == 1
+    assert "1 changed" in shown_in("VMR_PT_reconstruct")
+
+
+def test_the_backend_panel_shows_the_check(extension, shown_in):
+    activity = extension.module("properties").backend_activity
+    activity.outcome, activity.found = "The backend is ready", ["PyTorch 2.13.0"]
+    assert {"device", "vmr.check_backend", "PyTorch 2.13.0"} <= set(shown_in("VMR_PT_backend"))
+    activity.child, activity.text = object(), "Downloading torch"
+    assert {"Downloading torch", "vmr.cancel_backend"} <= set(shown_in("VMR_PT_backend"))
