@@ -13,6 +13,10 @@ import numpy as np
 
 from ..job import BadInput
 
+# Bad input is one line of ours on standard error: FFmpeg (which reads this at its first use) and OpenCV keep quiet.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 LARGEST_NUMBER = np.iinfo(np.int32).max
 DECODER_THREADS = 2
@@ -38,7 +42,6 @@ def open_clip(path: Path | str | None, files: Sequence[Path | str] | None = None
 
     last    number of the last frame that will be read; spares counting the frames of a long video behind it
     """
-    silence_decoders()
     if files is not None:
         return _open_images(Path(path) if path else None, [Path(f) for f in files])
     if path is None:
@@ -107,16 +110,17 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
 
 
+def as_grey(image: np.ndarray) -> np.ndarray:
+    """Grey, BGR or BGRA (H, W[, 3 or 4]) uint8 to grey (H, W) uint8."""
+    if image.ndim == 2:
+        return image
+    return cv2.cvtColor(image, cv2.COLOR_BGRA2GRAY if image.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
+
+
 def frame_number(path: Path) -> int | None:
     """The last group of digits in a file's name: shot2_0041.png is frame 41."""
     parts = _name_parts(path)
     return int(parts[1]) if parts else None
-
-
-def silence_decoders() -> None:
-    """Keep FFmpeg's and OpenCV's own messages from standard error, where bad input is one line of ours."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def _name_parts(path: Path) -> tuple[str, str, str] | None:
@@ -257,4 +261,3 @@ def _read_video(clip: Clip, numbers: np.ndarray) -> Iterator[tuple[int, str, np.
             position += 1
         _, image = capture.retrieve()
         yield number, f"{clip.path} frame {number}", image
-    capture.release()

@@ -12,9 +12,9 @@ HALF_SIDE = 1.2
 """Half side of a crop over the larger half extent of the mask's box (LASR, preprocessing)."""
 SIDE_MARGIN = 1.1
 """Least room around the box where the smoothed centre is off the box's own, in the same unit."""
-SMOOTHING = 2.0
+SMOOTHING = 1.5
 """Standard deviation of the smoothing over time, in frames."""
-REACH = 4.0
+REACH = 2.0
 """Frames to each side that smoothing takes in."""
 
 
@@ -70,5 +70,6 @@ def pixel_centres(size: int) -> np.ndarray:
 
 def inside_frame(crop: Crop, size: int, image_size: tuple[int, int]) -> np.ndarray:
     """Which pixels of a crop have their centre inside the full frame, (size, size) bool."""
-    px = crop.centre + crop.half * pixel_centres(size)
-    return ((px >= 0) & (px < image_size)).all(-1)
+    line = crop.half * ((2 * np.arange(size) + 1) / size - 1)
+    x, y = crop.centre[0] + line, crop.centre[1] + line
+    return ((y >= 0) & (y < image_size[1]))[:, None] & ((x >= 0) & (x < image_size[0]))

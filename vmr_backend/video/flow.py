@@ -64,15 +64,18 @@ def consistency(there: np.ndarray, back: np.ndarray) -> np.ndarray:
     height, width = there.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     returned = cv2.remap(back, x + there[..., 0], y + there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    error = ((there + returned) ** 2).sum(-1)
-    scale = 0.01 * ((there**2).sum(-1) + (returned**2).sum(-1)) + 0.5
-    return np.exp(-error / scale)
+    scale = 0.01 * (_squared_length(there) + _squared_length(returned)) + 0.5
+    return np.exp(-_squared_length(there + returned) / scale)
 
 
 def sample(values: np.ndarray, ndc: np.ndarray, outside: int = cv2.BORDER_CONSTANT) -> np.ndarray:
     """Values (S, S[, C]) of a crop at crop coordinates (..., 2), bilinear; zero outside unless told to replicate."""
     index = ((ndc + 1) * (values.shape[0] / 2) - 0.5).astype(np.float32)
     return cv2.remap(values, index[..., 0], index[..., 1], cv2.INTER_LINEAR, borderMode=outside)
+
+
+def _squared_length(vectors: np.ndarray) -> np.ndarray:
+    return vectors[..., 0] ** 2 + vectors[..., 1] ** 2
 
 
 def _subject_windows(a: View, b: View, half: float, resolution: int) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..job import BadInput
-from .clip import Clip, as_rgb, open_clip, select
+from .clip import Clip, as_grey, as_rgb, open_clip, read_frames, select
 from .crops import Crop, crop_track, cut, inside_frame, pixel_centres
 from .flow import View, flow_between, sample
 from .masks import (
@@ -21,8 +21,8 @@ from .masks import (
     border_weight,
     mask_facts,
     open_masks,
-    read_frames_and_masks,
     read_masks,
+    unpack_mask,
 )
 
 LARGEST_GAP = 2
@@ -91,18 +91,26 @@ def load_footage(
     progress    called with (step, steps) while it goes on
     files       the images of the clip where its folder holds others too; their names carry the frame numbers
 
-    The masks are read twice and the frames once, one at a time: memory holds the crops and two full frames.
+    Masks are read first, then frames, each one at a time: memory holds the crops and two full frames.
     Raises BadInput with one line that says what cannot be used.
     """
     if crop_size < SMALLEST_CROP:
         raise BadInput(f"crop size: found {crop_size} pixels; needs at least {SMALLEST_CROP}")
     clip = open_clip(clip_path, files, last)
     selected = select(clip, first, last)
+    if len(selected) < 2:
+        raise BadInput(f"{clip.path}: found a single frame ({selected[0]}) to work on; needs at least 2")
     source = open_masks(masks_path, clip, selected)
-    report = _progress_of(progress, len(selected))
+    steps = 2 * len(selected)
+
+    def report(done: int) -> None:
+        if progress:
+            progress(done, steps)
+
     facts = _look_at_masks(source, selected, report)
     kept, left_out = _leave_out(clip, source, selected, facts)
-    return _cut_crops(clip, source, kept, [facts[int(n)] for n in kept], left_out, crop_size, report)
+    seen = steps - len(kept)
+    return _cut_crops(clip, kept, [facts[int(n)] for n in kept], left_out, crop_size, lambda done: report(seen + done))
 
 
 def downsample(footage: Footage, size: int) -> Footage:
@@ -125,10 +133,6 @@ def downsample(footage: Footage, size: int) -> Footage:
         flow_forward_weight=forward_weight,
         flow_backward_weight=backward_weight,
     )
-
-
-def _progress_of(progress: Progress | None, frames: int) -> Callable[[int], None]:
-    return lambda step: progress(step, 2 * frames) if progress else None
 
 
 def _look_at_masks(source: MaskSource, selected: np.ndarray, report: Callable[[int], None]) -> dict[int, MaskFacts]:
@@ -165,7 +169,6 @@ def _leave_out(
 
 def _cut_crops(
     clip: Clip,
-    source: MaskSource,
     numbers: np.ndarray,
     facts: list[MaskFacts],
     left_out: list[tuple[int, str]],
@@ -183,10 +186,9 @@ def _cut_crops(
     weight = np.zeros((2, count - 1, size, size), np.float32)
     linked = np.diff(numbers) <= (LARGEST_GAP + 1) * np.median(np.diff(clip.numbers))
     before = None
-    for t, (_, image, mask) in enumerate(read_frames_and_masks(clip, source, numbers)):
-        rgb = as_rgb(image)
-        images[t] = cut(rgb, crops[t], size) * inside[t, ..., None]
-        view = View(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), mask.view(np.uint8) * 255, crops[t])
+    for t, (_, image) in enumerate(read_frames(clip, numbers)):
+        images[t] = as_rgb(cut(image, crops[t], size)) * inside[t, ..., None]
+        view = View(as_grey(image), unpack_mask(facts[t], clip.image_size), crops[t])
         masks[t] = cut(view.mask, crops[t], size) * (inside[t] / np.float32(255))
         if t and linked[t - 1]:
             pair = flow_between(before, view, size)
@@ -194,7 +196,7 @@ def _cut_crops(
             weight[0, t - 1] = pair.forward_consistency * _mask_at_both_ends(masks[t - 1], masks[t], pair.forward)
             weight[1, t - 1] = pair.backward_consistency * _mask_at_both_ends(masks[t], masks[t - 1], pair.backward)
         before = view
-        report(count + len(left_out) * 2 + t + 1)
+        report(t + 1)
     border = [border_weight(f) for f in facts]
     return Footage(
         numbers=numbers,
