@@ -72,11 +72,6 @@ def objects_to_export(context: bpy.types.Context) -> list[bpy.types.Object]:
     return list(dict.fromkeys(meshes + cameras))
 
 
-def menu_draw(self: bpy.types.Menu, context: bpy.types.Context) -> None:
-    """Entry of the menu File > Export."""
-    self.layout.operator(VMR_OT_export_fbx.bl_idname, text="Animated FBX (.fbx)")
-
-
 def _is_animated_mesh(candidate: bpy.types.Object) -> bool:
     keys = candidate.data.shape_keys if candidate.type == "MESH" else None
     return keys is not None and keys.animation_data is not None and keys.animation_data.action is not None

@@ -1,7 +1,7 @@
 """Fits the tests to where they run: in a Blender (the `bpy` module), in the backend's environment, or in both.
 
-In Blender the user's settings and extensions are those of an empty folder, and the checkout is importable as the
-package `video_mesh_reconstruction` without being registered.
+The checkout is importable as the package `video_mesh_reconstruction` without being registered. In Blender the user's
+settings and extensions are those of an empty folder.
 """
 
 import os
@@ -20,11 +20,11 @@ PACKAGE = "video_mesh_reconstruction"
 HAS_BLENDER = find_spec("bpy") is not None
 
 collect_ignore = []
+checkout = ModuleType(PACKAGE)
+checkout.__path__ = [str(ROOT)]
+sys.modules[PACKAGE] = checkout
 if HAS_BLENDER:
     os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="blender_user_")
-    checkout = ModuleType(PACKAGE)
-    checkout.__path__ = [str(ROOT)]
-    sys.modules[PACKAGE] = checkout
 else:
     collect_ignore += ["extension", "operators", "panels", "scene"]
 if find_spec("torch") is None:

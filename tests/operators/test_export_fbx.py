@@ -1,22 +1,18 @@
 """An exported FBX, read back by Blender, moves, looks and is filmed as the result."""
 
+import importlib
+
 import bpy
 import numpy as np
 import pytest
 from blender_clips import make_images
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
-from video_mesh_reconstruction.operators.export_fbx import VMR_OT_export_fbx, objects_to_export
 from video_mesh_reconstruction.scene.result import add_result
 from video_mesh_reconstruction.vmr_backend.reconstruction import TEXTURE_NAME
 from wobbling_ball import save_texture, wobbling_ball
 
-
-@pytest.fixture(scope="module", autouse=True)
-def operator():
-    bpy.utils.register_class(VMR_OT_export_fbx)
-    yield
-    bpy.utils.unregister_class(VMR_OT_export_fbx)
+pytestmark = pytest.mark.usefixtures("installed_extension")
 
 
 @pytest.fixture
@@ -96,7 +92,8 @@ def test_the_texture_travels_inside_the_file(added, tmp_path):
     assert np.abs(values.reshape(*expected.shape[:2], 4)[..., :3] - expected).max() < 0.005
 
 
-def test_it_takes_the_selected_result_or_that_of_the_active_collection_and_nothing_else(added, tmp_path):
+def test_it_takes_the_selected_result_or_that_of_the_active_collection(added, tmp_path, installed_extension):
+    objects_to_export = importlib.import_module(f"{installed_extension}.operators.export_fbx").objects_to_export
     mesh, result = added
     other = bpy.data.objects["other"]
     second = add_result(bpy.context, bpy.data.movieclips[0], result, tmp_path, "second")
