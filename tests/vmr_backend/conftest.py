@@ -71,3 +71,9 @@ def egg() -> FilmedEgg:
 def egg_from_one_side() -> FilmedEgg:
     """Eight frames from the side of +x."""
     return film(egg_result(np.linspace(60, 120, 8)), painted())
+
+
+@pytest.fixture(scope="session")
+def filmed():
+    """`film`, for tests that change the texture or the result."""
+    return film

@@ -102,7 +102,7 @@ def masks_of(result: Reconstruction, path: Path) -> Iterator[tuple[int, np.ndarr
                        f"{result.frames[0]} to {result.frames[-1]}; needs masks with the frames' numbers")
     size = (int(result.image_size[0]), int(result.image_size[1]))
     same = {int(number): int(number) for number in common}
-    for number, mask, _ in read_masks(MaskSource(source, same, False, size), common):
+    for number, mask, *_ in read_masks(MaskSource(source, same, False, size), common):
         yield number, mask
 
 

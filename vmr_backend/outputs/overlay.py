@@ -12,7 +12,6 @@ import numpy as np
 from ..job import BadInput
 from ..reconstruction import Reconstruction
 from ..texture.view import camera_points
-from ..video.clip import silence_decoders
 from .picture import dimmed, draw, label, outline, paste
 
 Images = Callable[[int], np.ndarray]
@@ -72,8 +71,7 @@ def _half_size(width: int, height: int, beside: bool) -> tuple[int, int]:
 
 
 def _open(path: Path, frame_rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
-    """The first codec that works here, tried silently."""
-    silence_decoders()
+    """The first codec that works here."""
     for codec in CODECS:
         writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), frame_rate, size)
         if writer.isOpened():

@@ -57,9 +57,10 @@ def _light(view: View, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(N,) brightness at the drawn pixels, about 0.3 to 1.15: a soft lamp, the sky, and darker rims."""
     normals = interpolate(vertex_normals(points, faces)[faces].astype(np.float32), view)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
+    normals[normals[:, 2] > 0] *= -1    # both sides of a face are lit
     lamp = (0.5 + 0.5 * normals @ LIGHT) ** 2
     sky = 0.5 - 0.5 * normals[:, 1]
-    rim = np.clip(-normals[:, 2], 0, 1) ** 0.5
+    rim = np.sqrt(-normals[:, 2])
     return 0.12 + 0.68 * lamp + 0.15 * sky + 0.2 * rim
 
 
@@ -73,7 +74,7 @@ def paste(picture: Picture | None, image: np.ndarray) -> np.ndarray:
 
 
 def outline(picture: Picture | None, image: np.ndarray, thickness: int = 2) -> np.ndarray:
-    """A copy of the image (H, W, 3) uint8 with the picture's outline drawn on it, dark below bright."""
+    """A copy of the image (H, W, 3) uint8 with the picture's outline drawn on it; a thick one on a dark edge."""
     out = image.copy()
     if picture is None:
         return out
@@ -81,15 +82,16 @@ def outline(picture: Picture | None, image: np.ndarray, thickness: int = 2) -> n
     inside = np.pad((picture.alpha > 0.5).astype(np.uint8), 1)
     corner = (picture.window.left - 1, picture.window.top - 1)
     contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=corner)
-    for colour, width in (((12, 16, 20), thickness + 2), (OUTLINE, thickness)):
-        cv2.polylines(out, contours, True, colour, width, cv2.LINE_AA)
+    if thickness > 1:
+        cv2.polylines(out, contours, True, (12, 16, 20), thickness + 2, cv2.LINE_AA)
+    cv2.polylines(out, contours, True, OUTLINE, thickness, cv2.LINE_AA)
     return out
 
 
 def dimmed(image: np.ndarray) -> np.ndarray:
     """The image (H, W, 3) uint8 darker and with less colour, so that a mesh over it stands out."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
-    return np.clip(0.28 * (0.35 * image + 0.65 * grey) + 14, 0, 255).astype(np.uint8)
+    return np.clip(0.38 * (0.5 * image + 0.5 * grey) + 12, 0, 255).astype(np.uint8)
 
 
 def look_from(azimuth: float, elevation: float) -> np.ndarray:
@@ -107,5 +109,6 @@ def look_from(azimuth: float, elevation: float) -> np.ndarray:
 def label(image: np.ndarray, text: str, x: int, y: int, height: float = 11, colour=(214, 218, 224)) -> None:
     """Writes text into the image with the foot of its letters at x, y; capitals are `height` pixels tall."""
     scale = height / 21     # capitals of the font are 21 px tall at scale 1
-    for ink, thickness in (((10, 12, 15), 3), (colour, 1)):
-        cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, ink, thickness, cv2.LINE_AA)
+    shadow = [(x + right, y + down, (10, 12, 15)) for right in (-1, 1) for down in (-1, 1)]
+    for left, foot, ink in (*shadow, (x, y, colour)):
+        cv2.putText(image, text, (left, foot), cv2.FONT_HERSHEY_SIMPLEX, scale, ink, 1, cv2.LINE_AA)

@@ -49,12 +49,12 @@ def contact_sheet(result: Reconstruction, texture: np.ndarray, frames: Images, t
         points = camera_points(result, index)
         mesh = draw(points, result.faces, intrinsics, (CELL, CELL), uv=result.uv, texture=texture, shading=0.35,
                     samples=3)
-        label(crop, str(result.frames[index]), 8, CELL - 9, 9)
-        footage.append(crop)
-        over.append(outline(mesh, paste(mesh, dimmed(crop)), 1))
+        footage.append(outline(mesh, crop, 1))
+        over.append(paste(mesh, dimmed(crop)))
+        label(footage[-1], str(result.frames[index]), 8, CELL - 9, 9)
         beside.append(_alone(_turned(points), result, texture, half, intrinsics))
     rest = [_rest(result, texture_or_none, *side) for texture_or_none in (None, texture) for side in SIDES.values()]
-    return _sheet([("Footage", footage), ("Textured mesh over the footage", over),
+    return _sheet([("Footage with the outline of the mesh", footage), ("Textured mesh over the same footage", over),
                    (f"Rest mesh: {', '.join(SIDES)}; grey, then textured", rest),
                    ("The same frames seen from the side, 90 degrees from the camera", beside)], title)
 

@@ -9,7 +9,7 @@ the best of them, since averaging over frames that are not perfectly aligned wou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -60,17 +60,20 @@ class _Samples:
     """The best samples of each of N texels; a slot is empty while its weight is 0."""
 
     weight: np.ndarray
-    """(N, BEST_FRAMES) float16."""
+    """(BEST_FRAMES, N) float16."""
     colour: np.ndarray
-    """(N, BEST_FRAMES, 6) uint8: RGB in full, RGB of the coarse band."""
+    """(BEST_FRAMES, N, 6) uint8: RGB in full, RGB of the coarse band."""
+
+    @staticmethod
+    def none(count: int) -> _Samples:
+        return _Samples(np.zeros((BEST_FRAMES, count), np.float16), np.zeros((BEST_FRAMES, count, 6), np.uint8))
 
     def add(self, texels: np.ndarray, weight: np.ndarray, colour: np.ndarray) -> None:
         """Keeps samples (n,), (n, 6) of distinct texels (n,) in place of the worst ones held so far."""
-        held = self.weight[texels]
-        slot = held.argmin(1)
-        better = weight > held[np.arange(len(slot)), slot]
+        slot = self.weight[:, texels].argmin(0)
+        better = weight > self.weight[slot, texels]
         texels, slot = texels[better], slot[better]
-        self.weight[texels, slot], self.colour[texels, slot] = weight[better], colour[better]
+        self.weight[slot, texels], self.colour[slot, texels] = weight[better], colour[better]
 
 
 def bake_texture(reconstruction: Reconstruction, frames: Images, masks: Images, size: int,
@@ -87,8 +90,7 @@ def bake_texture(reconstruction: Reconstruction, frames: Images, masks: Images, 
     rows = min(size, MAX_ROWS)
     layout = lay_out(reconstruction.uv, rows, 2 * rows)
     selection = select(reconstruction, frames, masks, lambda done, _: step(done))
-    samples = _Samples(np.zeros((len(layout.texel), BEST_FRAMES), np.float16),
-                       np.zeros((len(layout.texel), BEST_FRAMES, 6), np.uint8))
+    samples = _Samples.none(len(layout.texel))
     for index in range(count):
         if selection.weights[index].any():
             seen = frame_view(reconstruction, index, frames, masks)
@@ -111,8 +113,10 @@ def _collect(seen: FrameView, reconstruction: Reconstruction, index: int, select
     weight[weight > 0] *= look_up(seen.trust, x[weight > 0], y[weight > 0])
     chosen = weight > 1e-3
     x, y = x[chosen], y[chosen]
-    full = look_up(seen.image, x, y, cv2.INTER_CUBIC) * selection.gains[index]
-    coarse = look_up(_coarse_band(seen), x, y) * selection.gains[index]
+    coarse_band = _coarse_band(seen)
+    subject = np.where(seen.trust[..., None] > 0, seen.image, coarse_band)     # so that no lookup meets the background
+    full = look_up(subject, x, y, cv2.INTER_CUBIC) * selection.gains[index]
+    coarse = look_up(coarse_band, x, y) * selection.gains[index]
     colours = np.clip(np.concatenate([full, coarse], 1) + 0.5, 0, 255).astype(np.uint8)
     return texels[chosen], weight[chosen], colours
 
@@ -136,37 +140,34 @@ def _coarse_band(seen: FrameView) -> np.ndarray:
 
 def _combine(samples: _Samples) -> tuple[np.ndarray, np.ndarray]:
     """Colours (N, 3) float32 and (N,) float32 how far they are known, 0 to 1."""
-    count = len(samples.weight)
+    count = samples.weight.shape[1]
     colours, known = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
-    for chunk in _chunks(count):
-        weight = samples.weight[chunk].astype(np.float32)
-        full, coarse = np.split(samples.colour[chunk].astype(np.float32), 2, axis=2)
+    for start in range(0, count, CHUNK):
+        chunk = slice(start, start + CHUNK)
+        weight = samples.weight[:, chunk].astype(np.float32)
+        full, coarse = np.moveaxis(samples.colour[:, chunk], 2, 0).astype(np.float32).reshape(2, 3, *weight.shape)
         base, agreement = _robust_mean(coarse, weight)
         fine = (weight * agreement) ** FINE_POWER
-        fine /= np.maximum(fine.sum(1, keepdims=True), 1e-20)
-        colours[chunk] = base + np.einsum("ns,nsc->nc", fine, full - coarse)
+        fine /= np.maximum(fine.sum(0), 1e-20)
+        colours[chunk] = (base + ((full - coarse) * fine).sum(1)).T
         # Weights go to zero within a face where the seen part of the surface ends: blend over that face.
-        known[chunk] = np.minimum(weight.sum(1) / 0.25, 1)
+        known[chunk] = np.minimum(weight.sum(0) / 0.25, 1)
     return colours, known
 
 
-def _chunks(count: int) -> Iterator[slice]:
-    return (slice(start, start + CHUNK) for start in range(0, count, CHUNK))
-
-
 def _robust_mean(values: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means (n, 3) of samples (n, S, 3) weighted by (n, S) and by their agreement (n, S) with the mean.
+    """Means (3, n) of samples (3, S, n) weighted by (S, n) and by their agreement (S, n) with the mean.
 
-    Iteratively reweighted (Geman and McClure), from the sample that is nearest to all others.
+    Iteratively reweighted (Geman and McClure), from the sample of median brightness.
     """
-    distance = np.abs(values[:, :, None] - values[:, None]).mean(-1)
-    medoid = (distance * weight[:, None]).sum(2)
-    mean = np.take_along_axis(values, np.where(weight > 0, medoid, np.inf).argmin(1)[:, None, None], 1)
+    order = values.sum(0).argsort(0)
+    passed = np.take_along_axis(weight, order, 0).cumsum(0)
+    middle = np.take_along_axis(order, (passed < passed[-1] / 2).sum(0, keepdims=True).clip(max=len(weight) - 1), 0)
+    mean = np.take_along_axis(values, middle[None], 1)
     for _ in range(3):
-        agreement = 1 / (1 + (np.abs(values - mean).mean(-1) / OUTLIER) ** 2) ** 2
+        agreement = 1 / (1 + (np.abs(values - mean).sum(0) / (3 * OUTLIER)) ** 2) ** 2
         share = weight * agreement
-        total = share.sum(1)[:, None, None]
-        mean = np.where(total > 0, (values * share[..., None]).sum(1, keepdims=True) / np.maximum(total, 1e-20), mean)
+        mean = (values * share).sum(1, keepdims=True) / np.maximum(share.sum(0), 1e-20)
     return mean[:, 0], agreement
 
 
@@ -180,7 +181,7 @@ def _finish(colours: np.ndarray, known: np.ndarray, layout: Layout, reconstructi
             size: int) -> BakedTexture:
     """The whole map, with what is not known made up."""
     rest, faces = reconstruction.rest_vertices, reconstruction.faces
-    texels = fill(colours, known, layout, rest, faces, reconstruction.uv)
+    texels = fill(colours, known, layout, rest, faces)
     image = layout.spread(np.clip(texels + 0.5, 0, 255).astype(np.uint8))
     coverage = np.zeros(layout.shape, np.uint8)
     coverage.reshape(-1)[layout.texel] = np.where(known > 0.5, 255, 0)

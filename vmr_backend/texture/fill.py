@@ -17,12 +17,18 @@ MIRROR_TOLERANCE = 0.04
 NORMAL_WEIGHT = 0.1
 """Distance, over the shape's extent, that counts as much as a normal turned by 60 degrees: an ear has two sides."""
 
+TORN = 0.25
+"""Extent in uv of a face's mirror image from which it must lie across a seam."""
+
+NEIGHBOURS = 32
+"""Places near a corner among which one on the right side of the seam is looked for."""
+
 OFFSET_REACH = 0.01
 """Screening of the correction that hides the border of mirrored parts; it fades within ten edges or so."""
 
 
-def fill(colours: np.ndarray, known: np.ndarray, layout: Layout, rest: np.ndarray, faces: np.ndarray,
-         uv: np.ndarray) -> np.ndarray:
+def fill(colours: np.ndarray, known: np.ndarray, layout: Layout, rest: np.ndarray,
+         faces: np.ndarray) -> np.ndarray:
     """Texel colours (N, 3) float32 with the unknown ones made up.
 
     colours  (N, 3) float32, 0..255, read only where known
@@ -31,7 +37,7 @@ def fill(colours: np.ndarray, known: np.ndarray, layout: Layout, rest: np.ndarra
     """
     if not known.any():
         return np.full_like(colours, 128.0)
-    mirrored, mirror_known = _mirrored(colours, known, layout, rest, faces, uv)
+    mirrored, mirror_known = _mirrored(colours, known, layout, rest, faces)
     mirrored += _offset(colours, known, mirrored, mirror_known, layout, faces)
     best = np.where((known >= mirror_known)[:, None], colours, mirrored)
     around, weight = layout.gather(best, faces, np.maximum(known, mirror_known))
@@ -41,27 +47,38 @@ def fill(colours: np.ndarray, known: np.ndarray, layout: Layout, rest: np.ndarra
     return np.clip(made_up + known[:, None] * (colours - made_up), 0, 255)
 
 
-def _mirrored(colours: np.ndarray, known: np.ndarray, layout: Layout, rest: np.ndarray, faces: np.ndarray,
-              uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mirrored(colours: np.ndarray, known: np.ndarray, layout: Layout, rest: np.ndarray,
+              faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What is known at the mirror image of each texel: colours (N, 3) and how far they are known (N,)."""
-    count = len(rest)
     extent = np.ptp(rest, axis=0).max()
-    normals = vertex_normals(rest, faces) * extent * NORMAL_WEIGHT
-    place = layout.interpolate(np.concatenate([rest, normals], 1).astype(np.float32), faces, slice(None))
-    # Each vertex finds the texel at its mirror image; the faces between them carry the rest of the surface along.
-    some = np.arange(0, len(place), max(len(place) // (40 * count), 1))
+    place = np.concatenate([rest, vertex_normals(rest, faces) * extent * NORMAL_WEIGHT], 1).astype(np.float32)
     flip = np.array([-1, 1, 1, -1, 1, 1], np.float32)
-    nearest = some[cKDTree(place[some]).query(np.concatenate([rest, normals], 1) * flip)[1]]
-    corner_uv = _texel_uv(layout, nearest)[faces]
+    texel_place = layout.interpolate(place, faces, slice(None))
+    corner_uv = _mirror_uv(place * flip, texel_place, layout, faces)
     target = np.einsum("nk,nkc->nc", layout.barycentrics, corner_uv[layout.face])
-    rows, columns = layout.shape
-    inside = np.zeros((rows, columns, 1), np.float32)
-    inside.reshape(-1)[layout.texel] = known
-    found = look_up_uv(inside, target)[:, 0] if inside.ndim == 2 else look_up_uv(inside[..., 0], target)
-    there = look_up_uv(layout.spread(place), target, cv2.INTER_NEAREST)
-    error = np.linalg.norm((there - place * flip)[:, :3], axis=1) / extent
-    found *= np.clip(2 - 2 * error / MIRROR_TOLERANCE, 0, 1)
-    return look_up_uv(layout.spread(colours), target), found
+    there = look_up_uv(layout.spread(texel_place), target, cv2.INTER_NEAREST)
+    error = np.linalg.norm((there - texel_place * flip)[:, :3], axis=1) / extent
+    share = np.clip(2 - 2 * error / MIRROR_TOLERANCE, 0, 1)
+    return look_up_uv(layout.spread(colours), target), share * look_up_uv(layout.spread(known), target)
+
+
+def _mirror_uv(wanted: np.ndarray, texel_place: np.ndarray, layout: Layout, faces: np.ndarray) -> np.ndarray:
+    """(F, 3, 2) uv, for each face's corners, of the surface nearest to the wanted places of the vertices (V, 6).
+
+    Where the corners of a face would land on both sides of a seam, those that are far from the face's middle move to
+    the nearest place on its side.
+    """
+    some = np.arange(0, len(texel_place), max(len(texel_place) // (40 * len(wanted)), 1))
+    tree, some_uv = cKDTree(texel_place[some]), _texel_uv(layout, some)
+    corner_uv = some_uv[tree.query(wanted)[1]][faces]
+    torn = np.flatnonzero(np.ptp(corner_uv, axis=1).max(1) > TORN)
+    middle = some_uv[tree.query(wanted[faces[torn]].mean(1))[1]]
+    near = some_uv[tree.query(wanted[faces[torn]], k=min(NEIGHBOURS, len(some)))[1]]
+    distance = np.abs(near - middle[:, None, None]).max(-1)
+    # the first, that is the nearest, of those on the middle's side; else the one least far from it
+    pick = np.where((distance < TORN).any(-1), (distance < TORN).argmax(-1), distance.argmin(-1))
+    corner_uv[torn] = np.take_along_axis(near, pick[..., None, None], 2)[:, :, 0]
+    return corner_uv
 
 
 def _texel_uv(layout: Layout, texels: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from .view import View, camera_points, project, see, vertex_normals, window_of
 Images = Callable[[int], np.ndarray]
 """Full-frame images by place in the result: (H, W, 3) uint8 RGB, or (H, W) masks; asked for in ascending order."""
 
-BEST_FRAMES = 8
+BEST_FRAMES = 6
 """Frames that may colour a vertex. More even out noise, fewer keep detail that is not perfectly aligned."""
 
 FACING = 0.15
@@ -26,7 +26,7 @@ BORDER = 0.03
 DEPTH_STEP = 0.04
 """Step of depth between neighbouring pixels, over the mesh's extent, that marks where one part hides another."""
 
-SAMPLES_PER_FACE = 8
+SAMPLES_PER_FACE = 4
 """Pixels to draw for each visible face, so that small faces are not missed between pixel centres."""
 
 COLOUR_TOLERANCE = 14.0
@@ -117,7 +117,8 @@ def _trust(view: View, mask: np.ndarray, extent: float) -> np.ndarray:
     hidden_part_begins = (far < 1e9) & (far - near > DEPTH_STEP * extent)
     distance = cv2.distanceTransform((mask & ~hidden_part_begins).astype(np.uint8), cv2.DIST_L2, 5)
     reach = max(BORDER * np.sqrt(np.count_nonzero(mask)), 2.0)
-    return np.clip((distance - 0.5) / reach, 0, 1)
+    # The outermost pixels of the mask, at a distance of 1, are mixed with the background: all but nothing.
+    return np.clip((distance - 0.9) / reach, 0, 1)
 
 
 def _score(seen: FrameView, reconstruction: Reconstruction, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +141,8 @@ def _score(seen: FrameView, reconstruction: Reconstruction, index: int) -> tuple
     area = np.abs(np.linalg.det(corners_px[:, 1:] - corners_px[:, :1])) / 2 * view.scale**2
     area = np.bincount(faces.ravel(), np.repeat(area / 3, 3), count)
     toward = -seen.points / np.linalg.norm(seen.points, axis=1, keepdims=True)
-    cosine = (vertex_normals(seen.points, faces) * toward).sum(1)
+    # Where a fit turned a fold of the mesh inside out, its inner side is what the camera sees.
+    cosine = np.abs((vertex_normals(seen.points, faces) * toward).sum(1))
     resolution = (reconstruction.intrinsics[index, 0] / np.maximum(seen.points[:, 2], 1e-6)) ** 2
     facing = np.clip((cosine - FACING) / (1 - FACING), 0, 1)
     return np.minimum(visible / np.maximum(area, 1e-9), 1) * facing * cosine * resolution, colours
