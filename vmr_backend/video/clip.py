@@ -126,7 +126,7 @@ def frame_number(path: Path) -> int | None:
 def _name_parts(path: Path) -> tuple[str, str, str] | None:
     """What stands before, in and after the last group of digits in a file's name."""
     match = re.match(r"^(.*?)([0-9]+)([^0-9]*)$", path.stem, re.DOTALL)
-    return match.groups() if match else None
+    return (match[1], match[2], match[3]) if match else None
 
 
 def _sequence_in(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..job import BadInput
 from .clip import Clip, as_grey, as_rgb, open_clip, read_frames, select
 from .crops import Crop, crop_track, cut, inside_frame, pixel_centres
-from .flow import View, flow_between, sample
+from .flow import PairFlow, View, flow_between, sample
 from .masks import (
     MaskFacts,
     MaskSource,
@@ -116,18 +116,25 @@ def load_footage(
 def downsample(footage: Footage, size: int) -> Footage:
     """The same footage at a lower crop resolution `size`, averaged over the area of each pixel.
 
-    Flow stays in crop coordinates; it is averaged by its weight, so that what does not count leaves no trace in it.
+    Flow stays in crop coordinates. It is averaged by its weight, images and masks over what lies inside the frame, so
+    that what does not count leaves no trace.
     """
-    if size == footage.masks.shape[1]:
+    full = footage.masks.shape[1]
+    if size == full:
         return footage
+    if not 0 < size < full:
+        raise ValueError(f"cannot downsample crops of {full} pixels to {size}")
     forward, forward_weight = _shrink_flow(footage.flow_forward, footage.flow_forward_weight, size)
     backward, backward_weight = _shrink_flow(footage.flow_backward, footage.flow_backward_weight, size)
     crops = [Crop(c, float(h)) for c, h in zip(footage.crop_centre, footage.crop_half, strict=True)]
+    inside = np.stack([inside_frame(c, size, footage.image_size) for c in crops])
+    share = _shrink(footage.inside.astype(np.float32), size)
+    weight = inside / np.maximum(share, 1e-6)
     return replace(
         footage,
-        images=_shrink(footage.images, size),
-        masks=_shrink(footage.masks, size),
-        inside=np.stack([inside_frame(c, size, footage.image_size) for c in crops]),
+        images=np.rint(_shrink(footage.images, size, weight)).astype(np.uint8),
+        masks=np.minimum(_shrink(footage.masks, size, weight), 1),
+        inside=inside,
         flow_forward=forward,
         flow_backward=backward,
         flow_forward_weight=forward_weight,
@@ -190,11 +197,10 @@ def _cut_crops(
         images[t] = as_rgb(cut(image, crops[t], size)) * inside[t, ..., None]
         view = View(as_grey(image), unpack_mask(facts[t], clip.image_size), crops[t])
         masks[t] = cut(view.mask, crops[t], size) * (inside[t] / np.float32(255))
-        if t and linked[t - 1]:
+        if before is not None and linked[t - 1]:
             pair = flow_between(before, view, size)
-            flow[0, t - 1], flow[1, t - 1] = pair.forward, pair.backward
-            weight[0, t - 1] = pair.forward_consistency * _mask_at_both_ends(masks[t - 1], masks[t], pair.forward)
-            weight[1, t - 1] = pair.backward_consistency * _mask_at_both_ends(masks[t], masks[t - 1], pair.backward)
+            flow[:, t - 1] = pair.forward, pair.backward
+            weight[:, t - 1] = _flow_weights(pair, masks[t - 1], masks[t])
         before = view
         report(t + 1)
     border = [border_weight(f) for f in facts]
@@ -218,9 +224,15 @@ def _cut_crops(
     )
 
 
-def _mask_at_both_ends(mask_from: np.ndarray, mask_to: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Mask at each pixel times mask where its flow leads, (S, S); masks are 0 outside the full frame and the crop."""
-    return mask_from * sample(mask_to, pixel_centres(len(mask_from)) + flow)
+def _flow_weights(pair: PairFlow, mask_a: np.ndarray, mask_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Forward and backward weights (S, S): consistency x mask at the pixel x mask where its flow leads.
+
+    The masks (S, S) are 0 outside the full frame and sampled as 0 outside the crop, so neither end counts there.
+    """
+    centres = pixel_centres(len(mask_a))
+    forward = pair.forward_consistency * mask_a * sample(mask_b, centres + pair.forward)
+    backward = pair.backward_consistency * mask_b * sample(mask_a, centres + pair.backward)
+    return forward, backward
 
 
 def _sharpness(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -239,13 +251,23 @@ def _sharpness(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return np.array(variances, np.float32) / middle if middle > 0 else np.ones(len(variances), np.float32)
 
 
-def _shrink(values: np.ndarray, size: int) -> np.ndarray:
-    """Area average of (T, S, S[, C]) to (T, size, size[, C])."""
-    return np.stack([cv2.resize(v, (size, size), interpolation=cv2.INTER_AREA) for v in values])
+def _shrink(values: np.ndarray, size: int, factor: np.ndarray | None = None) -> np.ndarray:
+    """Area average of (T, S, S[, C]) to (T, size, size[, C]) float32, times a factor (T, size, size)."""
+    shrunk = np.empty((len(values), size, size, *values.shape[3:]), np.float32)
+    for t, value in enumerate(values):
+        shrunk[t] = cv2.resize(value.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+    if factor is not None:
+        shrunk *= factor.reshape(factor.shape + (1,) * (shrunk.ndim - 3)).astype(np.float32)
+    return shrunk
 
 
 def _shrink_flow(flow: np.ndarray, weight: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Weighted area average of flow (P, S, S, 2), plain where no weight is, and average of its weight (P, S, S)."""
     shrunk = _shrink(weight, size)
-    weighted = _shrink(flow * weight[..., None], size) / np.maximum(shrunk, 1e-6)[..., None]
-    return np.where(shrunk[..., None] > 1e-6, weighted, _shrink(flow, size)), shrunk
+    mean = np.empty((*shrunk.shape, 2), np.float32)
+    for p, vectors in enumerate(flow):
+        weighted = cv2.resize(vectors * weight[p, ..., None], (size, size), interpolation=cv2.INTER_AREA)
+        plain = cv2.resize(vectors, (size, size), interpolation=cv2.INTER_AREA)
+        total = shrunk[p, ..., None]
+        mean[p] = np.where(total > 1e-6, weighted / np.maximum(total, 1e-6), plain)
+    return mean, shrunk

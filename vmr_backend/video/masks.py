@@ -138,14 +138,14 @@ def mask_facts(mask: np.ndarray, brightest: int) -> MaskFacts:
     # a mask that was compressed or resized may keep a pixel or two off the border that cuts it
     across, down = max(1, round(width / 400)), max(1, round(height / 400))
     contact = (
-        mask[:, :across].any(1).sum(),
-        mask[:, -across:].any(1).sum(),
-        mask[:down].any(0).sum(),
-        mask[-down:].any(0).sum(),
+        int(mask[:, :across].any(1).sum()),
+        int(mask[:, -across:].any(1).sum()),
+        int(mask[:down].any(0).sum()),
+        int(mask[-down:].any(0).sum()),
     )
     left, top, right, bottom = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
     packed = zlib.compress(np.packbits(mask[top:bottom, left:right]).tobytes(), level=1)
-    return MaskFacts(area, (left, top, right, bottom), tuple(map(int, contact)), brightest, packed)
+    return MaskFacts(area, (left, top, right, bottom), contact, brightest, packed)
 
 
 def unpack_mask(facts: MaskFacts, image_size: tuple[int, int]) -> np.ndarray:

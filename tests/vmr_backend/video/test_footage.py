@@ -219,6 +219,19 @@ def test_downsampled_footage_is_the_footage_of_smaller_crops(tmp_path, size):
     np.testing.assert_allclose(small.flow_forward_weight.mean((1, 2)), full.flow_forward_weight.mean((1, 2)), atol=1e-4)
 
 
+def test_downsampling_leaves_no_dark_rim_at_the_border_of_the_frame(tmp_path):
+    clip = film([pose(14 + t, 48) for t in range(3)])
+    for frame in clip.frames:
+        frame[:] = 200
+    full = load(tmp_path, clip)
+    assert not full.inside.all()
+    small = downsample(full, 24)
+    check(small)
+    np.testing.assert_array_equal(small.images[small.inside], 200)
+    with pytest.raises(ValueError, match="cannot downsample"):
+        downsample(small, 64)
+
+
 def test_downsampling_does_not_mix_uncounted_flow_in(tmp_path):
     full = load(tmp_path, walk(3), size=32)
     spoilt = np.where(full.flow_forward_weight[..., None] == 0, np.float32(100), full.flow_forward)
