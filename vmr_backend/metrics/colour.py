@@ -1,0 +1,34 @@
+"""How well the textured mesh shows the footage again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..reconstruction import Reconstruction
+from ..texture.view import camera_points, see, textured, window_of
+
+
+def colour_errors(result: Reconstruction, texture: np.ndarray, frames: Callable[[int], np.ndarray],
+                  masks: Callable[[int], np.ndarray]) -> dict[int, float]:
+    """Mean absolute difference of colour, of 255, where mesh and mask overlap, by number of the clip's frame.
+
+    texture   (H, W, 3) uint8 RGB, row 0 at v = 1
+    frames    called with the place of a frame in the result, gives (H, W, 3) uint8 RGB of the full frame
+    masks     likewise (H, W) bool
+    Frames without overlap are left out.
+    """
+    errors = {}
+    size = (int(result.image_size[0]), int(result.image_size[1]))
+    for index, number in enumerate(result.frames):
+        points, intrinsics = camera_points(result, index), result.intrinsics[index]
+        window = window_of(points, intrinsics, size)
+        if window is None:
+            continue
+        view = see(points, intrinsics, result.faces, window)
+        both = view.drawn & window.cut(masks(index))
+        if both.any():
+            difference = textured(view, result.uv, texture)[both].astype(int) - window.cut(frames(index))[both]
+            errors[int(number)] = float(np.abs(difference).mean())
+    return errors
