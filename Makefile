@@ -4,8 +4,12 @@
 python = $(shell for p in python$(1) python3 "$$(pyenv root 2>/dev/null)"/versions/$(1).*/bin/python; do \
 	"$$p" -c 'import ensurepip, sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(1)")' 2>/dev/null \
 	&& "$$p" -c 'import sys; print(sys.executable)' && break; done)
-PYTHON311 ?= $(call python,3.11)
-PYTHON313 ?= $(call python,3.13)
+ifndef PYTHON311
+PYTHON311 := $(call python,3.11)
+endif
+ifndef PYTHON313
+PYTHON313 := $(call python,3.13)
+endif
 
 BLENDERS = 5.0 4.5 4.2
 # Blender 5.1 and later need Python 3.13; its tests run where one is found.
@@ -17,12 +21,12 @@ PYTHON_OF_5.2 = $(PYTHON313)
 BLENDER = 4.5
 
 BACKEND_PYTHON = $(CURDIR)/.venv/bin/python
-TYPED = __init__.py preferences.py properties.py operators panels scene jobs vmr_backend wheels demo
+TYPED = $(wildcard __init__.py preferences.py properties.py operators panels scene jobs vmr_backend wheels demo)
 BPY_TESTS = tests/extension tests/scene tests/operators tests/panels
 
-.PHONY: help env test lint types test-backend test-blender demo extension clean
-.DELETE_ON_ERROR:
-# An environment that took minutes is not removed as an intermediate file.
+# Environments are made from nothing where they are missing, and left alone while their requirements stay the same.
+.PHONY: help env skipped test lint types test-backend test-blender demo extension clean
+# Else make would remove an environment's stamp as an intermediate file.
 .SECONDARY:
 
 help:
@@ -32,9 +36,11 @@ help:
 	@echo "make extension  the extension's zip, in dist/"
 	@echo "make clean      remove everything that make made"
 
-env: .venv/ready $(BLENDERS:%=.venv-bpy-%/ready)
+env: .venv/ready $(BLENDERS:%=.venv-bpy-%/ready) skipped
+
+skipped:
 ifeq ($(PYTHON313),)
-	@echo "skipped: environment of Blender 5.2 (no Python 3.13 found; PYTHON313=... names one)"
+	@echo "== skipped: Blender 5.2, for which no Python 3.13 is found (PYTHON313=... names one)"
 endif
 
 .venv/ready: requirements/backend.txt requirements/test.txt
@@ -47,12 +53,12 @@ endif
 define environment
 	@test -n "$(2)" || { echo "make env needs Python 3.11 with venv; none found (PYTHON311=... names one)"; exit 1; }
 	@echo "Preparing $(1) with $$($(2) --version) ..."
-	@test -x $(1)/bin/python || $(2) -m venv $(1)
-	@$(1)/bin/python -m pip install -qq --disable-pip-version-check $(patsubst %,-r %,$^)
+	@test -x $(1)/bin/pip || $(2) -m venv $(1)
+	@$(1)/bin/python -m pip install -qq --no-compile --disable-pip-version-check $(patsubst %,-r %,$^)
 	@touch $@
 endef
 
-test: lint types test-backend test-blender
+test: skipped lint types test-backend test-blender
 
 lint: .venv/ready
 	.venv/bin/ruff check

@@ -51,10 +51,10 @@ def environments(user_folder: Path) -> Path:
 def check(python: Path, timeout: float = 120) -> Status:
     """Ask an interpreter whether it can run the backend. Where it cannot answer, the line says why."""
     command = [str(python), "-I", "-c", RUN_MODULE, str(EXTENSION), "vmr_backend.doctor", "--json"]
-    flags = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
+    no_window = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows alone knows it
     try:
         run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, encoding="utf-8",
-                             errors="replace", creationflags=flags)
+                             errors="replace", creationflags=no_window)
     except OSError as error:
         return Status(False, [f"{python}: cannot be started ({error.strerror}); name a Python 3.11 or newer in the "
                               "preferences, or press Install Backend"], [])

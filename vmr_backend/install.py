@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ MARKER = "installed.json"
 """Holds the path of the environment's interpreter; jobs/backend.py looks for it."""
 REQUIREMENTS_VARIABLE = "VMR_BACKEND_REQUIREMENTS"
 """Names a requirements file to install instead of the lock: another build of PyTorch, a mirror."""
+NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+"""On Windows a child of a program without a console opens one unless told not to."""
 DOCTOR = "import sys; sys.path.append(sys.argv.pop(1)); from vmr_backend.doctor import main; sys.exit(main())"
 
 
@@ -173,25 +176,44 @@ def _make_environment(folder: Path) -> Path:
 
 def _install_packages(python: Path, source: Source, folder: Path) -> None:
     command = [str(python), "-I", "-u", "-m", "pip", "install", "--no-input", "--no-color", "--no-cache-dir",
-               "--disable-pip-version-check", "--progress-bar", "off", "--only-binary", ":all:", *source.options,
-               "--requirement", str(source.requirements)]
+               "--disable-pip-version-check", "--progress-bar", "off", "--no-compile", "--only-binary", ":all:",
+               *source.options, "--requirement", str(source.requirements)]
     total, seen = requirement_count(source.requirements), 0
+    finished = threading.Event()
 
     def tell(line: str) -> None:
         nonlocal total, seen
         if message := progress_message(line):
             seen += message.startswith(("Collecting", "Reading"))
             total = max(total, seen)
-            fraction = 0.85 if message.startswith("Unpacking") else 0.05 + 0.75 * seen / total
+            fraction = 0.6 if message.startswith("Unpacking") else 0.05 + 0.55 * seen / total
             _say(Event("progress", "packages", seen, total, round(fraction, 3), message=message))
+            if message.startswith("Unpacking"):
+                threading.Thread(target=_tell_of_unpacking, args=(folder, total, finished), daemon=True).start()
 
-    _run("pip", command, folder, tell)
+    try:
+        _run("pip", command, folder, tell)
+    finally:
+        finished.set()
+
+
+def _tell_of_unpacking(folder: Path, total: int, finished: threading.Event) -> None:
+    """pip says nothing for the minutes that unpacking takes; the packages that are there can be counted."""
+    packages = Path(sysconfig.get_path("purelib", scheme="venv", vars={"base": str(folder)}))
+    before, told = len(list(packages.glob("*.dist-info"))), 0
+    while not finished.wait(0.5):
+        count = min(len(list(packages.glob("*.dist-info"))) - before, total)
+        if count == told:
+            continue
+        told = count
+        _say(Event("progress", "unpacking", count, total, round(0.6 + 0.35 * count / max(total, 1), 3),
+                   message=f"Unpacking packages: {count} of {total} done"))
 
 
 def _verify(python: Path) -> None:
     _say(Event("progress", "check", fraction=0.95, message="Checking the backend"))
     run = subprocess.run([str(python), "-I", "-c", DOCTOR, str(EXTENSION)], stdin=subprocess.DEVNULL,
-                         capture_output=True, encoding="utf-8", errors="replace", **_quiet_window())
+                         capture_output=True, encoding="utf-8", errors="replace", creationflags=NO_WINDOW)
     if run.returncode != 0:
         problems = re.findall(r"^Problem: (.+)", run.stdout, flags=re.MULTILINE)
         reason = " ".join(problems or run.stderr.splitlines()[-1:] or [f"exit status {run.returncode}"])
@@ -209,7 +231,7 @@ def _run(tool: str, command: list[str], folder: Path, tell: Callable[[str], None
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder / "tmp"))
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                             encoding="utf-8", errors="replace", env=environment, **_quiet_window())
+                             encoding="utf-8", errors="replace", env=environment, creationflags=NO_WINDOW)
     _children.append(child)
     output = []
     for line in child.stdout:
@@ -229,11 +251,6 @@ def _end_with_stdin() -> None:
     for child in _children:
         child.kill()
     os._exit(EXIT_FAILED)
-
-
-def _quiet_window() -> dict[str, int]:
-    """On Windows a child of a program without a console opens one unless told not to."""
-    return {"creationflags": subprocess.CREATE_NO_WINDOW} if sys.platform == "win32" else {}
 
 
 def _say(event: Event) -> None:
