@@ -89,6 +89,8 @@ def _pixel_boxes(corners: np.ndarray, width: int, height: int) -> tuple[np.ndarr
 
 def _groups(counts: np.ndarray) -> list[slice]:
     """Runs of consecutive faces whose candidates together stay near CANDIDATES_AT_ONCE."""
+    if not len(counts):
+        return []
     number = np.cumsum(counts) // CANDIDATES_AT_ONCE
     starts = np.flatnonzero(np.diff(number, prepend=-1))
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(counts)], strict=True)]

@@ -1,9 +1,7 @@
 """J and F against closed forms and against the independent scorer, and the evaluate command."""
 
-import importlib.util
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,18 +10,6 @@ import pytest
 from vmr_backend.job import BadInput
 from vmr_backend.metrics import raster
 from vmr_backend.metrics.segmentation import boundary, contour_accuracy, evaluate, main, region_similarity
-
-SCORER = Path(__file__).parents[4] / "shared" / "tools" / "score.py"
-
-
-@pytest.fixture(scope="module")
-def scorer():
-    if not SCORER.exists():
-        pytest.skip(f"{SCORER} is absent")
-    spec = importlib.util.spec_from_file_location("score", SCORER)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def box(left, right, top=20, bottom=60, shape=(100, 120)):
