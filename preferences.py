@@ -5,7 +5,7 @@ from pathlib import Path
 import bpy
 
 from .jobs.backend import backend_python
-from .properties import backend_activity
+from .panels.backend import draw_backend
 
 PACKAGE = __package__
 
@@ -66,30 +66,13 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         """For panels: whether there is an interpreter at all."""
         return interpreter() is not None
 
-    def draw(self, _context: bpy.types.Context) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
         for name in ("backend_python", "device", "jobs_folder", "models_folder"):
             layout.prop(self, name)
-        self.draw_backend(layout)
-
-    def draw_backend(self, layout: bpy.types.UILayout) -> None:
-        """State of the backend and the buttons that change it."""
-        if not self.backend_found:
-            layout.label(text="The backend is not installed", icon="ERROR")
-        if backend_activity.running:
-            row = layout.row(align=True)
-            row.progress(factor=backend_activity.fraction, text=backend_activity.text)
-            row.operator("vmr.cancel_backend", text="", icon="X")
-        row = layout.row(align=True)
-        row.operator("vmr.install_backend")
-        row.operator("vmr.check_backend")
-        column = layout.column(align=True)
-        if backend_activity.outcome:
-            column.label(text=backend_activity.outcome, icon="ERROR" if backend_activity.failed else "CHECKMARK")
-        for line in backend_activity.found:
-            column.label(text=line)
+        draw_backend(layout, context, self.backend_found)
 
 
 def register() -> None:

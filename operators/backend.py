@@ -57,11 +57,11 @@ class VMR_OT_check_backend(FollowsChild, bpy.types.Operator):
 
     def finish(self, _context, checking):
         status = checking.status
-        self.activity.found = status.lines
+        *self.activity.found, verdict = status.lines
         preferences().found_devices = ";".join(status.devices)
         if not status.ok:
-            raise BadInput(next((line for line in status.lines if line.startswith("Problem")), status.lines[-1]))
-        return "The backend is ready"
+            raise BadInput(next((line for line in status.lines if line.startswith("Problem")), verdict))
+        return verdict.rstrip(".")
 
 
 class Checking:

@@ -64,6 +64,7 @@ class FollowsChild:
     def cancel(self, context):
         """Blender ends the operator: another file is loaded, the window closed."""
         cancel(self.activity)
+        self.activity.outcome = self.cancelled_text
         self._close(context)
 
     def _start(self, context) -> bool:

@@ -1,13 +1,12 @@
 """The tab "Reconstruct" in the Movie Clip Editor and its twin in the 3D Viewport."""
 
-import textwrap
-
 import bpy
 
 from ..properties import GROUP_LABELS, changed_settings, reconstruction_activity, settings_in
+from .backend import draw_backend
+from .text import draw_text
 
 PACKAGE = __package__.rpartition(".")[0]
-PIXELS_PER_LETTER = 7
 
 
 class InTab:
@@ -67,20 +66,16 @@ def draw_buttons(layout):
     row = layout.row(align=True)
     row.operator_menu_enum("vmr.load_recent", "job", text="Recent Results")
     row.operator("vmr.load_result", text="", icon="FILEBROWSER")
-    row.operator("vmr.open_job_folder", text="", icon="FILE_FOLDER")
 
 
 def draw_outcome(layout, context):
-    """How the last run ended, and its warnings, broken into lines that fit."""
-    texts = [(reconstruction_activity.outcome, "ERROR" if reconstruction_activity.failed else "INFO")]
-    texts += [(text, "ERROR") for text in reconstruction_activity.warnings]
-    letters = int(context.region.width / context.preferences.system.ui_scale / PIXELS_PER_LETTER) - 8
-    for text, icon in texts:
-        column = layout.column(align=True)
-        column.scale_y = 0.8
-        for line in textwrap.wrap(text, max(letters, 20)):
-            column.label(text=line, icon=icon)
-            icon = "BLANK1"
+    """How the last run ended, and its warnings."""
+    layout.separator()
+    draw_text(layout, context, reconstruction_activity.outcome, "ERROR" if reconstruction_activity.failed else "INFO")
+    for warning in reconstruction_activity.warnings:
+        draw_text(layout, context, warning, "ERROR")
+    if reconstruction_activity.folder:
+        layout.operator("vmr.open_job_folder")
 
 
 class GroupPanel(InTab):
@@ -95,6 +90,8 @@ class GroupPanel(InTab):
 
     def draw(self, context):
         column, props = self.column(), context.scene.vmr
+        # Names inside the fields: beside them the narrow tab would cut them off.
+        column.use_property_split = False
         if self.group == "input":
             column.prop(props, "use_scene_range")
             column.prop(props, "seed")
@@ -116,7 +113,7 @@ class BackendPanel(InTab):
         preferences = context.preferences.addons[PACKAGE].preferences
         column = self.column()
         column.prop(preferences, "device")
-        preferences.draw_backend(column)
+        draw_backend(column, context, preferences.backend_found)
 
 
 def panels_of(space: str, prefix: str) -> list[type]:

@@ -15,7 +15,7 @@ BLENDER_SIDE = {"operators", "panels", "scene", "jobs"} | ROOT_FILES
 LIGHT = {"vmr_backend", "vmr_backend.settings", "vmr_backend.job", "vmr_backend.reconstruction"}
 MAY_IMPORT = {
     "__init__": {"operators", "panels", "preferences", "properties"},
-    "preferences": {"jobs", "properties"},
+    "preferences": {"jobs", "panels", "properties"},
     "properties": {"vmr_backend"},
     "operators": {"operators", "scene", "jobs", "preferences", "properties", "vmr_backend"},
     "panels": {"panels", "properties"},

@@ -17,7 +17,8 @@ with open(folder / "calls", "a") as calls:
 if "--json" in sys.argv:
     devices = [{"name": "cpu"}, {"name": "cuda:0"}]
     print(json.dumps({"ok": deed != "lack torch", "devices": devices, "lines": [
-        "Python 3.11", "Problem: PyTorch is missing: press Install Backend." if deed == "lack torch" else "Ready"]}))
+        "Python 3.11", "Problem: PyTorch is missing: press Install Backend.", "The backend cannot run with this Python."
+    ] if deed == "lack torch" else ["Python 3.11", "The backend is ready."]}))
     sys.exit(0)
 
 job = Path(sys.argv[sys.argv.index("--job") + 1])
