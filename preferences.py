@@ -32,15 +32,18 @@ def interpreter() -> Path | None:
     return backend_python(bpy.path.abspath(preferences().backend_python), user_folder())
 
 
+_device_items: list[tuple[str, str, str, int]] = []
+"""Blender does not keep the texts of a menu alive."""
+
+
 def _devices(self: "VMR_AP_preferences", _context: bpy.types.Context) -> list[tuple[str, str, str, int]]:
     names = [name for name in self.found_devices.split(";") if name.startswith("cuda")]
-    # Blender does not keep the texts alive.
-    _devices.items = [  # type: ignore[attr-defined]
+    _device_items[:] = [
         ("auto", "Automatic", "The GPU where there is one that can be used, else the CPU", 0),
         ("cpu", "CPU", "The processor", 1),
         *((name, name.upper(), f"The GPU that the backend calls {name}", 2 + i) for i, name in enumerate(names)),
     ]
-    return _devices.items  # type: ignore[attr-defined]
+    return _device_items
 
 
 class VMR_AP_preferences(bpy.types.AddonPreferences):

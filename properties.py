@@ -100,6 +100,10 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
     settings: bpy.props.PointerProperty(type=VMR_PG_settings)
 
 
+def props_of(scene: bpy.types.Scene) -> VMR_PG_reconstruction:
+    return scene.vmr  # type: ignore[attr-defined]
+
+
 @dataclass
 class Activity:
     """What the panels show of the child process that runs now, or ran last."""
@@ -137,10 +141,10 @@ CLASSES = (VMR_PG_settings, VMR_PG_reconstruction)
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    bpy.types.Scene.vmr = bpy.props.PointerProperty(type=VMR_PG_reconstruction)
+    bpy.types.Scene.vmr = bpy.props.PointerProperty(type=VMR_PG_reconstruction)  # type: ignore[attr-defined]
 
 
 def unregister() -> None:
-    del bpy.types.Scene.vmr
+    del bpy.types.Scene.vmr  # type: ignore[attr-defined]
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -1,6 +1,7 @@
 """What operators that run a child process share: following it, blocking or beside the user's work, and ending it."""
 
 import time
+from collections.abc import Callable
 
 import bpy
 
@@ -13,12 +14,21 @@ SECONDS_BETWEEN_LOOKS = 0.1
 class FollowsChild:
     """Mixin: `execute` runs to the end (scripts, `blender -b`), `invoke` follows beside the user's work until Esc.
 
-    A class says `activity`, `begin(context)`, which returns the child, started, and `finish(context, child)`, which
-    takes over what the child did; both raise BadInput with the line that the user reads.
+    Where something cannot be used, `begin` and `finish` raise BadInput with the line that the user reads.
     """
 
+    bl_label: str
+    report: Callable[[set[str], str], None]
     activity: Activity
     cancelled_text = "Cancelled"
+
+    def begin(self, context):
+        """The child, started."""
+        raise NotImplementedError
+
+    def finish(self, context, child) -> str:
+        """Take over what the child did, which ended well; a line that says so."""
+        raise NotImplementedError
 
     def execute(self, context):
         if not self._start(context):

@@ -1,6 +1,7 @@
 """Adds the result of an earlier run to the scene, and shows the folder it lies in."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -19,6 +20,8 @@ MENU_LENGTH = 20
 
 class AddsResult:
     """Mixin: an operator that adds the result of a folder, or says in one line why not."""
+
+    report: Callable[[set[str], str], None]
 
     def add(self, context, folder: Path):
         try:
@@ -61,15 +64,18 @@ class VMR_OT_load_result(AddsResult, bpy.types.Operator):
         return self.add(context, folders[0])
 
 
-def _recent_items(_self, _context):
+_recent_items: list[tuple[str, str, str]] = []
+"""Blender does not keep the texts of a menu alive."""
+
+
+def _recent(_self, _context):
     folders = finished(jobs_folder())[:MENU_LENGTH]
-    # Blender does not keep the texts alive.
-    _recent_items.items = [
-        (str(folder), f"{folder.name.rpartition('-')[0]}, {time.strftime('%d %b %H:%M', time.localtime(date))}",
-         str(folder))
-        for folder, date in ((folder, folder.stat().st_mtime) for folder in folders)
-    ] or [("", "No Results Yet", "Reconstruct a clip first")]
-    return _recent_items.items
+    dates = [time.strftime("%d %b %H:%M", time.localtime(folder.stat().st_mtime)) for folder in folders]
+    _recent_items[:] = [
+        (str(folder), f"{folder.name.rpartition('-')[0]}, {date}", str(folder))
+        for folder, date in zip(folders, dates, strict=True)
+    ] or [("NONE", "No Results Yet", "Reconstruct a clip first")]
+    return _recent_items
 
 
 class VMR_OT_load_recent(AddsResult, bpy.types.Operator):
@@ -79,10 +85,10 @@ class VMR_OT_load_recent(AddsResult, bpy.types.Operator):
     bl_label = "Load Recent Result"
     bl_options = {"UNDO"}
 
-    job: bpy.props.EnumProperty(name="Result", items=_recent_items, options={"SKIP_SAVE"})
+    job: bpy.props.EnumProperty(name="Result", items=_recent, options={"SKIP_SAVE"})
 
     def execute(self, context):
-        return self.add(context, Path(self.job)) if self.job else {"CANCELLED"}
+        return {"CANCELLED"} if self.job == "NONE" else self.add(context, Path(self.job))
 
 
 class VMR_OT_open_job_folder(bpy.types.Operator):

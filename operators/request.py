@@ -5,7 +5,7 @@ from pathlib import Path
 import bpy
 
 from ..preferences import interpreter, preferences
-from ..properties import changed_settings, reconstruction_activity
+from ..properties import changed_settings, props_of, reconstruction_activity
 from ..scene.clip import clip_source, mask_source
 from ..vmr_backend.job import BadInput, JobRequest
 
@@ -16,7 +16,7 @@ def clip_of(context: bpy.types.Context) -> bpy.types.MovieClip | None:
     """The clip of the Movie Clip Editor; elsewhere the one chosen for the scene, or the only one there is."""
     if clip := getattr(context, "edit_movieclip", None):
         return clip
-    if clip := context.scene.vmr.clip or context.scene.active_clip:
+    if clip := props_of(context.scene).clip or context.scene.active_clip:
         return clip
     return bpy.data.movieclips[0] if len(bpy.data.movieclips) == 1 else None
 
@@ -27,7 +27,7 @@ def obstacle(context: bpy.types.Context) -> str:
         return "A reconstruction is running"
     if clip_of(context) is None:
         return "Open a movie clip first"
-    if context.scene.vmr.method == "vmr":
+    if props_of(context.scene).method == "vmr":
         return "This method needs a category model; not available yet"
     if interpreter() is None:
         return "Install the backend first"
@@ -36,7 +36,7 @@ def obstacle(context: bpy.types.Context) -> str:
 
 def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequest:
     """The request in the backend's terms; BadInput where clip, masks or frames do not allow one."""
-    props = context.scene.vmr
+    props = props_of(context.scene)
     source = clip_source(clip, context.scene if props.use_scene_range else None)
     masks = mask_source(props.masks) if props.masks else None
     if masks is None and (clip.source == "MOVIE" or Path(clip.filepath).suffix.lower() in WITHOUT_ALPHA):

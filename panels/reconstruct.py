@@ -14,6 +14,8 @@ class InTab:
 
     bl_region_type = "UI"
     bl_category = "Reconstruct"
+    bl_space_type: str
+    layout: bpy.types.UILayout
 
     def column(self) -> bpy.types.UILayout:
         layout = self.layout
