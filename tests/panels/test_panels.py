@@ -145,3 +145,14 @@ def test_the_backend_panel_shows_the_check(extension, shown_in):
     assert {"device", "vmr.check_backend", "PyTorch 2.13.0"} <= set(shown_in("VMR_PT_backend"))
     activity.child, activity.text = object(), "Downloading torch"
     assert {"Downloading torch", "vmr.cancel_backend"} <= set(shown_in("VMR_PT_backend"))
+
+
+def test_names_and_tooltips_read_as_blenders_do(extension):
+    for cls in (*extension.module("operators").CLASSES, *extension.module("panels.reconstruct").CLASSES):
+        small_words = {" And ": " and ", " To ": " to ", "Fbx": "FBX"}
+        title = cls.bl_label.title()
+        for word, small in small_words.items():
+            title = title.replace(word, small)
+        assert cls.bl_label == title
+        tooltip = getattr(cls, "bl_description", None) or cls.__doc__ or ""
+        assert "\n" not in tooltip and not (tooltip.endswith(".") and issubclass(cls, bpy.types.Operator))

@@ -1,0 +1,152 @@
+"""From a clip to a mesh in Blender with the real backend, in seconds: tiny pictures, few iterations."""
+
+import os
+from pathlib import Path
+
+import bpy
+import numpy as np
+import pytest
+from blender_clips import pixels_of
+from wobbling_ball import drawn_mask, wobbling_ball
+
+ROOT = Path(__file__).parents[2]
+PYTHON = Path(os.environ.get("VMR_BACKEND_PYTHON", ROOT / ".venv" / "bin" / "python"))
+TINY = {"crop_size": 64, "hypotheses": 2, "rigid_iterations": 20, "coarse_iterations": 20, "fine_iterations": 10,
+        "subdivision": 3, "bones": 4, "texture_size": 64}
+FIRST, COUNT, SIZE = 12, 6, (96, 72)
+
+pytestmark = [
+    pytest.mark.skipif(not PYTHON.exists(), reason=f"no backend: {PYTHON} (VMR_BACKEND_PYTHON names another)"),
+    pytest.mark.skipif(not (ROOT / "vmr_backend" / "__main__.py").exists(), reason="the backend has no entrance yet"),
+]
+
+
+def save_picture(path: Path, values: np.ndarray) -> None:
+    """(H, W, 3) float32, top row first, as an image file."""
+    height, width, _ = values.shape
+    image = bpy.data.images.new("picture", width, height)
+    image.pixels.foreach_set(np.dstack([values[::-1], np.ones((height, width))]).astype(np.float32).ravel())
+    image.filepath_raw, image.file_format = str(path), "PNG"
+    image.save()
+    bpy.data.images.remove(image)
+
+
+def film_a_ball(folder: Path) -> None:
+    """Frames and masks of a wobbling, chequered ball before a speckled wall."""
+    filmed = wobbling_ball(range(FIRST, FIRST + COUNT), SIZE, (SIZE[0] / 2, SIZE[1] / 2), (150.0, 150.0))
+    wall = np.random.default_rng(0).uniform(0.2, 0.5, (SIZE[1], SIZE[0], 3))
+    rows, columns = np.mgrid[: SIZE[1], : SIZE[0]]
+    for name in ("frames", "masks"):
+        (folder / name).mkdir()
+    for index, number in enumerate(filmed.frames):
+        mask = drawn_mask(filmed, index)[..., None]
+        chequers = 0.5 + 0.4 * ((rows // 6 + (columns + index) // 6) % 2)[..., None] * np.array([1, 0.6, 0.2])
+        save_picture(folder / "frames" / f"{number:04d}.png", np.where(mask, chequers, wall))
+        save_picture(folder / "masks" / f"{number:04d}.png", np.repeat(mask, 3, 2).astype(float))
+
+
+@pytest.fixture(scope="module")
+def job(installed_extension, tmp_path_factory):
+    """The folder of one run, with the scene that it left saved in it."""
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    folder = tmp_path_factory.mktemp("ball")
+    film_a_ball(folder)
+    preferences = bpy.context.preferences.addons[installed_extension].preferences
+    preferences.backend_python, preferences.device = str(PYTHON), "cpu"
+    preferences.jobs_folder = str(folder / "jobs")
+    bpy.data.movieclips.load(str(folder / "frames" / f"{FIRST:04d}.png"))
+    props = bpy.context.scene.vmr
+    props.masks = str(folder / "masks")
+    for name, value in TINY.items():
+        setattr(props.settings, name, value)
+    assert bpy.ops.vmr.reconstruct() == {"FINISHED"}
+    (path,) = (folder / "jobs").iterdir()
+    bpy.ops.wm.save_as_mainfile(filepath=str(path / "scene.blend"))
+    return path
+
+
+@pytest.fixture
+def scene(job):
+    bpy.ops.wm.open_mainfile(filepath=str(job / "scene.blend"))
+    return bpy.context.scene
+
+
+@pytest.fixture
+def result(job):
+    from video_mesh_reconstruction.vmr_backend.reconstruction import Reconstruction
+
+    return Reconstruction.load(job)
+
+
+def meshes():
+    return [o for o in bpy.data.objects if o.type == "MESH"]
+
+
+def evaluated(mesh) -> np.ndarray:
+    data = mesh.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    found = np.empty(3 * len(data.vertices), np.float32)
+    data.vertices.foreach_get("co", found)
+    return found.reshape(-1, 3)
+
+
+def test_the_mesh_is_the_results_at_every_frame(scene, result):
+    (mesh,) = meshes()
+    assert list(result.frames) == list(range(FIRST, FIRST + COUNT))
+    assert (scene.frame_start, scene.frame_end) == (1, COUNT)
+    for frame, expected in enumerate(result.vertices, start=1):
+        scene.frame_set(frame)
+        np.testing.assert_allclose(evaluated(mesh), expected, atol=1e-4)
+
+
+def test_the_camera_sees_the_results_silhouette(scene, result, tmp_path):
+    scene.render.engine, scene.cycles.samples, scene.render.film_transparent = "CYCLES", 8, True
+    scene.render.filepath = str(tmp_path / "mask.png")
+    for index in (0, COUNT - 1):
+        scene.frame_set(1 + index)
+        bpy.ops.render.render(write_still=True)
+        rendered = pixels_of(tmp_path / "mask.png")[::-1, :, 3] > 0.5
+        drawn = drawn_mask(result, index)
+        assert (rendered & drawn).sum() / (rendered | drawn).sum() > 0.97
+
+
+def test_the_texture_and_the_footage_are_in_the_file(scene, job):
+    (mesh,) = meshes()
+    images = [node.image for node in mesh.active_material.node_tree.nodes if node.type == "TEX_IMAGE"]
+    assert images and all(image.packed_file for image in images)
+    background = scene.camera.data.background_images[0]
+    assert background.clip == bpy.data.movieclips[0]
+    assert (scene.render.resolution_x, scene.render.resolution_y) == SIZE
+
+
+def test_the_job_folder_holds_all_that_a_run_yields(job):
+    expected = {"job.json", "events.jsonl", "log.txt", "reconstruction.npz", "texture.png", "report.json",
+                "overlay.mp4", "preview.png"}
+    assert expected <= {path.name for path in job.iterdir()}
+
+
+def test_the_animation_survives_fbx(scene, result, tmp_path):
+    (mesh,) = meshes()
+    bpy.context.view_layer.objects.active = mesh
+    mesh.select_set(True)
+    bpy.ops.vmr.export_fbx(filepath=str(tmp_path / "ball.fbx"))
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    bpy.ops.import_scene.fbx(filepath=str(tmp_path / "ball.fbx"), anim_offset=0.0)
+    (mesh,) = meshes()
+    extent = np.ptp(result.vertices[0], axis=0).max()
+    for frame, expected in enumerate(result.vertices, start=1):
+        bpy.context.scene.frame_set(frame)
+        matrix = np.array(mesh.evaluated_get(bpy.context.evaluated_depsgraph_get()).matrix_world)
+        found = evaluated(mesh) @ matrix[:3, :3].T + matrix[:3, 3]
+        assert np.abs(found - expected).max() < 1e-3 * extent
+
+
+def test_footage_without_a_subject_gives_the_backends_line(job, scene, result, untouched):
+    masks = Path(scene.vmr.masks)
+    for path in masks.iterdir():
+        save_picture(path, np.zeros((SIZE[1], SIZE[0], 3)))
+    before = untouched()
+    with pytest.raises(RuntimeError) as error:
+        bpy.ops.vmr.reconstruct()
+    message = str(error.value).removeprefix("Error: ").strip()
+    assert "mask" in message and "\n" not in message and "Traceback" not in message
+    assert untouched() == before
