@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 import warp as wp
 from torch import Tensor
+from torch.nn.functional import pad
 
 from . import warp_kernels as kernels
 from .interface import BACKGROUND_DEPTH, Size, Visibility, check_inputs, depth_range, image_size, reach
@@ -18,11 +19,12 @@ NEGLIGIBLE = 1e-5
 NO_FACE = 0x7FFFFFFFFFFFFFFF
 """Beyond every (depth, face) key of visibility."""
 
-CHUNKS = 16
-"""Launches per batch on the CPU. Fixed, since gradients of a shared texture are added up per launch: their last bits
-must not depend on the number of cores."""
+SLOTS = 16
+"""Most launches that share a texture on the CPU. Fixed, since its gradients are added up per launch and their last
+bits must not depend on the number of cores."""
 
-_threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="render")
+_cores = os.cpu_count() or 1
+_threads = ThreadPoolExecutor(_cores, thread_name_prefix="render")
 
 
 class WarpRenderer:
@@ -41,11 +43,9 @@ class WarpRenderer:
         face_index = points.new_empty(shape, dtype=torch.int32)
         barycentrics = points.new_zeros((*shape, 3))
         depth = points.new_zeros(shape)
-        mesh = _mesh(points, faces)
-        keys = wp.from_torch(nearest)
-        _launch(kernels.visibility_nearest, len(points), len(faces), mesh, [keys])
-        seen = [keys, wp.from_torch(face_index), wp.from_torch(barycentrics, dtype=wp.vec3), wp.from_torch(depth)]
-        _launch(kernels.visibility_resolve, len(points), shape[1], mesh, seen)
+        _launch(kernels.visibility_nearest, points, faces, len(faces), [_view(nearest)])
+        seen = [_view(nearest), _view(face_index), _view(barycentrics, wp.vec3), _view(depth)]
+        _launch(kernels.visibility_resolve, points, faces, shape[1], seen)
         return Visibility(face_index, barycentrics, depth)
 
     def attributes(
@@ -75,22 +75,21 @@ class _Silhouette(torch.autograd.Function):
     @staticmethod
     def forward(ctx, points, faces, size, sigma):
         points = _float(points)
-        log_background = points.new_zeros((len(points), *size))
-        arguments = [sigma, reach(sigma), wp.from_torch(log_background)]
-        _launch(kernels.silhouette_forward, len(points), len(faces), _mesh(points, faces), arguments)
+        log_background = _image(points, size)
+        arguments = [size[1], sigma, reach(sigma), _lanes(log_background)]
+        _launch(kernels.silhouette_forward, points, faces, len(faces), arguments)
         background = log_background.exp_()
         ctx.save_for_backward(points, faces, background)
-        ctx.sigma = sigma
-        return 1.0 - background
+        ctx.sigma, ctx.width = sigma, size[1]
+        return 1.0 - background[..., : size[1]]
 
     @staticmethod
     def backward(ctx, alpha_gradient):
         points, faces, background = ctx.saved_tensors
-        sensitivity = _without_negligible(alpha_gradient * background)
+        sensitivity = _sensitivity(alpha_gradient, background)
         point_gradients = torch.zeros_like(points)
-        arguments = [ctx.sigma, reach(ctx.sigma), wp.from_torch(sensitivity)]
-        arguments.append(wp.from_torch(point_gradients, dtype=wp.vec3))
-        _launch(kernels.silhouette_backward, len(points), len(faces), _mesh(points, faces), arguments)
+        arguments = [ctx.width, ctx.sigma, reach(ctx.sigma), _lanes(sensitivity), _view(point_gradients, wp.vec3)]
+        _launch(kernels.silhouette_backward, points, faces, len(faces), arguments)
         return point_gradients, None, None, None
 
 
@@ -107,65 +106,61 @@ class _Shading(torch.autograd.Function):
         points, values = _float(points), _float(values)
         texture = points.new_empty((0, 0, 0, 3)) if texture is None else _float(texture)
         channels = 3 if len(texture) else values.shape[-1]
-        shape = (len(points), *size)
         far, near = depth_range(points)
         depth_scale = torch.stack([far, 1.0 / (near - far)], -1)
-        log_background = points.new_zeros(shape)
-        front = points.new_full(shape, BACKGROUND_DEPTH)
-        mesh = _mesh(points, faces)
-        depth = [sigma, reach(sigma), wp.from_torch(depth_scale, dtype=wp.vec2)]
-        arguments = [*depth, wp.from_torch(log_background), wp.from_torch(front)]
-        _launch(kernels.shading_depth, len(points), len(faces), mesh, arguments)
-        background_share = torch.exp((BACKGROUND_DEPTH - front) / gamma)
+        log_background, front = _image(points, size), _image(points, size).fill_(BACKGROUND_DEPTH)
+        arguments = [size[1], sigma, reach(sigma), _view(depth_scale, wp.vec2), _lanes(log_background), _lanes(front)]
+        _launch(kernels.shading_depth, points, faces, len(faces), arguments)
+        scene = [size[1], sigma, reach(sigma), _view(depth_scale, wp.vec2), gamma, _lanes(front), _view(corners)]
         images = []
         for block in _blocks(values):
-            colour, total = points.new_zeros((*shape, 4)), background_share.clone()
-            arguments = _shading_arguments(sigma, gamma, depth_scale, front, corners, block, texture)
-            arguments += [wp.from_torch(colour, dtype=wp.vec4), wp.from_torch(total)]
-            _launch(kernels.shading_forward, len(points), len(faces), mesh, arguments)
-            images.append(colour / total[..., None])
-        image = torch.cat(images, -1)[..., :channels]
+            colour, shares = _image(points, size, 4), torch.exp((BACKGROUND_DEPTH - front) / gamma)
+            surface = [_view(block, wp.vec4), _view(texture, wp.vec3)]
+            arguments = [*scene, *surface, _lanes(colour), _lanes(shares)]
+            _launch(kernels.shading_forward, points, faces, len(faces), arguments)
+            images.append(colour / shares[:, None])
+        image = torch.cat(images, 1)
         background = log_background.exp_()
-        ctx.save_for_backward(points, faces, corners, values, texture, depth_scale, front, image, total, background)
-        ctx.sigma, ctx.gamma = sigma, gamma
-        return image, 1.0 - background
+        ctx.save_for_backward(points, faces, corners, values, texture, depth_scale, front, image, shares, background)
+        ctx.sigma, ctx.gamma, ctx.width = sigma, gamma, size[1]
+        return image[:, :channels, :, : size[1]].movedim(1, -1), 1.0 - background[..., : size[1]]
 
     @staticmethod
     def backward(ctx, image_gradient, alpha_gradient):
-        points, faces, corners, values, texture, depth_scale, front, image, total, background = ctx.saved_tensors
-        sensitivity = _without_negligible(alpha_gradient * background)
-        per_share = _without_negligible(image_gradient) / total[..., None]
+        points, faces, corners, values, texture, depth_scale, front, image, shares, background = ctx.saved_tensors
+        sensitivity = _sensitivity(alpha_gradient, background)
+        padding = (0, image.shape[-1] - ctx.width, 0, 0, 0, image.shape[1] - image_gradient.shape[-1])
+        per_share = pad(_without_negligible(image_gradient).movedim(-1, 1), padding) / shares[:, None]
+        depth = [reach(ctx.sigma), _view(depth_scale, wp.vec2), ctx.gamma, _lanes(front)]
+        scene = [ctx.width, ctx.sigma, *depth, _view(corners)]
         point_gradients = torch.zeros_like(points)
-        texture_gradients = texture.new_zeros((max(len(texture), CHUNKS), *texture.shape[1:]))
+        texture_gradients = texture.new_zeros((SLOTS if len(texture) == 1 else len(texture), *texture.shape[1:]))
         value_gradients = []
-        for block, gradient, drawn in zip(_blocks(values), _blocks(per_share), _blocks(image), strict=True):
-            level = (gradient * drawn).sum(-1)
+        for block, gradient, drawn in zip(_blocks(values), per_share.split(4, 1), image.split(4, 1), strict=True):
+            gradient, level = gradient.contiguous(), (gradient * drawn).sum(1)
             value_gradients.append(torch.zeros_like(block))
-            arguments = _shading_arguments(ctx.sigma, ctx.gamma, depth_scale, front, corners, block, texture)
-            arguments += [wp.from_torch(gradient, dtype=wp.vec4), wp.from_torch(level), wp.from_torch(sensitivity)]
-            arguments += [wp.from_torch(g, dtype=d) for g, d in (
-                (point_gradients, wp.vec3), (value_gradients[-1], wp.vec4), (texture_gradients, wp.vec3)
-            )]
-            _launch(kernels.shading_backward, len(points), len(faces), _mesh(points, faces), arguments)
-            sensitivity = torch.zeros_like(sensitivity)  # alpha's gradient is in the first block's
+            surface = [_view(block, wp.vec4), _view(texture, wp.vec3)]
+            incoming = [_lanes(gradient), _lanes(level), _lanes(sensitivity)]
+            found = [_view(point_gradients, wp.vec3), _view(value_gradients[-1], wp.vec4)]
+            arguments = [*scene, *surface, *incoming, *found, _view(texture_gradients, wp.vec3)]
+            _launch(kernels.shading_backward, points, faces, len(faces), arguments, chunks=SLOTS)
+            sensitivity = torch.zeros_like(sensitivity)  # alpha's gradient went with the first block
         values_gradient = torch.cat(value_gradients, -1)[..., : values.shape[-1]]
         if len(texture) == 1:
             texture_gradients = texture_gradients.sum(0, keepdim=True)
-        texture_gradient = texture_gradients[: len(texture)] if len(texture) else None
+        texture_gradient = texture_gradients if len(texture) else None
         return point_gradients, None, None, values_gradient, texture_gradient, None, None, None
 
 
-def _shading_arguments(sigma, gamma, depth_scale, front, corners, block, texture) -> list:
-    """What both shading kernels begin with, after the mesh."""
-    depth = [sigma, reach(sigma), wp.from_torch(depth_scale, dtype=wp.vec2), gamma, wp.from_torch(front)]
-    surface = [wp.from_torch(corners), wp.from_torch(block, dtype=wp.vec4), wp.from_torch(texture, dtype=wp.vec3)]
-    return depth + surface
+def _image(points: Tensor, size: tuple[int, int], *channels: int) -> Tensor:
+    """Zeros (N, channels, H, W'), W' being the width filled up to whole blocks of lanes."""
+    height, width = size
+    return points.new_zeros((len(points), *channels, height, width + -width % kernels.LANES))
 
 
-def _blocks(channels: Tensor) -> list[Tensor]:
-    """The last axis in blocks of four, which is what the kernels draw at once, the last one filled up with zeros."""
-    short = -channels.shape[-1] % 4
-    return [block.contiguous() for block in torch.nn.functional.pad(channels, (0, short)).split(4, -1)]
+def _blocks(values: Tensor) -> list[Tensor]:
+    """Channels (N, K, C) in blocks of the four that the kernels draw at once, the last one filled up with zeros."""
+    return [block.contiguous() for block in pad(values, (0, -values.shape[-1] % 4)).split(4, -1)]
 
 
 def _float(values: Tensor) -> Tensor:
@@ -177,34 +172,49 @@ def _indices(faces: Tensor, points: Tensor) -> Tensor:
     return faces.to(device=points.device, dtype=torch.int32).contiguous()
 
 
+def _sensitivity(alpha_gradient: Tensor, background: Tensor) -> Tensor:
+    """Gradient (N, H, W') to log(1 - alpha), but for its sign; background is 1 - alpha."""
+    sensitivity = torch.zeros_like(background)
+    width = alpha_gradient.shape[-1]
+    sensitivity[..., :width] = _without_negligible(alpha_gradient * background[..., :width])
+    return sensitivity
+
+
 def _without_negligible(gradient: Tensor) -> Tensor:
     """Gradients of pixels, with those that do not count set to zero so that the kernels pass over them."""
     if gradient.numel() == 0:
-        return gradient.contiguous()
+        return gradient
     size = gradient.abs()
-    return gradient.masked_fill(size <= NEGLIGIBLE * size.max(), 0.0).contiguous()
+    return gradient.masked_fill(size <= NEGLIGIBLE * size.max(), 0.0)
 
 
-def _mesh(points: Tensor, faces: Tensor) -> list:
-    return [wp.from_torch(points, dtype=wp.vec3), wp.from_torch(faces)]
+def _view(tensor: Tensor, dtype=None):
+    """The tensor as an argument of a kernel."""
+    return wp.from_torch(tensor, dtype=dtype, requires_grad=False, return_ctype=True)
 
 
-def _launch(kernel, images: int, threads_per_image: int, mesh: list, arguments: list) -> None:
+def _lanes(image: Tensor):
+    """An image (..., W') as an argument of a kernel that draws in lanes."""
+    return _view(image.unflatten(-1, (-1, kernels.LANES)), kernels.Lanes)
+
+
+def _launch(kernel, points: Tensor, faces: Tensor, threads_per_image: int, arguments: list, chunks: int = 4 * _cores):
     """Runs the kernel for every image.
 
     On the CPU the batch is cut into chunks, which the cores share; an image is drawn by one thread from its first face
     to its last, so that results never depend on timing. On CUDA all images are one launch.
     """
+    images = len(points)
     if images == 0 or threads_per_image == 0:
         return
-    device = mesh[0].device
+    device = wp.device_from_torch(points.device)
+    mesh = [_view(points, wp.vec3), _view(faces)]
     if device.is_cuda:
-        stream = wp.stream_from_torch(torch.cuda.current_stream(torch.device(str(device))))
+        stream = wp.stream_from_torch(torch.cuda.current_stream(points.device))
         inputs = [*mesh, 0, 0, *arguments]
         wp.launch(kernel, dim=(images, threads_per_image), inputs=inputs, device=device, stream=stream)
         return
-
-    chunks = min(images, CHUNKS)
+    chunks = min(images, chunks)
 
     def draw(chunk: int) -> None:
         first, end = (images * k // chunks for k in (chunk, chunk + 1))
