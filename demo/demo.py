@@ -91,7 +91,7 @@ def set_preferences(python: Path, out: Path) -> None:
     preferences.backend_python = str(python)
     preferences.jobs_folder = str(out / "job")
     with quiet():
-        bpy.ops.vmr.check_backend()
+        bpy.ops.vmr.check_backend()  # type: ignore[attr-defined]
 
 
 def reconstruct(clip_path: Path, masks: Path, preset: str) -> None:
@@ -107,7 +107,7 @@ def reconstruct(clip_path: Path, masks: Path, preset: str) -> None:
     scene.vmr.preset = preset
     bar = ProgressBar(sys.stdout)
     with contextlib.redirect_stdout(bar):
-        bpy.ops.vmr.reconstruct()
+        bpy.ops.vmr.reconstruct()  # type: ignore[attr-defined]
     bar.end()
 
 
@@ -122,7 +122,7 @@ def keep(out: Path, name: str) -> dict[Path, str]:
         bpy.ops.wm.save_as_mainfile(filepath=str(blend))
         bpy.ops.file.make_paths_relative()
         bpy.ops.wm.save_mainfile()
-        bpy.ops.vmr.export_fbx(filepath=str(fbx))
+        bpy.ops.vmr.export_fbx(filepath=str(fbx))  # type: ignore[attr-defined]
         render_still(still)
     job = next(path.parent for path in (out / "job").glob("*/report.json"))
     for file_name in KEPT:
