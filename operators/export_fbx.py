@@ -33,6 +33,7 @@ class VMR_OT_export_fbx(bpy.types.Operator, ExportHelper):
     bl_options = {"PRESET"}
 
     filename_ext = ".fbx"
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH")
     filter_glob: bpy.props.StringProperty(default="*.fbx", options={"HIDDEN"})
 
     @classmethod

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 import numpy as np
 
-LINEAR = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items["LINEAR"].value
+Curves = Any
+"""The f-curves of an action: `ActionFCurves`, or `ActionChannelbagFCurves` since Blender 4.4."""
+LINEAR = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items["LINEAR"].value  # type: ignore[attr-defined]
 
 
-def new_curves(block: bpy.types.ID, name: str) -> bpy.types.bpy_prop_collection:
+def new_curves(block: bpy.types.Object | bpy.types.Camera | bpy.types.Key, name: str) -> Curves:
     """Give a datablock an action of its own; its f-curves, none yet.
 
     Up to Blender 4.3 an action holds its curves; since 4.4 the channel bag of a slot in a strip of a layer does.
     """
-    data = block.animation_data or block.animation_data_create()
-    action = bpy.data.actions.new(name)
+    data: Any = block.animation_data or block.animation_data_create()
+    action: Any = bpy.data.actions.new(name)
     data.action = action
     if not hasattr(action, "slots"):
         return action.fcurves
@@ -24,9 +28,7 @@ def new_curves(block: bpy.types.ID, name: str) -> bpy.types.bpy_prop_collection:
     return strip.channelbag(slot, ensure=True).fcurves
 
 
-def add_keys(
-    curves: bpy.types.bpy_prop_collection, data_path: str, frames: np.ndarray, values: np.ndarray, index: int = 0
-) -> None:
+def add_keys(curves: Curves, data_path: str, frames: np.ndarray, values: np.ndarray, index: int = 0) -> None:
     """Add the f-curve of one property: straight from key to key, holding the first and last value outside.
 
     frames  (n,) scene frames, ascending

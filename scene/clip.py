@@ -69,7 +69,8 @@ def mask_source(picked: str | bpy.types.MovieClip) -> str:
     if not os.path.exists(path):
         raise BadInput(f"{path}: no such file or folder; needs the masks, white on black: a movie or images")
     suffix = os.path.splitext(path)[1].lower()
-    is_image = suffix in bpy.path.extensions_image if is_path else picked.source == "SEQUENCE"
+    images = bpy.path.extensions_image  # type: ignore[attr-defined]
+    is_image = suffix in images if is_path else picked.source == "SEQUENCE"
     return os.path.dirname(path) if is_image and not os.path.isdir(path) else path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import bpy
 
@@ -19,10 +20,10 @@ def new_material(name: str, texture: Path) -> bpy.types.Material:
     if material.node_tree is None:  # Blender 4.x makes materials without nodes
         material.use_nodes = True
     nodes, links = material.node_tree.nodes, material.node_tree.links
-    surface = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
+    surface: Any = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
     surface.inputs["Roughness"].default_value = ROUGHNESS
     surface.inputs["Specular IOR Level"].default_value = SPECULAR
-    picture = nodes.new("ShaderNodeTexImage")
+    picture: Any = nodes.new("ShaderNodeTexImage")
     picture.image = image
     picture.location = surface.location.x - 300, surface.location.y
     links.new(picture.outputs["Color"], surface.inputs["Base Color"])

@@ -1,12 +1,12 @@
 """The zip that Blender's own tool builds holds what the add-on needs and nothing else, and comes and goes cleanly."""
 
 import zipfile
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import bpy
 import pytest
-from conftest import ROOT
 
+ROOT = Path(__file__).parents[2]
 LARGEST_BYTES = 3_000_000
 """Without wheels; the extension is source code."""
 
