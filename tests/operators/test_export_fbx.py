@@ -6,8 +6,7 @@ import bpy
 import numpy as np
 import pytest
 from blender_clips import make_images
-from bpy_extras.object_utils import world_to_camera_view
-from mathutils import Vector
+from blender_view import seen_pixels, world_vertices
 from video_mesh_reconstruction.scene.result import add_result
 from video_mesh_reconstruction.vmr_backend.reconstruction import TEXTURE_NAME
 from wobbling_ball import save_texture, wobbling_ball
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("installed_extension")
 
 @pytest.fixture
 def added(empty_file, tmp_path):
-    """A wobbling ball at scene frames 11 to 18, with one frame left out, beside another object."""
+    """A wobbling ball at scene frames 11 to 18, two frames left out, beside another object."""
     other = bpy.data.objects.new("other", bpy.data.meshes.new("other"))
     bpy.context.scene.collection.objects.link(other)
     result = wobbling_ball([105, 106, 107, 109, 110, 112])
@@ -45,24 +44,14 @@ def read_back(path, importer=IMPORTERS[0]):
     return mesh, camera
 
 
-def world_vertices(mesh) -> np.ndarray:
-    """(V, 3) at the scene's current frame."""
-    seen = mesh.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    vertices = np.empty(3 * len(seen.data.vertices), np.float32)
-    seen.data.vertices.foreach_get("co", vertices)
-    return vertices.reshape(-1, 3) @ np.array(seen.matrix_world.to_3x3()).T + np.array(seen.matrix_world.translation)
-
-
 @pytest.mark.parametrize("importer", IMPORTERS)
 def test_the_vertices_move_as_before(added, tmp_path, importer):
     _, result = added
     bpy.ops.vmr.export_fbx(filepath=str(tmp_path / "out é.fbx"))
     mesh, _ = read_back(tmp_path / "out é.fbx", importer)
     for number, vertices in zip(result.frames, result.vertices, strict=True):
-        bpy.context.scene.frame_set(int(number) - 105 + 11)
-        assert np.abs(world_vertices(mesh) - vertices).max() < 1e-4
-    bpy.context.scene.frame_set(14)
-    assert np.abs(world_vertices(mesh) - (result.vertices[2] + result.vertices[3]) / 2).max() < 1e-4
+        assert np.abs(world_vertices(mesh, number - 105 + 11) - vertices).max() < 1e-4
+    assert np.abs(world_vertices(mesh, 14) - (result.vertices[2] + result.vertices[3]) / 2).max() < 1e-4
 
 
 def test_the_camera_films_it_as_before(added, tmp_path):
@@ -70,10 +59,7 @@ def test_the_camera_films_it_as_before(added, tmp_path):
     bpy.ops.vmr.export_fbx(filepath=str(tmp_path / "out.fbx"))
     _, camera = read_back(tmp_path / "out.fbx")
     for number, vertices, expected in zip(result.frames, result.vertices, result.projected(), strict=True):
-        bpy.context.scene.frame_set(int(number) - 105 + 11)
-        views = [world_to_camera_view(bpy.context.scene, camera, Vector(map(float, v))) for v in vertices]
-        pixels = np.array([(v.x, 1 - v.y) for v in views]) * [160, 120]
-        assert np.abs(pixels - expected).max() < 0.01
+        assert np.abs(seen_pixels(camera, number - 105 + 11, vertices) - expected).max() < 0.01
 
 
 def test_the_texture_travels_inside_the_file(added, tmp_path):

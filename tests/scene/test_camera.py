@@ -6,17 +6,8 @@ import bpy
 import numpy as np
 import pytest
 from blender_clips import pixels_of
-from bpy_extras.object_utils import world_to_camera_view
-from mathutils import Vector
+from blender_view import seen_pixels
 from wobbling_ball import drawn_mask, wobbling_ball
-
-
-def seen(added, frame: float, vertices: np.ndarray) -> np.ndarray:
-    """(V, 2) pixels from the top left corner at which Blender's camera sees world points at a scene frame."""
-    scene = bpy.context.scene
-    scene.frame_set(int(np.floor(frame)), subframe=frame - np.floor(frame))
-    views = np.array([world_to_camera_view(scene, added.camera, Vector(map(float, v))) for v in vertices])
-    return np.stack([views[:, 0], 1 - views[:, 1]], 1) * added.result.image_size
 
 
 def zooming(result):
@@ -41,7 +32,7 @@ def zooming(result):
 def test_it_projects_as_the_result_does(add, result):
     added = add(result)
     for t, frame in enumerate(added.frames):
-        assert np.abs(seen(added, frame, result.vertices[t]) - result.projected()[t]).max() < 0.1
+        assert np.abs(seen_pixels(added.camera, frame, result.vertices[t]) - result.projected()[t]).max() < 0.1
 
 
 def test_a_steady_lens_is_fixed_and_a_zoom_is_keyed(add):
@@ -54,8 +45,8 @@ def test_between_two_frames_it_turns_the_short_way(add):
     result = wobbling_ball(range(105, 155))
     added = add(result)
     for t in range(len(added.frames) - 1):
-        middle = seen(added, added.frames[t] + 0.5, result.rest_vertices[:40])
-        here, there = (seen(added, added.frames[t + side], result.rest_vertices[:40]) for side in (0, 1))
+        middle = seen_pixels(added.camera, added.frames[t] + 0.5, result.rest_vertices[:40])
+        here, there = (seen_pixels(added.camera, added.frames[t + side], result.rest_vertices[:40]) for side in (0, 1))
         assert np.abs(middle - (here + there) / 2).max() < 2
 
 

@@ -1,38 +1,29 @@
 """The mesh in the scene is the result's at each of its frames, and passes from one to the next."""
 
-import bpy
 import numpy as np
 import pytest
+from blender_view import world_vertices
 from wobbling_ball import wobbling_ball
-
-
-def evaluated(mesh_object, frame: float) -> np.ndarray:
-    """(V, 3) vertices in world space at a scene frame."""
-    bpy.context.scene.frame_set(int(np.floor(frame)), subframe=frame - np.floor(frame))
-    seen = mesh_object.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    vertices = np.empty(3 * len(seen.data.vertices), np.float32)
-    seen.data.vertices.foreach_get("co", vertices)
-    return vertices.reshape(-1, 3) @ np.array(seen.matrix_world.to_3x3()).T + np.array(seen.matrix_world.translation)
 
 
 @pytest.mark.parametrize("numbers", [[105, 106, 107, 108, 109], [105, 108, 109, 113], [107]])
 def test_it_has_the_results_vertices_at_every_frame(add, numbers):
     added = add(wobbling_ball(numbers))
     for frame, vertices in zip(added.frames, added.result.vertices, strict=True):
-        assert np.abs(evaluated(added.mesh, frame) - vertices).max() < 1e-4
+        assert np.abs(world_vertices(added.mesh, frame) - vertices).max() < 1e-4
 
 
 def test_between_two_frames_however_far_apart_it_is_interpolated(add):
     added = add(wobbling_ball([105, 106, 109]))
     vertices = added.result.vertices
     for frame, expected in ((11.5, (vertices[0] + vertices[1]) / 2), (13, (2 * vertices[1] + vertices[2]) / 3)):
-        assert np.abs(evaluated(added.mesh, frame) - expected).max() < 1e-4
+        assert np.abs(world_vertices(added.mesh, frame) - expected).max() < 1e-4
 
 
 def test_before_and_after_the_clip_the_shape_holds(add):
     added = add()
-    assert np.abs(evaluated(added.mesh, 3) - added.result.vertices[0]).max() < 1e-4
-    assert np.abs(evaluated(added.mesh, 99) - added.result.vertices[-1]).max() < 1e-4
+    assert np.abs(world_vertices(added.mesh, 3) - added.result.vertices[0]).max() < 1e-4
+    assert np.abs(world_vertices(added.mesh, 99) - added.result.vertices[-1]).max() < 1e-4
 
 
 def test_its_basis_is_the_rest_shape_and_its_keys_carry_the_clips_numbers(add):
@@ -61,5 +52,5 @@ def test_faces_corners_and_shading(add):
 
 def test_three_hundred_frames_and_names_beyond_four_digits(add):
     added = add(wobbling_ball(range(9900, 10200)))
-    assert np.abs(evaluated(added.mesh, added.frames[250]) - added.result.vertices[250]).max() < 1e-4
+    assert np.abs(world_vertices(added.mesh, added.frames[250]) - added.result.vertices[250]).max() < 1e-4
     assert added.mesh.data.shape_keys.key_blocks[-1].name == "frame_10199"

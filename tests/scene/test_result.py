@@ -6,7 +6,7 @@ import bpy
 import numpy as np
 import pytest
 from blender_clips import make_movie
-from test_mesh import evaluated
+from blender_view import world_vertices
 from video_mesh_reconstruction.scene.result import add_result
 from video_mesh_reconstruction.vmr_backend.job import BadInput
 from wobbling_ball import save_texture, wobbling_ball
@@ -57,8 +57,8 @@ def test_a_movie_sets_the_rate_and_a_sequence_keeps_the_scenes(add, empty_file, 
 def test_two_results_of_one_name_live_beside_each_other(add):
     first, second = add(), add(wobbling_ball(range(106, 112)))
     assert first.mesh != second.mesh and bpy.context.scene.camera == second.camera
-    assert np.abs(evaluated(first.mesh, first.frames[2]) - first.result.vertices[2]).max() < 1e-4
-    assert np.abs(evaluated(second.mesh, second.frames[2]) - second.result.vertices[2]).max() < 1e-4
+    assert np.abs(world_vertices(first.mesh, first.frames[2]) - first.result.vertices[2]).max() < 1e-4
+    assert np.abs(world_vertices(second.mesh, second.frames[2]) - second.result.vertices[2]).max() < 1e-4
 
 
 def test_the_object_that_the_user_edits_stays_active(add):
@@ -77,7 +77,7 @@ def test_saving_and_loading_keeps_the_motion_the_camera_and_the_clip(add, tmp_pa
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "saved.blend"))
     mesh, camera = bpy.data.objects["ball"], bpy.context.scene.camera
     for frame, vertices in zip(added.frames, added.result.vertices, strict=True):
-        assert np.abs(evaluated(mesh, frame) - vertices).max() < 1e-4
+        assert np.abs(world_vertices(mesh, frame) - vertices).max() < 1e-4
     place = -added.result.camera_rotation[-1].T @ added.result.camera_translation[-1]
     assert np.abs(np.array(camera.matrix_world.translation) - place).max() < 1e-4
     assert camera.data.background_images[0].clip.frame_start == 11
@@ -109,7 +109,7 @@ def test_a_failure_at_the_very_end_leaves_nothing_behind(add, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         add_result(bpy.context, added.clip, wobbling_ball(range(106, 112), focal=(300, 200)), added.folder, "second")
     assert everything() == before
-    assert np.abs(evaluated(added.mesh, added.frames[1]) - added.result.vertices[1]).max() < 1e-4
+    assert np.abs(world_vertices(added.mesh, added.frames[1]) - added.result.vertices[1]).max() < 1e-4
 
 
 def test_a_result_that_does_not_fit_the_clip_or_itself_is_refused(add):
