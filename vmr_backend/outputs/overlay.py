@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -33,20 +34,28 @@ def write_overlay(result: Reconstruction, texture: np.ndarray, frames: Images, p
     texture   (H, W, 3) uint8 RGB, row 0 at v = 1
     frames    called with the place of a frame in the result, gives (H, W, 3) uint8 RGB of the full frame, in order
     """
-    count = len(result.frames)
     part = path.with_name(path.stem + ".part" + path.suffix)
     writer = None
     try:
-        for index in range(count):
-            picture = overlay_frame(result, texture, frames(index), index)
+        for index, picture in enumerate(_pictures(result, texture, frames)):
             writer = writer or _open(part, frame_rate, picture.shape[1::-1])
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             if progress:
-                progress(index + 1, count)
+                progress(index + 1, len(result.frames))
     finally:
         if writer is not None:
             writer.release()
     os.replace(part, path)
+
+
+def _pictures(result: Reconstruction, texture: np.ndarray, frames: Images) -> Iterator[np.ndarray]:
+    """All pictures of the movie in order, as many at a time drawn as there are cores."""
+    cores = os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as pool:
+        for start in range(0, len(result.frames), cores):
+            indices = range(start, min(start + cores, len(result.frames)))
+            images = [frames(index) for index in indices]
+            yield from pool.map(lambda image, index: overlay_frame(result, texture, image, index), images, indices)
 
 
 def overlay_frame(result: Reconstruction, texture: np.ndarray, image: np.ndarray, index: int) -> np.ndarray:

@@ -36,7 +36,7 @@ OUTLIER = 12.0
 FINE_POWER = 4
 """Power of the weights in the fine band: with 4, a sample half as good as the best has 1/16 of its say."""
 
-POOR = (0.01, 0.06)
+POOR = (0.005, 0.03)
 """Confidence at which a view counts as none, and from which it counts fully."""
 
 CHUNK = 1 << 15
@@ -149,7 +149,10 @@ def _combine(samples: _Samples) -> tuple[np.ndarray, np.ndarray]:
         base, agreement = _robust_mean(coarse, weight)
         fine = (weight * agreement) ** FINE_POWER
         fine /= np.maximum(fine.sum(0), 1e-20)
-        colours[chunk] = (base + ((full - coarse) * fine).sum(1)).T
+        mixed = base + ((full - coarse) * fine).sum(1)
+        # No colour that no sample has: bands of different frames may add up to one.
+        held = weight > 0
+        colours[chunk] = np.clip(mixed, np.where(held, full, 255).min(1), np.where(held, full, 0).max(1)).T
         # Weights go to zero within a face where the seen part of the surface ends: blend over that face.
         known[chunk] = np.minimum(weight.sum(0) / 0.25, 1)
     return colours, known

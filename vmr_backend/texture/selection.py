@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import sparse
 
 from ..reconstruction import Reconstruction
 from .view import View, camera_points, project, see, vertex_normals, window_of
@@ -23,11 +24,15 @@ FACING = 0.15
 BORDER = 0.03
 """Distance from the mask's border, over the square root of the mask's area, from which a pixel is fully trusted."""
 
-DEPTH_STEP = 0.04
-"""Step of depth between neighbouring pixels, over the mesh's extent, that marks where one part hides another."""
+DEPTH_STEP = 0.02
+"""Second difference of depth between neighbouring pixels, over the mesh's extent, that marks where one part hides
+another."""
 
 SAMPLES_PER_FACE = 4
 """Pixels to draw for each visible face, so that small faces are not missed between pixel centres."""
+
+SMOOTHING = 2
+"""Times that scores are averaged with those of neighbouring vertices."""
 
 COLOUR_TOLERANCE = 14.0
 """Difference of colour (of 255) at which a sample's say is quartered; half again of what shading in a turn makes."""
@@ -98,6 +103,7 @@ def select(reconstruction: Reconstruction, frames: Images, masks: Images,
             progress(index + 1, count)
     if sharpness.any():
         scores *= np.clip(sharpness / np.median(sharpness[sharpness > 0]), 0.2, 1.5)[:, None]
+    scores = _smoothed(scores, reconstruction.faces)
     gains = _gains(colours, scores)
     scores *= _agreement(colours * gains[:, None], scores)
     return Selection(_best(scores), gains, _confidence(scores))
@@ -112,10 +118,12 @@ def _scale(points: np.ndarray, intrinsics: np.ndarray, faces: np.ndarray) -> int
 
 def _trust(view: View, mask: np.ndarray, extent: float) -> np.ndarray:
     """How far each pixel (h, w) of the window is from where something else begins: 0 to 1."""
-    far = np.where(view.drawn, view.depth, 1e9)[::view.scale, ::view.scale].astype(np.float32)
-    near = cv2.erode(far, np.ones((3, 3)))
-    hidden_part_begins = (far < 1e9) & (far - near > DEPTH_STEP * extent)
-    distance = cv2.distanceTransform((mask & ~hidden_part_begins).astype(np.uint8), cv2.DIST_L2, 5)
+    depth = np.where(view.drawn, view.depth, np.nan)[::view.scale, ::view.scale]
+    edge = np.zeros(depth.shape, bool)
+    # Within a surface depth bends little from pixel to pixel however steep it is; nothing drawn compares as False.
+    edge[:, 1:-1] |= np.abs(depth[:, 2:] - 2 * depth[:, 1:-1] + depth[:, :-2]) > DEPTH_STEP * extent
+    edge[1:-1] |= np.abs(depth[2:] - 2 * depth[1:-1] + depth[:-2]) > DEPTH_STEP * extent
+    distance = cv2.distanceTransform((mask & ~edge).astype(np.uint8), cv2.DIST_L2, 5)
     reach = max(BORDER * np.sqrt(np.count_nonzero(mask)), 2.0)
     # The outermost pixels of the mask, at a distance of 1, are mixed with the background: all but nothing.
     return np.clip((distance - 0.9) / reach, 0, 1)
@@ -153,6 +161,18 @@ def _sharpness(seen: FrameView) -> float:
     detail = np.abs(cv2.Laplacian(cv2.cvtColor(seen.image, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
     inside = seen.trust >= 0.99
     return float(detail[inside].mean()) if inside.any() else 0.0
+
+
+def _smoothed(scores: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Scores (T, V) averaged with the neighbours', so that no vertex stands out with a frame of its own."""
+    count = scores.shape[1]
+    i, j = np.concatenate([faces, np.roll(faces, 1, 1)]).ravel(), np.concatenate([np.roll(faces, 1, 1), faces]).ravel()
+    link = sparse.coo_matrix((np.ones(len(i), np.float32), (i, j)), (count, count)).tocsr()
+    degree = np.asarray(link.sum(1)).ravel()
+    mean = sparse.diags(0.5 / np.maximum(degree, 1)) @ link + sparse.diags(np.where(degree > 0, 0.5, 1))
+    for _ in range(SMOOTHING):
+        scores = (mean @ scores.T).T
+    return np.ascontiguousarray(scores, np.float32)
 
 
 def _gains(colours: np.ndarray, scores: np.ndarray) -> np.ndarray:

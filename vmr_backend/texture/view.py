@@ -97,7 +97,7 @@ def interpolate(values: np.ndarray, view: View) -> np.ndarray:
 def look_up(image: np.ndarray, x: np.ndarray, y: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
     """Samples (N,) or (N, C) of an image at pixels x, y (N,), pixel centres at +0.5; its edges are carried outward."""
     count = len(x)
-    rows = -(-count // COLUMNS)
+    rows = max(-(-count // COLUMNS), 1)
     place = np.zeros((2, rows * COLUMNS), np.float32)
     place[:, :count] = x, y
     place -= 0.5

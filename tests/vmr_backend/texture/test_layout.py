@@ -44,6 +44,7 @@ def test_samples_at_pixel_centres_are_the_pixels():
     assert np.array_equal(look_up_uv(image, np.stack([x / 7, 1 - y / 5], 1)).reshape(image.shape), image)
     many = np.full(3 * COLUMNS + 1, 2.5)
     assert (look_up(image[..., 0], many, many) == image[2, 2, 0]).all()
+    assert look_up(image, many[:0], many[:0]).shape == (0, 3)
 
 
 def test_a_view_shows_the_texture_upright():
