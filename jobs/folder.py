@@ -15,7 +15,7 @@ from ..vmr_backend.reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, 
 CHECKPOINT_NAME = "checkpoint.json"
 OUTPUTS = (FILE_NAME, TEXTURE_NAME, REPORT_NAME, OVERLAY_NAME, PREVIEW_NAME, "events.jsonl", "log.txt",
            CHECKPOINT_NAME, "checkpoint.safetensors")
-GENERIC_NAMES = {"frames", "images", "jpegimages", "png", "rgb"}
+GENERIC_NAMES = {"clip", "footage", "frames", "images", "jpegimages", "png", "rgb", "video"}
 
 
 def prepare(root: Path, request: JobRequest, start_over: bool = False) -> tuple[Path, bool]:
@@ -49,9 +49,8 @@ def folder_name(request: JobRequest) -> str:
 
 
 def clip_name(clip: Path) -> str:
-    """What to call that which is made of a clip; folders of images are often all called frames."""
-    folder = not clip.suffix
-    name = f"{clip.parent.name}_{clip.name}" if folder and clip.name.lower() in GENERIC_NAMES else clip.stem
+    """What to call that which is made of a clip; many are called "clip.mp4" or lie in a folder "frames"."""
+    name = clip.parent.name if clip.stem.lower() in GENERIC_NAMES and clip.parent.name else clip.stem
     return re.sub(r"[^\w.-]+", "_", name)[:40]
 
 

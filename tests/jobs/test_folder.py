@@ -63,4 +63,5 @@ def test_finished_jobs_are_listed_newest_first(tmp_path):
 def test_names_tell_the_clip():
     assert clip_name(Path("/clips/A fox é.mp4")) == "A_fox_é"
     assert clip_name(Path("/davis/camel")) == "camel"
-    assert clip_name(Path("/rendered/fox_walk/frames")) == "fox_walk_frames"
+    assert clip_name(Path("/rendered/fox_walk/frames")) == "fox_walk"
+    assert clip_name(Path("/samples/dog/clip.mp4")) == "dog"

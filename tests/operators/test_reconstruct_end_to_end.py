@@ -140,9 +140,9 @@ def test_the_animation_survives_fbx(scene, result, tmp_path):
         assert np.abs(found - expected).max() < 1e-3 * extent
 
 
-def test_footage_without_a_subject_gives_the_backends_line(job, scene, result, untouched):
-    masks = Path(scene.vmr.masks)
-    for path in masks.iterdir():
+def test_footage_without_a_subject_gives_the_backends_line(extension, untouched, scene):
+    extension.preferences.backend_python = str(PYTHON)
+    for path in Path(scene.vmr.masks).iterdir():
         save_picture(path, np.zeros((SIZE[1], SIZE[0], 3)))
     before = untouched()
     with pytest.raises(RuntimeError) as error:
