@@ -5,13 +5,35 @@ draw eight neighbouring pixels of a row at once, in the lanes of a vector, which
 so their images are arrays of Lanes, (N, H, ceil(W / 8)). Conditions on lanes are numbers, true where positive.
 """
 
+import os
+import sys
+
+import torch
 import warp as wp
 
 from .interface import MIN_AREA, NEAR
 
-if hasattr(wp, "LOG_ERROR"):
-    wp.config.log_level = wp.LOG_ERROR  # otherwise it reports on standard output, where our own progress goes
-wp.init()
+
+def _start_warp() -> None:
+    """wp.init without what it reports on standard output, where our own progress goes, and without its native code's
+    warning on standard error that there is no CUDA driver, where PyTorch finds none either."""
+    wp.config.log_level = wp.LOG_ERROR
+    if torch.cuda.is_available():
+        wp.init()
+        return
+    sys.stderr.flush()
+    errors = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        wp.init()
+    finally:
+        os.dup2(errors, 2)
+        os.close(errors)
+        os.close(nowhere)
+
+
+_start_warp()
 
 CPU_FLAGS = (
     "-march=native -mllvm=-inline-threshold=9000 -mllvm=-inline-cold-callsite-threshold=3000"
@@ -792,13 +814,17 @@ def weight_gradient(gradient: Channels, value: wp.vec4):
 
 
 @wp.func
-def weighted_total(gradient: Channels, weight: Lanes):
-    return wp.vec4(
-        total(mul(gradient.x, weight)),
-        total(mul(gradient.y, weight)),
-        total(mul(gradient.z, weight)),
-        total(mul(gradient.w, weight)),
-    )
+def add_weighted(sums: Channels, gradient: Channels, weight: Lanes):
+    sums.x += mul(gradient.x, weight)
+    sums.y += mul(gradient.y, weight)
+    sums.z += mul(gradient.z, weight)
+    sums.w += mul(gradient.w, weight)
+    return sums
+
+
+@wp.func
+def totals(sums: Channels):
+    return wp.vec4(total(sums.x), total(sums.y), total(sums.z), total(sums.w))
 
 
 @wp.func
@@ -888,9 +914,9 @@ def shading_backward(
     box = blocks_around(t, margin, height, width)
     none = Lanes(0.0)
     sums = Sums()
-    sum_a = wp.vec4()
-    sum_b = wp.vec4()
-    sum_c = wp.vec4()
+    sum_a = Channels()
+    sum_b = Channels()
+    sum_c = Channels()
     for j in range(box.top, box.bottom):
         for k in range(box.left, box.right):
             gradient = Channels()
@@ -936,9 +962,9 @@ def shading_backward(
                                 g_value.y[i] = g_place[1]
                         g_value.z = none
                     else:
-                        sum_a += weighted_total(g_value, s.a)
-                        sum_b += weighted_total(g_value, s.b)
-                        sum_c += weighted_total(g_value, s.c)
+                        sum_a = add_weighted(sum_a, g_value, s.a)
+                        sum_b = add_weighted(sum_b, g_value, s.b)
+                        sum_c = add_weighted(sum_c, g_value, s.c)
                     # The face's share of the pixel is softmax(log D + z / gamma).
                     g_share = mul(share, dot(gradient, value) - colour_level[n, j, k])
                     g_distance += mul(g_share, Lanes(1.0) - alone)
@@ -957,6 +983,6 @@ def shading_backward(
                 sums = add_distance_gradient(sums, outline, inside, g_distance)
     add_corner_gradients(point_gradients, n, faces, f, sums)
     if texture.shape[0] == 0:
-        wp.atomic_add(value_gradients, n, corners[f, 0], sum_a)
-        wp.atomic_add(value_gradients, n, corners[f, 1], sum_b)
-        wp.atomic_add(value_gradients, n, corners[f, 2], sum_c)
+        wp.atomic_add(value_gradients, n, corners[f, 0], totals(sum_a))
+        wp.atomic_add(value_gradients, n, corners[f, 1], totals(sum_b))
+        wp.atomic_add(value_gradients, n, corners[f, 2], totals(sum_c))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,6 +33,7 @@ class WarpRenderer:
 
     def __init__(self, device="cpu"):
         self.device = torch.device(device)
+        _compile(wp.device_from_torch(str(self.device)).alias)
 
     def silhouette(self, points: Tensor, faces: Tensor, size: Size, sigma: float) -> Tensor:
         return _Silhouette.apply(points, _indices(faces, points), image_size(size), float(sigma))
@@ -198,6 +200,12 @@ def _lanes(image: Tensor):
     return _view(image.unflatten(-1, (-1, kernels.LANES)), kernels.Lanes)
 
 
+@functools.cache
+def _compile(device: str) -> None:
+    """Compiles the kernels, or loads them from Warp's cache; here once, since worker threads would all begin to."""
+    wp.load_module(kernels, device=device)
+
+
 def _launch(kernel, points: Tensor, faces: Tensor, threads_per_image: int, arguments: list, chunks: int = 4 * _cores):
     """Runs the kernel for every image.
 
@@ -208,6 +216,7 @@ def _launch(kernel, points: Tensor, faces: Tensor, threads_per_image: int, argum
     if images == 0 or threads_per_image == 0:
         return
     device = wp.device_from_torch(points.device)
+    _compile(device.alias)
     mesh = [_view(points, wp.vec3), _view(faces)]
     if device.is_cuda:
         stream = wp.stream_from_torch(torch.cuda.current_stream(points.device))
