@@ -22,8 +22,8 @@ GAP, MARGIN, CAPTION = 6, 22, 30
 PAPER, BOARD = (19, 21, 25), (34, 37, 43)
 """Colours of the sheet and behind meshes that stand alone."""
 
-SIDES = {"front": (0.0, 4.0), "side": (90.0, 4.0), "back": (180.0, 4.0), "three-quarter": (38.0, 30.0)}
-"""Azimuth and elevation, degrees, from which the rest mesh is shown."""
+SIDES = ((0.0, 4.0), (90.0, 4.0), (180.0, 4.0), (38.0, 30.0))
+"""Azimuth and elevation, degrees, from which the rest mesh is shown: along its length, from the side, obliquely."""
 
 DISTANCE = 6.0
 """Of the camera from a mesh that stands alone, in the mesh's extents: little perspective."""
@@ -53,9 +53,9 @@ def contact_sheet(result: Reconstruction, texture: np.ndarray, frames: Images, t
         over.append(paste(mesh, dimmed(crop)))
         label(footage[-1], str(result.frames[index]), 8, CELL - 9, 9)
         beside.append(_alone(_turned(points), result, texture, half, intrinsics))
-    rest = [_rest(result, texture_or_none, *side) for texture_or_none in (None, texture) for side in SIDES.values()]
+    rest = [_rest(result, texture_or_none, *side) for texture_or_none in (None, texture) for side in SIDES]
     return _sheet([("Footage with the outline of the mesh", footage), ("Textured mesh over the same footage", over),
-                   (f"Rest mesh: {', '.join(SIDES)}; grey, then textured", rest),
+                   ("Rest mesh from four sides, grey, then textured", rest),
                    ("The same frames seen from the side, 90 degrees from the camera", beside)], title)
 
 

@@ -1,7 +1,8 @@
 """Bakes one UV map from all frames of a clip.
 
 The footage is passed through twice. First each vertex learns in which few frames it is seen best (`selection`), then
-the texels between them collect their colours from those frames alone: memory does not grow with the length of the clip.
+the texels between them collect their colours from those frames alone. No frame is kept: memory hardly grows with the
+length of the clip.
 Each sample is kept in two bands (Burt and Adelson 1983; Baumberg 2002 for textures): the coarse band, where light and
 exposure differ between frames, is averaged robustly over all of a texel's samples; the fine band is taken from
 the best of them, since averaging over frames that are not perfectly aligned would blur it.
@@ -132,10 +133,14 @@ def _visible(view: View, x: np.ndarray, y: np.ndarray, depth: np.ndarray, extent
 
 def _coarse_band(seen: FrameView) -> np.ndarray:
     """(h, w, 3) float32, the frame blurred within the mask, so that the background does not leak in."""
-    weight = seen.trust + 1e-4
+    height, width = seen.trust.shape
+    weight = seen.trust[..., None] + 1e-4
     deviation = max(COARSE * np.sqrt(np.count_nonzero(seen.trust)), 1.0)
-    blurred = cv2.GaussianBlur(seen.image * weight[..., None], (0, 0), deviation)
-    return blurred / cv2.GaussianBlur(weight, (0, 0), deviation)[..., None]
+    shrink = max(int(deviation / 4), 1)     # a wide blur needs no fine pixels, and takes long on them
+    small = (max(width // shrink, 1), max(height // shrink, 1))
+    sums = cv2.resize(np.concatenate([seen.image * weight, weight], 2), small, interpolation=cv2.INTER_AREA)
+    sums = cv2.GaussianBlur(sums, (0, 0), deviation / shrink)
+    return cv2.resize(sums[..., :3] / sums[..., 3:], (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _combine(samples: _Samples) -> tuple[np.ndarray, np.ndarray]:

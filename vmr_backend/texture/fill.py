@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
@@ -27,8 +26,7 @@ OFFSET_REACH = 0.01
 """Screening of the correction that hides the border of mirrored parts; it fades within ten edges or so."""
 
 
-def fill(colours: np.ndarray, known: np.ndarray, layout: Layout, rest: np.ndarray,
-         faces: np.ndarray) -> np.ndarray:
+def fill(colours: np.ndarray, known: np.ndarray, layout: Layout, rest: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Texel colours (N, 3) float32 with the unknown ones made up.
 
     colours  (N, 3) float32, 0..255, read only where known
@@ -50,26 +48,26 @@ def fill(colours: np.ndarray, known: np.ndarray, layout: Layout, rest: np.ndarra
 def _mirrored(colours: np.ndarray, known: np.ndarray, layout: Layout, rest: np.ndarray,
               faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What is known at the mirror image of each texel: colours (N, 3) and how far they are known (N,)."""
-    extent = np.ptp(rest, axis=0).max()
-    place = np.concatenate([rest, vertex_normals(rest, faces) * extent * NORMAL_WEIGHT], 1).astype(np.float32)
-    flip = np.array([-1, 1, 1, -1, 1, 1], np.float32)
-    texel_place = layout.interpolate(place, faces, slice(None))
-    corner_uv = _mirror_uv(place * flip, texel_place, layout, faces)
+    corner_uv = _mirror_uv(layout, rest, faces)
     target = np.einsum("nk,nkc->nc", layout.barycentrics, corner_uv[layout.face])
-    there = look_up_uv(layout.spread(texel_place), target, cv2.INTER_NEAREST)
-    error = np.linalg.norm((there - texel_place * flip)[:, :3], axis=1) / extent
+    wanted = layout.interpolate(rest, faces, slice(None)) * np.array([-1, 1, 1], np.float32)
+    wanted -= layout.interpolate(rest, faces, _texels_at(layout, target))
+    error = np.linalg.norm(wanted, axis=1) / np.ptp(rest, axis=0).max()
     share = np.clip(2 - 2 * error / MIRROR_TOLERANCE, 0, 1)
     return look_up_uv(layout.spread(colours), target), share * look_up_uv(layout.spread(known), target)
 
 
-def _mirror_uv(wanted: np.ndarray, texel_place: np.ndarray, layout: Layout, faces: np.ndarray) -> np.ndarray:
-    """(F, 3, 2) uv, for each face's corners, of the surface nearest to the wanted places of the vertices (V, 6).
+def _mirror_uv(layout: Layout, rest: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(F, 3, 2) uv, for each face's corners, of the surface at their mirror images.
 
-    Where the corners of a face would land on both sides of a seam, those that are far from the face's middle move to
-    the nearest place on its side.
+    Surfaces are told apart by their normals too. Where the corners of a face would land on both sides of a seam, those
+    that are far from the face's middle move to the nearest place on its side.
     """
-    some = np.arange(0, len(texel_place), max(len(texel_place) // (40 * len(wanted)), 1))
-    tree, some_uv = cKDTree(texel_place[some]), _texel_uv(layout, some)
+    normals = vertex_normals(rest, faces) * np.ptp(rest, axis=0).max() * NORMAL_WEIGHT
+    place = np.concatenate([rest, normals], 1).astype(np.float32)
+    wanted = place * np.array([-1, 1, 1, -1, 1, 1], np.float32)
+    some = np.arange(0, len(layout.texel), max(len(layout.texel) // (40 * len(rest)), 1))
+    tree, some_uv = cKDTree(layout.interpolate(place, faces, some)), _texel_uv(layout, some)
     corner_uv = some_uv[tree.query(wanted)[1]][faces]
     torn = np.flatnonzero(np.ptp(corner_uv, axis=1).max(1) > TORN)
     middle = some_uv[tree.query(wanted[faces[torn]].mean(1))[1]]
@@ -87,10 +85,18 @@ def _texel_uv(layout: Layout, texels: np.ndarray) -> np.ndarray:
     return np.stack([(column + 0.5) / layout.shape[1], 1 - (row + 0.5) / layout.shape[0]], 1).astype(np.float32)
 
 
+def _texels_at(layout: Layout, uv: np.ndarray) -> np.ndarray:
+    """(n,) indices into the layout of the texels at uv (n, 2), or of the nearest where there is none."""
+    rows, columns = layout.shape
+    row = np.clip((1 - uv[:, 1]) * rows, 0, rows - 1).astype(np.int32)
+    column = np.clip(uv[:, 0] * columns, 0, columns - 1).astype(np.int32)
+    return layout.spread(np.arange(len(layout.texel), dtype=np.int32))[row, column]
+
+
 def _offset(colours: np.ndarray, known: np.ndarray, mirrored: np.ndarray, mirror_known: np.ndarray, layout: Layout,
             faces: np.ndarray) -> np.ndarray:
-    """(N, 3) what to add to mirrored colours so that they meet the known ones without a step (light comes from one
-    side): the difference where both are known, carried over the surface and fading with distance."""
+    """(N, 3) what to add to mirrored colours so that they meet the known ones without a step, since light comes from
+    one side: the difference where both are known, carried over the surface and fading with distance."""
     difference, weight = layout.gather(colours - mirrored, faces, known * mirror_known)
     return layout.interpolate(_harmonic(difference, weight, faces, OFFSET_REACH).astype(np.float32), faces, slice(None))
 
@@ -111,9 +117,7 @@ def _harmonic(values: np.ndarray, weight: np.ndarray, faces: np.ndarray, screeni
     link.data[:] = 1
     degree = np.asarray(link.sum(1)).ravel()
     matrix = sparse.diags(degree + screening * np.maximum(degree, 1)) - link
-    right = screening * np.maximum(degree, 1)[free, None] * elsewhere
-    right = right + link[free][:, ~free] @ values[~free]
+    right = link[free][:, ~free] @ values[~free] + screening * np.maximum(degree, 1)[free, None] * elsewhere
     out = values.copy()
-    out[free] = splu(matrix[free][:, free].tocsc()).solve(np.ascontiguousarray(np.broadcast_to(
-        right, (free.sum(), values.shape[1]))))
+    out[free] = splu(matrix[free][:, free].tocsc()).solve(right)
     return out

@@ -103,9 +103,9 @@ def select(reconstruction: Reconstruction, frames: Images, masks: Images,
             progress(index + 1, count)
     if sharpness.any():
         scores *= np.clip(sharpness / np.median(sharpness[sharpness > 0]), 0.2, 1.5)[:, None]
-    scores = _smoothed(scores, reconstruction.faces)
     gains = _gains(colours, scores)
     scores *= _agreement(colours * gains[:, None], scores)
+    scores = _smoothed(scores, reconstruction.faces)
     return Selection(_best(scores), gains, _confidence(scores))
 
 
@@ -132,28 +132,33 @@ def _trust(view: View, mask: np.ndarray, extent: float) -> np.ndarray:
 def _score(seen: FrameView, reconstruction: Reconstruction, index: int) -> tuple[np.ndarray, np.ndarray]:
     """How well one frame shows each vertex (V,) and in which colour (V, 3).
 
-    The score is the vertex's projected area per area of surface (which falls with distance and angle) times the part
-    of it that is visible, weighted by trust, times the cosine of the viewing angle again.
+    The score is the share of the vertex's surroundings that is visible and trusted, times the size at which they are
+    seen, times how squarely.
     """
-    view, faces, count = seen.view, reconstruction.faces, len(seen.points)
+    visible, colours = _visible_share(seen, reconstruction.faces, reconstruction.intrinsics[index])
+    toward = -seen.points / np.linalg.norm(seen.points, axis=1, keepdims=True)
+    # Where a fit turned a fold of the mesh inside out, its inner side is what the camera sees.
+    cosine = np.abs((vertex_normals(seen.points, reconstruction.faces) * toward).sum(1))
+    facing = np.clip((cosine - FACING) / (1 - FACING), 0, 1)
+    magnification = (reconstruction.intrinsics[index, 0] / np.maximum(seen.points[:, 2], 1e-6)) ** 2
+    return visible * cosine * magnification * facing, colours
+
+
+def _visible_share(seen: FrameView, faces: np.ndarray, intrinsics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Visible share (V,) of the projected faces round each vertex, counted by trust, and their mean colour (V, 3)."""
+    view, count = seen.view, len(seen.points)
     drawn = view.drawn
     enlarged = (drawn.shape[1], drawn.shape[0])
     trust = cv2.resize(seen.trust, enlarged, interpolation=cv2.INTER_NEAREST)[drawn]
     image = cv2.resize(seen.image, enlarged, interpolation=cv2.INTER_LINEAR)[drawn]
     corner = faces[view.face_index[drawn]].ravel()
     share = view.barycentrics[drawn] * trust[:, None]
-    visible = np.bincount(corner, share.ravel(), count)
+    pixels = np.bincount(corner, share.ravel(), count)
     colours = np.stack([np.bincount(corner, (share * image[:, k:k + 1]).ravel(), count) for k in range(3)], 1)
-    colours /= np.maximum(visible, 1e-9)[:, None]
-    corners_px = project(seen.points, reconstruction.intrinsics[index])[faces]
+    corners_px = project(seen.points, intrinsics)[faces]
     area = np.abs(np.linalg.det(corners_px[:, 1:] - corners_px[:, :1])) / 2 * view.scale**2
     area = np.bincount(faces.ravel(), np.repeat(area / 3, 3), count)
-    toward = -seen.points / np.linalg.norm(seen.points, axis=1, keepdims=True)
-    # Where a fit turned a fold of the mesh inside out, its inner side is what the camera sees.
-    cosine = np.abs((vertex_normals(seen.points, faces) * toward).sum(1))
-    resolution = (reconstruction.intrinsics[index, 0] / np.maximum(seen.points[:, 2], 1e-6)) ** 2
-    facing = np.clip((cosine - FACING) / (1 - FACING), 0, 1)
-    return np.minimum(visible / np.maximum(area, 1e-9), 1) * facing * cosine * resolution, colours
+    return np.minimum(pixels / np.maximum(area, 1e-9), 1), colours / np.maximum(pixels, 1e-9)[:, None]
 
 
 def _sharpness(seen: FrameView) -> float:
@@ -166,7 +171,8 @@ def _sharpness(seen: FrameView) -> float:
 def _smoothed(scores: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Scores (T, V) averaged with the neighbours', so that no vertex stands out with a frame of its own."""
     count = scores.shape[1]
-    i, j = np.concatenate([faces, np.roll(faces, 1, 1)]).ravel(), np.concatenate([np.roll(faces, 1, 1), faces]).ravel()
+    ahead = np.roll(faces, 1, 1)
+    i, j = np.concatenate([faces, ahead]).ravel(), np.concatenate([ahead, faces]).ravel()
     link = sparse.coo_matrix((np.ones(len(i), np.float32), (i, j)), (count, count)).tocsr()
     degree = np.asarray(link.sum(1)).ravel()
     mean = sparse.diags(0.5 / np.maximum(degree, 1)) @ link + sparse.diags(np.where(degree > 0, 0.5, 1))
