@@ -43,8 +43,7 @@ class MainPanel(InTab):
             row.operator("vmr.reset_settings", text="", icon="LOOP_BACK", emboss=False)
         if not context.preferences.addons[PACKAGE].preferences.backend_found:
             column.separator()
-            column.label(text="The backend is not installed", icon="ERROR")
-            column.operator("vmr.install_backend", icon="IMPORT")
+            draw_backend(column, context, is_found=False)
         column.separator()
         if reconstruction_activity.running:
             draw_progress(column)
