@@ -71,13 +71,13 @@ types: .venv/ready
 
 test-backend: .venv/ready
 	@echo "== tests in .venv"
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -rs
 
 test-blender: $(BLENDERS:%=test-blender-%)
 
 test-blender-%: .venv-bpy-%/ready .venv/ready
 	@echo "== tests in Blender $*"
-	VMR_BACKEND_PYTHON=$(BACKEND_PYTHON) .venv-bpy-$*/bin/python -m pytest $(BPY_TESTS)
+	VMR_BACKEND_PYTHON=$(BACKEND_PYTHON) .venv-bpy-$*/bin/python -m pytest -rs $(BPY_TESTS)
 
 demo: .venv/ready .venv-bpy-$(BLENDER)/ready
 	.venv-bpy-$(BLENDER)/bin/python demo/demo.py --backend-python $(BACKEND_PYTHON) --out demo_out
