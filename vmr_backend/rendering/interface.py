@@ -12,8 +12,9 @@ from torch import Tensor
 NEAR = 1e-6
 """Faces with a vertex at this depth or nearer count as behind the camera and are not drawn."""
 
-MIN_AREA = 1e-12
-"""Faces whose doubled signed area on the screen (ndc squared) is smaller than this are not drawn."""
+MIN_AREA = 1e-8
+"""Faces whose doubled area on the screen (ndc squared) is smaller than this, or not finite, are not drawn: inside such
+slivers the gradient of barycentric weights is noise. (PyTorch3D draws the same line.)"""
 
 COVERAGE_CUTOFF = 1e-4
 """A face leaves pixels alone that it would cover by less than this; it sets the reach of the blur (SoftRas uses the
@@ -92,7 +93,7 @@ def drawn_faces(points: Tensor, faces: Tensor) -> Tensor:
     corners = points.detach()[:, faces.long()]
     ab, ac = (corners[..., k, :2] - corners[..., 0, :2] for k in (1, 2))
     area = ab[..., 0] * ac[..., 1] - ab[..., 1] * ac[..., 0]
-    return (corners[..., 2] > NEAR).all(-1) & (area.abs() > MIN_AREA)
+    return (corners[..., 2] > NEAR).all(-1) & (area.abs() > MIN_AREA) & area.isfinite()
 
 
 def pixel_centres(size: Size, device="cpu") -> Tensor:

@@ -15,8 +15,11 @@ from .interface import MIN_AREA, NEAR
 
 
 def _start_warp() -> None:
-    """wp.init without what it reports on standard output, where our own progress goes, and without its native code's
-    warning on standard error that there is no CUDA driver, where PyTorch finds none either."""
+    """Starts Warp silently.
+
+    It would report on standard output, where our own progress goes, and its native code would warn on standard error
+    that there is no CUDA driver; that is no news where PyTorch finds none either.
+    """
     wp.config.log_level = wp.LOG_ERROR
     if torch.cuda.is_available():
         wp.init()
@@ -148,7 +151,7 @@ def cross(u: wp.vec2, v: wp.vec2):
 def is_drawn(a: wp.vec3, b: wp.vec3, c: wp.vec3):
     """Whether the face is in front of the camera and has an area. False for NaN as well."""
     area = cross(xy(b) - xy(a), xy(c) - xy(a))
-    return a[2] > NEAR and b[2] > NEAR and c[2] > NEAR and wp.abs(area) > MIN_AREA
+    return a[2] > NEAR and b[2] > NEAR and c[2] > NEAR and wp.abs(area) > MIN_AREA and wp.isfinite(area)
 
 
 @wp.func

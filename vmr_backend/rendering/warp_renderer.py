@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 import warp as wp
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from . import warp_kernels as kernels
 from .interface import BACKGROUND_DEPTH, Size, Visibility, check_inputs, depth_range, image_size, reach
 
 NEGLIGIBLE = 1e-5
-"""The backward pass passes over pixels whose gradient is below this part of the largest in the batch."""
+"""The backward pass passes over pixels whose gradient is below this part of the largest in their image."""
 
 NO_FACE = 0x7FFFFFFFFFFFFFFF
 """Beyond every (depth, face) key of visibility."""
@@ -86,6 +87,7 @@ class _Silhouette(torch.autograd.Function):
         return 1.0 - background[..., : size[1]]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, alpha_gradient):
         points, faces, background = ctx.saved_tensors
         sensitivity = _sensitivity(alpha_gradient, background)
@@ -128,6 +130,7 @@ class _Shading(torch.autograd.Function):
         return image[:, :channels, :, : size[1]].movedim(1, -1), 1.0 - background[..., : size[1]]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, image_gradient, alpha_gradient):
         points, faces, corners, values, texture, depth_scale, front, image, shares, background = ctx.saved_tensors
         sensitivity = _sensitivity(alpha_gradient, background)
@@ -187,7 +190,8 @@ def _without_negligible(gradient: Tensor) -> Tensor:
     if gradient.numel() == 0:
         return gradient
     size = gradient.abs()
-    return gradient.masked_fill(size <= NEGLIGIBLE * size.max(), 0.0)
+    largest = size.flatten(1).amax(1).view(-1, *[1] * (gradient.ndim - 1))
+    return gradient.masked_fill(size <= NEGLIGIBLE * largest, 0.0)
 
 
 def _view(tensor: Tensor, dtype=None):

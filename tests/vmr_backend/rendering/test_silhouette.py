@@ -67,6 +67,18 @@ def test_faces_beyond_the_border_are_cut_or_left_out(warp, reference):
     check(warp, reference, points, faces, 20)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_faces_with_a_corner_at_no_place_are_not_drawn(warp, value):
+    points, faces = scattered_faces(images=1, faces=6)
+    lost = points.clone()
+    lost[0, 0, 0], lost[0, 4, 1] = value, value
+    lost.requires_grad_()
+    alpha = warp.silhouette(lost.to(warp.device), faces.to(warp.device), 16, SIGMA)
+    alpha.sum().backward()
+    assert torch.equal(alpha.cpu(), warp.silhouette(points.to(warp.device), faces[2:].to(warp.device), 16, SIGMA).cpu())
+    assert torch.isfinite(lost.grad).all()
+
+
 def test_an_empty_image_is_empty_and_has_no_gradient(warp):
     points, faces = (x.to(warp.device) for x in sheet())
     points = (points + points.new_tensor([9.0, 0.0, 0.0])).requires_grad_()
