@@ -121,18 +121,21 @@ class Event:
 class EventLog:
     """Writes events to standard output and to the job folder, and foretells the time left.
 
-    The plan names each stage's share of the whole run, in any unit; only ratios count.
+    What is left is foretold from the time taken so far and the plan.
     """
 
-    def __init__(self, folder: Path, plan: Mapping[str, float], stream: TextIO | None = None,
-                 clock: Callable[[], float] = time.monotonic):
+    def __init__(self, folder: Path, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic):
         self._file = open(folder / "events.jsonl", "a", encoding="utf-8")
         self._stream = stream or sys.stdout
-        self._plan = dict(plan)
+        self._plan: dict[str, float] = {}
         self._clock = clock
         self._start = clock()
         self._start_fraction: float | None = None
         self._last = -1.0
+
+    def plan(self, shares: Mapping[str, float]) -> None:
+        """Each stage's share of the whole run, in order, in any unit; only ratios count."""
+        self._plan = dict(shares)
 
     def progress(self, stage: str, step: int, total: int, message: str = "") -> None:
         """News of a stage; at most five a second reach the reader, and always a stage's last."""

@@ -127,16 +127,23 @@ class Settings:
         minimum=1, maximum=64, method="vmr", source="VMR: 6")
 
     weight_mask: float = _weight(1.0, "Mask", "Rendered silhouette against the mask", "LASR: 0.5")
+    weight_contour: float = _weight(6.0, "Contour", "Distance of the mask's pixels from the mesh; reaches thin parts",
+                                    "measured", "lasr")
     weight_flow: float = _weight(1.0, "Optical Flow", "Motion of the surface against optical flow", "LASR: 0.5", "lasr")
     weight_colour: float = _weight(0.25, "Colour", "Colour of the surface against the picture", "LASR: 0.25")
-    weight_laplacian: float = _weight(0.1, "Smoothness", "Laplacian of the rest mesh", "measured")
-    weight_arap: float = _weight(0.5, "As Rigid As Possible", "Stretching of the mesh against its rest shape",
+    weight_laplacian: float = _weight(100.0, "Smoothness", "Laplacian of the rest mesh", "measured")
+    weight_flatten: float = _weight(0.3, "Flatness", "Angles between neighbouring faces of the rest mesh",
+                                    "LASR: 0.0005 of another form")
+    weight_arap: float = _weight(4.0, "As Rigid As Possible", "Stretching of the mesh against its rest shape",
                                  "VMR Eq. 3; weight measured")
     weight_symmetry: float = _weight(0.5, "Symmetry", "Difference of the rest mesh from its mirror image",
                                      "LASR: 1.0", "lasr")
-    weight_motion: float = _weight(0.02, "Least Motion", "Movement of the bones away from the rest pose",
+    weight_motion: float = _weight(0.1, "Least Motion", "Movement of the bones away from the rest pose",
                                    "LASR: 1.0 of another form", "lasr")
     weight_temporal: float = _weight(0.1, "Temporal Smoothness", "Acceleration of camera and bones", "measured", "lasr")
+
+    weight_elevation: float = _weight(0.1, "Level Camera", "Angle by which the camera looks down, from 9 degrees",
+                                      "measured", "lasr")
 
     texture_size: int = _setting(
         1024, "Texture Size", "Height of the baked texture; it is twice as wide", "texture",

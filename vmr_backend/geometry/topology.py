@@ -12,6 +12,13 @@ def edges_of(faces: np.ndarray) -> np.ndarray:
     return np.unique(np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]], axis=2).reshape(-1, 2), axis=0)
 
 
+def neighbouring_faces(faces: np.ndarray) -> np.ndarray:
+    """Pairs (E, 2) of the faces (F, 3) of a closed mesh that share an edge."""
+    sides = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]], axis=2).reshape(-1, 2)
+    order = np.lexsort(sides.T)
+    return (order // 3).reshape(-1, 2)
+
+
 def uniform_laplacian(faces: np.ndarray, count: int) -> Tensor:
     """Dense (V, V) float32 matrix L = I - D^-1 A: a vertex less the mean of its neighbours."""
     i, j = edges_of(faces).T

@@ -1,0 +1,46 @@
+"""Where an interrupted run goes on: the tensors and facts of the last finished part of a fit, in a job folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from .job import BadInput, write_whole
+
+TENSORS, FACTS = "checkpoint.safetensors", "checkpoint.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a fit needs to go on."""
+
+    facts: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    def save(self, folder: Path) -> None:
+        """Write both files; the facts, which make a checkpoint count, come last and name the tensors they belong to."""
+        (folder / FACTS).unlink(missing_ok=True)
+        write_whole(folder / TENSORS, safetensors.torch.save({k: v.contiguous() for k, v in self.tensors.items()}))
+        write_whole(folder / FACTS, json.dumps(self.facts).encode())
+
+    @staticmethod
+    def load(folder: Path) -> Checkpoint | None:
+        """The checkpoint of a job folder, or None where it has none; BadInput if it cannot be read."""
+        if not (folder / FACTS).exists():
+            return None
+        try:
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            return Checkpoint(facts, safetensors.torch.load_file(folder / TENSORS))
+        except (OSError, ValueError, SafetensorError) as error:
+            raise BadInput(f"{folder / TENSORS}: cannot be read ({error}); run again without resuming") from None
+
+    @staticmethod
+    def remove(folder: Path) -> None:
+        for name in (FACTS, TENSORS):
+            (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,191 @@
+"""The command line: reconstruct, evaluate, benchmark, doctor; train, segment and render-dataset are to come."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from .job import (
+    EXIT_BAD_INPUT,
+    EXIT_CANCELLED,
+    EXIT_DONE,
+    EXIT_FAILED,
+    BadInput,
+    Cancelled,
+    Event,
+    EventLog,
+    JobRequest,
+)
+from .settings import DEFAULT_PRESET, METHODS, PRESETS, Settings
+
+NOT_YET = {
+    "segment": "finding masks from a box or points",
+    "train": "training category models",
+    "render-dataset": "rendering image collections from an object",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status (job.py)."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+        return EXIT_DONE if argv else EXIT_BAD_INPUT
+    name, rest = argv[0], argv[1:]
+    if name in NOT_YET:
+        return _refuse(f"{name}: {NOT_YET[name]} is not available yet")
+    if name not in COMMANDS:
+        return _refuse(f"command: found {name!r}, needs one of {', '.join(COMMANDS)}")
+    try:
+        return COMMANDS[name](rest)
+    except BadInput as error:
+        return _refuse(str(error))
+
+
+def _usage() -> str:
+    return "usage: python -m vmr_backend COMMAND ...\n\ncommands: " + ", ".join(COMMANDS) + \
+        "\n\n`python -m vmr_backend COMMAND --help` explains each."
+
+
+def _refuse(line: str) -> int:
+    print(line, file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+def _reconstruct(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m vmr_backend reconstruct", description="Make one animated mesh with its camera from a clip.",
+        epilog="settings: " + ", ".join(setting.name for setting in Settings.describe()))
+    parser.add_argument("clip", nargs="?", metavar="CLIP", help="a video file or a folder of images")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the result")
+    parser.add_argument("--masks", metavar="MASKS",
+                        help="a folder of images or a video, white on black; default: the clip's alpha channel")
+    parser.add_argument("--box", metavar="X,Y,W,H", help="not available yet: find the subject in a box")
+    parser.add_argument("--method", choices=METHODS, default="lasr")
+    parser.add_argument("--model", metavar="CATEGORY_MODEL", help="category model of the vmr method")
+    parser.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting of the preset")
+    parser.add_argument("--frames", metavar="FIRST:LAST", help="the clip's own frame numbers, both included")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run in DIR")
+    parser.add_argument("--job", type=Path, metavar="DIR", help="run the request that lies in DIR/job.json")
+    parser.add_argument("--watch-stdin", action="store_true", help="stop when standard input ends")
+    arguments = parser.parse_args(argv)
+
+    folder = arguments.job or arguments.out
+    if folder is None:
+        raise BadInput("reconstruct: found no folder for the result, needs --out DIR")
+    folder = folder.resolve()
+    if arguments.box:
+        raise BadInput("--box: finding masks from a box is not available yet; needs --masks")
+    if not arguments.job and not (arguments.resume and not arguments.clip):
+        _request_of(arguments).save(folder)
+    if arguments.watch_stdin:
+        _stop_with_standard_input()
+    return _run(folder, arguments.resume)
+
+
+def _request_of(arguments: argparse.Namespace) -> JobRequest:
+    if not arguments.clip:
+        raise BadInput("reconstruct: found no clip, needs CLIP, a video file or a folder of images")
+    first, last = _frame_range(arguments.frames)
+    values = {}
+    for text in arguments.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput(f"--set: found {text!r}, needs NAME=VALUE")
+        values[name] = value
+    return JobRequest(
+        clip=os.path.abspath(arguments.clip), masks=arguments.masks and os.path.abspath(arguments.masks), first=first,
+        last=last, method=arguments.method, preset=arguments.preset, settings=values, model=arguments.model,
+        device=arguments.device, seed=arguments.seed).check()
+
+
+def _frame_range(text: str | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return None, None
+    try:
+        first, last = (int(end) if end else None for end in text.split(":"))
+        return first, last
+    except ValueError:
+        raise BadInput(f"--frames: found {text!r}, needs FIRST:LAST") from None
+
+
+def _run(folder: Path, resume: bool) -> int:
+    """Run the job of a folder, telling the world by events."""
+    try:
+        log = EventLog(folder)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
+    try:
+        # Imported late: they take seconds, and help and refusals do not need them.
+        from .run import run_job
+
+        run_job(folder, log, resume)
+        log.write(Event("done", fraction=1.0, message=str(folder)))
+        return EXIT_DONE
+    except BadInput as error:
+        log.write(Event("error", message=str(error)))
+        return _refuse(str(error))
+    except (KeyboardInterrupt, Cancelled):
+        log.write(Event("error", message="stopped by the user; --resume goes on"))
+        return EXIT_CANCELLED
+    except ImportError as error:
+        log.write(Event("error", message=f"the backend lacks {error.name}; `doctor` tells what to install"))
+    except Exception as error:
+        traceback.print_exc()
+        log.write(Event("error", message=_plain(error)))
+    finally:
+        log.close()
+    return EXIT_FAILED
+
+
+def _plain(error: Exception) -> str:
+    """One line for an artist; the traceback is in the log."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+        return f"out of memory; a lower crop size or mesh level, or fewer frames per iteration, needs less ({text})"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return f"{type(error).__name__}: {text}"
+
+
+def _stop_with_standard_input() -> None:
+    """End this process when whoever started it is gone, however it went."""
+
+    def watch() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        os._exit(EXIT_CANCELLED)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _evaluate(argv: list[str]) -> int:
+    from .metrics.segmentation import main
+
+    return main(argv)
+
+
+def _benchmark(argv: list[str]) -> int:
+    if not argv or argv[0] != "renderer":
+        raise BadInput(f"benchmark: found {argv[0] if argv else 'nothing'!r}, needs renderer")
+    from .benchmarks.renderer import main
+
+    return main(argv[1:])
+
+
+def _doctor(argv: list[str]) -> int:
+    from .doctor import main
+
+    return main(argv)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "reconstruct": _reconstruct, "evaluate": _evaluate, "benchmark": _benchmark, "doctor": _doctor}

@@ -1,0 +1,1 @@
+"""LASR: shape, bones, motion, camera and colours of one clip, from a sphere (Yang et al., CVPR 2021)."""

@@ -1,0 +1,90 @@
+"""Gradient descent on the parameters of a model over random frame pairs: one leg of the fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..rendering import Renderer
+from ..settings import Settings
+from .model import Model
+from .objective import Regularity, terms, weights_of
+from .observations import Observations
+
+MESH_RATE, COLOUR_RATE, CAMERA_RATE, BONE_RATE, MOTION_RATE = 1e-2, 2e-2, 5e-3, 3e-3, 5e-3
+"""Learning rates by kind of parameter. LASR: explicit ones 50 times those of its network; ours is far smaller."""
+
+FINAL_RATE = 0.1
+"""Of the first, reached along a cosine."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How one leg runs. Pairs are the values at its start and at its end; they change evenly in between."""
+
+    iterations: int
+    symmetry: tuple[float, float] = (0.0, 0.0)
+    """How far the rest mesh is forced onto its mirror image."""
+    freedom: tuple[float, float] = (1.0, 1.0)
+    """How far the camera may leave an upright turn."""
+    stiffness: tuple[float, float] = (0.1, 0.1)
+    """Factor of the terms that smooth the rest mesh (LASR lets its fall from 0.5 to 0.05)."""
+    rate: float = 1.0
+    """Factor of the learning rates."""
+
+
+def descend(model: Model, seen: Observations, renderer: Renderer, settings: Settings, schedule: Schedule,
+            random: np.random.Generator, progress: Callable[[int, int], None]) -> dict[str, Tensor]:
+    """Improve the model in place. Returns the mean of each term and of their "total" over the last third, (H,) each."""
+    optimiser = torch.optim.Adam(_groups(model, schedule.rate), betas=(0.9, 0.99))
+    rates = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate_curve(schedule.iterations))
+    regularity, weights = Regularity.of(model), weights_of(settings)
+    pairs = max(1, settings.frames_per_iteration // 2)
+    frames = len(seen.masks)
+    tail: list[dict[str, Tensor]] = []
+    for i in range(schedule.iterations):
+        at = i / schedule.iterations
+        starts = torch.from_numpy(random.permutation(frames - 1)[:pairs]).to(seen.masks.device)
+        found = terms(model, seen, starts, renderer, regularity, _between(schedule.symmetry, at),
+                      _between(schedule.freedom, at))
+        stiffness = _between(schedule.stiffness, at)
+        total = sum(weights[name] * (stiffness if name in ("laplacian", "flatten") else 1) * value
+                    for name, value in found.items())
+        optimiser.zero_grad(set_to_none=True)
+        total.sum().backward()
+        optimiser.step()
+        rates.step()
+        if at >= 2 / 3:
+            tail.append({name: value.detach() for name, value in (found | {"total": total}).items()})
+        progress(i + 1, schedule.iterations)
+    return {name: torch.stack([values[name] for values in tail]).mean(0) for name in tail[0]}
+
+
+def _groups(model: Model, rate: float) -> list[dict]:
+    groups = [
+        ([model.mesh.latent], MESH_RATE), ([model.colours], COLOUR_RATE), (model.camera.parameters(), CAMERA_RATE)]
+    if model.skeleton is not None:
+        skeleton = model.skeleton
+        groups += [([skeleton.centres, skeleton.log_precision, skeleton.orientation], BONE_RATE),
+                   (skeleton.motion.parameters(), MOTION_RATE)]
+    return [{"params": list(parameters), "lr": rate * value} for parameters, value in groups]
+
+
+def _rate_curve(iterations: int) -> Callable[[int], float]:
+    """Warm-up over the first fiftieth, then half a cosine."""
+    warm = max(1, iterations // 50)
+
+    def factor(i: int) -> float:
+        cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, i / iterations))
+        return min(1.0, (i + 1) / warm) * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
+
+    return factor
+
+
+def _between(ends: tuple[float, float], at: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * at

@@ -1,0 +1,179 @@
+"""The fit of LASR from first to last: cameras on a rigid shape, then bones, then the fine mesh."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..checkpoint import Checkpoint
+from ..geometry.sphere import icosphere, spherical_uv
+from ..reconstruction import Reconstruction
+from ..rendering import get_renderer
+from ..settings import Settings
+from ..video.footage import Footage
+from .cameras import Hypothesis, hypotheses, search, turns
+from .descent import Schedule, descend
+from .model import INITIAL_RADIUS, CameraPath, Model, RestMesh, View
+from .observations import observe
+
+COARSE_LEVEL = 3
+RIGID_SMOOTHING, COARSE_SMOOTHING, FINE_SMOOTHING = 10.0, 5.0, 10.0
+"""Strengths of the rest mesh's preconditioner; more vertices want more for the same smoothness."""
+
+ELEVATION = 0.15
+"""Radians by which cameras look down on subjects at first."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One leg of the fit after the camera search."""
+
+    name: str
+    size: int
+    """Side of the crops in pixels."""
+    level: int
+    """Of the mesh."""
+    smoothing: float
+    schedule: Schedule
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit found."""
+
+    reconstruction: Reconstruction
+    hypotheses: list[Hypothesis]
+    """The chosen one first."""
+    seconds: dict[str, float]
+    """Of each stage."""
+
+
+def stages_of(settings: Settings) -> list[Stage]:
+    """The legs after the camera search, coarse to fine (LASR's S1 to S3)."""
+    level, crop = settings.subdivision, settings.crop_size
+    half = settings.fine_iterations // 2
+    upright = (0.0, 1.0) if settings.upright else (1.0, 1.0)
+    stages = [
+        Stage("coarse", min(64, crop), min(COARSE_LEVEL, level), COARSE_SMOOTHING,
+              Schedule(settings.coarse_iterations, (1.0, 0.0), upright, (1.0, 0.2))),
+        Stage("fine", min(128, crop), level, FINE_SMOOTHING, Schedule(half, stiffness=(0.2, 0.1))),
+        Stage("finest", min(192, crop), level, FINE_SMOOTHING,
+              Schedule(settings.fine_iterations - half, stiffness=(0.1, 0.1), rate=0.5)),
+    ]
+    return [stage for stage in stages if stage.schedule.iterations]
+
+
+def plan_of(settings: Settings) -> dict[str, float]:
+    """Each stage's share of a run, for the forecast of the time left; measured on two cores."""
+    shares = {"camera": settings.rigid_iterations * settings.hypotheses / 4}
+    for stage in stages_of(settings):
+        shares[stage.name] = stage.schedule.iterations * (stage.size / 64) * 2.0 ** (stage.level - COARSE_LEVEL)
+    return shares
+
+
+def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, progress: Progress,
+        folder: Path | None = None, resume: bool = False) -> Fit:
+    """Reconstruct the subject of the footage.
+
+    progress  called with stage, step and steps
+    folder    where a checkpoint is written after each stage; None: nowhere
+    resume    go on from the checkpoint in the folder, if there is one
+    """
+    view = _view(footage, settings.field_of_view, device)
+    renderer = get_renderer("warp", device)
+    found = Checkpoint.load(folder) if folder and resume else None
+    starts = [Hypothesis(**h) for h in found.facts["hypotheses"]] if found else hypotheses(settings.hypotheses)
+    seconds: dict[str, float] = dict(found.facts["seconds"]) if found else {}
+    torch.manual_seed(seed)
+    model = _sphere(view, starts[:1] if found else starts)
+    stages = stages_of(settings)
+    if found:
+        for stage in stages:
+            if stage.name in seconds:
+                _prepare(model, stage, settings)
+        model.load_state_dict(found.tensors)
+
+    def run(name: str, size: int, work: Callable) -> None:
+        """One stage from its own seed, so that a resumed run draws what an uninterrupted one would."""
+        if name in seconds:
+            return
+        begin = time.monotonic()
+        torch.manual_seed(seed + 1000 * len(seconds))
+        random = np.random.default_rng([seed, len(seconds)])
+        work(observe(footage, size, device, random), random, lambda step, steps: progress(name, step, steps))
+        seconds[name] = time.monotonic() - begin
+        if folder:
+            Checkpoint({"seconds": seconds, "hypotheses": [asdict(h) for h in starts]}, model.state_dict()).save(folder)
+
+    def find_camera(seen, random, report) -> None:
+        starts[:] = search(model, starts, seen, renderer, settings, random, report)
+
+    run("camera", min(64, settings.crop_size), find_camera)
+    for stage in stages:
+
+        def deform(seen, random, report, stage=stage) -> None:
+            _prepare(model, stage, settings)
+            descend(model, seen, renderer, settings, stage.schedule, random, report)
+
+        run(stage.name, stage.size, deform)
+    return Fit(_result(model, footage), starts, seconds)
+
+
+def _view(footage: Footage, field_of_view: float, device: torch.device) -> View:
+    """The footage's camera, of a horizontal field of view in degrees, as tensors."""
+    width, height = footage.image_size
+    focal = width / 2 / math.tan(math.radians(field_of_view) / 2)
+    intrinsics = torch.tensor([focal, focal, width / 2, height / 2]).expand(len(footage.numbers), 4)
+    return View(*(torch.as_tensor(x).float().to(device) for x in
+                  (footage.numbers, intrinsics, footage.crop_centre, footage.crop_half)))
+
+
+def _sphere(view: View, starts: list[Hypothesis]) -> Model:
+    """A sphere seen by each hypothesis."""
+    vertices = torch.from_numpy(icosphere(COARSE_LEVEL).vertices).float().to(view.numbers.device) * INITIAL_RADIUS
+    mesh = RestMesh(vertices.expand(len(starts), -1, -1), COARSE_LEVEL, RIGID_SMOOTHING)
+    camera = CameraPath(view, turns(starts, view.numbers), ELEVATION)
+    return Model(view, mesh, camera).to(view.numbers.device)
+
+
+def _prepare(model: Model, stage: Stage, settings: Settings) -> None:
+    """Bring the model into a stage's structure."""
+    model.refine(stage.level, stage.smoothing)
+    if model.skeleton is None:
+        model.grow_skeleton(settings.bones)
+
+
+@torch.no_grad()
+def _result(model: Model, footage: Footage) -> Reconstruction:
+    """The fitted model in the units of the format: the rest shape's longest extent is 1."""
+    rest = model.mesh()
+    rotation, translation = model.camera(1.0)
+    motion = model.skeleton.motion_parameters()
+    vertices = model.vertices(rest, motion, torch.arange(len(motion), device=rest.device))[0]
+    scale = 1 / (rest[0].amax(0) - rest[0].amin(0)).max()
+    bones = len(model.skeleton.centres)
+    rest_pose = torch.eye(4, device=rest.device).repeat(bones, 1, 1)
+    rest_pose[:, :3, 3] = scale * model.skeleton.centres
+    bone_rotation, bone_translation = model.skeleton.transforms(motion)
+    moved = torch.eye(4, device=rest.device).repeat(len(motion), bones, 1, 1)
+    moved[..., :3, :3], moved[..., :3, 3] = bone_rotation, scale * bone_translation
+
+    def array(tensor: torch.Tensor) -> np.ndarray:
+        return np.ascontiguousarray(tensor.cpu().numpy(), np.float32)
+
+    return Reconstruction(
+        frames=footage.numbers.astype(np.int32), vertices=array(scale * vertices),
+        rest_vertices=array(scale * rest[0]), faces=model.mesh.sphere.faces.astype(np.int32),
+        uv=spherical_uv(model.mesh.sphere).astype(np.float32), camera_rotation=array(rotation[0]),
+        camera_translation=array(scale * translation[0]), intrinsics=array(model.view.intrinsics),
+        image_size=np.array(footage.image_size, np.int32), bone_parents=np.full(bones, -1, np.int32),
+        bone_rest=array(rest_pose), bone_pose=array(moved @ rest_pose),
+        skin_weights=array(model.skeleton.skin_weights(rest[0])))

@@ -1,0 +1,184 @@
+"""The parameters of LASR: rest mesh, camera path, bones, skinning, colours; and how they make the mesh of a frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..geometry import sphere as spheres
+from ..geometry.cameras import Camera, crop_intrinsics
+from ..geometry.rotations import about_x, about_z, from_axis_angle
+from ..geometry.skinning import blend_skinning, gaussian_skin_weights
+from ..geometry.topology import combinatorial_laplacian
+from .networks import TimeNetwork, time_embedding
+
+LEVEL_CAMERA = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+"""Object to camera for a camera at -y that looks along +y: Blender's front view."""
+
+INITIAL_RADIUS = 0.35
+"""Of the sphere, in object units: a subject whose longest extent is near 1 is 0.7 across on the average."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How the footage's camera and crops stand in pixels of the full frame; T frames."""
+
+    numbers: Tensor
+    """(T,) frame numbers."""
+    intrinsics: Tensor
+    """(T, 4) fx, fy, cx, cy of the full frame."""
+    crop_centre: Tensor
+    """(T, 2)."""
+    crop_half: Tensor
+    """(T,)."""
+
+    @property
+    def in_crop(self) -> Tensor:
+        """(T, 4) intrinsics in crop coordinates."""
+        return crop_intrinsics(self.intrinsics, self.crop_centre, self.crop_half)
+
+
+class RestMesh(nn.Module):
+    """The rest shape of each hypothesis on the sphere, moved through a smoothing preconditioner.
+
+    What is optimised is u = (I + strength * L) v: a step on a few entries of u moves their whole neighbourhood, so that
+    the mesh stays smooth while it is pulled by silhouettes (Nicolet et al. 2021, "Large Steps in Inverse Rendering").
+    """
+
+    def __init__(self, vertices: Tensor, level: int, strength: float):
+        super().__init__()
+        self.sphere = spheres.icosphere(level)
+        count = vertices.shape[-2]
+        matrix = torch.eye(count) + strength * combinatorial_laplacian(self.sphere.faces, count)
+        device = vertices.device
+        self.latent = nn.Parameter(matrix.to(device) @ vertices)
+        self.register_buffer("smoothing", torch.linalg.inv(matrix.double()).float().to(device), persistent=False)
+        self.register_buffer("faces", torch.from_numpy(self.sphere.faces).to(device), persistent=False)
+        self.register_buffer("mirror", torch.from_numpy(self.sphere.mirror).to(device), persistent=False)
+
+    def forward(self, symmetry: float = 0.0) -> Tensor:
+        """(H, V, 3); `symmetry` blends from the free shape (0) to its mean with its mirror image (1)."""
+        vertices = self.smoothing @ self.latent
+        image = vertices[..., self.mirror, :] * vertices.new_tensor([-1.0, 1.0, 1.0])
+        return vertices + symmetry / 2 * (image - vertices)
+
+
+class CameraPath(nn.Module):
+    """Object to camera at each frame: an upright turn, then small free rotations; the crop gives the rough place."""
+
+    def __init__(self, view: View, turn: Tensor, elevation: float):
+        """turn (H, T): yaw of the subject in radians that each hypothesis starts from."""
+        super().__init__()
+        hypotheses, frames = turn.shape
+        self.register_buffer("turn", turn)
+        self.register_buffer("axes", LEVEL_CAMERA.to(turn.device))
+        self.heading = nn.Parameter(turn.new_zeros(hypotheses, 1))
+        self.elevation = nn.Parameter(turn.new_full((hypotheses, 1), elevation))
+        self.slow = TimeNetwork(hypotheses, time_embedding(view.numbers, min(6, 2 + frames // 8)), 4)
+        self.fast = TimeNetwork(hypotheses, time_embedding(view.numbers, max(2, frames // 3)), 3)
+        focal, centre = view.intrinsics[:, :2], view.intrinsics[:, 2:]
+        self.register_buffer("bearing", (view.crop_centre - centre) / focal)
+        self.register_buffer("step", view.crop_half.unsqueeze(1) / focal)
+        # A sphere of the initial radius covers half of the crop: 0.5 = radius / depth * focal / half.
+        self.register_buffer("depth", 2 * INITIAL_RADIUS * focal[:, 0] / view.crop_half)
+
+    def forward(self, freedom: float) -> tuple[Tensor, Tensor]:
+        """Rotations (H, T, 3, 3) and translations (H, T, 3); `freedom` scales what leaves the upright turn."""
+        slow, fast = self.slow(), self.fast()
+        yaw = self.turn + self.heading + 3 * slow[..., 0]
+        free = from_axis_angle(freedom * slow[..., 1:4])
+        rotation = free @ about_x(self.elevation)[..., :, :] @ self.axes @ about_z(yaw)
+        depth = self.depth * (fast[..., 2]).exp()
+        lateral = (self.bearing + self.step * fast[..., :2]) * depth.unsqueeze(-1)
+        return rotation, torch.cat([lateral, depth.unsqueeze(-1)], -1)
+
+
+class Skeleton(nn.Module):
+    """Gaussian bones of one hypothesis: where they sit, what they hold and how they move over time."""
+
+    def __init__(self, view: View, centres: Tensor, radius: float):
+        super().__init__()
+        bones, frames = len(centres), len(view.numbers)
+        self.centres = nn.Parameter(centres.clone())
+        self.log_precision = nn.Parameter(centres.new_full((bones, 3), -math.log(radius)))
+        self.orientation = nn.Parameter(centres.new_zeros(bones, 3))
+        self.motion = TimeNetwork(1, time_embedding(view.numbers, max(2, min(32, frames // 3))), 6 * bones, 128)
+
+    def skin_weights(self, rest: Tensor) -> Tensor:
+        """(V, B) of the rest mesh (V, 3)."""
+        precision = self.log_precision.exp().unsqueeze(-1) * from_axis_angle(self.orientation)
+        return gaussian_skin_weights(rest, self.centres, precision)
+
+    def motion_parameters(self) -> Tensor:
+        """(T, B, 6): axis-angle in radians, shift in object units.
+
+        Their mean over time is zero: what does not move belongs to the rest mesh, not to the bones.
+        """
+        motion = self.motion()[0]
+        return (motion - motion.mean(0)).unflatten(-1, (len(self.centres), 6))
+
+    def transforms(self, motion: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotations (..., B, 3, 3) and translations (..., B, 3) in object space, each bone turning about its centre."""
+        rotations = from_axis_angle(motion[..., :3])
+        fixed = self.centres - (rotations @ self.centres.unsqueeze(-1)).squeeze(-1)
+        return rotations, fixed + 0.3 * motion[..., 3:]
+
+
+class Model(nn.Module):
+    """Everything that is fitted. H hypotheses while there are no bones; one afterwards."""
+
+    def __init__(self, view: View, mesh: RestMesh, camera: CameraPath):
+        super().__init__()
+        self.view = view
+        self.mesh = mesh
+        self.camera = camera
+        self.skeleton: Skeleton | None = None
+        self.colours = nn.Parameter(mesh.latent.new_full(mesh.latent.shape, 0.5))
+
+    def keep(self, hypotheses: Tensor) -> None:
+        """Go on with these hypotheses only."""
+        for module in self.modules():
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(parameter.detach()[hypotheses].clone()))
+        self.camera.turn = self.camera.turn[hypotheses]
+
+    def grow_skeleton(self, bones: int) -> None:
+        """Give the single hypothesis bones, spread evenly over its surface."""
+        rest = self.mesh()[0].detach()
+        centres = 0.85 * rest[farthest_points(rest, bones)] + 0.15 * rest.mean(0)
+        self.skeleton = Skeleton(self.view, centres, 0.6 / math.sqrt(bones)).to(rest.device)
+
+    def refine(self, level: int, strength: float) -> None:
+        """Subdivide the mesh to a level; shape and colours stay."""
+        vertices, colours = self.mesh().detach()[0].cpu().numpy(), self.colours.detach()[0].cpu().numpy()
+        data, faces = np.concatenate([vertices, colours], 1), self.mesh.sphere.faces
+        while len(data) < 10 * 4**level + 2:
+            data, faces, _ = spheres.subdivide(data, faces)
+        data = torch.from_numpy(data).float().to(self.colours.device)[None]
+        self.mesh = RestMesh(data[..., :3], level, strength)
+        self.colours = nn.Parameter(data[..., 3:].clone())
+
+    def vertices(self, rest: Tensor, motion: Tensor | None, frames: Tensor) -> Tensor:
+        """(H, N, V, 3) object space at frames (N,), from the rest mesh (H, V, 3) and all frames' motion (T, B, 6)."""
+        if self.skeleton is None:
+            return rest.unsqueeze(1).expand(-1, len(frames), -1, -1)
+        rotations, translations = self.skeleton.transforms(motion[frames])
+        return blend_skinning(rest[0], self.skeleton.skin_weights(rest[0]), rotations, translations)[None]
+
+    def cameras(self, rotation: Tensor, translation: Tensor, frames: Tensor) -> Camera:
+        """Cameras (H, N) in crop coordinates at some frames, from all frames' rotation and translation."""
+        return Camera(rotation[:, frames], translation[:, frames], self.view.in_crop[frames])
+
+
+def farthest_points(points: Tensor, count: int) -> Tensor:
+    """Indices (count,) of points (V, 3) that lie far from one another: limbs get theirs, unlike with K-means."""
+    chosen = [int((points - points.mean(0)).norm(dim=1).argmax())]
+    distance = torch.full((len(points),), torch.inf, device=points.device)
+    while len(chosen) < count:
+        distance = torch.minimum(distance, (points - points[chosen[-1]]).norm(dim=1))
+        chosen.append(int(distance.argmax()))
+    return torch.tensor(chosen, device=points.device)

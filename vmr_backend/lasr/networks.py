@@ -1,0 +1,38 @@
+"""Small networks over time: camera and bones of a frame from its place in the clip."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def time_embedding(numbers: Tensor, frequencies: int) -> Tensor:
+    """Fourier features of frame numbers (T,): (T, 1 + 2 * frequencies).
+
+    The clip spans a half period of the lowest frequency. Amplitudes fall with frequency, so that a network starts
+    smooth and finds fast motion only where the clip asks for it.
+    """
+    numbers = numbers.float()
+    span = (numbers.max() - numbers.min()).clamp_min(1)
+    time = 2 * (numbers - numbers.min()) / span - 1
+    k = torch.arange(1, frequencies + 1, device=numbers.device)
+    phase = math.pi / 2 * k * time[:, None]
+    return torch.cat([time[:, None], torch.cat([phase.sin(), phase.cos()], 1) / k.sqrt().repeat(2)], 1)
+
+
+class TimeNetwork(nn.Module):
+    """A two-layer network for each hypothesis over a shared embedding of time; its output starts at zero."""
+
+    def __init__(self, hypotheses: int, embedding: Tensor, outputs: int, width: int = 96):
+        super().__init__()
+        self.register_buffer("embedding", embedding)
+        inputs = embedding.shape[1]
+        self.hidden = nn.Parameter(torch.randn(hypotheses, inputs, width) / math.sqrt(inputs))
+        self.bias = nn.Parameter(torch.randn(hypotheses, 1, width) * 0.5)
+        self.output = nn.Parameter(torch.zeros(hypotheses, width, outputs))
+
+    def forward(self) -> Tensor:
+        """(H, T, outputs) for all frames of the clip."""
+        return torch.tanh(self.embedding @ self.hidden + self.bias) @ self.output / math.sqrt(self.output.shape[1])

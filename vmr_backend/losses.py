@@ -1,0 +1,83 @@
+"""The terms of the papers' objectives, one function each.
+
+Every function returns one value per leading index, so that several hypotheses are compared as easily as one is fitted.
+Image coordinates are those of the crop, -1 to 1; the rest shape's longest extent is near 1 object unit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def silhouette_loss(alpha: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared error plus one minus the soft intersection over union (LASR's and UMR's mask terms).
+
+    alpha, mask, weight (..., H, W) in 0..1. The first part sees every pixel, the second does not fade with a small
+    subject.
+    Returns (...,).
+    """
+    error = (weight * (alpha - mask).square()).mean((-1, -2))
+    both = (weight * alpha * mask).sum((-1, -2))
+    either = (weight * (alpha + mask - alpha * mask)).sum((-1, -2))
+    return error + 1 - both / either.clamp_min(1e-6)
+
+
+def contour_loss(points: Tensor, pixels: Tensor) -> Tensor:
+    """How far the mask's pixels lie from the mesh: the one-way Chamfer distance that draws vertices into thin parts.
+
+    points (..., V, 2) projected vertices, pixels (..., P, 2) places inside the mask. Returns (...,), crop units.
+    """
+    with torch.no_grad():
+        nearest = torch.cdist(pixels, points).argmin(-1)
+    found = points.gather(-2, nearest.unsqueeze(-1).expand(*nearest.shape, 2))
+    return charbonnier((found - pixels).square().sum(-1), 0.02).mean(-1)
+
+
+def flow_loss(predicted: Tensor, observed: Tensor, weight: Tensor) -> Tensor:
+    """Robust distance between the surface's motion and optical flow (LASR Eq. 6).
+
+    predicted, observed (..., P, 2) displacements in crop units, weight (..., P). Returns (...,), crop units.
+    """
+    distance = charbonnier((predicted - observed).square().sum(-1), 0.005)
+    return (weight * distance).sum(-1) / weight.sum(-1).clamp_min(1.0)
+
+
+def colour_loss(seen: Tensor, believed: Tensor, weight: Tensor) -> Tensor:
+    """Robust distance between the picture's colours and the surface's, (..., P, 3) in 0..1, weight (..., P)."""
+    distance = charbonnier((seen - believed).square().sum(-1), 0.05)
+    return (weight * distance).sum(-1) / weight.sum(-1).clamp_min(1.0)
+
+
+def laplacian_loss(vertices: Tensor, laplacian: Tensor) -> Tensor:
+    """Mean squared distance of each vertex (..., V, 3) from the mean of its neighbours; laplacian (V, V) is uniform."""
+    return (laplacian @ vertices).square().sum(-1).mean(-1)
+
+
+def flatten_loss(vertices: Tensor, faces: Tensor, neighbours: Tensor) -> Tensor:
+    """Mean squared 1 - cos of the angle between neighbouring faces' normals (SoftRas's flatten term): folds cost most.
+
+    vertices (..., V, 3), faces (F, 3), neighbours (E, 2) faces that share an edge. Returns (...,).
+    """
+    a, b, c = (vertices[..., faces[:, i], :] for i in range(3))
+    normals = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+    cosine = (normals[..., neighbours[:, 0], :] * normals[..., neighbours[:, 1], :]).sum(-1)
+    return (1 - cosine).square().mean(-1)
+
+
+def symmetry_loss(vertices: Tensor, mirror: Tensor) -> Tensor:
+    """Mean squared distance of the shape (..., V, 3) from its mirror image at x = 0; mirror (V,) pairs the vertices."""
+    image = vertices[..., mirror, :] * vertices.new_tensor([-1.0, 1.0, 1.0])
+    return (vertices - image).square().sum(-1).mean(-1)
+
+
+def acceleration_loss(path: Tensor) -> Tensor:
+    """Mean squared second difference over time of parameters (..., T, C); zero for fewer than three frames."""
+    if path.shape[-2] < 3:
+        return path.new_zeros(path.shape[:-2])
+    return (path[..., 2:, :] - 2 * path[..., 1:-1, :] + path[..., :-2, :]).square().sum(-1).mean(-1)
+
+
+def charbonnier(square: Tensor, knee: float) -> Tensor:
+    """Grows like a square below the knee and like a line above it, from a squared distance."""
+    return (square + knee**2).sqrt() - knee

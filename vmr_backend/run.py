@@ -1,0 +1,137 @@
+"""One job from request to result: footage, fit, texture, pictures, report."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from .checkpoint import Checkpoint
+from .job import BadInput, EventLog, JobRequest, write_whole
+from .lasr.fit import fit, plan_of
+from .metrics.colour import colour_errors
+from .metrics.segmentation import evaluate
+from .outputs.overlay import write_overlay
+from .outputs.preview import write_preview
+from .outputs.report import Stage, write_report
+from .reconstruction import OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME
+from .settings import settings_of
+from .texture.bake import bake_texture
+from .texture.footage import FullFrames
+from .video.clip import open_clip
+from .video.footage import Footage, load_footage
+from .video.masks import open_masks
+
+try:
+    import resource
+except ImportError:  # Windows has no such module; reports from there lack the memory
+    resource = None  # type: ignore[assignment]
+
+UNTRUSTED_FIT = 0.75
+"""Mean J below which a result is called doubtful as a whole."""
+
+
+def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
+    """Carry out the request of a job folder and leave its result there. BadInput where something cannot be used."""
+    request = JobRequest.load(folder)
+    if request.method == "vmr":
+        raise BadInput("method: found 'vmr', which needs a category model and is not available yet; needs 'lasr'")
+    settings = settings_of(request.preset, request.settings)
+    device = device_of(request.device)
+    if device.type == "cpu":
+        # The renderer keeps every core busy by itself; more threads than this only wait for one another.
+        torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+    fit_plan = plan_of(settings)
+    whole = sum(fit_plan.values())
+    log.plan({"footage": whole * 0.06} | fit_plan | {"texture": whole * 0.1, "pictures": whole * 0.06})
+    if not resume:
+        Checkpoint.remove(folder)
+    stages: list[Stage] = []
+
+    with _timed(stages, "footage", device):
+        footage = load_footage(request.clip, request.masks, first=request.first, last=request.last,
+                               crop_size=settings.crop_size, files=request.files,
+                               progress=lambda step, steps: log.progress("footage", step, steps))
+    warnings = [f"{len(footage.left_out)} frames were left out; the first is frame {number}: {reason}"
+                for number, reason in footage.left_out[:1]]
+    for line in warnings:
+        log.warning(line)
+
+    with _timed(stages, "fit", device):
+        found = fit(footage, settings, device, request.seed, log.progress, folder, resume)
+    result = found.reconstruction
+    fit_memory = stages.pop().peak_memory_mib
+    stages += [Stage(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
+
+    frames = _full_frames(request, footage)
+    with _timed(stages, "texture", device):
+        baked = bake_texture(result, frames.frame, frames.mask, settings.texture_size,
+                             progress=lambda step, steps: log.progress("texture", step, steps))
+    with _timed(stages, "pictures", device):
+        scores = evaluate(result, _masks(frames, result.frames))
+        total = 2 * len(result.frames)
+        write_overlay(result, baked.image, frames.frame, folder / OVERLAY_NAME, footage.fps or 24.0,
+                      progress=lambda step, steps: log.progress("pictures", step, 2 * steps))
+        write_preview(result, baked.image, frames.frame, folder / PREVIEW_NAME, Path(request.clip).name)
+        errors = colour_errors(result, baked.image, frames.frame, frames.mask)
+        log.progress("pictures", total, total)
+
+    if (mean := float(np.mean(scores.j))) < UNTRUSTED_FIT:
+        warnings.append(f"the mesh covers the masks poorly (J {mean:.2f}); look at the overlay before you use it")
+        log.warning(warnings[-1])
+    write_whole(folder / TEXTURE_NAME, cv2.imencode(".png", baked.image[..., ::-1])[1].tobytes())
+    write_report(folder, request=request, settings=settings, device=device_name(device), stages=stages, scores=scores,
+                 colour_error=errors, coverage=baked.seen,
+                 doubts={int(n): d for n, d in zip(footage.numbers, footage.doubts, strict=True) if d},
+                 left_out=footage.left_out, hypotheses=found.hypotheses, warnings=warnings)
+    result.save(folder)
+    Checkpoint.remove(folder)
+
+
+def device_of(name: str) -> torch.device:
+    """The device of a request: the first GPU, else the CPU, for "auto"."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise BadInput(f"device: found {name!r}, needs auto, cpu, cuda or cuda:0, cuda:1 ...") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BadInput(f"device: found {name!r}, but PyTorch sees {torch.cuda.device_count()} GPUs; needs cpu or auto")
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {os.cpu_count()} cores"
+
+
+@contextmanager
+def _timed(stages: list[Stage], name: str, device: torch.device) -> Iterator[None]:
+    begin = time.monotonic()
+    yield
+    stages.append(Stage(name, time.monotonic() - begin, _peak_memory_mib(device)))
+
+
+def _peak_memory_mib(device: torch.device) -> float | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if resource is None:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _full_frames(request: JobRequest, footage: Footage) -> FullFrames:
+    clip = open_clip(request.clip, request.files, request.last)
+    return FullFrames(clip, open_masks(request.masks, clip, footage.numbers), footage.numbers)
+
+
+def _masks(frames: FullFrames, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    return ((int(number), frames.mask(place)) for place, number in enumerate(numbers))
