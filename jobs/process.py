@@ -114,14 +114,15 @@ class Child:
         return text if status == EXIT_BAD_INPUT else f"{text} (more in {self.log})"
 
     def _last_words(self) -> str:
-        """What this run's log ends with: the exception of a traceback, else the last line."""
+        """What this run's log ends with: the interpreter's own crash, a traceback's exception, else the last line."""
         with open(self.log, "rb") as log:
             log.seek(self._log_start)
             lines = [line for line in log.read().decode("utf-8", errors="replace").splitlines() if line.strip()]
+        crashes = [line for line in lines if line.startswith("Fatal Python error:")]
         frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
         after = lines[frames[-1] + 1:] if frames else lines[-1:]
         exception = next((number for number, line in enumerate(after) if not line.startswith(" ")), 0)
-        return " ".join(after[exception:])[:LONGEST_ERROR]
+        return " ".join(crashes[-1:] or after[exception:])[:LONGEST_ERROR]
 
 
 class Job(Child):

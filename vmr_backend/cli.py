@@ -160,7 +160,8 @@ def _stop_with_standard_input() -> None:
     """End this process when whoever started it is gone, however it went."""
 
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        # Not through sys.stdin: Python aborts at its end where a thread holds that one's lock.
+        while os.read(0, 4096):
             pass
         os._exit(EXIT_CANCELLED)
 

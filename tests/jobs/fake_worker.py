@@ -3,6 +3,7 @@
 The clip of the job's request says what to do, a comma between the things: "events,garbage,crash".
 """
 
+import faulthandler
 import json
 import os
 import signal
@@ -55,6 +56,12 @@ def killed(_folder) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def abort(_folder) -> None:
+    """As a native library does."""
+    faulthandler.enable()
+    os.abort()
+
+
 def environment(folder) -> None:
     (folder / "environment.json").write_text(json.dumps([dict(os.environ), sys.argv, sys.flags.isolated]))
 
@@ -79,7 +86,7 @@ def wait(_folder) -> None:
 
 
 DEEDS = {deed.__name__: deed for deed in (
-    events, garbage, bad_input, crash, fail, killed, environment, note_pid, stubborn, grandchild, wait)}
+    events, garbage, bad_input, crash, fail, killed, abort, environment, note_pid, stubborn, grandchild, wait)}
 
 if __name__ == "__main__":
     main()

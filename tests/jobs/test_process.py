@@ -85,6 +85,7 @@ def test_bad_input_is_passed_on_as_it_is(tmp_path):
 @pytest.mark.parametrize("deed, text", [
     ("crash", "MemoryError: CUDA out of memory: tried to allocate 2 GiB"),
     ("fail", "the fit diverged"),
+    pytest.param("abort", "Fatal Python error: Aborted", marks=posix_only),
     pytest.param("killed", "Preview preset", marks=posix_only),
 ])
 def test_a_failure_is_one_line_that_names_the_log(tmp_path, deed, text):
