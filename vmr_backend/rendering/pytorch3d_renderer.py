@@ -106,14 +106,19 @@ def _rasterise(points: Tensor, faces: Tensor, size: Size, faces_per_pixel: int, 
         image_size=(height, width),
         blur_radius=reach(sigma) ** 2,
         faces_per_pixel=faces_per_pixel,
-        perspective_correct=True,
+        perspective_correct=sigma == 0.0,
         clip_barycentric_coords=sigma > 0.0,
     )
     hit = face >= 0
     # Faces are numbered through the batch and without those left out.
     face = torch.where(hit, drawn.nonzero()[:, 1][face.clamp(min=0)], -1)
-    coverage = torch.sigmoid(-distance / sigma) * hit if sigma > 0.0 else hit.to(points.dtype)
-    return _Fragments(face, depth, weights, coverage)
+    if sigma == 0.0:
+        return _Fragments(face, depth, weights, hit.to(points.dtype))
+    # PyTorch3D would correct for perspective before it clips weights to the face, which fails outside of slanted faces.
+    n = torch.arange(len(points), device=points.device).view(-1, 1, 1, 1)
+    inverse = torch.where(hit[..., None], weights / _at(points[:, faces.long()], n, face)[..., 2], 1.0)
+    depth = 1.0 / inverse.sum(-1)
+    return _Fragments(face, depth, inverse * depth[..., None], torch.sigmoid(-distance / sigma) * hit)
 
 
 def _union(coverage: Tensor) -> Tensor:
