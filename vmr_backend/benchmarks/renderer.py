@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib.util
 import itertools
 import os
@@ -144,9 +145,17 @@ def _memory(device: str, peak: bool = False) -> float | None:
     if not peaks.exists():  # Linux alone tells
         return None
     if not peak:
+        _give_back_freed_memory()
         peaks.write_text("5")  # the peak starts anew (man 5 proc)
     line = "VmHWM:" if peak else "VmRSS:"
     return next(1024.0 * int(row.split()[1]) for row in status.read_text().splitlines() if row.startswith(line))
+
+
+def _give_back_freed_memory() -> None:
+    """What earlier cases freed must not hide what the next one takes."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):  # glibc alone has it
+        library.malloc_trim(0)
 
 
 def _row(renderer: str, device: str, case: Case, measured: Measurement | None, baseline: Measurement | None) -> str:
