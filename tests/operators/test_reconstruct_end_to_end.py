@@ -1,6 +1,8 @@
 """From a clip to a mesh in Blender with the real backend, in seconds: tiny pictures, few iterations."""
 
+import json
 import os
+import time
 from pathlib import Path
 
 import bpy
@@ -138,6 +140,27 @@ def test_the_animation_survives_fbx(scene, result, tmp_path):
         matrix = np.array(mesh.evaluated_get(bpy.context.evaluated_depsgraph_get()).matrix_world)
         found = evaluated(mesh) @ matrix[:3, :3].T + matrix[:3, 3]
         assert np.abs(found - expected).max() < 1e-3 * extent
+
+
+def test_a_run_stopped_by_the_user_goes_on_from_its_checkpoint(extension, scene):
+    extension.preferences.backend_python = str(PYTHON)
+    request = extension.module("operators.request").request_of(bpy.context, bpy.data.movieclips[0])
+    folder, _ = extension.module("jobs.folder").prepare(extension.module("preferences").jobs_folder(), request)
+    stopped = extension.module("jobs.process").Job(folder, PYTHON)
+    stopped.start()
+    end = time.monotonic() + 120
+    while not (folder / "checkpoint.json").exists():
+        assert stopped.running and time.monotonic() < end, stopped.error
+        time.sleep(0.005)
+    stopped.cancel()
+    assert stopped.cancelled
+    told = len((folder / "events.jsonl").read_text().splitlines())
+    bpy.ops.vmr.reconstruct()
+    news = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()[told:]]
+    assert len(meshes()) == 2
+    stages = {event.get("stage") for event in news}
+    assert "fine" in stages and "camera" not in stages
+    assert not (folder / "checkpoint.json").exists()
 
 
 def test_footage_without_a_subject_gives_the_backends_line(extension, untouched, scene):
