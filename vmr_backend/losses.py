@@ -49,9 +49,12 @@ def colour_loss(seen: Tensor, believed: Tensor, weight: Tensor) -> Tensor:
     return (weight * distance).sum(-1) / weight.sum(-1).clamp_min(1.0)
 
 
-def laplacian_loss(vertices: Tensor, laplacian: Tensor) -> Tensor:
-    """Mean squared distance of each vertex (..., V, 3) from the mean of its neighbours; laplacian (V, V) is uniform."""
-    return (laplacian @ vertices).square().sum(-1).mean(-1)
+def laplacian_loss(vertices: Tensor, edges: Tensor) -> Tensor:
+    """Mean squared distance of each vertex (..., V, 3) from the mean of its neighbours; edges (E, 2), each once."""
+    i, j = torch.cat([edges, edges.flip(1)]).T
+    count = vertices.new_zeros(vertices.shape[-2]).index_add(0, i, vertices.new_ones(len(i)))
+    mean = torch.zeros_like(vertices).index_add(-2, i, vertices[..., j, :]) / count.clamp_min(1).unsqueeze(-1)
+    return (vertices - mean).square().sum(-1).mean(-1)
 
 
 def flatten_loss(vertices: Tensor, faces: Tensor, neighbours: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class Settings:
         minimum=1, maximum=128, soft_maximum=64, method="lasr", source="LASR: 20 to 35")
     subdivision: int = _setting(
         4, "Mesh Level", "Subdivisions of the sphere in the last stage: 3 has 642 vertices, 4 has 2,562, 5 has 10,242",
-        "shape", minimum=2, maximum=5, method="lasr", source="CMR: 3; LASR ends near 3.6")
+        "shape", minimum=3, maximum=5, method="lasr", source="CMR: 3; LASR ends near 3.6")
 
     rigid_iterations: int = _setting(
         320, "Rigid Iterations", "Iterations of the stage in which only camera and rest shape move", "stages",

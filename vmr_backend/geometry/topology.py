@@ -19,14 +19,6 @@ def neighbouring_faces(faces: np.ndarray) -> np.ndarray:
     return (order // 3).reshape(-1, 2)
 
 
-def uniform_laplacian(faces: np.ndarray, count: int) -> Tensor:
-    """Dense (V, V) float32 matrix L = I - D^-1 A: a vertex less the mean of its neighbours."""
-    i, j = edges_of(faces).T
-    adjacency = torch.zeros(count, count)
-    adjacency[i, j] = adjacency[j, i] = 1.0
-    return torch.eye(count) - adjacency / adjacency.sum(1, keepdim=True).clamp_min(1)
-
-
 def combinatorial_laplacian(faces: np.ndarray, count: int) -> Tensor:
     """Dense (V, V) float32 symmetric matrix L = D - A."""
     i, j = edges_of(faces).T

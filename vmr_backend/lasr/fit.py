@@ -65,7 +65,7 @@ def stages_of(settings: Settings) -> list[Stage]:
         Stage("coarse", min(64, crop), min(COARSE_LEVEL, level), COARSE_SMOOTHING,
               Schedule(settings.coarse_iterations, (1.0, 0.0), upright, (1.0, 0.2))),
         Stage("fine", min(128, crop), level, FINE_SMOOTHING, Schedule(half, stiffness=(0.2, 0.1))),
-        Stage("finest", min(192, crop), level, FINE_SMOOTHING,
+        Stage("finest", 3 * crop // 4, level, FINE_SMOOTHING,
               Schedule(settings.fine_iterations - half, stiffness=(0.1, 0.1), rate=0.5)),
     ]
     return [stage for stage in stages if stage.schedule.iterations]

@@ -49,6 +49,13 @@ class RestMesh(nn.Module):
     the mesh stays smooth while it is pulled by silhouettes (Nicolet et al. 2021, "Large Steps in Inverse Rendering").
     """
 
+    smoothing: Tensor
+    """(V, V), carries u to v."""
+    faces: Tensor
+    """(F, 3) int64."""
+    mirror: Tensor
+    """(V,) int64, the vertex at the mirrored place of the sphere."""
+
     def __init__(self, vertices: Tensor, level: int, strength: float):
         super().__init__()
         self.sphere = spheres.icosphere(level)
@@ -56,7 +63,7 @@ class RestMesh(nn.Module):
         matrix = torch.eye(count) + strength * combinatorial_laplacian(self.sphere.faces, count)
         device = vertices.device
         self.latent = nn.Parameter(matrix.to(device) @ vertices)
-        self.register_buffer("smoothing", torch.linalg.inv(matrix.double()).float().to(device), persistent=False)
+        self.register_buffer("smoothing", torch.linalg.inv(matrix.to(device)), persistent=False)
         self.register_buffer("faces", torch.from_numpy(self.sphere.faces).to(device), persistent=False)
         self.register_buffer("mirror", torch.from_numpy(self.sphere.mirror).to(device), persistent=False)
 
@@ -69,6 +76,12 @@ class RestMesh(nn.Module):
 
 class CameraPath(nn.Module):
     """Object to camera at each frame: an upright turn, then small free rotations; the crop gives the rough place."""
+
+    turn: Tensor
+    axes: Tensor
+    bearing: Tensor
+    step: Tensor
+    depth: Tensor
 
     def __init__(self, view: View, turn: Tensor, elevation: float):
         """turn (H, T): yaw of the subject in radians that each hypothesis starts from."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from .. import losses
 from ..geometry.arap import arap_energy
 from ..geometry.cameras import project
-from ..geometry.topology import cotangent_weights, edges_of, neighbouring_faces, uniform_laplacian
+from ..geometry.topology import cotangent_weights, edges_of, neighbouring_faces
 from ..rendering import Renderer
 from ..settings import Settings
 from .model import Model
@@ -24,15 +24,13 @@ EDGE_SOFTNESS = 0.2
 class Regularity:
     """Constants of one mesh that the regularising terms need."""
 
-    laplacian: Tensor
     edges: Tensor
     neighbours: Tensor
 
     @staticmethod
     def of(model: Model) -> Regularity:
         faces, device = model.mesh.sphere.faces, model.mesh.latent.device
-        return Regularity(uniform_laplacian(faces, model.mesh.latent.shape[1]).to(device),
-                          torch.from_numpy(edges_of(faces)).to(device),
+        return Regularity(torch.from_numpy(edges_of(faces)).to(device),
                           torch.from_numpy(neighbouring_faces(faces)).to(device))
 
 
@@ -67,7 +65,7 @@ def terms(model: Model, seen: Observations, starts: Tensor, renderer: Renderer, 
     }
     found |= _surface_terms(model, seen, frames, points, renderer)
 
-    found["laplacian"] = losses.laplacian_loss(rest, regularity.laplacian)
+    found["laplacian"] = losses.laplacian_loss(rest, regularity.edges)
     found["flatten"] = losses.flatten_loss(rest, faces, regularity.neighbours)
     found["symmetry"] = losses.symmetry_loss(rest, model.mesh.mirror)
     found["temporal"] = 300 * losses.acceleration_loss(rotation.flatten(-2))

@@ -84,10 +84,9 @@ def test_cotangent_weights_of_an_equilateral_mesh():
     assert torch.allclose(weights, torch.full_like(weights, 1 / 3**0.5))
 
 
-def test_laplacians_vanish_on_what_they_should():
+def test_the_combinatorial_laplacian_vanishes_on_constants():
     ball = sphere.icosphere(2)
     count = len(ball.vertices)
-    assert topology.uniform_laplacian(ball.faces, count).sum(1).abs().max() < 1e-6
     matrix = topology.combinatorial_laplacian(ball.faces, count)
     assert matrix.sum(1).abs().max() < 1e-6 and torch.equal(matrix, matrix.T)
 
