@@ -64,6 +64,14 @@ def finished(root: Path) -> list[Path]:
     return sorted(times, key=times.__getitem__, reverse=True)
 
 
+def mean_fit(folder: Path) -> float | None:
+    """How well the result covers the masks, from 0 to 1 (mean J), where the report tells."""
+    try:
+        return json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))["scores"]["J"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _files(path: Path) -> Iterator[tuple[str, int, int]]:
     paths = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
     for file in paths:

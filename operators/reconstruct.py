@@ -4,7 +4,7 @@ from pathlib import Path
 
 import bpy
 
-from ..jobs.folder import can_resume, prepare
+from ..jobs.folder import can_resume, mean_fit, prepare
 from ..jobs.process import Job
 from ..preferences import interpreter, jobs_folder
 from ..properties import reconstruction_activity
@@ -59,7 +59,8 @@ class VMR_OT_reconstruct(FollowsChild, bpy.types.Operator):
         result = job.result()
         with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
             added = add_result(context, clip, result, job.folder, job.folder.name.rpartition("-")[0])
-        return f"Added {added.name}: {len(result.frames)} frames"
+        fit = mean_fit(job.folder)
+        return f"Added {added.name}: {len(result.frames)} frames" + (f", {fit:.0%} fit to the masks" if fit else "")
 
     def _end(self, context):
         outcome = super()._end(context)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from video_mesh_reconstruction.jobs.folder import clip_name, finished, folder_name, prepare
+from video_mesh_reconstruction.jobs.folder import clip_name, finished, folder_name, mean_fit, prepare
 from video_mesh_reconstruction.vmr_backend.job import BadInput, JobRequest
 
 
@@ -65,3 +65,10 @@ def test_names_tell_the_clip():
     assert clip_name(Path("/davis/camel")) == "camel"
     assert clip_name(Path("/rendered/fox_walk/frames")) == "fox_walk"
     assert clip_name(Path("/samples/dog/clip.mp4")) == "dog"
+
+
+def test_the_fit_is_read_from_the_report_where_there_is_one(tmp_path):
+    assert mean_fit(tmp_path) is None
+    for text, fit in (('{"scores": {"J": 0.93, "F": 0.9}}', 0.93), ('{"scores": null}', None), ("{", None)):
+        (tmp_path / "report.json").write_text(text)
+        assert mean_fit(tmp_path) == fit
