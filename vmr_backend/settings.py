@@ -104,10 +104,10 @@ class Settings:
         320, "Rigid Iterations", "Iterations of the stage in which only camera and rest shape move", "stages",
         minimum=10, maximum=20000, method="lasr", source="measured; LASR S0: 4000")
     coarse_iterations: int = _setting(
-        500, "Coarse Iterations", "Iterations with bones on the coarse mesh", "stages",
+        800, "Coarse Iterations", "Iterations with bones on the coarse mesh", "stages",
         minimum=10, maximum=20000, method="lasr", source="measured; LASR S1 and S2: 4000")
     fine_iterations: int = _setting(
-        500, "Fine Iterations", "Iterations with all bones on the fine mesh", "stages",
+        1000, "Fine Iterations", "Iterations with all bones on the fine mesh", "stages",
         minimum=0, maximum=20000, method="lasr", source="measured; LASR S3 to S5: 6000")
     frames_per_iteration: int = _setting(
         8, "Frames per Iteration", "Frames rendered in one iteration, in consecutive pairs", "stages",
@@ -182,8 +182,8 @@ PRESETS: dict[str, Preset] = {
     "standard": Preset("Standard", "A few minutes: good for most clips", {}),
     "high": Preset(
         "High", "Finer mesh, more hypotheses and iterations; best on a GPU",
-        {"crop_size": 384, "hypotheses": 24, "rigid_iterations": 600, "coarse_iterations": 1200,
-         "fine_iterations": 1600, "subdivision": 5, "bones": 36, "texture_size": 2048}),
+        {"crop_size": 384, "hypotheses": 24, "rigid_iterations": 600, "coarse_iterations": 1600,
+         "fine_iterations": 3000, "subdivision": 5, "bones": 36, "texture_size": 2048}),
 }
 DEFAULT_PRESET = "standard"
 
