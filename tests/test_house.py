@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "vmr_backend": {"vmr_backend"},
 }
 METHODS = {"lasr", "vmr"}
-ENTRANCES = {"cli", "__main__"}
+ENTRANCES = {"cli", "run", "__main__"}
 """What starts a method; everything else in vmr_backend is below the methods."""
 
 
