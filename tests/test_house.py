@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "vmr_backend": {"vmr_backend"},
 }
 METHODS = {"lasr", "vmr"}
-ENTRANCES = {"cli", "run", "__main__"}
+ENTRANCES = {"__main__", "cli", "run"}
 """What starts a method; everything else in vmr_backend is below the methods."""
 
 
