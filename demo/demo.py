@@ -132,7 +132,7 @@ def keep(out: Path, name: str) -> dict[Path, str]:
         fbx: "the same animation for other programs",
         out / "overlay.mp4": "the footage beside the mesh over it",
         out / "preview.png": "frames with the mesh over them; the rest shape from four sides",
-        still: "the middle frame, rendered by Cycles over the footage",
+        still: "the middle frame, rendered by Cycles over the darkened footage",
         out / "report.json": "settings, times, scores, and where to be careful",
     }
 
@@ -159,14 +159,17 @@ def render_still(path: Path) -> None:
 
 
 def put_footage_behind(scene: Any) -> None:
-    """Compositor nodes that lay the render over the clip."""
+    """Compositor nodes that lay the render over the clip, darkened so that the two can be told apart."""
     scene.use_nodes = True
     nodes, links = scene.node_tree.nodes, scene.node_tree.links
     nodes.clear()
     footage, render = nodes.new("CompositorNodeMovieClip"), nodes.new("CompositorNodeRLayers")
     over, result = nodes.new("CompositorNodeAlphaOver"), nodes.new("CompositorNodeComposite")
+    darker = nodes.new("CompositorNodeExposure")
+    darker.inputs["Exposure"].default_value = -1.5
     footage.clip = scene.vmr.clip
-    links.new(footage.outputs["Image"], over.inputs[1])
+    links.new(footage.outputs["Image"], darker.inputs["Image"])
+    links.new(darker.outputs["Image"], over.inputs[1])
     links.new(render.outputs["Image"], over.inputs[2])
     links.new(over.outputs["Image"], result.inputs["Image"])
 
