@@ -40,7 +40,7 @@ REQUIREMENTS = (
     Requirement("cv2", "opencv-python-headless", "OpenCV", "4.9"),
     Requirement("safetensors", "safetensors", "safetensors", "0.4"),
     Requirement("torch", "torch", "PyTorch", "2.4"),
-    Requirement("warp", "warp-lang", "Warp", "1.5"),
+    Requirement("warp", "warp-lang", "Warp", "1.19"),
 )
 
 
