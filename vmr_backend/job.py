@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import sys
 import time
@@ -20,6 +22,8 @@ from typing import Any, TextIO
 from .settings import DEFAULT_PRESET, METHODS, settings_of
 
 FORMAT_VERSION = 1
+LARGEST_SEED = 2**31 - 1
+"""Blender's integers end there."""
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
 
 
@@ -56,12 +60,17 @@ class JobRequest:
 
     def check(self) -> JobRequest:
         """This request, or BadInput where it contradicts itself."""
+        for f in fields(self):
+            if not _has_type(value := getattr(self, f.name), str(f.type)):
+                raise BadInput(f"{f.name}: found {value!r}, needs {_in_words(str(f.type))}")
         if self.version != FORMAT_VERSION:
-            raise BadInput(f"job.json: found format version {self.version}, needs {FORMAT_VERSION}")
+            raise BadInput(f"version: found {self.version}, needs {FORMAT_VERSION}")
         if self.method not in METHODS:
             raise BadInput(f"method: found {self.method!r}, needs one of {', '.join(METHODS)}")
         if self.first is not None and self.last is not None and self.last < self.first:
             raise BadInput(f"frames: found {self.first}:{self.last}, needs the first before the last")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise BadInput(f"seed: found {self.seed}, needs 0 to {LARGEST_SEED}")
         try:
             settings_of(self.preset, self.settings)
         except ValueError as error:
@@ -83,12 +92,15 @@ class JobRequest:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise BadInput(f"{path}: not found; a job folder holds one") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BadInput(f"{path}: cannot be read as JSON ({error})") from None
         known = {f.name for f in fields(JobRequest)}
         if not isinstance(values, dict) or "clip" not in values or set(values) - known:
             raise BadInput(f"{path}: is no request of this program; needs an object with {', '.join(sorted(known))}")
-        return JobRequest(**values).check()
+        try:
+            return JobRequest(**values).check()
+        except BadInput as error:
+            raise BadInput(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -113,9 +125,33 @@ class Event:
         """The event of a line, or None where the line is something else (a library's print)."""
         try:
             values = json.loads(line)
-            return Event(**{f.name: values[f.name] for f in fields(Event) if f.name in values})
-        except (ValueError, TypeError):
+        except (ValueError, RecursionError):
             return None
+        if not isinstance(values, dict) or "event" not in values:
+            return None
+        known = {f.name: str(f.type) for f in fields(Event) if f.name in values}
+        if not all(_has_type(values[name], kind) for name, kind in known.items()):
+            return None
+        return Event(**{name: values[name] for name in known})
+
+
+TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "None": (lambda value: value is None, "null"),
+    "str": (lambda value: isinstance(value, str), "a text"),
+    "int": (lambda value: type(value) is int, "a whole number"),
+    "float": (lambda value: type(value) in (int, float) and math.isfinite(value), "a number"),
+    "list[str]": (lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value), "a list of texts"),
+    "dict[str, Any]": (lambda value: isinstance(value, dict), "an object"),
+}
+"""How each type of a field of this file is told in JSON, and what it is called."""
+
+
+def _has_type(value: Any, kind: str) -> bool:
+    return any(TYPES[one][0](value) for one in kind.split(" | "))
+
+
+def _in_words(kind: str) -> str:
+    return " or ".join(TYPES[one][1] for one in kind.split(" | "))
 
 
 class EventLog:
@@ -130,7 +166,7 @@ class EventLog:
         self._plan: dict[str, float] = {}
         self._clock = clock
         self._start = clock()
-        self._start_fraction: float | None = None
+        self._told: set[str] = set()
         self._last = -1.0
 
     def plan(self, shares: Mapping[str, float]) -> None:
@@ -145,11 +181,12 @@ class EventLog:
         self._last = now
         whole = sum(self._plan.values())
         names = list(self._plan)
-        before = sum(self._plan[name] for name in names[: names.index(stage)])
-        fraction = (before + self._plan[stage] * step / max(total, 1)) / whole
-        if self._start_fraction is None:
-            self._start_fraction = fraction
-        done = fraction - self._start_fraction
+        before = names[: names.index(stage)]
+        self._told.add(stage)
+        here = self._plan[stage] * min(step / max(total, 1), 1)
+        fraction = (sum(self._plan[name] for name in before) + here) / whole
+        # A resumed run takes no time over what it finds done: stages of which nothing was told.
+        done = (sum(self._plan[name] for name in before if name in self._told) + here) / whole
         left = (now - self._start) / done * (1 - fraction) if done > 0.01 else None
         self.write(Event("progress", stage, step, total, round(fraction, 4), left and round(left, 1), message))
 
@@ -169,5 +206,10 @@ class EventLog:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old one or the whole new one, never a part."""
     part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
