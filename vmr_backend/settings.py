@@ -6,6 +6,7 @@ it. Standard library only: Blender's own process imports it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -23,6 +24,9 @@ METHODS = {
     "lasr": "Find shape, bones, motion and camera from the clip alone",
     "vmr": "Adapt a category model, trained beforehand, to the clip",
 }
+
+KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+TRUTH = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
 
 
 @dataclass(frozen=True)
@@ -47,23 +51,38 @@ class Setting:
         """The value in this setting's type, from a number or a text; ValueError says what was found and needed."""
         kind = type(self.default)
         try:
-            if kind is bool:
-                texts = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
-                value = texts[str(value).lower()]
-            elif kind is int and float(value) != int(float(value)):
-                raise ValueError
-            else:
-                value = kind(float(value)) if kind is int else kind(value)
+            parsed = _of_kind(kind, value)
         except (KeyError, ValueError, TypeError, OverflowError):
-            raise ValueError(f"setting {self.name}: found {value!r}, needs a value of type {kind.__name__}") from None
-        if self.choices and value not in self.choices:
-            raise ValueError(f"setting {self.name}: found {value!r}, needs one of {', '.join(self.choices)}")
-        low, high = self.minimum, self.maximum
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            # The comparison is written so that NaN fails it too.
-            if not ((low is None or value >= low) and (high is None or value <= high)) or value != value:
-                raise ValueError(f"setting {self.name}: found {value}, needs {low} to {high}")
+            raise ValueError(f"setting {self.name}: found {value!r}, needs {KINDS[kind]}") from None
+        if self.choices and parsed not in self.choices:
+            raise ValueError(f"setting {self.name}: found {parsed!r}, needs one of {', '.join(self.choices)}")
+        if kind in (int, float) and not self._allows(parsed):
+            raise ValueError(f"setting {self.name}: found {parsed}, needs {self._range()}")
+        return parsed
+
+    def _allows(self, value: float) -> bool:
+        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+
+    def _range(self) -> str:
+        if self.minimum is None:
+            return f"{self.maximum:g} or less"
+        return f"{self.minimum:g} or more" if self.maximum is None else f"{self.minimum:g} to {self.maximum:g}"
+
+
+def _of_kind(kind: type, value: Any) -> Any:
+    """The value as a bool, int, float or str; KeyError, ValueError, TypeError or OverflowError where it is none."""
+    if kind is bool:
+        return TRUTH[str(value).lower()]
+    if kind is str:
+        if not isinstance(value, str):
+            raise TypeError
         return value
+    if isinstance(value, bool):
+        raise TypeError
+    number = float(value)
+    if not math.isfinite(number) or kind is int and number != int(number):
+        raise ValueError
+    return kind(number)
 
 
 def _setting(default: Any, label: str, description: str, group: str, **facts: Any) -> Any:
