@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -18,6 +19,8 @@ FILE_NAME = "reconstruction.npz"
 TEXTURE_NAME, REPORT_NAME = "texture.png", "report.json"
 OVERLAY_NAME, PREVIEW_NAME = "overlay.mp4", "preview.png"
 BONE_ARRAYS = ("bone_parents", "bone_rest", "bone_pose", "skin_weights")
+INTEGERS = {"frames", "faces", "image_size", "bone_parents"}
+BONES_PER_VERTEX = 4
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,12 @@ class Reconstruction:
         path = folder / FILE_NAME
         try:
             with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
+                # What is no array in an archive comes as bytes; as an array it fails the check.
+                arrays = {name: np.asarray(archive[name]) for name in archive.files}
         except FileNotFoundError:
             raise BadInput(f"{path}: not found; a result folder holds one") from None
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, TypeError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile,
+                zlib.error) as error:
             raise BadInput(f"{path}: cannot be read ({error}); the file is cut short or no result") from None
         names = {f.name for f in fields(Reconstruction)}
         required = {f.name for f in fields(Reconstruction) if f.default is not None}
@@ -82,35 +87,54 @@ class Reconstruction:
 
     def check(self, where: str) -> None:
         """BadInput, naming `where`, unless shapes, types and values are those of the format."""
-        t, v = self.vertices.shape[:2] if self.vertices.ndim == 3 else (-1, -1)
-        f = len(self.faces)
-        shapes = {
-            "frames": (t,), "vertices": (t, v, 3), "rest_vertices": (v, 3), "faces": (f, 3), "uv": (f, 3, 2),
+        self._check_shapes(where)
+        frames, faces, (width, height) = self.frames, self.faces, self.image_size
+        if not len(frames) or not len(faces) or faces.min() < 0 or faces.max() >= len(self.rest_vertices):
+            raise BadInput(f"{where}: {len(frames)} frames, {len(faces)} faces over {len(self.rest_vertices)} vertices "
+                           "do not make a mesh")
+        if (np.diff(frames) <= 0).any():
+            raise BadInput(f"{where}: frames needs ascending numbers, each once")
+        if width < 1 or height < 1 or (self.intrinsics[:, :2] <= 0).any():
+            raise BadInput(f"{where}: image_size and focal lengths need to be above 0")
+        turn = self.camera_rotation.astype(np.float64)
+        if np.abs(turn @ turn.transpose(0, 2, 1) - np.eye(3)).max() > 1e-3 or (np.linalg.det(turn) < 0).any():
+            raise BadInput(f"{where}: camera_rotation holds matrices that are no rotations")
+        if self.skin_weights is not None:
+            self._check_bones(where)
+
+    def _check_shapes(self, where: str) -> None:
+        """BadInput unless all arrays that belong together are there, finite, and agree in their shapes."""
+        t, v = self.vertices.shape[:2] if self.vertices.ndim == 3 else ("T", "V")
+        f = _length(self.faces, "F")
+        shapes: dict[str, tuple] = {
+            "vertices": (t, v, 3), "frames": (t,), "rest_vertices": (v, 3), "faces": (f, 3), "uv": (f, 3, 2),
             "camera_rotation": (t, 3, 3), "camera_translation": (t, 3), "intrinsics": (t, 4), "image_size": (2,),
         }
         bones = [getattr(self, name) is not None for name in BONE_ARRAYS]
         if any(bones) and not all(bones):
             raise BadInput(f"{where}: holds some of {', '.join(BONE_ARRAYS)}; needs all or none")
         if all(bones):
-            b = len(self.bone_parents)
+            b = _length(self.bone_parents, "B")
             shapes |= {"bone_parents": (b,), "bone_rest": (b, 4, 4), "bone_pose": (t, b, 4, 4), "skin_weights": (v, b)}
         if self.keypoints is not None:
-            shapes["keypoints"] = (t, self.keypoints.shape[1] if self.keypoints.ndim == 3 else -1, 2)
-        integers = {"frames", "faces", "image_size", "bone_parents"}
+            shapes["keypoints"] = (t, self.keypoints.shape[1] if self.keypoints.ndim == 3 else "K", 2)
         for name, shape in shapes.items():
             array = getattr(self, name)
-            dtype = np.int32 if name in integers else np.float32
+            dtype = np.int32 if name in INTEGERS else np.float32
             if array.shape != shape or array.dtype != dtype:
-                raise BadInput(f"{where}: {name} is {array.dtype} {array.shape}, needs {np.dtype(dtype)} {shape}")
+                needed = f"({', '.join(map(str, shape))})"
+                raise BadInput(f"{where}: {name} is {array.dtype} {array.shape}, needs {np.dtype(dtype)} {needed}")
             if dtype == np.float32 and not np.isfinite(array).all():
                 raise BadInput(f"{where}: {name} holds values that are not finite")
-        if t < 1 or f < 1 or self.faces.min() < 0 or self.faces.max() >= v:
-            raise BadInput(f"{where}: {t} frames, {f} faces over {v} vertices do not make a mesh")
-        if np.abs(np.linalg.det(self.camera_rotation.astype(np.float64)) - 1).max() > 1e-3:
-            raise BadInput(f"{where}: camera_rotation holds matrices that are no rotations")
-        if all(bones):
-            if np.abs(self.skin_weights.sum(1) - 1).max() > 1e-3 or (self.skin_weights > 0).sum(1).max() > 4:
-                raise BadInput(f"{where}: skin_weights need rows that sum to 1 with at most 4 bones each")
+
+    def _check_bones(self, where: str) -> None:
+        """BadInput unless parents are bones and each vertex is held by a few bones that share it out."""
+        weights, parents = self.skin_weights, self.bone_parents
+        if not len(parents) or parents.min() < -1 or parents.max() >= len(parents):
+            raise BadInput(f"{where}: bone_parents needs numbers of bones, -1 for a root")
+        uneven = np.abs(weights.sum(1) - 1).max() > 1e-3 or weights.min() < 0
+        if uneven or (weights > 0).sum(1).max() > BONES_PER_VERTEX:
+            raise BadInput(f"{where}: skin_weights need rows that sum to 1 with at most {BONES_PER_VERTEX} bones each")
 
     def in_camera(self) -> np.ndarray:
         """(T, V, 3) float32, vertices in camera space."""
@@ -121,3 +145,8 @@ class Reconstruction:
         points = self.in_camera()
         focal, centre = self.intrinsics[:, None, :2], self.intrinsics[:, None, 2:]
         return focal * points[..., :2] / np.maximum(points[..., 2:], 1e-6) + centre
+
+
+def _length(array: np.ndarray, letter: str) -> int | str:
+    """How many rows an array has, or the letter that stands for it where it has none."""
+    return len(array) if array.ndim else letter
