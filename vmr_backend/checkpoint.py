@@ -24,7 +24,7 @@ class Checkpoint:
     tensors: dict[str, Tensor]
 
     def save(self, folder: Path) -> None:
-        """Write both files; the facts, which make a checkpoint count, come last and name the tensors they belong to."""
+        """Write both files. The facts make a checkpoint count: they go first and come last."""
         (folder / FACTS).unlink(missing_ok=True)
         write_whole(folder / TENSORS, safetensors.torch.save({k: v.contiguous() for k, v in self.tensors.items()}))
         write_whole(folder / FACTS, json.dumps(self.facts).encode())
@@ -36,11 +36,21 @@ class Checkpoint:
             return None
         try:
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            return Checkpoint(facts, safetensors.torch.load_file(folder / TENSORS))
+        except (OSError, ValueError) as error:
+            raise _unreadable(folder / FACTS, error) from None
+        if not isinstance(facts, dict):
+            raise _unreadable(folder / FACTS, "it holds no object")
+        try:
+            # Not by load_file, which keeps the file mapped: Windows could not replace it by the next one.
+            return Checkpoint(facts, safetensors.torch.load((folder / TENSORS).read_bytes()))
         except (OSError, ValueError, SafetensorError) as error:
-            raise BadInput(f"{folder / TENSORS}: cannot be read ({error}); run again without resuming") from None
+            raise _unreadable(folder / TENSORS, error) from None
 
     @staticmethod
     def remove(folder: Path) -> None:
         for name in (FACTS, TENSORS):
             (folder / name).unlink(missing_ok=True)
+
+
+def _unreadable(path: Path, why: object) -> BadInput:
+    return BadInput(f"{path}: cannot be read ({why}); run again without resuming")
