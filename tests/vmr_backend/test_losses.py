@@ -1,0 +1,207 @@
+"""Loss terms against plain NumPy, against what is known of them in closed form, and against finite differences."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from vmr_backend import losses
+from vmr_backend.geometry.sphere import icosphere
+from vmr_backend.geometry.topology import edges_of, neighbouring_faces
+
+BALL = icosphere(1)
+COUNT = len(BALL.vertices)
+FACES, MIRROR = torch.from_numpy(BALL.faces), torch.from_numpy(BALL.mirror)
+EDGES, NEIGHBOURS = (torch.from_numpy(pairs(BALL.faces)) for pairs in (edges_of, neighbouring_faces))
+
+
+def numbers(*shape, seed=0, low=-1.0, high=1.0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng([seed, *shape]).uniform(low, high, shape))
+
+
+def uneven_balls(*lead) -> torch.Tensor:
+    return torch.from_numpy(BALL.vertices) + 0.1 * numbers(*lead, COUNT, 3)
+
+
+def charbonnier(square, knee):
+    return np.sqrt(square + knee**2) - knee
+
+
+def silhouette(alpha, mask, weight):
+    total = error = both = either = 0.0
+    for a, m, w in zip(alpha.flat, mask.flat, weight.flat, strict=True):
+        total, error = total + 1, error + w * (a - m) ** 2
+        both, either = both + w * a * m, either + w * (a + m - a * m)
+    return error / total + 1 - both / either
+
+
+def contour(points, pixels):
+    return np.mean([charbonnier(min(((point - pixel) ** 2).sum() for point in points), 0.02) for pixel in pixels])
+
+
+def weighted(knee):
+    def reference(a, b, weight):
+        found = [w * charbonnier(((p - q) ** 2).sum(), knee) for p, q, w in zip(a, b, weight, strict=True)]
+        return sum(found) / max(weight.sum(), 1)
+
+    return reference
+
+
+def laplacian(vertices):
+    neighbours = [np.concatenate([EDGES[EDGES[:, 0] == v, 1], EDGES[EDGES[:, 1] == v, 0]]) for v in range(COUNT)]
+    return np.mean([((vertices[v] - vertices[near].mean(0)) ** 2).sum() for v, near in enumerate(neighbours)])
+
+
+def flatten(vertices):
+    def normal(face):
+        a, b, c = vertices[BALL.faces[face]]
+        n = np.cross(b - a, c - a)
+        return n / np.linalg.norm(n)
+
+    pairs = [(f, g) for f in range(len(FACES)) for g in range(f) if len({*BALL.faces[f]} & {*BALL.faces[g]}) == 2]
+    return np.mean([(1 - normal(f) @ normal(g)) ** 2 for f, g in pairs])
+
+
+def symmetry(vertices):
+    image = vertices[BALL.mirror] * [-1, 1, 1]
+    return ((vertices - image) ** 2).sum(1).mean()
+
+
+def acceleration(path):
+    return np.mean([((path[t + 1] - 2 * path[t] + path[t - 1]) ** 2).sum() for t in range(1, len(path) - 1)])
+
+
+SHARES = {"low": 0.02, "high": 0.98}
+TERMS = {
+    "silhouette": (losses.silhouette_loss, silhouette, lambda *lead: [
+        numbers(*lead, 5, 6, seed=s, **SHARES) for s in range(3)]),
+    "contour": (losses.contour_loss, contour, lambda *lead: [numbers(*lead, 9, 2), numbers(*lead, 12, 2)]),
+    "flow": (losses.flow_loss, weighted(0.005), lambda *lead: [
+        numbers(*lead, 8, 2), numbers(*lead, 8, 2, seed=1), numbers(*lead, 8, **SHARES)]),
+    "colour": (losses.colour_loss, weighted(0.05), lambda *lead: [
+        numbers(*lead, 8, 3, **SHARES), numbers(*lead, 8, 3, seed=1, **SHARES), numbers(*lead, 8, **SHARES)]),
+    "laplacian": (lambda v: losses.laplacian_loss(v, EDGES), laplacian, lambda *lead: [uneven_balls(*lead)]),
+    "flatten": (lambda v: losses.flatten_loss(v, FACES, NEIGHBOURS), flatten, lambda *lead: [uneven_balls(*lead)]),
+    "symmetry": (lambda v: losses.symmetry_loss(v, MIRROR), symmetry, lambda *lead: [uneven_balls(*lead)]),
+    "acceleration": (losses.acceleration_loss, acceleration, lambda *lead: [numbers(*lead, 6, 4)]),
+}
+every_term = pytest.mark.parametrize(("term", "reference", "inputs"), TERMS.values(), ids=TERMS)
+
+
+@every_term
+def test_a_term_is_what_its_definition_says(term, reference, inputs):
+    given = inputs()
+    assert term(*given).item() == pytest.approx(reference(*(x.numpy() for x in given)), rel=1e-9)
+
+
+@every_term
+def test_hypotheses_and_frames_together_are_the_same_as_one_by_one(term, reference, inputs):
+    given = inputs(2, 3)
+    together = term(*given)
+    assert together.shape == (2, 3)
+    for place in np.ndindex(2, 3):
+        assert together[place].item() == pytest.approx(term(*(x[place] for x in given)).item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["silhouette", "contour", "flow", "colour"])
+def test_hypotheses_share_what_was_observed(name):
+    term, _, inputs = TERMS[name]
+    fitted, observed = inputs(2, 3)[0], inputs(3)[1:]
+    assert torch.allclose(term(fitted, *observed), torch.stack([term(each, *observed) for each in fitted]))
+
+
+@every_term
+def test_gradients_are_those_of_finite_differences(term, reference, inputs):
+    first, *others = inputs()
+    assert torch.autograd.gradcheck(lambda x: term(x, *others), first.requires_grad_())
+
+
+@every_term
+def test_gradients_stay_finite_where_nothing_is_left_to_improve(term, reference, inputs):
+    first, *others = inputs()
+    if len(others) == 2:
+        others[0] = first.clone()
+    first.requires_grad_()
+    term(first, *others).sum().backward()
+    assert torch.isfinite(first.grad).all()
+
+
+def test_the_silhouette_of_the_mask_itself_costs_nothing_and_an_empty_one_the_most():
+    mask = torch.zeros(8, 8)
+    mask[2:6, 3:7] = 1
+    everywhere = torch.ones(8, 8)
+    assert losses.silhouette_loss(mask, mask, everywhere) == 0
+    assert losses.silhouette_loss(torch.zeros(8, 8), mask, everywhere) == pytest.approx(1 + 16 / 64)
+    assert torch.isfinite(losses.silhouette_loss(torch.zeros(8, 8), torch.zeros(8, 8), everywhere))
+
+
+def test_pixels_without_weight_do_not_matter_to_the_silhouette():
+    alpha, mask = numbers(8, 8, **SHARES), numbers(8, 8, seed=1, **SHARES)
+    weight = torch.ones_like(mask)
+    weight[:, 4:] = 0
+    changed = torch.where(weight > 0, alpha, 1 - alpha)
+    assert losses.silhouette_loss(alpha, mask, weight) == losses.silhouette_loss(changed, mask, weight)
+
+
+def test_contour_pulls_the_nearest_vertex_towards_a_thin_part():
+    points = torch.tensor([[0.0, 0.0], [0.5, 0.0]], requires_grad=True)
+    losses.contour_loss(points, torch.tensor([[0.5, 0.4]])).backward()
+    assert points.grad[0].abs().max() == 0
+    assert points.grad[1, 1] < 0 and points.grad[1, 0] == 0
+
+
+def test_contour_does_not_mind_vertices_within_the_mask_beyond_its_pixels():
+    pixels = numbers(20, 2)
+    assert losses.contour_loss(pixels, pixels) == 0
+    assert losses.contour_loss(torch.cat([pixels, numbers(9, 2, seed=3)]), pixels) == 0
+
+
+@pytest.mark.parametrize("term", [losses.flow_loss, losses.colour_loss])
+def test_outliers_count_like_a_line_and_what_is_not_trusted_does_not_count(term):
+    truth = torch.zeros(4, 3, dtype=torch.float64)
+    off = truth.clone()
+    off[0, 0] = 0.5
+    far = 2 * off
+    trust = torch.ones(4, dtype=torch.float64)
+    assert term(far, truth, trust) / term(off, truth, trust) == pytest.approx(2, rel=0.12)
+    trust[0] = 0
+    assert term(far, truth, trust) == 0
+
+
+@pytest.mark.parametrize("term", [losses.flow_loss, losses.colour_loss])
+def test_hardly_any_trust_gives_hardly_any_loss(term):
+    """Not a mean over one pixel that happens to be there."""
+    a, b = numbers(8, 3), numbers(8, 3, seed=1)
+    assert term(a, b, torch.full((8,), 1e-3)) < 0.02 * term(a, b, torch.ones(8))
+    assert term(a, b, torch.zeros(8)) == 0
+
+
+@pytest.mark.parametrize("name", ["laplacian", "flatten"])
+def test_smoothness_does_not_depend_on_where_the_shape_is_and_how_it_is_turned(name):
+    term = TERMS[name][0]
+    shape = uneven_balls()
+    turn = torch.from_numpy(Rotation.from_rotvec([0.3, -1, 0.5]).as_matrix())
+    assert term(shape @ turn.T + 2).item() == pytest.approx(term(shape).item())
+    assert term(shape) > term(torch.from_numpy(BALL.vertices))
+
+
+def test_a_symmetric_shape_costs_nothing_and_a_shift_by_d_costs_four_d_squared():
+    ball = torch.from_numpy(BALL.vertices)
+    assert losses.symmetry_loss(ball, MIRROR) < 1e-20
+    assert losses.symmetry_loss(ball * torch.tensor([1, 2, 0.5]), MIRROR) < 1e-20
+    assert losses.symmetry_loss(ball + torch.tensor([0.1, 5, -3]), MIRROR).item() == pytest.approx(4 * 0.1**2)
+
+
+def test_even_motion_costs_nothing_and_two_frames_never_do():
+    time = torch.arange(7.0, dtype=torch.float64)[:, None]
+    assert losses.acceleration_loss(3 + 2 * time.expand(7, 4)) == 0
+    assert losses.acceleration_loss(time.square()).item() == pytest.approx(4)
+    assert torch.equal(losses.acceleration_loss(numbers(5, 2, 4)), torch.zeros(5))
+
+
+def test_the_robust_distance_is_a_square_below_its_knee_and_a_line_above():
+    small, large = torch.tensor([1e-4, 2e-4], dtype=torch.float64), torch.tensor([10.0, 20.0], dtype=torch.float64)
+    below, above = (losses.charbonnier(x.square(), 0.1) for x in (small, large))
+    assert below[1] / below[0] == pytest.approx(4, rel=1e-3)
+    assert above[1] / above[0] == pytest.approx(2, rel=0.01)
+    assert losses.charbonnier(torch.zeros(()), 0.1) == 0
