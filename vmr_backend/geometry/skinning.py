@@ -14,9 +14,10 @@ def gaussian_skin_weights(points: Tensor, centres: Tensor, precisions: Tensor, b
     """
     offset = points[:, None] - centres
     logits = -(precisions @ offset.unsqueeze(-1)).squeeze(-1).square().sum(-1)
-    kept = min(bones_per_vertex, logits.shape[1])
-    threshold = logits.topk(kept, dim=1).values[:, -1:]
-    return logits.masked_fill(logits < threshold, -torch.inf).softmax(1)
+    # By index, not by a threshold: of bones equally near no more are kept than may be.
+    kept = logits.topk(min(bones_per_vertex, logits.shape[1]), dim=1).indices
+    dropped = torch.ones_like(logits, dtype=torch.bool).scatter(1, kept, False)
+    return logits.masked_fill(dropped, -torch.inf).softmax(1)
 
 
 def blend_skinning(rest: Tensor, weights: Tensor, rotations: Tensor, translations: Tensor) -> Tensor:
