@@ -77,3 +77,9 @@ def egg_from_one_side() -> FilmedEgg:
 def filmed():
     """`film`, for tests that change the texture or the result."""
     return film
+
+
+@pytest.fixture(scope="session")
+def egg_seen_from():
+    """`egg_result`, for tests that film an egg of their own."""
+    return egg_result

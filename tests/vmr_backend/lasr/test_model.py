@@ -1,0 +1,198 @@
+"""The model: where it starts, what stays when its structure changes, and how bones move it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vmr_backend.geometry.cameras import project
+from vmr_backend.geometry.sphere import icosphere, subdivide
+from vmr_backend.geometry.topology import edges_of
+from vmr_backend.lasr.cameras import hypotheses, turns
+from vmr_backend.lasr.fit import _sphere
+from vmr_backend.lasr.model import LEVEL_CAMERA, Model, RestMesh, Skeleton, View, farthest_points
+
+FRAMES = 9
+CENTRE = torch.stack([torch.linspace(60, 140, FRAMES), torch.linspace(90, 40, FRAMES)], 1)
+VIEW = View(torch.arange(FRAMES), torch.tensor([400.0, 400, 100, 60]).expand(FRAMES, 4), CENTRE,
+            torch.linspace(30, 50, FRAMES))
+EVERY = torch.arange(FRAMES)
+
+
+def stirred(module: nn.Module, amount=0.1, seed=0) -> nn.Module:
+    """With noise on every parameter, as after some fitting."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += amount * torch.randn_like(parameter)
+    return module
+
+
+def start(count=1) -> Model:
+    torch.manual_seed(0)
+    return _sphere(VIEW, hypotheses(count))
+
+
+def with_bones(bones=7, amount=0.1) -> Model:
+    model = stirred(start(), 0.05)
+    model.grow_skeleton(bones)
+    stirred(model.skeleton, amount)
+    return model
+
+
+def seen(model: Model, freedom=1.0) -> torch.Tensor:
+    """(H, T, V, 3) in crop coordinates."""
+    vertices = model.vertices(model.mesh(), None, EVERY)
+    return project(vertices, model.cameras(*model.camera(freedom), EVERY))
+
+
+def test_the_sphere_at_the_start_covers_half_of_each_crop():
+    places = seen(start(4))[..., :2]
+    assert places.abs().amax((0, 1, 2)).tolist() == pytest.approx([0.5, 0.5], rel=0.03)
+    extents = places.amax(2) - places.amin(2)
+    assert extents.min() > 0.97 and extents.max() < 1.03
+
+
+def test_cameras_start_with_the_turns_of_their_hypotheses():
+    found, _ = start(6).camera(1.0)
+    flat = found @ torch.tensor([0.0, 0, 1])
+    assert torch.allclose(flat, flat[:1, :1].expand_as(flat), atol=1e-6), "all look down alike"
+    expected = turns(hypotheses(6), VIEW.numbers)
+    relative = found[:, 1:].mT @ found[:, :-1]
+    angle = torch.atan2(relative[..., 0, 1], relative[..., 0, 0])
+    assert torch.allclose(angle, expected[:, 1:] - expected[:, :-1], atol=1e-5)
+
+
+def test_the_level_camera_looks_from_the_front_with_the_head_up():
+    assert torch.linalg.det(LEVEL_CAMERA) == 1
+    towards_camera, up = LEVEL_CAMERA @ torch.tensor([0.0, -1, 0]), LEVEL_CAMERA @ torch.tensor([0.0, 0, 1])
+    assert towards_camera.tolist() == [0, 0, -1] and up.tolist() == [0, -1, 0]
+
+
+def test_a_camera_without_freedom_stays_upright():
+    model = stirred(start(3), 0.5)
+    assert (model.camera(0.0)[0] @ torch.tensor([0.0, 0, 1]))[..., 0].abs().max() < 1e-5
+    assert (model.camera(1.0)[0] @ torch.tensor([0.0, 0, 1]))[..., 0].abs().max() > 0.01
+    rotation, _ = model.camera(1.0)
+    assert torch.allclose(rotation @ rotation.mT, torch.eye(3).expand_as(rotation), atol=1e-5)
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0, 30.0])
+def test_a_mesh_is_the_shape_it_was_made_from_however_smoothing_it_is(strength):
+    shape = torch.from_numpy(icosphere(2).vertices).float()[None] + 0.1 * torch.randn(1, 162, 3)
+    assert torch.allclose(RestMesh(shape, 2, strength)(), shape, atol=1e-4)
+
+
+def test_a_step_on_one_vertex_moves_its_neighbourhood():
+    mesh = RestMesh(torch.from_numpy(icosphere(2).vertices).float()[None], 2, 10.0)
+    before = mesh().detach()
+    with torch.no_grad():
+        mesh.latent[0, 0, 2] += 1
+    moved = (mesh().detach() - before)[0, :, 2]
+    neighbours = [int(j if i == 0 else i) for i, j in edges_of(icosphere(2).faces) if 0 in (i, j)]
+    assert moved.argmax() == 0 and moved.min() > 0
+    assert all(0.1 * moved[0] < moved[n] for n in neighbours)
+    assert moved.sum() == pytest.approx(1, abs=1e-3), "smoothing spreads a step and neither adds nor takes"
+
+
+def test_symmetry_blends_a_shape_with_its_mirror_image():
+    mesh = RestMesh(torch.from_numpy(icosphere(2).vertices).float()[None] + 0.1 * torch.randn(1, 162, 3), 2, 1.0)
+    free, half, whole = (mesh(s).detach() for s in (0.0, 0.5, 1.0))
+    flip = torch.tensor([-1.0, 1, 1])
+    assert torch.allclose(whole[:, mesh.mirror] * flip, whole, atol=1e-6)
+    assert torch.allclose(half, (free + whole) / 2, atol=1e-6)
+    assert torch.allclose(whole, (free + free[:, mesh.mirror] * flip) / 2, atol=1e-6)
+
+
+def test_refining_keeps_shape_and_colours():
+    model = stirred(start())
+    shape, colours, faces = model.mesh().detach()[0], model.colours.detach()[0], model.mesh.sphere.faces
+    model.refine(4, 7.0)
+    expected, _, _ = subdivide(torch.cat([shape, colours], 1).numpy(), faces)
+    assert len(expected) == len(icosphere(4).vertices)
+    assert np.allclose(model.mesh().detach()[0], expected[:, :3], atol=1e-4)
+    assert np.allclose(model.colours.detach()[0], expected[:, 3:], atol=1e-6)
+    assert {name for name, _ in model.mesh.named_parameters()} == {"latent"}
+
+
+def test_refining_to_the_same_level_changes_only_the_smoothing():
+    model = stirred(start())
+    shape = model.mesh().detach()
+    model.refine(3, 2.0)
+    assert torch.allclose(model.mesh(), shape, atol=1e-4)
+
+
+def test_what_is_kept_are_the_hypotheses_asked_for():
+    model = stirred(start(5), 0.3)
+    colours, places = model.colours.detach(), seen(model).detach()
+    model.keep(torch.tensor([3, 1]))
+    assert torch.equal(model.colours, colours[[3, 1]])
+    assert torch.allclose(seen(model), places[[3, 1]], atol=1e-5)
+    model.keep(torch.tensor([1]))
+    assert torch.allclose(seen(model), places[[1]], atol=1e-5)
+    seen(model).sum().backward()
+    assert all(p.grad is not None for p in model.mesh.parameters()), "what is kept can be fitted on"
+
+
+def test_the_skeleton_starts_at_rest():
+    model = start()
+    model.grow_skeleton(6)
+    assert (model.skeleton.motion_parameters() == 0).all()
+    rest = model.mesh()
+    found = model.vertices(rest, model.skeleton.motion_parameters(), EVERY)[0]
+    assert torch.allclose(found, rest.expand(FRAMES, -1, -1), atol=1e-6)
+
+
+def test_the_mean_of_motion_over_time_is_zero():
+    motion = with_bones().skeleton.motion_parameters()
+    assert motion.shape == (FRAMES, 7, 6)
+    assert motion.abs().max() > 1e-3 and motion.mean(0).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("bones", [1, 3, 6, 40])
+def test_at_most_four_bones_share_a_vertex_out(bones):
+    for model in (start(), stirred(start(), 0.05)):
+        model.grow_skeleton(bones)
+        weights = model.skeleton.skin_weights(model.mesh()[0])
+        assert weights.shape == (642, bones) and weights.min() >= 0
+        assert torch.allclose(weights.sum(1), torch.ones(642), atol=1e-5)
+        assert (weights > 0).sum(1).max() <= 4
+
+
+def test_a_vertex_as_near_to_six_bones_as_to_four_is_held_by_four():
+    centres = torch.tensor([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
+    weights = Skeleton(VIEW, centres, 0.5).skin_weights(torch.zeros(1, 3))
+    assert weights[weights > 0].tolist() == pytest.approx([0.25] * 4)
+
+
+def test_bones_turn_about_their_centres_and_shift():
+    skeleton = Skeleton(VIEW, torch.randn(2, 3), 0.5)
+    motion = torch.zeros(FRAMES, 2, 6)
+    motion[3, 0, 2], motion[3, 1, 3] = math.pi / 2, 1.0
+    rotations, translations = skeleton.transforms(motion)
+    moved = (rotations @ skeleton.centres.unsqueeze(-1)).squeeze(-1) + translations
+    assert torch.allclose(moved[:, 0], skeleton.centres[0].expand(FRAMES, 3), atol=1e-6)
+    assert torch.allclose(rotations[3, 0], torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), atol=1e-6)
+    assert moved[3, 1, 0] > skeleton.centres[1, 0] and torch.allclose(rotations[3, 1], torch.eye(3))
+
+
+def test_vertices_are_the_blend_of_their_bones():
+    model = with_bones()
+    rest, motion = model.mesh(), model.skeleton.motion_parameters()
+    frames = torch.tensor([4, 1])
+    found = model.vertices(rest, motion, frames)
+    rotations, translations = model.skeleton.transforms(motion[frames])
+    weights = model.skeleton.skin_weights(rest[0])
+    expected = sum(weights[:, b, None] * (rest @ rotations[:, b].mT + translations[:, b, None]) for b in range(7))
+    assert found.shape == (1, 2, 642, 3) and torch.allclose(found[0], expected, atol=1e-5)
+
+
+def test_farthest_points_reach_the_ends_first_and_are_never_twice_the_same():
+    line = torch.stack([torch.tensor([0.0, 5, 1, 9, 2, 3, 3]), torch.zeros(7), torch.zeros(7)], 1)
+    assert farthest_points(line, 3).tolist() == [3, 0, 1]
+    ball = torch.from_numpy(icosphere(3).vertices).float()
+    chosen = farthest_points(ball, 40)
+    assert len(chosen.unique()) == 40
+    assert torch.pdist(ball[chosen]).min() > 0.35
