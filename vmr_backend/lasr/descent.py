@@ -59,7 +59,7 @@ def descend(model: Model, seen: Observations, renderer: Renderer, settings: Sett
         total.sum().backward()
         optimiser.step()
         rates.step()
-        if at >= 2 / 3:
+        if at >= 2 / 3 or i + 1 == schedule.iterations:
             tail.append({name: value.detach() for name, value in (found | {"total": total}).items()})
         progress(i + 1, schedule.iterations)
     return {name: torch.stack([values[name] for values in tail]).mean(0) for name in tail[0]}
