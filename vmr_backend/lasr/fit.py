@@ -13,6 +13,7 @@ import torch
 
 from ..checkpoint import Checkpoint
 from ..geometry.sphere import icosphere, spherical_uv
+from ..job import BadInput
 from ..reconstruction import Reconstruction
 from ..rendering import get_renderer
 from ..settings import Settings
@@ -90,16 +91,17 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
     view = _view(footage, settings.field_of_view, device)
     renderer = get_renderer("warp", device)
     found = Checkpoint.load(folder) if folder and resume else None
-    starts = [Hypothesis(**h) for h in found.facts["hypotheses"]] if found else hypotheses(settings.hypotheses)
-    seconds: dict[str, float] = dict(found.facts["seconds"]) if found else {}
     torch.manual_seed(seed)
-    model = _sphere(view, starts[:1] if found else starts)
-    stages = stages_of(settings)
     if found:
-        for stage in stages:
-            if stage.name in seconds:
-                _prepare(model, stage, settings)
-        model.load_state_dict(found.tensors)
+        try:
+            model, starts, seconds = _taken_up(found, view, settings)
+        except (KeyError, TypeError, ValueError, RuntimeError):
+            raise BadInput(f"{folder}: found a checkpoint of another clip or of other settings; run again without "
+                           "resuming") from None
+    else:
+        starts, seconds = hypotheses(settings.hypotheses), {}
+        model = _sphere(view, starts)
+    stages = stages_of(settings)
 
     def run(name: str, size: int, work: Callable) -> None:
         """One stage from its own seed, so that a resumed run draws what an uninterrupted one would."""
@@ -142,6 +144,19 @@ def _sphere(view: View, starts: list[Hypothesis]) -> Model:
     mesh = RestMesh(vertices.expand(len(starts), -1, -1), COARSE_LEVEL, RIGID_SMOOTHING)
     camera = CameraPath(view, turns(starts, view.numbers), ELEVATION)
     return Model(view, mesh, camera).to(view.numbers.device)
+
+
+def _taken_up(found: Checkpoint, view: View,
+              settings: Settings) -> tuple[Model, list[Hypothesis], dict[str, float]]:
+    """Model, hypotheses and seconds as they were when the checkpoint was written."""
+    starts = [Hypothesis(**h) for h in found.facts["hypotheses"]]
+    seconds: dict[str, float] = dict(found.facts["seconds"])
+    model = _sphere(view, starts[:1])
+    for stage in stages_of(settings):
+        if stage.name in seconds:
+            _prepare(model, stage, settings)
+    model.load_state_dict(found.tensors)
+    return model, starts, seconds
 
 
 def _prepare(model: Model, stage: Stage, settings: Settings) -> None:
