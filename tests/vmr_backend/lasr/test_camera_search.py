@@ -1,0 +1,72 @@
+"""The search for the camera path: what is tried, what goes on, and what is told of it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vmr_backend.lasr.cameras import Hypothesis, _survivors, hypotheses, search, turns
+from vmr_backend.lasr.fit import _sphere, _view
+from vmr_backend.lasr.observations import observe
+from vmr_backend.rendering import get_renderer
+
+CPU = torch.device("cpu")
+
+
+def tried(*scored) -> list[Hypothesis]:
+    """Hypotheses from pairs of turn and last score."""
+    return [Hypothesis(0.0, turn, [9.0, score]) for turn, score in scored]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 16, 40])
+def test_as_many_are_tried_as_asked_for_and_both_senses_from_two_on(count):
+    found = hypotheses(count)
+    assert len(found) == count and all(h.kept and not h.scores for h in found)
+    assert len({h.turn > 0 for h in found}) == min(count, 2)
+    assert len({(h.heading, h.turn) for h in found}) == min(count, 16)
+
+
+def test_a_hypothesis_turns_evenly_by_frame_number_about_its_heading():
+    numbers = torch.tensor([10.0, 12.0, 20.0])
+    found = turns([Hypothesis(1.0, 0.5), Hypothesis(0.0, -2.0)], numbers)
+    assert torch.allclose(found, torch.tensor([[0.75, 0.85, 1.25], [1.0, 0.6, -1.0]]))
+
+
+def test_those_who_go_on_are_the_best_of_each_sense_and_then_the_best_of_the_rest():
+    alive = tried((1, 0.5), (1, 0.1), (-1, 0.9), (1, 0.2), (-1, 0.8), (1, 0.3))
+    assert _survivors(alive, 2) == [1, 4]
+    assert _survivors(alive, 3) == [1, 3, 4]
+    assert _survivors(alive, 5) == [0, 1, 3, 4, 5]
+    assert _survivors(alive, 9) == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_last_one_is_the_best_whatever_its_sense():
+    assert _survivors(tried((1, 0.5), (-1, 0.4), (1, 0.6)), 1) == [1]
+
+
+def test_one_sense_alone_goes_on_with_its_best():
+    assert _survivors(tried((1, 0.5), (1, 0.4), (1, 0.6)), 2) == [0, 1]
+    assert _survivors(tried((1, 0.5)), 2) == [0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_a_search_ends_with_one_hypothesis_and_tells_of_all(turning_egg, quick, count):
+    view = _view(turning_egg.footage, quick.field_of_view, CPU)
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    starts = hypotheses(count)
+    model = _sphere(view, starts)
+    steps = []
+    seen = observe(turning_egg.footage, 64, CPU, random)
+    found = search(model, starts, seen, get_renderer("warp", CPU), quick, random, lambda *step: steps.append(step))
+    assert [h.kept for h in found] == [True] + [False] * (count - 1)
+    assert {id(h) for h in found} == {id(h) for h in starts}
+    lives = [len(h.scores) for h in found]
+    assert lives == sorted(lives, reverse=True) and all(math.isfinite(score) for h in found for score in h.scores)
+    assert all(found[0].scores[-1] <= h.scores[-1] for h in found if len(h.scores) == lives[0])
+    assert found[0].scores[-1] < found[0].scores[0]
+    assert model.mesh.latent.shape[0] == model.camera.turn.shape[0] == 1
+    assert torch.equal(model.camera.turn, turns(found[:1], view.numbers)), "the model goes on with the chosen one"
+    assert steps == sorted(steps) and all(total == quick.rigid_iterations for _, total in steps)
+    assert 0 < steps[0][0] and steps[-1][0] <= quick.rigid_iterations

@@ -1,0 +1,170 @@
+"""The fit from footage to reconstruction: a turning egg is found, in the format's terms, the same every time."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from vmr_backend.checkpoint import Checkpoint
+from vmr_backend.job import BadInput
+from vmr_backend.lasr.fit import Fit, fit, plan_of
+from vmr_backend.metrics.segmentation import evaluate
+from vmr_backend.reconstruction import Reconstruction
+
+CPU = torch.device("cpu")
+
+
+class Interrupted(Exception):
+    """As when the user stops a run."""
+
+
+def run(egg, settings, seed=0, folder=None, resume=False, until=None, news=None) -> Fit:
+    """A fit of the egg; `until` names a stage that is interrupted as it begins."""
+
+    def progress(stage, step, steps):
+        if stage == until:
+            raise Interrupted
+        if news is not None:
+            news.append((stage, step, steps))
+
+    return fit(egg.footage, settings, CPU, seed, progress, folder, resume)
+
+
+def same(a: Reconstruction, b: Reconstruction) -> bool:
+    return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(Reconstruction))
+
+
+@pytest.fixture(scope="module")
+def news() -> list:
+    """Progress as the run of `found` told it."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def found(turning_egg, quick, news) -> Fit:
+    return run(turning_egg, quick, news=news)
+
+
+@pytest.fixture(scope="module")
+def result(found) -> Reconstruction:
+    return found.reconstruction
+
+
+def test_the_silhouettes_are_found(turning_egg, result):
+    scores = evaluate(result, turning_egg.masks)
+    assert scores.j.mean() > 0.85 and scores.j.min() > 0.75
+
+
+def test_the_result_obeys_the_format(turning_egg, result):
+    result.check("result")
+    assert np.array_equal(result.frames, turning_egg.footage.numbers)
+    assert tuple(result.image_size) == turning_egg.footage.image_size
+    assert np.ptp(result.rest_vertices, 0).max() == pytest.approx(1, abs=1e-5)
+    assert result.uv.min() >= 0 and result.uv.max() <= 1
+    assert (result.in_camera()[..., 2] > 0).all()
+    assert result.bone_parents.shape == (6,)
+
+
+def test_faces_look_outward(result):
+    corners = result.rest_vertices[result.faces].astype(np.float64)
+    assert np.linalg.det(corners).sum() > 0, "the volume within is positive"
+
+
+def test_vertices_are_the_rest_shape_skinned_by_the_bones(result):
+    transforms = result.bone_pose.astype(np.float64) @ np.linalg.inv(result.bone_rest.astype(np.float64))
+    rest = np.concatenate([result.rest_vertices, np.ones((len(result.rest_vertices), 1))], 1)
+    skinned = np.einsum("vb,tbij,vj->tvi", result.skin_weights, transforms, rest)[..., :3]
+    assert np.abs(skinned - result.vertices).max() < 1e-4
+    assert np.abs(result.vertices - result.rest_vertices).max() > 1e-4, "the bones do move"
+
+
+def test_the_camera_has_the_angle_of_view_asked_for(turning_egg, quick, result):
+    width, height = turning_egg.footage.image_size
+    half_angle = np.degrees(np.arctan(width / 2 / result.intrinsics[:, 0]))
+    assert np.allclose(2 * half_angle, quick.field_of_view, atol=1e-4)
+    assert np.array_equal(result.intrinsics[:, 0], result.intrinsics[:, 1])
+    assert (result.intrinsics[:, 2:] == [width / 2, height / 2]).all()
+
+
+def test_every_stage_of_the_plan_is_told_from_start_to_end(quick, found, news):
+    stages = list(plan_of(quick))
+    assert list(dict.fromkeys(stage for stage, _, _ in news)) == stages == list(found.seconds)
+    for stage in stages:
+        steps = [step for name, step, _ in news if name == stage]
+        (total,) = {total for name, _, total in news if name == stage}
+        assert steps == sorted(steps) and steps[0] <= 1 and steps[-1] == total
+    assert all(seconds > 0 for seconds in found.seconds.values())
+
+
+def test_the_same_seed_gives_the_same_result_and_another_seed_another(turning_egg, quick, result):
+    torch.manual_seed(99)
+    np.random.seed(99)
+    assert same(run(turning_egg, quick).reconstruction, result)
+    assert not same(run(turning_egg, quick, seed=1).reconstruction, result)
+
+
+@pytest.mark.parametrize("stage", ["coarse", "finest"])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(turning_egg, quick, found, tmp_path, stage):
+    with pytest.raises(Interrupted):
+        run(turning_egg, quick, folder=tmp_path, until=stage)
+    news = []
+    resumed = run(turning_egg, quick, folder=tmp_path, resume=True, news=news)
+    assert news[0][0] == stage, "what is done is not done again"
+    assert same(resumed.reconstruction, found.reconstruction)
+    assert resumed.hypotheses == found.hypotheses and resumed.seconds.keys() == found.seconds.keys()
+
+
+def test_a_run_that_is_not_resumed_starts_over(turning_egg, quick, found, tmp_path):
+    with pytest.raises(Interrupted):
+        run(turning_egg, quick, seed=5, folder=tmp_path, until="coarse")
+    assert same(run(turning_egg, quick, folder=tmp_path).reconstruction, found.reconstruction)
+
+
+@pytest.mark.parametrize("spoil", ["settings", "clip", "facts"])
+def test_a_checkpoint_that_does_not_fit_is_told(turning_egg, quick, tmp_path, spoil):
+    with pytest.raises(Interrupted):
+        run(turning_egg, quick, folder=tmp_path, until="fine")
+    if spoil == "settings":
+        quick = quick.with_values({"bones": 5})
+    elif spoil == "clip":
+        cut = {f.name: getattr(turning_egg.footage, f.name) for f in fields(turning_egg.footage)}
+        cut = {name: value[:-1] if isinstance(value, (np.ndarray, list)) and len(value) else value
+               for name, value in cut.items()}
+        turning_egg = replace(turning_egg, footage=replace(turning_egg.footage, **cut))
+    else:
+        checkpoint = Checkpoint.load(tmp_path)
+        Checkpoint({"seconds": checkpoint.facts["seconds"]}, checkpoint.tensors).save(tmp_path)
+    with pytest.raises(BadInput, match="run again without resuming") as error:
+        run(turning_egg, quick, folder=tmp_path, resume=True)
+    assert len(str(error.value).splitlines()) == 1 and str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize("values", [
+    {"hypotheses": 1, "rigid_iterations": 10, "coarse_iterations": 10, "fine_iterations": 1, "bones": 1,
+     "frames_per_iteration": 2},
+    {"rigid_iterations": 10, "coarse_iterations": 10, "fine_iterations": 0, "bones": 128, "upright": False,
+     "frames_per_iteration": 64},
+    {"rigid_iterations": 13, "coarse_iterations": 10, "fine_iterations": 4, "subdivision": 4},
+    {name: 0 for name in ("weight_mask", "weight_flow", "weight_colour", "weight_arap", "weight_motion")}
+    | {"rigid_iterations": 10, "coarse_iterations": 10, "fine_iterations": 2},
+], ids=["least", "most bones", "finer mesh", "without weights"])
+def test_settings_at_the_ends_of_their_ranges_give_a_result(turning_egg, quick, values):
+    settings = quick.with_values(values)
+    found = run(turning_egg, settings)
+    found.reconstruction.check("result")
+    assert len(found.reconstruction.rest_vertices) == 10 * 4**settings.subdivision + 2
+    assert list(found.seconds) == list(plan_of(settings))
+    assert len(found.hypotheses) == settings.hypotheses
+
+
+def test_two_frames_are_enough(turning_egg, quick):
+    footage = turning_egg.footage
+    pair = replace(
+        footage, **{name: getattr(footage, name)[:2] for name in
+                    ("numbers", "images", "masks", "inside", "crop_centre", "crop_half", "frame_weight", "doubts",
+                     "sharpness")},
+        **{name: getattr(footage, name)[:1] for name in
+           ("flow_forward", "flow_backward", "flow_forward_weight", "flow_backward_weight")})
+    quick = quick.with_values({"rigid_iterations": 20, "coarse_iterations": 10, "fine_iterations": 0})
+    run(replace(turning_egg, footage=pair), quick).reconstruction.check("result")
