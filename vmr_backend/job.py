@@ -22,6 +22,7 @@ from typing import Any, TextIO
 from .settings import DEFAULT_PRESET, METHODS, settings_of
 
 FORMAT_VERSION = 1
+EVENTS_NAME = "events.jsonl"
 LARGEST_SEED = 2**31 - 1
 """Blender's integers end there."""
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
@@ -29,6 +30,10 @@ EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
 
 class BadInput(Exception):
     """Something given by the user cannot be used; the text is one line: what, what was found, what is needed."""
+
+    def __init__(self, text: str):
+        # Names of files and words of libraries may hold line breaks.
+        super().__init__(" ".join(text.splitlines()))
 
 
 class Cancelled(Exception):
@@ -161,7 +166,7 @@ class EventLog:
     """
 
     def __init__(self, folder: Path, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic):
-        self._file = open(folder / "events.jsonl", "a", encoding="utf-8")
+        self._file = open(folder / EVENTS_NAME, "a", encoding="utf-8")
         self._stream = stream or sys.stdout
         self._plan: dict[str, float] = {}
         self._clock = clock

@@ -96,6 +96,10 @@ def test_a_request_that_cannot_be_carried_out_is_told(tmp_path, values, line):
     assert refusal(replace(JobRequest("/fox.mp4"), **values).check) == line
 
 
+def test_bad_input_is_one_line_whatever_it_names():
+    assert str(BadInput("/clips/a\nb.mp4: cannot be read\r\n(damaged)")) == "/clips/a b.mp4: cannot be read (damaged)"
+
+
 def test_a_file_in_place_of_the_folder_is_told(tmp_path):
     (tmp_path / "taken").write_text("a file")
     for folder in (tmp_path / "taken", tmp_path / "taken" / "job"):
