@@ -21,7 +21,7 @@ from .metrics.segmentation import evaluate
 from .outputs.overlay import write_overlay
 from .outputs.preview import write_preview
 from .outputs.report import Stage, write_report
-from .reconstruction import OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME
+from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME
 from .settings import settings_of
 from .texture.bake import bake_texture
 from .texture.footage import FullFrames
@@ -59,6 +59,9 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         footage = load_footage(request.clip, request.masks, first=request.first, last=request.last,
                                crop_size=settings.crop_size, files=request.files,
                                progress=lambda step, steps: log.progress("footage", step, steps))
+    if not resume:
+        # An earlier result would pass for this run's, should it end early.
+        (folder / FILE_NAME).unlink(missing_ok=True)
     warnings = [f"{len(footage.left_out)} frames were left out; the first is frame {number}: {reason}"
                 for number, reason in footage.left_out[:1]]
     for line in warnings:
@@ -102,7 +105,9 @@ def device_of(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise BadInput(f"device: found {name!r}, needs auto, cpu, cuda or cuda:0, cuda:1 ...") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda") or device.type == "cpu" and device.index:
+        raise BadInput(f"device: found {name!r}, needs auto, cpu, cuda or cuda:0, cuda:1 ...")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BadInput(f"device: found {name!r}, but PyTorch sees {torch.cuda.device_count()} GPUs; needs cpu or auto")
     return device
