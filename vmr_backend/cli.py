@@ -8,9 +8,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+from .arguments import Arguments
 from .job import (
+    EVENTS_NAME,
     EXIT_BAD_INPUT,
     EXIT_CANCELLED,
     EXIT_DONE,
@@ -21,7 +25,7 @@ from .job import (
     EventLog,
     JobRequest,
 )
-from .settings import DEFAULT_PRESET, METHODS, PRESETS, Settings
+from .settings import DEFAULT_PRESET, METHODS, PRESETS, Settings, settings_of
 
 NOT_YET = {
     "segment": "finding masks from a box or points",
@@ -33,9 +37,11 @@ NOT_YET = {
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status (job.py)."""
     argv = sys.argv[1:] if argv is None else argv
-    if not argv or argv[0] in ("-h", "--help"):
+    if not argv:
+        return _refuse(f"command: found none, needs one of {', '.join(COMMANDS)}")
+    if argv[0] in ("-h", "--help"):
         print(_usage())
-        return EXIT_DONE if argv else EXIT_BAD_INPUT
+        return EXIT_DONE
     name, rest = argv[0], argv[1:]
     if name in NOT_YET:
         return _refuse(f"{name}: {NOT_YET[name]} is not available yet")
@@ -58,7 +64,7 @@ def _refuse(line: str) -> int:
 
 
 def _reconstruct(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m vmr_backend reconstruct", description="Make one animated mesh with its camera from a clip.",
         epilog="settings: " + ", ".join(setting.name for setting in Settings.describe()))
     parser.add_argument("clip", nargs="?", metavar="CLIP", help="a video file or a folder of images")
@@ -85,7 +91,10 @@ def _reconstruct(argv: list[str]) -> int:
     if arguments.box:
         raise BadInput("--box: finding masks from a box is not available yet; needs --masks")
     if not arguments.job and not (arguments.resume and not arguments.clip):
-        _request_of(arguments).save(folder)
+        request = _request_of(arguments)
+        if arguments.resume and (folder / "job.json").exists():
+            _refuse_another_request(request, folder)
+        request.save(folder)
     if arguments.watch_stdin:
         _stop_with_standard_input()
     return _run(folder, arguments.resume)
@@ -101,10 +110,27 @@ def _request_of(arguments: argparse.Namespace) -> JobRequest:
         if not equals:
             raise BadInput(f"--set: found {text!r}, needs NAME=VALUE")
         values[name] = value
-    return JobRequest(
+    request = JobRequest(
         clip=os.path.abspath(arguments.clip), masks=arguments.masks and os.path.abspath(arguments.masks), first=first,
         last=last, method=arguments.method, preset=arguments.preset, settings=values, model=arguments.model,
         device=arguments.device, seed=arguments.seed).check()
+    settings = settings_of(request.preset, values)
+    return replace(request, settings={name: getattr(settings, name) for name in values})
+
+
+def _refuse_another_request(request: JobRequest, folder: Path) -> None:
+    """BadInput where the folder's run was asked for otherwise: its checkpoint would not fit."""
+    asked, before = _what_shapes_a_run(request), _what_shapes_a_run(JobRequest.load(folder))
+    if other := [name for name in asked if asked[name] != before[name]]:
+        names = ", ".join(other[:3]) + " ..." * (len(other) > 3)
+        raise BadInput(f"--resume: found a run with another {names} in {folder}; needs what that was started with, "
+                       "or no CLIP, or no --resume")
+
+
+def _what_shapes_a_run(request: JobRequest) -> dict[str, Any]:
+    """A request's values without the device, which may change on the way, and with the preset's settings."""
+    values = asdict(request) | dict(settings_of(request.preset, request.settings).items())
+    return {name: value for name, value in values.items() if name not in ("device", "preset", "settings")}
 
 
 def _frame_range(text: str | None) -> tuple[int | None, int | None]:
@@ -119,7 +145,11 @@ def _frame_range(text: str | None) -> tuple[int | None, int | None]:
 
 def _run(folder: Path, resume: bool) -> int:
     """Run the job of a folder, telling the world by events."""
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: found no folder; needs one that holds job.json")
     try:
+        if not resume:
+            (folder / EVENTS_NAME).unlink(missing_ok=True)
         log = EventLog(folder)
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
@@ -137,7 +167,7 @@ def _run(folder: Path, resume: bool) -> int:
         log.write(Event("error", message="stopped by the user; --resume goes on"))
         return EXIT_CANCELLED
     except ImportError as error:
-        log.write(Event("error", message=f"the backend lacks {error.name}; `doctor` tells what to install"))
+        log.write(Event("error", message=f"the backend lacks {error.name or error}; `doctor` tells what to install"))
     except Exception as error:
         traceback.print_exc()
         log.write(Event("error", message=_plain(error)))

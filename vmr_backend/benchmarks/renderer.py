@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import importlib.util
 import itertools
@@ -16,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..arguments import Arguments
 from ..geometry.sphere import icosphere
 from ..rendering import RENDERERS, get_renderer
 
@@ -175,8 +175,8 @@ def _machine() -> str:
     return "\n".join(lines)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Arguments:
+    parser = Arguments(
         prog="vmr_backend benchmark renderer",
         description="Times, peak memory and ratios of the renderers present, for icospheres that fill the image.",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..arguments import Arguments
 from ..job import EXIT_BAD_INPUT, EXIT_DONE, BadInput
 from ..reconstruction import Reconstruction
 from ..video.clip import open_clip
@@ -108,12 +108,12 @@ def masks_of(result: Reconstruction, path: Path) -> Iterator[tuple[int, np.ndarr
 
 def main(argv: list[str] | None = None) -> int:
     """`python -m vmr_backend evaluate DIR --masks MASKS`: one JSON line of means; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m vmr_backend evaluate", description=__doc__)
+    parser = Arguments(prog="python -m vmr_backend evaluate", description=__doc__)
     parser.add_argument("result", type=Path, metavar="DIR", help="folder of a result")
     parser.add_argument("--masks", type=Path, required=True,
                         help="folder of images named by frame number, or a video; white on black")
-    arguments = parser.parse_args(argv)
     try:
+        arguments = parser.parse_args(argv)
         result = Reconstruction.load(arguments.result)
         scores = evaluate(result, masks_of(result, arguments.masks))
     except BadInput as error:

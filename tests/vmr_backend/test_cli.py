@@ -1,0 +1,324 @@
+"""The command line on a tiny clip: results, news, resuming, and one line for whatever cannot be used."""
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from vmr_backend import cli
+from vmr_backend.checkpoint import FACTS, TENSORS
+from vmr_backend.job import Cancelled, Event, JobRequest
+from vmr_backend.reconstruction import FILE_NAME, Reconstruction
+from vmr_backend.settings import Settings
+
+PROGRAM = Path(cli.__file__).with_name("__main__.py")
+QUICK = {"crop_size": 64, "hypotheses": 2, "rigid_iterations": 20, "coarse_iterations": 40, "fine_iterations": 10,
+         "subdivision": 3, "bones": 4, "frames_per_iteration": 4, "texture_size": 64}
+QUICKLY = [part for name, value in QUICK.items() for part in ("--set", f"{name}={value}")]
+FIRST, FRAMES = 10, 6
+RESULT = {"job.json", "events.jsonl", FILE_NAME, "texture.png", "report.json", "overlay.mp4", "preview.png"}
+
+
+@dataclass(frozen=True)
+class Clip:
+    frames: Path
+    masks: Path
+
+    def command(self, out: Path, *more: str) -> list[str]:
+        given = ["--masks", str(self.masks), "--out", str(out), "--device", "cpu"]
+        return ["reconstruct", str(self.frames), *given, *more]
+
+
+def write(folder: Path, images, first=FIRST) -> Path:
+    folder.mkdir(parents=True)
+    for number, image in enumerate(images, first):
+        cv2.imwrite(str(folder / f"{number:04d}.png"), image)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(egg_from_one_side, tmp_path_factory) -> Clip:
+    folder = tmp_path_factory.mktemp("clip")
+    return Clip(write(folder / "frames", [image[..., ::-1] for image in egg_from_one_side.images[:FRAMES]]),
+                write(folder / "masks", [mask * np.uint8(255) for mask in egg_from_one_side.masks[:FRAMES]]))
+
+
+@dataclass(frozen=True)
+class Run:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def events(self) -> list[Event]:
+        return [Event.parse(line) for line in self.out.splitlines()]
+
+
+def run(*command: str) -> Run:
+    """A command within this process, as one of its own would end."""
+    out, err = io.StringIO(), io.StringIO()
+    threads = torch.get_num_threads()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = cli.main([str(part) for part in command])
+    torch.set_num_threads(threads)
+    return Run(status, out.getvalue(), err.getvalue())
+
+
+def start(*command: str, **options) -> subprocess.Popen:
+    """A command as Blender starts it: by the file, without search path and environment."""
+    return subprocess.Popen([sys.executable, "-I", "-u", str(PROGRAM), *map(str, command)], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, encoding="utf-8", **options)
+
+
+def refusal(run: Run) -> str:
+    """The one line on standard error of bad input."""
+    assert run.status == 2, run
+    (line,) = run.err.splitlines()
+    assert "Traceback" not in line
+    if run.out:
+        assert run.events[-1] == Event("error", message=line), "Blender hears the same"
+    return line
+
+
+@pytest.fixture(scope="module")
+def job(clip, tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("job")
+
+
+@pytest.fixture(scope="module")
+def done(clip, job) -> Run:
+    return run(*clip.command(job, *QUICKLY))
+
+
+def test_a_run_leaves_all_that_the_format_names_and_nothing_else(job, done):
+    assert done.status == 0 and done.err == ""
+    assert {path.name for path in job.iterdir()} == RESULT
+    assert [*cv2.imread(str(job / "texture.png")).shape] == [64, 128, 3]
+    for name in ("preview.png", "overlay.mp4"):
+        assert (job / name).stat().st_size > 1000
+    assert cv2.VideoCapture(str(job / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
+
+
+def test_a_runs_result_is_that_of_its_clip(job, done):
+    result = Reconstruction.load(job)
+    assert result.frames.tolist() == list(range(FIRST, FIRST + FRAMES))
+    assert result.image_size.tolist() == [120, 100] and len(result.bone_parents) == QUICK["bones"]
+
+
+def test_a_run_tells_how_far_it_is_until_it_is_done(job, done):
+    *news, last = done.events
+    assert last == Event("done", fraction=1.0, message=str(job))
+    fractions = [event.fraction for event in news if event.event == "progress"]
+    assert fractions == sorted(fractions) and fractions[0] < 0.1 and fractions[-1] == 1.0
+    stages = list(dict.fromkeys(event.stage for event in news if event.event == "progress"))
+    assert stages == ["footage", "camera", "coarse", "fine", "finest", "texture", "pictures"]
+    assert {event.event for event in news} <= {"progress", "warning"}
+    assert (job / "events.jsonl").read_text(encoding="utf-8") == done.out
+
+
+def test_a_run_writes_down_what_was_asked_for_and_how_well_it_went(clip, job, done):
+    request = JobRequest.load(job)
+    assert request == JobRequest(str(clip.frames), str(clip.masks), settings=QUICK, device="cpu")
+    report = json.loads((job / "report.json").read_text(encoding="utf-8"))
+    assert report["settings"] == dict(Settings().with_values(QUICK).items())
+    assert [stage["name"] for stage in report["stages"]] == [
+        "footage", "camera", "coarse", "fine", "finest", "texture", "pictures"]
+    assert len(report["hypotheses"]) == 2 and report["hypotheses"][0]["kept"]
+    assert report["scores"]["scored_frames"] == FRAMES and report["scores"]["J"] > 0.75
+
+
+def test_evaluate_agrees_with_the_report(clip, job, done):
+    scored = run("evaluate", job, "--masks", clip.masks)
+    assert scored.status == 0
+    assert json.loads(scored.out) == pytest.approx(json.loads((job / "report.json").read_text())["scores"], rel=1e-5)
+
+
+def test_a_range_of_frames_and_the_seed_are_taken_and_an_earlier_run_leaves_no_news(clip, done, tmp_path):
+    (tmp_path / "events.jsonl").write_text(Event("done").line() + "\n")
+    (tmp_path / FILE_NAME).write_bytes(b"of an earlier run")
+    few = ["--set", "coarse_iterations=10", "--set", "fine_iterations=0", "--seed", "7", "--frames", "12:14"]
+    found = run(*clip.command(tmp_path, *QUICKLY, *few))
+    assert found.status == 0
+    assert Reconstruction.load(tmp_path).frames.tolist() == [12, 13, 14]
+    assert JobRequest.load(tmp_path).seed == 7
+    assert (tmp_path / "events.jsonl").read_text() == found.out
+
+
+def wait_for(condition, process: subprocess.Popen, seconds=120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.005)
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_result(clip, job, done, tmp_path):
+    with start(*clip.command(tmp_path, *QUICKLY)) as process:
+        wait_for((tmp_path / FACTS).exists, process)
+        process.kill()
+    assert not (tmp_path / FILE_NAME).exists()
+    told = (tmp_path / "events.jsonl").read_text()
+    resumed = run("reconstruct", "--out", tmp_path, "--resume")
+    assert resumed.status == 0
+    stages = {event.stage for event in resumed.events}
+    assert "camera" not in stages and {"footage", "finest", "texture"} <= stages
+    assert (tmp_path / "events.jsonl").read_text() == told + resumed.out
+    assert {path.name for path in tmp_path.iterdir()} == RESULT
+    found, expected = Reconstruction.load(tmp_path), Reconstruction.load(job)
+    for f in fields(Reconstruction):
+        assert np.array_equal(getattr(found, f.name), getattr(expected, f.name)), f.name
+
+
+def test_a_run_that_watches_its_standard_input_ends_with_it(clip, tmp_path):
+    endless = QUICK | {"coarse_iterations": 20000}
+    JobRequest(str(clip.frames), str(clip.masks), settings=endless, device="cpu").save(tmp_path)
+    with start("reconstruct", "--job", tmp_path, "--watch-stdin", stdin=subprocess.PIPE) as process:
+        assert Event.parse(process.stdout.readline()).event == "progress"
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(60) == 3
+        assert "Traceback" not in process.stderr.read()
+    assert not (tmp_path / FILE_NAME).exists()
+
+
+FILM = "reconstruct {frames} --out {here}/out"
+WHOLE = FILM + " --masks {masks} --device cpu"
+BAD_INPUTS = {
+    "no command": ("", "command: found none", "reconstruct"),
+    "unknown command": ("recontsruct", "command: found 'recontsruct'", "reconstruct"),
+    "command to come": ("segment clip.mp4", "segment", "not available yet"),
+    "no clip": ("reconstruct --masks {masks} --out {here}/out", "found no clip", "CLIP"),
+    "no folder": ("reconstruct {frames} --masks {masks}", "--out DIR"),
+    "missing clip": ("reconstruct {here}/no.mp4 --out {here}/out", "{here}/no.mp4", "no such file"),
+    "text as clip": ("reconstruct {here}/text.mp4 --out {here}/out", "{here}/text.mp4", "found no video", "needs"),
+    "image as clip": ("reconstruct {frames}/0010.png --out {here}/out", "0010.png", "single image"),
+    "empty folder as clip": ("reconstruct {here}/nothing --out {here}/out", "{here}/nothing", "found no images"),
+    "line break in a name": ("reconstruct {here}/a\nb.mp4 --out {here}/out", "a b.mp4", "no such file"),
+    "no masks": (FILM, "{frames}", "no alpha", "needs masks"),
+    "missing masks": (FILM + " --masks {here}/none", "{here}/none", "no such file"),
+    "empty masks": (FILM + " --masks {here}/empty", "{here}/empty", "every mask is empty", "white on black"),
+    "masks of another shape": (FILM + " --masks {here}/small", "{here}/small", "40x10", "120x100"),
+    "masks that are text": (FILM + " --masks {here}/text.mp4", "{here}/text.mp4", "found no video"),
+    "single frame": (WHOLE + " --frames 12:12", "{frames}", "single frame", "at least 2"),
+    "frames that are not there": (WHOLE + " --frames 90:99", "90:99", "10 to 15"),
+    "frames backwards": (WHOLE + " --frames 14:12", "frames: found 14:12", "first before the last"),
+    "one number as frames": (WHOLE + " --frames 5", "--frames: found '5'", "FIRST:LAST"),
+    "words as frames": (WHOLE + " --frames a:b", "--frames: found 'a:b'", "FIRST:LAST"),
+    "unknown setting": (WHOLE + " --set bonse=3", "setting bonse: unknown", "bones"),
+    "value of another type": (WHOLE + " --set bones=many", "setting bones: found 'many'", "whole number"),
+    "value out of range": (WHOLE + " --set bones=0", "setting bones: found 0", "1 to 128"),
+    "no number as value": (WHOLE + " --set field_of_view=nan", "field_of_view: found 'nan'", "number"),
+    "setting without value": (WHOLE + " --set bones", "--set: found 'bones'", "NAME=VALUE"),
+    "box": (FILM + " --box 1,2,3,4", "--box", "not available yet", "--masks"),
+    "category method": (WHOLE + " --method vmr", "method: found 'vmr'", "not available yet", "lasr"),
+    "unknown method": (WHOLE + " --method magic", "--method", "'magic'", "lasr"),
+    "unknown preset": (WHOLE + " --preset best", "--preset", "'best'", "standard"),
+    "unknown option": (WHOLE + " --quality 9", "--quality", "--help"),
+    "option without value": ("reconstruct {frames} --out", "--out", "expected one argument"),
+    "words as seed": (WHOLE + " --seed luck", "--seed", "'luck'"),
+    "seed below zero": (WHOLE + " --seed -1", "seed: found -1", "0 to"),
+    "unknown device": (WHOLE + " --device tpu", "device: found 'tpu'", "cpu"),
+    "device that the renderer lacks": (WHOLE + " --device mps", "device: found 'mps'", "cpu"),
+    "device that is not there": (WHOLE + " --device cuda:99", "device: found 'cuda:99'", "cpu"),
+    "file as folder": ("reconstruct {frames} --out {here}/text.mp4", "{here}/text.mp4", "cannot be written"),
+    "folder below a file": ("reconstruct {frames} --out {here}/text.mp4/a", "{here}/text.mp4/a", "cannot be written"),
+    "job that is a file": ("reconstruct --job {here}/text.mp4", "{here}/text.mp4", "found no folder", "job.json"),
+    "missing job": ("reconstruct --job {here}/gone", "{here}/gone", "found no folder", "job.json"),
+    "nothing to resume": ("reconstruct --out {here}/gone --resume", "{here}/gone", "found no folder", "job.json"),
+    "job without request": ("reconstruct --job {here}/nothing", "{here}/nothing/job.json", "not found"),
+    "truncated request": ("reconstruct --job {here}/cut", "{here}/cut/job.json", "cannot be read as JSON"),
+    "request of other types": ("reconstruct --job {here}/odd", "{here}/odd/job.json: clip: found 3", "a text"),
+    "spoilt checkpoint": ("reconstruct --job {here}/spoilt --resume", "{here}/spoilt/" + TENSORS, "cannot be read"),
+    "another request resumed": ("reconstruct {frames} --masks {masks} --out {here}/spoilt --resume --seed 3",
+                                "--resume", "another seed", "{here}/spoilt"),
+    "scoring without masks": ("evaluate {here}", "--masks"),
+    "scoring nothing": ("evaluate {here} --masks {masks}", FILE_NAME, "not found"),
+    "benchmark of nothing": ("benchmark", "renderer"),
+    "benchmark of an unknown method": ("benchmark renderer --method magic", "'magic'", "silhouette"),
+}
+
+
+@pytest.fixture(scope="module")
+def places(clip, tmp_path_factory) -> dict[str, str]:
+    """What stands in braces in BAD_INPUTS."""
+    here = tmp_path_factory.mktemp("bad")
+    (here / "text.mp4").write_text("no film")
+    write(here / "empty", [np.zeros((100, 120), np.uint8)] * FRAMES)
+    write(here / "small", [np.full((10, 40), 255, np.uint8)] * FRAMES)
+    for name in ("nothing", "cut", "odd"):
+        (here / name).mkdir()
+    (here / "cut" / "job.json").write_text('{"clip": "/fo')
+    (here / "odd" / "job.json").write_text('{"clip": 3}')
+    JobRequest(str(clip.frames), str(clip.masks), settings=QUICK, device="cpu").save(here / "spoilt")
+    (here / "spoilt" / FACTS).write_text("{}")
+    (here / "spoilt" / TENSORS).write_bytes(b"cut")
+    return {"here": str(here), "frames": str(clip.frames), "masks": str(clip.masks)}
+
+
+@pytest.mark.parametrize(("command", "words"), [(case[0], case[1:]) for case in BAD_INPUTS.values()], ids=BAD_INPUTS)
+def test_what_cannot_be_used_is_told_in_one_line(places, command, words):
+    line = refusal(run(*(part.format(**places) for part in command.split(" ") if part)))
+    for word in words:
+        assert word.format(**places) in line
+    assert not (Path(places["here"]) / "out" / FILE_NAME).exists()
+
+
+@pytest.mark.parametrize("name", ["no masks", "value out of range", "unknown option"])
+def test_a_process_of_its_own_refuses_alike(places, name):
+    command, *words = BAD_INPUTS[name]
+    with start(*(part.format(**places) for part in command.split(" "))) as process:
+        out, err = process.communicate(timeout=60)
+    line = refusal(Run(process.returncode, out, err))
+    assert all(word.format(**places) in line for word in words)
+
+
+def test_a_run_that_was_refused_can_be_put_right(clip, tmp_path):
+    assert run(*clip.command(tmp_path, "--frames", "90:99")).status == 2
+    again = run(*clip.command(tmp_path, *QUICKLY, "--set", "rigid_iterations=10", "--set", "fine_iterations=0"))
+    assert again.status == 0 and again.events[-1].event == "done"
+
+
+@pytest.mark.parametrize(("error", "status", "words"), [
+    (KeyboardInterrupt(), 3, "stopped by the user"), (Cancelled(), 3, "stopped by the user"),
+    (ImportError("No module named 'warp'", name="warp"), 1, "the backend lacks warp; `doctor`"),
+    (ImportError("DLL load failed"), 1, "the backend lacks DLL load failed; `doctor`"),
+    (MemoryError(), 1, "out of memory; a lower crop size"),
+    (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB\nSee more"), 1, "out of memory; a lower crop size"),
+    (OSError(28, "No space left on device", "/jobs/texture.png"), 1, "/jobs/texture.png: No space left on device"),
+    (ValueError("shapes differ\nby far"), 1, "ValueError: shapes differ"), (ValueError(), 1, "ValueError"),
+], ids=repr)
+def test_a_run_that_ends_early_says_why(clip, tmp_path, monkeypatch, error, status, words):
+    def ends(*_):
+        raise error
+
+    monkeypatch.setattr("vmr_backend.run.run_job", ends)
+    ended = run(*clip.command(tmp_path))
+    assert ended.status == status
+    (event,) = ended.events
+    assert event.event == "error" and event.message.startswith(words)
+    assert len(event.message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["--help"], *([name, "--help"] for name in ("reconstruct", "evaluate", "doctor"))])
+def test_help_is_no_error(command, capsys):
+    try:
+        assert cli.main(command) == 0
+    except SystemExit as end:
+        assert end.code == 0
+    told = capsys.readouterr()
+    assert "usage" in told.out and told.err == ""
+
+
+def test_the_help_of_reconstruct_names_every_setting(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["reconstruct", "--help"])
+    told = capsys.readouterr().out
+    assert all(setting.name in told for setting in Settings.describe())
