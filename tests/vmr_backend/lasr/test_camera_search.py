@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from spheres import sphere_seen_by, view_of
 
 from vmr_backend.lasr.cameras import Hypothesis, _survivors, hypotheses, search, turns
-from vmr_backend.lasr.fit import _sphere, _view
 from vmr_backend.lasr.observations import observe
 from vmr_backend.rendering import get_renderer
 
@@ -52,12 +52,10 @@ def test_one_sense_alone_goes_on_with_its_best():
 
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_a_search_ends_with_one_hypothesis_and_tells_of_all(turning_egg, quick, count):
-    view = _view(turning_egg.footage, quick.field_of_view, CPU)
-    torch.manual_seed(0)
+    view = view_of(turning_egg.footage, quick.field_of_view)
     random = np.random.default_rng(0)
-    starts = hypotheses(count)
-    model = _sphere(view, starts)
-    steps = []
+    starts, steps = hypotheses(count), []
+    model = sphere_seen_by(view, starts)
     seen = observe(turning_egg.footage, 64, CPU, random)
     found = search(model, starts, seen, get_renderer("warp", CPU), quick, random, lambda *step: steps.append(step))
     assert [h.kept for h in found] == [True] + [False] * (count - 1)

@@ -1,0 +1,26 @@
+"""The model as a fit starts with it: a sphere, seen by a camera for each hypothesis."""
+
+import math
+
+import torch
+
+from vmr_backend.geometry.sphere import icosphere
+from vmr_backend.lasr.cameras import Hypothesis, turns
+from vmr_backend.lasr.model import INITIAL_RADIUS, CameraPath, Model, RestMesh, View
+from vmr_backend.video.footage import Footage
+
+
+def sphere_seen_by(view: View, starts: list[Hypothesis]) -> Model:
+    torch.manual_seed(0)
+    vertices = INITIAL_RADIUS * torch.from_numpy(icosphere(3).vertices).float()
+    mesh = RestMesh(vertices.expand(len(starts), -1, -1), 3, 10.0)
+    return Model(view, mesh, CameraPath(view, turns(starts, view.numbers), 0.15))
+
+
+def view_of(footage: Footage, field_of_view: float) -> View:
+    """How the footage's camera, of a horizontal angle in degrees, sees its crops."""
+    width, height = footage.image_size
+    focal = width / 2 / math.tan(math.radians(field_of_view) / 2)
+    intrinsics = torch.tensor([focal, focal, width / 2, height / 2]).expand(len(footage.numbers), 4)
+    return View(torch.from_numpy(footage.numbers).float(), intrinsics, torch.from_numpy(footage.crop_centre),
+                torch.from_numpy(footage.crop_half))
