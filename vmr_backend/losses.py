@@ -74,6 +74,15 @@ def symmetry_loss(vertices: Tensor, mirror: Tensor) -> Tensor:
     return (vertices - image).square().sum(-1).mean(-1)
 
 
+def side_loss(vertices: Tensor, side: Tensor, margin: float = 0.01) -> Tensor:
+    """How far left and right halves of the shape (..., V, 3) reach through one another.
+
+    side (V,) is +1 where a vertex belongs at x > 0, -1 at x < 0, 0 on the plane. A thin body whose two walls have
+    passed through each other covers the same silhouette, inside out; nothing else in the objective tells.
+    """
+    return torch.relu(margin * side.abs() - side * vertices[..., 0]).square().sum(-1) / side.abs().sum()
+
+
 def acceleration_loss(path: Tensor) -> Tensor:
     """Mean squared second difference over time of parameters (..., T, C); zero for fewer than three frames."""
     if path.shape[-2] < 3:

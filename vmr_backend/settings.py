@@ -106,7 +106,7 @@ class Settings:
         30.0, "Field of View", "Horizontal angle of the footage's camera, where nothing better is known", "camera",
         minimum=2.0, maximum=120.0, unit="DEGREES", source="between a phone's main camera (65) and a long lens (10)")
     hypotheses: int = _setting(
-        12, "Camera Hypotheses", "Turning senses, rates and headings tried together before the best is kept", "camera",
+        16, "Camera Hypotheses", "Turning senses, rates and headings tried together before the best is kept", "camera",
         minimum=1, maximum=64, method="lasr", source="LASR: 16")
     upright: bool = _setting(
         True, "Upright Subject", "The subject stands upright and turns about the vertical at first; freed later",
@@ -123,10 +123,10 @@ class Settings:
         320, "Rigid Iterations", "Iterations of the stage in which only camera and rest shape move", "stages",
         minimum=10, maximum=20000, method="lasr", source="measured; LASR S0: 4000")
     coarse_iterations: int = _setting(
-        800, "Coarse Iterations", "Iterations with bones on the coarse mesh", "stages",
+        700, "Coarse Iterations", "Iterations with bones on the coarse mesh", "stages",
         minimum=10, maximum=20000, method="lasr", source="measured; LASR S1 and S2: 4000")
     fine_iterations: int = _setting(
-        1000, "Fine Iterations", "Iterations with all bones on the fine mesh", "stages",
+        1300, "Fine Iterations", "Iterations with all bones on the fine mesh", "stages",
         minimum=0, maximum=20000, method="lasr", source="measured; LASR S3 to S5: 6000")
     frames_per_iteration: int = _setting(
         8, "Frames per Iteration", "Frames rendered in one iteration, in consecutive pairs", "stages",
@@ -155,8 +155,10 @@ class Settings:
                                     "LASR: 0.0005 of another form")
     weight_arap: float = _weight(4.0, "As Rigid As Possible", "Stretching of the mesh against its rest shape",
                                  "VMR Eq. 3; weight measured")
-    weight_symmetry: float = _weight(0.5, "Symmetry", "Difference of the rest mesh from its mirror image",
+    weight_symmetry: float = _weight(5.0, "Symmetry", "Difference of the rest mesh from its mirror image",
                                      "LASR: 1.0", "lasr")
+    weight_side: float = _weight(100.0, "Sides", "Left and right half of the rest mesh passing through each other",
+                                 "measured", "lasr")
     weight_motion: float = _weight(0.1, "Least Motion", "Movement of the bones away from the rest pose",
                                    "LASR: 1.0 of another form", "lasr")
     weight_temporal: float = _weight(0.1, "Temporal Smoothness", "Acceleration of camera and bones", "measured", "lasr")

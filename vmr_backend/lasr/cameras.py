@@ -1,4 +1,4 @@
-"""The search for the camera path: many hypotheses on a rigid shape, fitted together and pruned by halves.
+"""The search for the camera path: many hypotheses on a rigid shape, fitted together and pruned in rounds.
 
 Root pose is where these methods fail, so it comes first (DESIGN: cameras come first).
 """
@@ -26,8 +26,8 @@ HEADINGS = (math.pi / 2, 0.0, math.pi / 4, -math.pi / 4)
 """Of the symmetry plane in the middle of the clip: side view, front or back, and between. Head and tail look alike to
 a plane, so half a circle is enough."""
 
-ROUNDS = (0.15, 0.2, 0.25, 0.4)
-"""Share of the rigid iterations between one pruning and the next."""
+ROUNDS = ((0.15, 0.5), (0.2, 0.375), (0.25, 0.25), (0.4, 0.0))
+"""Share of the rigid iterations in each round, and of the hypotheses that live on after it; one after the last."""
 
 
 @dataclass
@@ -60,7 +60,7 @@ def search(model: Model, starts: list[Hypothesis], seen: Observations, renderer:
     """Fit all hypotheses of the model, prune to one. Returns them with their scores, the best first."""
     alive = list(starts)
     total, done = settings.rigid_iterations, 0
-    for place, share in enumerate(ROUNDS):
+    for share, survivors in ROUNDS:
         iterations = max(1, round(share * total))
         freedom = 0.0 if settings.upright else 1.0
         schedule = Schedule(iterations, (1.0, 1.0), (freedom, freedom), (1.0, 1.0))
@@ -70,8 +70,7 @@ def search(model: Model, starts: list[Hypothesis], seen: Observations, renderer:
         scores = found["total"].tolist()
         for hypothesis, score in zip(alive, scores, strict=True):
             hypothesis.scores.append(score)
-        last = place == len(ROUNDS) - 1
-        keep = _survivors(alive, 1 if last else max(2, len(starts) >> place + 1))
+        keep = _survivors(alive, max(2, round(survivors * len(starts))) if survivors else 1)
         model.keep(torch.tensor(keep))
         for hypothesis in alive:
             hypothesis.kept = False

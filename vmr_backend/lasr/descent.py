@@ -16,8 +16,14 @@ from .model import Model
 from .objective import Regularity, terms, weights_of
 from .observations import Observations
 
-MESH_RATE, COLOUR_RATE, CAMERA_RATE, BONE_RATE, MOTION_RATE = 1e-2, 2e-2, 5e-3, 3e-3, 5e-3
+MESH_RATE, COLOUR_RATE, CAMERA_RATE, BONE_RATE, MOTION_RATE = 0.3, 2e-2, 5e-3, 3e-3, 5e-3
 """Learning rates by kind of parameter. LASR: explicit ones 50 times those of its network; ours is far smaller."""
+
+BETAS = (0.9, 0.99)
+
+SETTLED = 0.03
+"""Factor of the rate at which the camera still turns once there are bones. At the full rate bones and camera trade a
+turn for a stretch, and a path that the rigid stage had found to within 5 degrees is lost."""
 
 FINAL_RATE = 0.1
 """Of the first, reached along a cosine."""
@@ -41,8 +47,10 @@ class Schedule:
 def descend(model: Model, seen: Observations, renderer: Renderer, settings: Settings, schedule: Schedule,
             random: np.random.Generator, progress: Callable[[int, int], None]) -> dict[str, Tensor]:
     """Improve the model in place. Returns the mean of each term and of their "total" over the last third, (H,) each."""
-    optimiser = torch.optim.Adam(_groups(model, schedule.rate), betas=(0.9, 0.99))
-    rates = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate_curve(schedule.iterations))
+    optimisers = [UniformAdam([{"params": [model.mesh.latent], "lr": schedule.rate * MESH_RATE}]),
+                  torch.optim.Adam(_groups(model, schedule.rate), betas=BETAS)]
+    curve = _rate_curve(schedule.iterations)
+    rates = [torch.optim.lr_scheduler.LambdaLR(optimiser, curve) for optimiser in optimisers]
     regularity, weights = Regularity.of(model), weights_of(settings)
     pairs = max(1, settings.frames_per_iteration // 2)
     frames = len(seen.masks)
@@ -55,19 +63,46 @@ def descend(model: Model, seen: Observations, renderer: Renderer, settings: Sett
         stiffness = _between(schedule.stiffness, at)
         total = sum(weights[name] * (stiffness if name in ("laplacian", "flatten") else 1) * value
                     for name, value in found.items())
-        optimiser.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         total.sum().backward()
-        optimiser.step()
-        rates.step()
+        for optimiser, rate in zip(optimisers, rates, strict=True):
+            optimiser.step()
+            rate.step()
         if at >= 2 / 3 or i + 1 == schedule.iterations:
             tail.append({name: value.detach() for name, value in (found | {"total": total}).items()})
         progress(i + 1, schedule.iterations)
     return {name: torch.stack([values[name] for values in tail]).mean(0) for name in tail[0]}
 
 
+class UniformAdam(torch.optim.Optimizer):
+    """Adam with one second moment for a whole mesh, its largest (Nicolet et al. 2021).
+
+    Plain Adam takes equal steps everywhere, so vertices that no picture constrains walk at random on the noise of their
+    gradients; here they hardly move. Parameters are (H, V, 3), each hypothesis by itself.
+    """
+
+    def __init__(self, groups: list[dict]):
+        super().__init__(groups, {"lr": MESH_RATE})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                if not state:
+                    state.update(count=0, first=torch.zeros_like(parameter), second=torch.zeros_like(parameter))
+                state["count"] += 1
+                state["first"].lerp_(parameter.grad, 1 - BETAS[0])
+                state["second"].lerp_(parameter.grad.square(), 1 - BETAS[1])
+                first = state["first"] / (1 - BETAS[0] ** state["count"])
+                second = (state["second"] / (1 - BETAS[1] ** state["count"])).amax((1, 2), keepdim=True)
+                parameter.sub_(group["lr"] * first / (second.sqrt() + 1e-12))
+
+
 def _groups(model: Model, rate: float) -> list[dict]:
-    groups = [
-        ([model.mesh.latent], MESH_RATE), ([model.colours], COLOUR_RATE), (model.camera.parameters(), CAMERA_RATE)]
+    groups: list[tuple] = [([model.colours], COLOUR_RATE)]
+    turning = CAMERA_RATE * (SETTLED if model.skeleton is not None else 1)
+    groups += [(model.camera.turning(), turning), (model.camera.fast.parameters(), CAMERA_RATE)]
     if model.skeleton is not None:
         skeleton = model.skeleton
         groups += [([skeleton.centres, skeleton.log_precision, skeleton.orientation], BONE_RATE),

@@ -23,6 +23,10 @@ INITIAL_RADIUS = 0.35
 """Of the sphere, in object units: a subject whose longest extent is near 1 is 0.7 across on the average."""
 
 
+INITIAL_COVER = 0.5
+"""Radius, in crop units, that a sphere of INITIAL_RADIUS has in the picture at the camera's initial distance."""
+
+
 @dataclass(frozen=True)
 class View:
     """How the footage's camera and crops stand in pixels of the full frame; T frames."""
@@ -55,6 +59,8 @@ class RestMesh(nn.Module):
     """(F, 3) int64."""
     mirror: Tensor
     """(V,) int64, the vertex at the mirrored place of the sphere."""
+    side: Tensor
+    """(V,) -1, 0 or 1: the side of the mirror plane that a vertex belongs to."""
 
     def __init__(self, vertices: Tensor, level: int, strength: float):
         super().__init__()
@@ -65,6 +71,8 @@ class RestMesh(nn.Module):
         self.latent = nn.Parameter(matrix.to(device) @ vertices)
         self.register_buffer("smoothing", torch.linalg.inv(matrix.to(device)), persistent=False)
         self.register_buffer("faces", torch.from_numpy(self.sphere.faces).to(device), persistent=False)
+        side = np.sign(self.sphere.vertices[:, 0].round(6))
+        self.register_buffer("side", torch.from_numpy(side).float().to(device), persistent=False)
         self.register_buffer("mirror", torch.from_numpy(self.sphere.mirror).to(device), persistent=False)
 
     def forward(self, symmetry: float = 0.0) -> Tensor:
@@ -91,13 +99,16 @@ class CameraPath(nn.Module):
         self.register_buffer("axes", LEVEL_CAMERA.to(turn.device))
         self.heading = nn.Parameter(turn.new_zeros(hypotheses, 1))
         self.elevation = nn.Parameter(turn.new_full((hypotheses, 1), elevation))
-        self.slow = TimeNetwork(hypotheses, time_embedding(view.numbers, min(6, 2 + frames // 8)), 4)
+        self.slow = TimeNetwork(hypotheses, time_embedding(view.numbers, min(6, max(2, frames // 16))), 4)
         self.fast = TimeNetwork(hypotheses, time_embedding(view.numbers, max(2, frames // 3)), 3)
         focal, centre = view.intrinsics[:, :2], view.intrinsics[:, 2:]
         self.register_buffer("bearing", (view.crop_centre - centre) / focal)
         self.register_buffer("step", view.crop_half.unsqueeze(1) / focal)
-        # A sphere of the initial radius covers half of the crop: 0.5 = radius / depth * focal / half.
-        self.register_buffer("depth", 2 * INITIAL_RADIUS * focal[:, 0] / view.crop_half)
+        self.register_buffer("depth", INITIAL_RADIUS / INITIAL_COVER * focal[:, 0] / view.crop_half)
+
+    def turning(self) -> list[nn.Parameter]:
+        """What turns the camera, as opposed to moving it."""
+        return [self.heading, self.elevation, *self.slow.parameters()]
 
     def forward(self, freedom: float) -> tuple[Tensor, Tensor]:
         """Rotations (H, T, 3, 3) and translations (H, T, 3); `freedom` scales what leaves the upright turn."""

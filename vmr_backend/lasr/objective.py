@@ -36,8 +36,8 @@ class Regularity:
 
 def weights_of(settings: Settings) -> dict[str, float]:
     """Weight of each term."""
-    names = ("mask", "contour", "flow", "colour", "laplacian", "flatten", "arap", "symmetry", "motion", "temporal",
-             "elevation")
+    names = ("mask", "contour", "flow", "colour", "laplacian", "flatten", "arap", "symmetry", "side", "motion",
+             "temporal", "elevation")
     return {name: getattr(settings, f"weight_{name}") for name in names}
 
 
@@ -68,7 +68,8 @@ def terms(model: Model, seen: Observations, starts: Tensor, renderer: Renderer, 
     found["laplacian"] = losses.laplacian_loss(rest, regularity.edges)
     found["flatten"] = losses.flatten_loss(rest, faces, regularity.neighbours)
     found["symmetry"] = losses.symmetry_loss(rest, model.mesh.mirror)
-    found["temporal"] = 300 * losses.acceleration_loss(rotation.flatten(-2))
+    found["side"] = losses.side_loss(rest, model.mesh.side)
+    found["temporal"] = 1000 * losses.acceleration_loss(rotation.flatten(-2))
     found["elevation"] = (model.camera.elevation[:,0] - 0.15).square()
     if model.skeleton is not None:
         weights = cotangent_weights(rest[0].detach(), faces, regularity.edges)
