@@ -90,6 +90,18 @@ def acceleration_loss(path: Tensor) -> Tensor:
     return (path[..., 2:, :] - 2 * path[..., 1:-1, :] + path[..., :-2, :]).square().sum(-1).mean(-1)
 
 
+def unsteadiness_loss(rotations: Tensor) -> Tensor:
+    """Mean squared change of the turn from frame to frame, rotations (..., T, 3, 3); zero for fewer than three frames.
+
+    Zero for steady turning about any axis, however fast: second differences of the matrices themselves are not, and
+    would hold back a quick turn. Returns (...,), radians squared times two.
+    """
+    if rotations.shape[-3] < 3:
+        return rotations.new_zeros(rotations.shape[:-3])
+    turns = rotations[..., 1:, :, :] @ rotations[..., :-1, :, :].mT
+    return (turns[..., 1:, :, :] - turns[..., :-1, :, :]).square().sum((-1, -2)).mean(-1)
+
+
 def charbonnier(square: Tensor, knee: float) -> Tensor:
     """Grows like a square below the knee and like a line above it, from a squared distance."""
     return (square + knee**2).sqrt() - knee

@@ -126,7 +126,7 @@ class Settings:
         700, "Coarse Iterations", "Iterations with bones on the coarse mesh", "stages",
         minimum=10, maximum=20000, method="lasr", source="measured; LASR S1 and S2: 4000")
     fine_iterations: int = _setting(
-        1300, "Fine Iterations", "Iterations with all bones on the fine mesh", "stages",
+        2000, "Fine Iterations", "Iterations with all bones on the fine mesh", "stages",
         minimum=0, maximum=20000, method="lasr", source="measured; LASR S3 to S5: 6000")
     frames_per_iteration: int = _setting(
         8, "Frames per Iteration", "Frames rendered in one iteration, in consecutive pairs", "stages",
@@ -161,8 +161,10 @@ class Settings:
                                  "measured", "lasr")
     weight_motion: float = _weight(0.1, "Least Motion", "Movement of the bones away from the rest pose",
                                    "LASR: 1.0 of another form", "lasr")
-    weight_temporal: float = _weight(0.1, "Temporal Smoothness", "Acceleration of camera and bones", "measured", "lasr")
+    weight_temporal: float = _weight(0.1, "Smooth Motion", "Acceleration of the bones", "measured", "lasr")
 
+    weight_steadiness: float = _weight(100.0, "Steady Camera", "Change of the rate at which the camera turns",
+                                       "measured", "lasr")
     weight_elevation: float = _weight(0.1, "Level Camera", "Angle by which the camera looks down, from 9 degrees",
                                       "measured", "lasr")
 
@@ -204,7 +206,7 @@ PRESETS: dict[str, Preset] = {
     "high": Preset(
         "High", "Finer mesh, more hypotheses and iterations; best on a GPU",
         {"crop_size": 384, "hypotheses": 24, "rigid_iterations": 600, "coarse_iterations": 1600,
-         "fine_iterations": 3000, "subdivision": 5, "bones": 36, "texture_size": 2048}),
+         "fine_iterations": 4000, "subdivision": 5, "bones": 36, "texture_size": 2048}),
 }
 DEFAULT_PRESET = "standard"
 

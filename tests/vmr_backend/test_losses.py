@@ -199,6 +199,20 @@ def test_even_motion_costs_nothing_and_two_frames_never_do():
     assert torch.equal(losses.acceleration_loss(numbers(5, 2, 4)), torch.zeros(5))
 
 
+@pytest.mark.parametrize("rate", [0.01, 0.5])
+def test_steady_turning_costs_nothing_however_fast_and_a_change_of_its_rate_does(rate):
+    axis, first = np.array([0.48, -0.6, 0.64]), Rotation.from_rotvec([1, 2, 3])
+
+    def turning(angles):
+        return torch.from_numpy(np.stack([(Rotation.from_rotvec(a * axis) * first).as_matrix() for a in angles]))
+
+    assert losses.unsteadiness_loss(turning(rate * np.arange(6))) < 1e-20
+    # One step is larger by d: the turn changes by d and back again, |change|^2 = 2 * 2 * (1 - cos d).
+    changed = losses.unsteadiness_loss(turning([0, rate, 2 * rate + 0.1, 3 * rate + 0.1]))
+    assert changed.item() == pytest.approx(4 * (1 - np.cos(0.1)))
+    assert torch.equal(losses.unsteadiness_loss(turning([0, rate])), torch.zeros((), dtype=torch.float64))
+
+
 def test_the_robust_distance_is_a_square_below_its_knee_and_a_line_above():
     small, large = torch.tensor([1e-4, 2e-4], dtype=torch.float64), torch.tensor([10.0, 20.0], dtype=torch.float64)
     below, above = (losses.charbonnier(x.square(), 0.1) for x in (small, large))

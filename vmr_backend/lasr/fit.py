@@ -20,15 +20,12 @@ from ..settings import Settings
 from ..video.footage import Footage
 from .cameras import Hypothesis, hypotheses, search, turns
 from .descent import Schedule, descend
-from .model import INITIAL_RADIUS, CameraPath, Model, RestMesh, View
+from .model import ELEVATION, INITIAL_RADIUS, CameraPath, Model, RestMesh, View
 from .observations import observe
 
 COARSE_LEVEL = 3
 RIGID_SMOOTHING, COARSE_SMOOTHING, FINE_SMOOTHING = 10.0, 5.0, 10.0
 """Strengths of the rest mesh's preconditioner; more vertices want more for the same smoothness."""
-
-ELEVATION = 0.15
-"""Radians by which cameras look down on subjects at first."""
 
 Progress = Callable[[str, int, int], None]
 

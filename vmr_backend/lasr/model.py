@@ -23,6 +23,9 @@ INITIAL_RADIUS = 0.35
 """Of the sphere, in object units: a subject whose longest extent is near 1 is 0.7 across on the average."""
 
 
+ELEVATION = 0.15
+"""Radians by which cameras look down on subjects, where nothing speaks against it."""
+
 INITIAL_COVER = 0.5
 """Radius, in crop units, that a sphere of INITIAL_RADIUS has in the picture at the camera's initial distance."""
 

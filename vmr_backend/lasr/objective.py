@@ -13,7 +13,7 @@ from ..geometry.cameras import project
 from ..geometry.topology import cotangent_weights, edges_of, neighbouring_faces
 from ..rendering import Renderer
 from ..settings import Settings
-from .model import Model
+from .model import ELEVATION, Model
 from .observations import Observations, look_up
 
 EDGE_SOFTNESS = 0.2
@@ -37,7 +37,7 @@ class Regularity:
 def weights_of(settings: Settings) -> dict[str, float]:
     """Weight of each term."""
     names = ("mask", "contour", "flow", "colour", "laplacian", "flatten", "arap", "symmetry", "side", "motion",
-             "temporal", "elevation")
+             "temporal", "steadiness", "elevation")
     return {name: getattr(settings, f"weight_{name}") for name in names}
 
 
@@ -69,14 +69,14 @@ def terms(model: Model, seen: Observations, starts: Tensor, renderer: Renderer, 
     found["flatten"] = losses.flatten_loss(rest, faces, regularity.neighbours)
     found["symmetry"] = losses.symmetry_loss(rest, model.mesh.mirror)
     found["side"] = losses.side_loss(rest, model.mesh.side)
-    found["temporal"] = 1000 * losses.acceleration_loss(rotation.flatten(-2))
-    found["elevation"] = (model.camera.elevation[:,0] - 0.15).square()
+    found["steadiness"] = losses.unsteadiness_loss(rotation)
+    found["elevation"] = (model.camera.elevation[:, 0] - ELEVATION).square()
     if model.skeleton is not None:
         weights = cotangent_weights(rest[0].detach(), faces, regularity.edges)
         few = torch.randperm(len(frames), device=frames.device)[:2]
         found["arap"] = arap_energy(rest[:, None], vertices[:, few], regularity.edges, weights).mean(1)
         found["motion"] = motion.square().sum(-1).mean()[None]
-        found["temporal"] = found["temporal"] + losses.acceleration_loss(motion.flatten(1))[None] / motion.shape[1]
+        found["temporal"] = losses.acceleration_loss(motion.flatten(1))[None] / motion.shape[1]
     return found
 
 

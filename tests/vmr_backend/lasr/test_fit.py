@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from vmr_backend.checkpoint import Checkpoint
 from vmr_backend.job import BadInput
@@ -104,6 +105,19 @@ def test_the_same_seed_gives_the_same_result_and_another_seed_another(turning_eg
     np.random.seed(99)
     assert same(run(turning_egg, quick).reconstruction, result)
     assert not same(run(turning_egg, quick, seed=1).reconstruction, result)
+
+
+def turn_of(result: Reconstruction) -> Rotation:
+    """From the first frame to the last, as the camera sees it."""
+    first, last = result.camera_rotation[[0, -1]].astype(np.float64)
+    return Rotation.from_matrix(last @ first.T)
+
+
+def test_the_turn_is_found_in_its_sense_and_nearly_in_its_size(turning_egg, quick):
+    longer = quick.with_values({"hypotheses": 4, "rigid_iterations": 100, "frames_per_iteration": 8})
+    found, true = turn_of(run(turning_egg, longer).reconstruction), turn_of(turning_egg.truth)
+    assert np.degrees(true.magnitude()) == pytest.approx(60, abs=1)
+    assert np.degrees((found.inv() * true).magnitude()) < 15
 
 
 @pytest.fixture(scope="module")
