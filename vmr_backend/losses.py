@@ -35,7 +35,7 @@ def contour_loss(points: Tensor, pixels: Tensor) -> Tensor:
 
 
 def flow_loss(predicted: Tensor, observed: Tensor, weight: Tensor) -> Tensor:
-    """Robust distance between the surface's motion and optical flow (LASR Eq. 6).
+    """Robust distance between the surface's motion and optical flow (LASR's flow term).
 
     predicted, observed (..., P, 2) displacements in crop units, weight (..., P). Returns (...,), crop units.
     """

@@ -199,6 +199,16 @@ def test_even_motion_costs_nothing_and_two_frames_never_do():
     assert torch.equal(losses.acceleration_loss(numbers(5, 2, 4)), torch.zeros(5))
 
 
+def test_walls_on_their_own_side_cost_nothing_and_those_that_crossed_the_square_of_how_far():
+    vertices = torch.tensor([[0.3, 1, 2], [-0.2, 0, 1], [0.0, 5, 5]], dtype=torch.float64)
+    side = torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64)
+    assert losses.side_loss(vertices, side, 0.01) == 0
+    crossed = vertices * torch.tensor([-1.0, 1, 1])
+    assert losses.side_loss(crossed, side, 0.01).item() == pytest.approx((0.31**2 + 0.21**2) / 2)
+    assert torch.allclose(losses.side_loss(torch.stack([vertices, crossed]), side, 0.01)[1],
+                          losses.side_loss(crossed, side, 0.01))
+
+
 @pytest.mark.parametrize("rate", [0.01, 0.5])
 def test_steady_turning_costs_nothing_however_fast_and_a_change_of_its_rate_does(rate):
     axis, first = np.array([0.48, -0.6, 0.64]), Rotation.from_rotvec([1, 2, 3])

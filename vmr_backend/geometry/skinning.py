@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def gaussian_skin_weights(points: Tensor, centres: Tensor, precisions: Tensor, bones_per_vertex: int = 4) -> Tensor:
-    """Share of each bone in each vertex (LASR Eq. 4): softmax over bones of minus the squared Mahalanobis distance.
+    """Share of each bone in each vertex (as in LASR): softmax over bones of minus the squared Mahalanobis distance.
 
     points (V, 3), centres (B, 3), precisions (B, 3, 3) factors A of the Gaussians, distance = |A (x - c)|.
     Returns (V, B); only the largest `bones_per_vertex` of a row are above zero, rows sum to 1.
