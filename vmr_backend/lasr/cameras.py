@@ -61,7 +61,7 @@ def search(model: Model, starts: list[Hypothesis], seen: Observations, renderer:
     alive = list(starts)
     total, done = settings.rigid_iterations, 0
     for share, survivors in ROUNDS:
-        iterations = max(1, round(share * total))
+        iterations = max(1, round(share * total) if survivors else total - done)
         freedom = 0.0 if settings.upright else 1.0
         schedule = Schedule(iterations, (1.0, 1.0), (freedom, freedom), (1.0, 1.0))
         found = descend(model, seen, renderer, settings, schedule, random,
