@@ -110,7 +110,7 @@ class Settings:
         minimum=1, maximum=64, method="lasr", source="LASR: 16")
     upright: bool = _setting(
         True, "Upright Subject", "The subject stands upright and turns about the vertical at first; freed later",
-        "camera", method="lasr", source="trial: halves the error of the turn (METHODS 7)")
+        "camera", method="lasr", source="measured: halves the error of the turn")
 
     bones: int = _setting(
         24, "Bones", "Number of bones that move the mesh in the last stage", "shape",

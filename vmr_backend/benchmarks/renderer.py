@@ -20,7 +20,7 @@ from ..geometry.sphere import icosphere
 from ..rendering import RENDERERS, get_renderer
 
 SIGMA, GAMMA = 1e-4, 1e-2
-"""Softness as LASR draws silhouettes and colour (METHODS 3.4)."""
+"""Softness as LASR draws silhouettes and colour in its published scripts."""
 
 FULL = {"levels": [3, 4, 5], "sizes": [64, 128, 256, 512], "batches": [1, 8, 32]}
 QUICK = {"levels": [3, 4], "sizes": [64, 128], "batches": [1, 8]}

@@ -1,6 +1,6 @@
 """The search for the camera path: many hypotheses on a rigid shape, fitted together and pruned in rounds.
 
-Root pose is where these methods fail, so it comes first (DESIGN: cameras come first).
+Root pose is where these methods fail, so it comes first.
 """
 
 from __future__ import annotations
