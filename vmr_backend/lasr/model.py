@@ -118,8 +118,8 @@ class CameraPath(nn.Module):
         slow, fast = self.slow(), self.fast()
         yaw = self.turn + self.heading + 3 * slow[..., 0]
         free = from_axis_angle(freedom * slow[..., 1:4])
-        rotation = free @ about_x(self.elevation)[..., :, :] @ self.axes @ about_z(yaw)
-        depth = self.depth * (fast[..., 2]).exp()
+        rotation = free @ about_x(self.elevation) @ self.axes @ about_z(yaw)
+        depth = self.depth * fast[..., 2].exp()
         lateral = (self.bearing + self.step * fast[..., :2]) * depth.unsqueeze(-1)
         return rotation, torch.cat([lateral, depth.unsqueeze(-1)], -1)
 
