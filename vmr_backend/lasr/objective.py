@@ -36,9 +36,7 @@ class Regularity:
 
 def weights_of(settings: Settings) -> dict[str, float]:
     """Weight of each term."""
-    names = ("mask", "contour", "flow", "colour", "laplacian", "flatten", "arap", "symmetry", "side", "motion",
-             "temporal", "steadiness", "elevation")
-    return {name: getattr(settings, f"weight_{name}") for name in names}
+    return {name.removeprefix("weight_"): value for name, value in settings.items() if name.startswith("weight_")}
 
 
 def terms(model: Model, seen: Observations, starts: Tensor, renderer: Renderer, regularity: Regularity,
