@@ -19,8 +19,11 @@ FILE_NAME = "reconstruction.npz"
 TEXTURE_NAME, REPORT_NAME = "texture.png", "report.json"
 OVERLAY_NAME, PREVIEW_NAME = "overlay.mp4", "preview.png"
 BONE_ARRAYS = ("bone_parents", "bone_rest", "bone_pose", "skin_weights")
+BONE_EXTRAS = ("bone_names", "bone_lengths")
 INTEGERS = {"frames", "faces", "image_size", "bone_parents"}
 BONES_PER_VERTEX = 4
+BONE_NAME_BYTES = 63
+"""Blender keeps no more of a name."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,19 @@ class Reconstruction:
     image_size: np.ndarray
     """(2,) int32: width, height of the full frame in pixels."""
     bone_parents: np.ndarray | None = None
-    """(B,) int32, -1 for a root."""
+    """(B,) int32, the bone above, -1 for a root; no bone is above itself."""
     bone_rest: np.ndarray | None = None
-    """(B, 4, 4) float32, rest pose of each bone in object space."""
+    """(B, 4, 4) float32, rest pose of each bone in object space: its origin the joint, y along the bone; rigid."""
     bone_pose: np.ndarray | None = None
-    """(T, B, 4, 4) float32, pose of each bone in object space."""
+    """(T, B, 4, 4) float32, pose of each bone in object space; rigid."""
     skin_weights: np.ndarray | None = None
     """(V, B) float32, rows sum to 1, at most 4 bones a vertex."""
+    bone_names: np.ndarray | None = None
+    """(B,) text, each different."""
+    bone_lengths: np.ndarray | None = None
+    """(B,) float32, from joint to tail, above 0."""
+    coverage: np.ndarray | None = None
+    """(V,) float32, share of the frames in which the vertex is seen, 0 to 1."""
     keypoints: np.ndarray | None = None
     """(T, K, 2) float32, projected category keypoints in pixels."""
 
@@ -96,11 +105,12 @@ class Reconstruction:
             raise BadInput(f"{where}: frames needs ascending numbers, each once")
         if width < 1 or height < 1 or (self.intrinsics[:, :2] <= 0).any():
             raise BadInput(f"{where}: image_size and focal lengths need to be above 0")
-        turn = self.camera_rotation.astype(np.float64)
-        if np.abs(turn @ turn.transpose(0, 2, 1) - np.eye(3)).max() > 1e-3 or (np.linalg.det(turn) < 0).any():
+        if not _are_rotations(self.camera_rotation):
             raise BadInput(f"{where}: camera_rotation holds matrices that are no rotations")
         if self.skin_weights is not None:
             self._check_bones(where)
+        if self.coverage is not None and (self.coverage.min() < 0 or self.coverage.max() > 1):
+            raise BadInput(f"{where}: coverage needs shares of the frames, 0 to 1")
 
     def _check_shapes(self, where: str) -> None:
         """BadInput unless all arrays that belong together are there, finite, and agree in their shapes."""
@@ -116,25 +126,44 @@ class Reconstruction:
         if all(bones):
             b = _length(self.bone_parents, "B")
             shapes |= {"bone_parents": (b,), "bone_rest": (b, 4, 4), "bone_pose": (t, b, 4, 4), "skin_weights": (v, b)}
+            shapes |= {name: (b,) for name in BONE_EXTRAS if getattr(self, name) is not None}
+        elif extras := [name for name in BONE_EXTRAS if getattr(self, name) is not None]:
+            raise BadInput(f"{where}: holds {', '.join(extras)} without bones; needs {', '.join(BONE_ARRAYS)}, too")
+        if self.coverage is not None:
+            shapes["coverage"] = (v,)
         if self.keypoints is not None:
             shapes["keypoints"] = (t, self.keypoints.shape[1] if self.keypoints.ndim == 3 else "K", 2)
         for name, shape in shapes.items():
             array = getattr(self, name)
-            dtype = np.int32 if name in INTEGERS else np.float32
-            if array.shape != shape or array.dtype != dtype:
+            kind = "text" if name == "bone_names" else "int32" if name in INTEGERS else "float32"
+            found = "text" if array.dtype.kind == "U" else str(array.dtype)
+            if array.shape != shape or found != kind:
                 needed = f"({', '.join(map(str, shape))})"
-                raise BadInput(f"{where}: {name} is {array.dtype} {array.shape}, needs {np.dtype(dtype)} {needed}")
-            if dtype == np.float32 and not np.isfinite(array).all():
+                raise BadInput(f"{where}: {name} is {array.dtype} {array.shape}, needs {kind} {needed}")
+            if kind == "float32" and not np.isfinite(array).all():
                 raise BadInput(f"{where}: {name} holds values that are not finite")
 
     def _check_bones(self, where: str) -> None:
-        """BadInput unless parents are bones and each vertex is held by a few bones that share it out."""
+        """BadInput unless bones are trees of rigid parts and each vertex is held by a few that share it out."""
         weights, parents = self.skin_weights, self.bone_parents
         if not len(parents) or parents.min() < -1 or parents.max() >= len(parents):
             raise BadInput(f"{where}: bone_parents needs numbers of bones, -1 for a root")
+        above = parents
+        for _ in parents:
+            above = np.where(above < 0, -1, parents[above])
+        if (above >= 0).any():
+            raise BadInput(f"{where}: bone_parents puts bone {int(np.argmax(above >= 0))} below itself; needs trees")
         uneven = np.abs(weights.sum(1) - 1).max() > 1e-3 or weights.min() < 0
         if uneven or (weights > 0).sum(1).max() > BONES_PER_VERTEX:
             raise BadInput(f"{where}: skin_weights need rows that sum to 1 with at most {BONES_PER_VERTEX} bones each")
+        for name in ("bone_rest", "bone_pose"):
+            matrices = getattr(self, name)
+            if not _are_rotations(matrices[..., :3, :3]) or np.abs(matrices[..., 3, :] - [0, 0, 0, 1]).max() > 1e-3:
+                raise BadInput(f"{where}: {name} holds matrices that are not rigid")
+        if self.bone_lengths is not None and self.bone_lengths.min() <= 0:
+            raise BadInput(f"{where}: bone_lengths need to be above 0")
+        if self.bone_names is not None and not _are_names(self.bone_names):
+            raise BadInput(f"{where}: bone_names needs another name for each bone, of 1 to {BONE_NAME_BYTES} bytes")
 
     def in_camera(self) -> np.ndarray:
         """(T, V, 3) float32, vertices in camera space."""
@@ -145,6 +174,21 @@ class Reconstruction:
         points = self.in_camera()
         focal, centre = self.intrinsics[:, None, :2], self.intrinsics[:, None, 2:]
         return focal * points[..., :2] / np.maximum(points[..., 2:], 1e-6) + centre
+
+
+def _are_rotations(matrices: np.ndarray) -> bool:
+    """Whether (..., 3, 3) are rotations, to single precision."""
+    turn = matrices.astype(np.float64)
+    return np.abs(turn @ turn.swapaxes(-1, -2) - np.eye(3)).max() < 1e-3 and bool((np.linalg.det(turn) > 0).all())
+
+
+def _are_names(texts: np.ndarray) -> bool:
+    """Whether all are different, and short enough for Blender."""
+    try:
+        names = {str(text).encode() for text in texts}
+    except (ValueError, SystemError):  # numbers that are no characters
+        return False
+    return len(names) == len(texts) and all(0 < len(name) <= BONE_NAME_BYTES for name in names)
 
 
 def _length(array: np.ndarray, letter: str) -> int | str:

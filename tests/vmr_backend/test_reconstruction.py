@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vmr_backend.job import BadInput
-from vmr_backend.reconstruction import BONE_ARRAYS, FILE_NAME, Reconstruction
+from vmr_backend.reconstruction import BONE_ARRAYS, BONE_EXTRAS, FILE_NAME, Reconstruction
 
 FRAMES, VERTICES, FACES, BONES = 3, 6, 8, 2
 
@@ -25,7 +25,9 @@ def octahedron(**values) -> Reconstruction:
         intrinsics=np.tile(np.float32([200, 100, 30, 20]), (FRAMES, 1)), image_size=np.int32([60, 40]),
         bone_parents=np.int32([-1, 0]), bone_rest=np.tile(np.eye(4, dtype=np.float32), (BONES, 1, 1)),
         bone_pose=np.tile(np.eye(4, dtype=np.float32), (FRAMES, BONES, 1, 1)),
-        skin_weights=np.full((VERTICES, BONES), 0.5, np.float32), keypoints=np.zeros((FRAMES, 7, 2), np.float32))
+        skin_weights=np.full((VERTICES, BONES), 0.5, np.float32), bone_names=np.array(["spine", "hüfte"]),
+        bone_lengths=np.float32([0.2, 0.3]), coverage=np.linspace(0, 1, VERTICES, dtype=np.float32),
+        keypoints=np.zeros((FRAMES, 7, 2), np.float32))
     return replace(whole, **values)
 
 
@@ -47,7 +49,7 @@ def refusal(call) -> str:
     return str(error.value)
 
 
-WITHOUT_BONES = dict.fromkeys((*BONE_ARRAYS, "keypoints"))
+WITHOUT_BONES = dict.fromkeys((*BONE_ARRAYS, *BONE_EXTRAS, "coverage", "keypoints"))
 
 
 @pytest.mark.parametrize("result", [octahedron(), octahedron(**WITHOUT_BONES)], ids=["with bones", "without"])
@@ -79,7 +81,8 @@ def test_a_point_is_seen_where_the_pinhole_camera_puts_it():
 @pytest.mark.parametrize("change", ["a row less", "another type", "no rows at all"])
 def test_an_array_of_another_shape_or_type_is_refused_by_name(name, change):
     array = getattr(octahedron(), name)
-    array = {"a row less": array[:-1], "another type": array.astype(np.float64), "no rows at all": np.array(1)}[change]
+    other = np.arange(len(array)) / 2 if array.dtype.kind == "U" else array.astype(np.float64)
+    array = {"a row less": array[:-1], "another type": other, "no rows at all": np.array(1)}[change]
     line = refusal(lambda: octahedron(**{name: array}).check("here"))
     assert line.startswith("here: ")
     if change == "another type":
@@ -90,13 +93,14 @@ def test_an_array_of_another_shape_or_type_is_refused_by_name(name, change):
                                   if getattr(octahedron(), f.name).dtype == np.float32])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_not_finite_are_refused_by_name(name, value):
-    line = refusal(lambda: changed(name, (0, 0), value).check("here"))
+    line = refusal(lambda: changed(name, 0, value).check("here"))
     assert line == f"here: {name} holds values that are not finite"
 
 
 EMPTY = {name: getattr(octahedron(), name)[:0] for name in
          ("frames", "vertices", "camera_rotation", "camera_translation", "intrinsics", "bone_pose", "keypoints")}
 BEYOND = np.float32([[1.5, -0.5]] * VERTICES)
+LONG, NO_TEXT = np.array(["a", 32 * "é"]), np.uint32([0x110000, 65]).view("<U1")
 STRETCH = np.diag(np.float32([2, 0.5, 1]))
 
 
@@ -110,7 +114,14 @@ STRETCH = np.diag(np.float32([2, 0.5, 1]))
     (changed("camera_rotation", 1, STRETCH), "matrices that are no rotations"),
     (changed("image_size", 1, 0), "image_size and focal"), (changed("intrinsics", (1, 0), -200), "focal lengths"),
     (changed("skin_weights", (3, 0), 0.6), "rows that sum to 1"), (octahedron(skin_weights=BEYOND), "rows that sum"),
-    (changed("bone_parents", 1, 2), "bone_parents"), (changed("bone_parents", 0, -2), "bone_parents"),
+    (changed("bone_parents", 1, 2), "bone_parents"), (changed("bone_parents", 0, 1), "puts bone 0 below itself"),
+    (changed("bone_parents", 1, 1), "puts bone 1 below itself"), (changed("bone_rest", (0, 0, 0), 2), "not rigid"),
+    (changed("bone_pose", (2, 1, 3, 0), 1), "bone_pose holds matrices that are not rigid"),
+    (changed("bone_lengths", 1, 0), "bone_lengths need to be above 0"), (changed("bone_names", 1, "spine"), "another"),
+    (changed("bone_names", 0, ""), "bone_names needs another name"), (octahedron(bone_names=LONG), "of 1 to 63 bytes"),
+    (octahedron(bone_names=NO_TEXT), "bone_names"), (octahedron(**dict.fromkeys(BONE_ARRAYS)), "without bones"),
+    (changed("coverage", 2, 1.1), "shares of the frames"), (changed("coverage", 2, -0.1), "shares of the frames"),
+    (changed("bone_parents", 0, -2), "bone_parents"),
     *((octahedron(**{name: None}), f"some of {', '.join(BONE_ARRAYS)}; needs all or none") for name in BONE_ARRAYS),
 ])
 def test_what_contradicts_itself_is_refused_in_words(tmp_path, result, words):
@@ -120,6 +131,19 @@ def test_what_contradicts_itself_is_refused_in_words(tmp_path, result, words):
     assert not list(tmp_path.iterdir()), "nothing is written"
 
 
+def test_bones_may_stand_in_any_order_and_have_several_roots():
+    def above(parents):
+        bones = len(parents)
+        return octahedron(bone_parents=np.int32(parents), skin_weights=np.eye(bones, dtype=np.float32)[[0] * VERTICES],
+                          bone_rest=np.tile(np.eye(4, dtype=np.float32), (bones, 1, 1)),
+                          bone_pose=np.tile(np.eye(4, dtype=np.float32), (FRAMES, bones, 1, 1)),
+                          **dict.fromkeys(BONE_EXTRAS))
+
+    for parents in ([-1], [1, 2, -1], [-1, 0, -1, 2], [3, 0, 1, -1]):
+        above(parents).check("here")
+    assert "below itself" in refusal(lambda: above([1, 2, 0, -1]).check("here"))
+
+
 def test_at_most_four_bones_hold_a_vertex():
     def held_by(count):
         bones = 6
@@ -127,7 +151,8 @@ def test_at_most_four_bones_hold_a_vertex():
         weights[:, :count] = 1 / count
         return octahedron(skin_weights=weights, bone_parents=np.full(bones, -1, np.int32),
                           bone_rest=np.tile(np.eye(4, dtype=np.float32), (bones, 1, 1)),
-                          bone_pose=np.tile(np.eye(4, dtype=np.float32), (FRAMES, bones, 1, 1)))
+                          bone_pose=np.tile(np.eye(4, dtype=np.float32), (FRAMES, bones, 1, 1)),
+                          **dict.fromkeys(BONE_EXTRAS))
 
     held_by(4).check("here")
     assert "at most 4 bones" in refusal(lambda: held_by(5).check("here"))
