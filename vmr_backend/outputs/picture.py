@@ -15,6 +15,9 @@ LIGHT = np.array([-0.45, -0.7, -0.55]) / np.linalg.norm([-0.45, -0.7, -0.55])
 CLAY = (205.0, 203.0, 198.0)
 """Colour of a mesh without texture."""
 
+INSIDE = (225.0, 45.0, 35.0)
+"""Colour of faces seen from behind, where they are to be told from the others."""
+
 OUTLINE = (0, 230, 255)
 """Colour of the mesh's outline over footage; hardly an animal or a meadow has it."""
 
@@ -32,13 +35,14 @@ class Picture:
 
 def draw(points: np.ndarray, faces: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int], *,
          uv: np.ndarray | None = None, texture: np.ndarray | None = None, shading: float = 1.0,
-         samples: int = 2) -> Picture | None:
+         samples: int = 2, mark_inside: bool = False) -> Picture | None:
     """A mesh in a frame of `size` (width, height), or None where it is out of the picture.
 
-    points    (V, 3) in camera space
-    texture   (H, W, 3) uint8 seen through uv (F, 3, 2); without it the mesh is grey
-    shading   0: the texture's colours as they are, 1: lit by one lamp and the sky
-    samples   per pixel and axis, against jagged edges
+    points       (V, 3) in camera space
+    texture      (H, W, 3) uint8 seen through uv (F, 3, 2); without it the mesh is grey
+    shading      0: the texture's colours as they are, 1: lit by one lamp and the sky
+    samples      per pixel and axis, against jagged edges
+    mark_inside  faces seen from behind, of holes and of walls that passed through each other, are red
     """
     window = window_of(points, intrinsics, size)
     if window is None:
@@ -47,10 +51,19 @@ def draw(points: np.ndarray, faces: np.ndarray, intrinsics: np.ndarray, size: tu
     colour = np.zeros((*view.face_index.shape, 3), np.float32)
     if view.drawn.any():
         albedo = CLAY if texture is None else textured(view, uv, texture)[view.drawn]
+        if mark_inside:
+            behind = _seen_from_behind(points, faces)[view.face_index[view.drawn]]
+            albedo = np.where(behind[:, None], INSIDE, albedo)
         colour[view.drawn] = albedo * (1 - shading + shading * _light(view, points, faces))[:, None]
     extent = (window.width, window.height)
     alpha = cv2.resize(view.drawn.astype(np.float32), extent, interpolation=cv2.INTER_AREA)
     return Picture(window, cv2.resize(np.minimum(colour, 255), extent, interpolation=cv2.INTER_AREA), alpha)
+
+
+def _seen_from_behind(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(F,) bool, the faces that turn their inner side to the camera; points (V, 3) in camera space."""
+    a, b, c = points[faces].transpose(1, 0, 2)
+    return (np.cross(b - a, c - a) * a).sum(1) > 0
 
 
 def _light(view: View, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
