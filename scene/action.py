@@ -7,13 +7,13 @@ from typing import Any
 import bpy
 import numpy as np
 
-Curves = Any
-"""The f-curves of an action: `ActionFCurves`, or `ActionChannelbagFCurves` since Blender 4.4."""
+Channels = Any
+"""What holds the f-curves of a datablock and their groups: `Action`, or `ActionChannelbag` since Blender 4.4."""
 LINEAR = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items["LINEAR"].value  # type: ignore[attr-defined]
 
 
-def new_curves(block: bpy.types.Object | bpy.types.Camera | bpy.types.Key, name: str) -> Curves:
-    """Give a datablock an action of its own; its f-curves, none yet.
+def new_channels(block: bpy.types.Object | bpy.types.Camera | bpy.types.Key, name: str) -> Channels:
+    """Give a datablock an action of its own; what holds its f-curves, none yet.
 
     Up to Blender 4.3 an action holds its curves; since 4.4 the channel bag of a slot in a strip of a layer does.
     """
@@ -21,21 +21,33 @@ def new_curves(block: bpy.types.Object | bpy.types.Camera | bpy.types.Key, name:
     action: Any = bpy.data.actions.new(name)
     data.action = action
     if not hasattr(action, "slots"):
-        return action.fcurves
+        return action
     slot = action.slots.new(id_type=block.id_type, name=block.name)
     data.action_slot = slot
     strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
-    return strip.channelbag(slot, ensure=True).fcurves
+    return strip.channelbag(slot, ensure=True)
 
 
-def add_keys(curves: Curves, data_path: str, frames: np.ndarray, values: np.ndarray, index: int = 0) -> None:
+def add_keys(
+    channels: Channels, data_path: str, frames: np.ndarray, values: np.ndarray, index: int = 0, group: str = ""
+) -> None:
     """Add the f-curve of one property: straight from key to key, holding the first and last value outside.
 
     frames  (n,) scene frames, ascending
     values  (n,)
+    group   under which animation editors list it, with others of the same
     """
-    curve = curves.new(data_path, index=index)
+    curve = channels.fcurves.new(data_path, index=index)
     curve.keyframe_points.add(len(frames))
     curve.keyframe_points.foreach_set("co", np.stack([frames, values], 1).astype(np.float32).ravel())
     curve.keyframe_points.foreach_set("interpolation", np.full(len(frames), LINEAR, np.int32))
     curve.update()
+    if group:
+        curve.group = channels.groups.get(group) or channels.groups.new(group)
+
+
+def continuous(quaternions: np.ndarray) -> np.ndarray:
+    """The same rotations (T, 4) with signs such that neighbours are interpolated the short way."""
+    turns = np.sum(quaternions[1:] * quaternions[:-1], axis=1) < 0
+    signs = np.cumprod(np.concatenate([[1.0], np.where(turns, -1.0, 1.0)]))
+    return quaternions * signs[:, None]

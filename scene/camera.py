@@ -11,7 +11,7 @@ import numpy as np
 from mathutils import Matrix
 
 from ..vmr_backend.reconstruction import Reconstruction
-from .action import add_keys, new_curves
+from .action import add_keys, continuous, new_channels
 
 SENSOR_WIDTH = 36.0
 STEADY_WITHIN_PX = 0.02
@@ -70,25 +70,18 @@ def _set_lens(camera: bpy.types.Camera, result: Reconstruction, scene_frames: np
         if np.abs(values - middle).max() * pixels_per_unit > STEADY_WITHIN_PX:
             keyed[name] = values
     if keyed:
-        curves = new_curves(camera, camera.name)
+        channels = new_channels(camera, camera.name)
         for name, values in keyed.items():
-            add_keys(curves, name, scene_frames, values)
+            add_keys(channels, name, scene_frames, values)
 
 
 def _key_pose(camera_object: bpy.types.Object, result: Reconstruction, scene_frames: np.ndarray) -> None:
     """Location and rotation: the inverse of object-to-camera, with Blender's camera axes."""
     to_object = result.camera_rotation.astype(np.float64).transpose(0, 2, 1)
     locations = -np.einsum("tij,tj->ti", to_object, result.camera_translation.astype(np.float64))
-    quaternions = _continuous(np.array([Matrix(m).to_quaternion() for m in to_object @ OPENCV_TO_BLENDER]))
+    quaternions = continuous(np.array([Matrix(m).to_quaternion() for m in to_object @ OPENCV_TO_BLENDER]))
     camera_object.rotation_mode = "QUATERNION"
-    curves = new_curves(camera_object, camera_object.name)
+    channels = new_channels(camera_object, camera_object.name)
     for path, values in (("location", locations), ("rotation_quaternion", quaternions)):
         for index, component in enumerate(values.T):
-            add_keys(curves, path, scene_frames, component, index)
-
-
-def _continuous(quaternions: np.ndarray) -> np.ndarray:
-    """The same rotations (T, 4) with signs such that neighbours are interpolated the short way."""
-    turns = np.sum(quaternions[1:] * quaternions[:-1], axis=1) < 0
-    signs = np.cumprod(np.concatenate([[1.0], np.where(turns, -1.0, 1.0)]))
-    return quaternions * signs[:, None]
+            add_keys(channels, path, scene_frames, component, index)

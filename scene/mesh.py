@@ -1,4 +1,4 @@
-"""One mesh object that moves: a relative shape key for each frame, faded from one frame's to the next."""
+"""One mesh object, painted with how often it was seen; where shape keys move it, one for each frame."""
 
 from __future__ import annotations
 
@@ -6,19 +6,42 @@ import bpy
 import numpy as np
 
 from ..vmr_backend.reconstruction import Reconstruction
-from .action import add_keys, new_curves
+from .action import add_keys, new_channels
+
+COVERAGE, COVERAGE_COLOUR = "coverage", "coverage_colour"
+SEEN_OFTEN = 0.5
+"""Share of the frames from which on the colour is plain green: of a subject that turns round, each side is seen in half
+of them."""
 
 
-def new_mesh_object(
-    name: str, result: Reconstruction, scene_frames: np.ndarray, material: bpy.types.Material
-) -> bpy.types.Object:
-    """A mesh object, not linked anywhere yet, that has the result's vertices at each of the scene frames (T,)."""
+def new_mesh_object(name: str, result: Reconstruction, material: bpy.types.Material) -> bpy.types.Object:
+    """A mesh object of the rest shape, not linked anywhere yet."""
     mesh = _new_mesh(name, result)
     mesh.materials.append(material)
-    mesh_object = bpy.data.objects.new(name, mesh)
+    if result.coverage is not None:
+        _paint_coverage(mesh, result.coverage)
+    return bpy.data.objects.new(name, mesh)
+
+
+def move_by_shape_keys(mesh_object: bpy.types.Object, result: Reconstruction, scene_frames: np.ndarray) -> None:
+    """Give the mesh the result's vertices at each of the scene frames (T,): a relative shape key each, faded over."""
     _add_shape_keys(mesh_object, result)
-    _key_shapes(mesh.shape_keys, scene_frames)
-    return mesh_object
+    _key_shapes(mesh_object.data.shape_keys, scene_frames)
+
+
+def coverage_colours(coverage: np.ndarray) -> np.ndarray:
+    """(V, 4) colours of shares of the frames (V,): from red, never seen, to green, seen often; in sRGB."""
+    often = np.clip(coverage / SEEN_OFTEN, 0, 1)
+    red, green = np.minimum(2 - 2 * often, 1), np.minimum(2 * often, 1)
+    return np.stack([red, green, np.zeros_like(often), np.ones_like(often)], 1).astype(np.float32)
+
+
+def _paint_coverage(mesh: bpy.types.Mesh, coverage: np.ndarray) -> None:
+    """As numbers, and as the colours that Solid shading shows where its colour is Attribute."""
+    mesh.attributes.new(COVERAGE, "FLOAT", "POINT").data.foreach_set("value", _flat(coverage))
+    colours = mesh.color_attributes.new(COVERAGE_COLOUR, "BYTE_COLOR", "POINT")
+    colours.data.foreach_set("color_srgb", _flat(coverage_colours(coverage)))
+    mesh.color_attributes.active_color = colours
 
 
 def _new_mesh(name: str, result: Reconstruction) -> bpy.types.Mesh:
@@ -51,11 +74,11 @@ def _key_shapes(keys: bpy.types.Key, scene_frames: np.ndarray) -> None:
     Two hats overlap and add up to 1 everywhere between two frames, so the shape is interpolated there, however far
     apart they are; outside, the first and last shape hold. The Basis does not show.
     """
-    curves = new_curves(keys, keys.user.name)
+    channels = new_channels(keys, keys.user.name)
     for t, key in enumerate(keys.key_blocks[1:]):
         low, high = max(t - 1, 0), min(t + 1, len(scene_frames) - 1)
         frames = np.asarray(scene_frames[low : high + 1])
-        add_keys(curves, f'key_blocks["{key.name}"].value', frames, frames == scene_frames[t])
+        add_keys(channels, f'key_blocks["{key.name}"].value', frames, frames == scene_frames[t])
 
 
 def _flat(values: np.ndarray) -> np.ndarray:

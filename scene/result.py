@@ -11,13 +11,14 @@ import numpy as np
 
 from ..vmr_backend.job import BadInput
 from ..vmr_backend.reconstruction import TEXTURE_NAME, Reconstruction
+from .armature import move_by_armature
 from .camera import new_camera_object, pixel_aspect
 from .clip import scene_frame
 from .material import new_material
-from .mesh import new_mesh_object
+from .mesh import move_by_shape_keys, new_mesh_object
 
 ASPECT_TOLERANCE = 0.01
-KINDS = ("collections", "objects", "meshes", "cameras", "materials", "images", "actions")
+KINDS = ("collections", "objects", "meshes", "armatures", "cameras", "materials", "images", "actions")
 """The kinds of datablocks that a result is made of."""
 SCENE_SETTINGS = ("camera", "frame_start", "frame_end")
 RENDER_SETTINGS = (
@@ -26,9 +27,12 @@ RENDER_SETTINGS = (
 
 
 def add_result(
-    context: bpy.types.Context, clip: bpy.types.MovieClip, result: Reconstruction, result_folder: Path, name: str
+    context: bpy.types.Context, clip: bpy.types.MovieClip, result: Reconstruction, result_folder: Path, name: str,
+    motion: str = "SHAPE_KEYS",
 ) -> bpy.types.Object:
     """Add a result to the context's scene, in a new collection; the mesh object.
+
+    motion  how the mesh moves: "SHAPE_KEYS", or "ARMATURE" where the result has bones
 
     The scene gets the camera, the footage's size and rate, and the result's frame range. If anything fails, the scene
     and the file are as they were before.
@@ -40,7 +44,11 @@ def add_result(
     with _all_or_nothing(scene):
         collection = bpy.data.collections.new(name)
         material = new_material(name, Path(result_folder) / TEXTURE_NAME)
-        mesh_object = new_mesh_object(name, result, frames, material)
+        mesh_object = new_mesh_object(name, result, material)
+        if motion == "ARMATURE" and result.skin_weights is not None:
+            collection.objects.link(move_by_armature(mesh_object, result, frames))
+        else:
+            move_by_shape_keys(mesh_object, result, frames)
         camera_object = new_camera_object(f"{name} Camera", result, frames, clip)
         collection.objects.link(mesh_object)
         collection.objects.link(camera_object)

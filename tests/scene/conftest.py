@@ -26,7 +26,7 @@ class Added:
 def add(empty_file, tmp_path):
     """Adds a wobbling ball of five frames, or another result, over an image sequence from 105 at scene frame 11."""
 
-    def add(result=None, start=11, name="ball") -> Added:
+    def add(result=None, start=11, name="ball", motion="SHAPE_KEYS") -> Added:
         result = result or wobbling_ball(range(105, 110))
         size = tuple(int(side) for side in result.image_size)
         clip = bpy.data.movieclips.load(str(make_images(tmp_path / "clip", range(105, 115), size=size)))
@@ -34,7 +34,7 @@ def add(empty_file, tmp_path):
         folder = tmp_path / "result é"
         folder.mkdir(exist_ok=True)
         save_texture(folder)
-        mesh = add_result(bpy.context, clip, result, folder, name)
+        mesh = add_result(bpy.context, clip, result, folder, name, motion)
         frames = [int(number) - 105 + start for number in result.frames]
         return Added(result, frames, mesh, bpy.context.scene.camera, clip, folder)
 

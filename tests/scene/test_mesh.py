@@ -1,8 +1,11 @@
 """The mesh in the scene is the result's at each of its frames, and passes from one to the next."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from blender_view import world_vertices
+from nodding_ball import nodding_ball
 from wobbling_ball import wobbling_ball
 
 
@@ -54,3 +57,26 @@ def test_three_hundred_frames_and_names_beyond_four_digits(add):
     added = add(wobbling_ball(range(9900, 10200)))
     assert np.abs(world_vertices(added.mesh, added.frames[250]) - added.result.vertices[250]).max() < 1e-4
     assert added.mesh.data.shape_keys.key_blocks[-1].name == "frame_10199"
+
+
+@pytest.mark.parametrize("motion", ["SHAPE_KEYS", "ARMATURE"])
+def test_how_often_each_vertex_was_seen_lies_on_the_mesh(add, motion):
+    mesh = add(nodding_ball(range(105, 108)), motion=motion).mesh.data
+    coverage = np.empty(len(mesh.vertices), np.float32)
+    mesh.attributes["coverage"].data.foreach_get("value", coverage)
+    assert np.array_equal(coverage, np.linspace(0, 1, len(coverage), dtype=np.float32))
+
+
+def test_coverage_is_painted_from_red_over_yellow_to_green(add):
+    ball = wobbling_ball(range(105, 107))
+    shares = np.resize(np.float32([0, 0.25, 0.5, 1]), len(ball.rest_vertices))
+    mesh = add(replace(ball, coverage=shares)).mesh.data
+    assert mesh.color_attributes.active_color.name == "coverage_colour", "what Solid shading shows"
+    colours = np.empty((len(shares), 4), np.float32)
+    mesh.color_attributes.active_color.data.foreach_get("color_srgb", colours.ravel())
+    red, yellow, green = (1, 0, 0, 1), (1, 1, 0, 1), (0, 1, 0, 1)
+    assert np.abs(colours[:4] - [red, yellow, green, green]).max() < 0.01
+
+
+def test_without_coverage_nothing_is_painted(add):
+    assert not add().mesh.data.color_attributes

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from blender_clips import make_movie
 from blender_view import world_vertices
+from nodding_ball import nodding_ball
 from video_mesh_reconstruction.scene.result import add_result
 from video_mesh_reconstruction.vmr_backend.job import BadInput
 from wobbling_ball import save_texture, wobbling_ball
+
+MOTIONS = ["SHAPE_KEYS", "ARMATURE"]
 
 
 def everything() -> dict:
@@ -61,18 +64,21 @@ def test_two_results_of_one_name_live_beside_each_other(add):
     assert np.abs(world_vertices(second.mesh, second.frames[2]) - second.result.vertices[2]).max() < 1e-4
 
 
-def test_the_object_that_the_user_edits_stays_active(add):
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_the_object_that_the_user_edits_stays_active(add, motion):
     mesh = bpy.data.objects.new("edited", bpy.data.meshes.new("edited"))
     bpy.context.scene.collection.objects.link(mesh)
     bpy.context.view_layer.objects.active = mesh
     bpy.ops.object.mode_set(mode="EDIT")
-    add()
+    added = add(nodding_ball(range(105, 110)), motion=motion)
     assert (bpy.context.view_layer.objects.active, bpy.context.mode) == (mesh, "EDIT_MESH")
+    assert np.abs(world_vertices(added.mesh, added.frames[2]) - added.result.vertices[2]).max() < 1e-4
     bpy.ops.object.mode_set(mode="OBJECT")
 
 
-def test_saving_and_loading_keeps_the_motion_the_camera_and_the_clip(add, tmp_path):
-    added = add()
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_saving_and_loading_keeps_the_motion_the_camera_and_the_clip(add, tmp_path, motion):
+    added = add(nodding_ball(range(105, 110)), motion=motion)
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "saved.blend"))
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "saved.blend"))
     mesh, camera = bpy.data.objects["ball"], bpy.context.scene.camera
@@ -102,14 +108,27 @@ def test_a_damaged_texture_leaves_nothing_behind(add, tmp_path):
     assert everything() == before
 
 
-def test_a_failure_at_the_very_end_leaves_nothing_behind(add, monkeypatch):
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_a_failure_at_the_very_end_leaves_nothing_behind(add, monkeypatch, motion):
     added = add()
     before = everything()
     monkeypatch.setattr("video_mesh_reconstruction.scene.result._select", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        add_result(bpy.context, added.clip, wobbling_ball(range(106, 112), focal=(300, 200)), added.folder, "second")
+        result = nodding_ball(range(106, 112), focal=(300, 200))
+        add_result(bpy.context, added.clip, result, added.folder, "second", motion)
     assert everything() == before
     assert np.abs(world_vertices(added.mesh, added.frames[1]) - added.result.vertices[1]).max() < 1e-4
+
+
+def test_a_failure_among_the_bones_leaves_nothing_behind_and_the_users_mode(add, monkeypatch):
+    added = add()
+    bpy.ops.object.mode_set(mode="EDIT")
+    before = everything()
+    monkeypatch.setattr("video_mesh_reconstruction.scene.armature.Matrix", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        add_result(bpy.context, added.clip, nodding_ball(range(106, 112)), added.folder, "second", "ARMATURE")
+    assert everything() == before and bpy.context.mode == "EDIT_MESH"
+    bpy.ops.object.mode_set(mode="OBJECT")
 
 
 def test_a_result_that_does_not_fit_the_clip_or_itself_is_refused(add):
