@@ -199,7 +199,7 @@ def _stop_with_standard_input() -> None:
 
 
 def _evaluate(argv: list[str]) -> int:
-    from .metrics.segmentation import main
+    from .metrics.evaluation import main
 
     return main(argv)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..job import BadInput
+
 
 @dataclass(frozen=True)
 class Similarity:
@@ -23,12 +25,14 @@ class Similarity:
 
 
 def sample_surface(vertices: np.ndarray, faces: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """(count, 3) points spread evenly over a surface: vertices (V, 3), faces (F, 3)."""
+    """(count, 3) points spread evenly over a surface: vertices (V, 3), faces (F, 3); BadInput if that has no area."""
     random = np.random.default_rng(seed)
     corners = vertices[faces].astype(np.float64)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    if not area.sum() > 0:
+        raise BadInput("surface: found one without area; needs a mesh whose distance can be measured")
     chosen = corners[random.choice(len(faces), count, p=area / area.sum())]
-    along = random.random((count, 2))
+    along = random.random((2, count)).T
     along = np.where(along.sum(1, keepdims=True) > 1, 1 - along, along)     # fold the square's far half back
     weights = np.concatenate([1 - along.sum(1, keepdims=True), along], 1)
     return np.einsum("nk,nkc->nc", weights, chosen)
@@ -52,10 +56,12 @@ def align(points: np.ndarray, targets: np.ndarray, iterations: int = 40) -> Simi
     """
     spread = np.sqrt(targets.var(0).sum() / points.var(0).sum())
     found = Similarity(float(spread), np.eye(3), targets.mean(0) - spread * points.mean(0))
-    tree = cKDTree(targets)
+    tree, pairs = cKDTree(targets), None
     for _ in range(iterations):
-        moved = found(points)
-        there, back = tree.query(moved)[1], cKDTree(moved).query(targets)[1]
+        moved, before = found(points), pairs
+        there, back = pairs = tree.query(moved)[1], cKDTree(moved).query(targets)[1]
+        if before and all(np.array_equal(a, b) for a, b in zip(pairs, before, strict=True)):
+            break
         found = best_similarity(np.concatenate([points, points[back]]), np.concatenate([targets[there], targets]))
     return found
 

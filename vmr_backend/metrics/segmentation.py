@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..arguments import Arguments
-from ..job import EXIT_BAD_INPUT, EXIT_DONE, BadInput
+from ..job import BadInput
 from ..reconstruction import Reconstruction
 from ..video.clip import open_clip
 from ..video.masks import MaskSource, read_masks
@@ -104,20 +101,3 @@ def masks_of(result: Reconstruction, path: Path) -> Iterator[tuple[int, np.ndarr
     same = {int(number): int(number) for number in common}
     for number, mask, *_ in read_masks(MaskSource(source, same, False, size), common):
         yield number, mask
-
-
-def main(argv: list[str] | None = None) -> int:
-    """`python -m vmr_backend evaluate DIR --masks MASKS`: one JSON line of means; returns the exit status."""
-    parser = Arguments(prog="python -m vmr_backend evaluate", description=__doc__)
-    parser.add_argument("result", type=Path, metavar="DIR", help="folder of a result")
-    parser.add_argument("--masks", type=Path, required=True,
-                        help="folder of images named by frame number, or a video; white on black")
-    try:
-        arguments = parser.parse_args(argv)
-        result = Reconstruction.load(arguments.result)
-        scores = evaluate(result, masks_of(result, arguments.masks))
-    except BadInput as error:
-        print(error, file=sys.stderr)
-        return EXIT_BAD_INPUT
-    print(json.dumps(scores.means()))
-    return EXIT_DONE

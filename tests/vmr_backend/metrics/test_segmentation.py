@@ -1,6 +1,5 @@
-"""J and F against closed forms and against the independent scorer, and the evaluate command."""
+"""J and F against closed forms and against the independent scorer."""
 
-import json
 from dataclasses import replace
 
 import cv2
@@ -9,7 +8,7 @@ import pytest
 
 from vmr_backend.job import BadInput
 from vmr_backend.metrics import raster
-from vmr_backend.metrics.segmentation import boundary, contour_accuracy, evaluate, main, region_similarity
+from vmr_backend.metrics.segmentation import boundary, contour_accuracy, evaluate, region_similarity
 
 
 def box(left, right, top=20, bottom=60, shape=(100, 120)):
@@ -77,42 +76,9 @@ def test_faces_behind_the_camera_or_off_the_picture_are_not_drawn():
     assert (raster.rasterise(points, np.r_[-np.ones(3), np.ones(3)], np.arange(6).reshape(2, 3), (8, 8))[0] < 0).all()
 
 
-def test_evaluate_equals_the_independent_scorer_on_a_result(scorer, egg, tmp_path, capsys, monkeypatch):
-    masks = tmp_path / "masks"
-    masks.mkdir()
-    truth = [np.roll(mask, 3, 1) for mask in egg.masks]
-    for number in range(1, 12):
-        cv2.imwrite(str(masks / f"{number:05d}.png"), truth[number] * np.uint8(255))
-    egg.result.save(tmp_path)
-    assert main([str(tmp_path), "--masks", str(masks)]) == 0
-    found = json.loads(capsys.readouterr().out)
-    monkeypatch.setattr("sys.argv", ["score.py", str(tmp_path), "--masks", str(masks)])
-    scorer.main()
-    expected = json.loads(capsys.readouterr().out)
-    assert found["scored_frames"] == expected["scored_frames"] == 11
-    assert all(found[name] == pytest.approx(expected[name], abs=1e-9) for name in ("J", "F", "J_min"))
-    assert 0.8 < found["J"] < 0.97
-
-
 def test_evaluate_scores_the_frames_that_have_masks(egg):
     scores = evaluate(replace(egg.result, frames=egg.result.frames + 5), {5: egg.masks[0], 7: egg.masks[2], 99: None})
     assert scores.frames.tolist() == [5, 7]
     assert scores.j.tolist() == scores.f.tolist() == [1, 1]
     with pytest.raises(BadInput, match="masks: found none for the result's frames 0 to 11"):
         evaluate(egg.result, {99: egg.masks[0]})
-
-
-def test_bad_input_is_one_line_on_standard_error(egg, tmp_path, capsys):
-    egg.result.save(tmp_path)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "others").mkdir()
-    cv2.imwrite(str(tmp_path / "others" / "00099.png"), egg.masks[0] * np.uint8(255))
-    cut = tmp_path / "cut"
-    cut.mkdir()
-    (cut / "reconstruction.npz").write_bytes((tmp_path / "reconstruction.npz").read_bytes()[:1000])
-    for result, masks in ((tmp_path, "nowhere"), (tmp_path, "empty"), (tmp_path, "others"), (tmp_path / "no", "empty"),
-                          (cut, "others")):
-        assert main([str(result), "--masks", str(tmp_path / masks)]) == 2
-        captured = capsys.readouterr()
-        assert len(captured.err.splitlines()) == 1 and str(tmp_path) in captured.err
-        assert captured.out == ""

@@ -1,0 +1,177 @@
+"""The evaluate command: figures of a result with a known answer, equal to the independent scorer's; bad files."""
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from vmr_backend.cli import main
+from vmr_backend.metrics.raster import project, visible_faces
+
+
+@pytest.fixture(scope="module")
+def clip(egg, tmp_path_factory):
+    """A folder with masks, meshes and joints of the egg's clip: joints.json, gt.npz, masks/."""
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "masks").mkdir()
+    for number, mask in enumerate(egg.masks):
+        cv2.imwrite(str(folder / "masks" / f"{number:05d}.png"), mask * np.uint8(255))
+    result = egg.result
+    cameras = np.tile(np.eye(4), (12, 1, 1))
+    cameras[:, :3, :3] = result.camera_rotation
+    # The truth stands elsewhere in its world and is larger than the result.
+    np.savez(folder / "gt.npz", vertices=3 * result.vertices + np.float32([5, 0, 1]), faces=result.faces,
+             world_to_camera=cameras)
+    (folder / "joints.json").write_text(json.dumps(joints(egg)))
+    return folder
+
+
+def joints(egg, frames=(0, 1, 2, 4), size=(100, 120), **more):
+    """Some vertices as annotations of a few frames in BADJA's format."""
+    notes = []
+    for number in frames:
+        seen = np.isin(np.arange(0, 640, 16), egg.result.faces[np.unique(visible_faces(egg.result, number)[0])[1:]])
+        points = project(egg.result, number)[0][:640:16, ::-1] * [size[0] / 100, size[1] / 120]
+        notes.append({"image_path": f"clip/{number:05d}.jpg", "joints": points.tolist(),
+                      "visibility": seen.tolist()} | more)
+    return notes
+
+
+def bent(egg):
+    """The egg's result after a fit that was not quite right: bumpy, in another way in each frame."""
+    bumps = 0.04 * np.sin(7 * egg.result.vertices[..., [1, 2, 0]] + np.arange(12)[:, None, None])
+    return replace(egg.result, vertices=(egg.result.vertices + bumps).astype(np.float32))
+
+
+def evaluated(capsys, folder, clip, *more):
+    assert main(["evaluate", str(folder), "--masks", str(clip / "masks"), *map(str, more)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_perfect_result_scores_perfectly(egg, clip, tmp_path, capsys):
+    egg.result.save(tmp_path)
+    (tmp_path / "joints.json").write_text(json.dumps(joints(egg, image_size=[100, 120])))
+    found = evaluated(capsys, tmp_path, clip, "--gt", clip / "gt.npz", "--keypoints", tmp_path / "joints.json")
+    assert found["J"] == found["F"] == found["J_min"] == 1 and found["scored_frames"] == 12
+    assert found["pck_t"] > 0.98 and found["pck_pairs"] > 60
+    assert found["chamfer"] < 0.01 and found["pose_chamfer"] < 0.01 and found["track"] < 0.01
+
+
+def test_a_turn_that_is_wrong_counts_in_pose_alone(egg, clip, tmp_path, capsys):
+    """The egg is filmed as if it stood still: each frame's shape is right, but not the way the mesh turns."""
+    still = np.repeat(egg.result.camera_rotation[:1], 12, 0)
+    turns = still.transpose(0, 2, 1) @ egg.result.camera_rotation
+    replace(egg.result, vertices=np.einsum("tvc,tdc->tvd", egg.result.vertices, turns),
+            camera_rotation=still).save(tmp_path)
+    found = evaluated(capsys, tmp_path, clip, "--gt", clip / "gt.npz")
+    assert found["J"] > 0.99 and found["chamfer"] < 0.01 and found["track"] < 0.01
+    assert found["pose_chamfer"] > 0.02
+
+
+def test_vertices_that_swim_over_the_surface_count_in_track_alone(egg, clip, tmp_path, capsys):
+    """The egg is round about y: a mesh that spins about y as the camera goes on has the same shape in each frame."""
+    angles = 0.35 * np.arange(12)
+    vertices = egg.result.vertices / np.float32([0.35, 1, 0.4])
+    spun = np.stack([vertices[..., 0] * np.cos(angles)[:, None] + vertices[..., 2] * np.sin(angles)[:, None],
+                     vertices[..., 1],
+                     vertices[..., 2] * np.cos(angles)[:, None] - vertices[..., 0] * np.sin(angles)[:, None]], -1)
+    replace(egg.result, vertices=(spun * [0.35, 1, 0.4]).astype(np.float32)).save(tmp_path)
+    found = evaluated(capsys, tmp_path, clip, "--gt", clip / "gt.npz")
+    assert found["chamfer"] < 0.01 and found["pose_chamfer"] < 0.01 and found["track"] > 0.1
+
+
+@pytest.mark.parametrize("every", (4, 20))
+def test_all_figures_equal_the_independent_scorer(scorer, egg, clip, tmp_path, capsys, monkeypatch, every):
+    bent(egg).save(tmp_path)
+    (tmp_path / "joints.json").write_text(json.dumps(joints(egg, size=(1080, 1920))))
+    more = ["--gt", str(clip / "gt.npz"), "--keypoints", str(tmp_path / "joints.json"), "--every", str(every)]
+    found = evaluated(capsys, tmp_path, clip, *more)
+    monkeypatch.setattr("sys.argv", ["score.py", str(tmp_path), "--masks", str(clip / "masks"), *more])
+    scorer.main()
+    expected = json.loads(capsys.readouterr().out)
+    assert set(expected) - set(found) == {"frames", "vertices", "faces"} and found["chamfer"] > 0.01
+    assert found == pytest.approx({name: expected[name] for name in found}, abs=1e-6)
+
+
+def test_frames_without_masks_are_left_out(egg, clip, tmp_path, capsys):
+    egg.result.save(tmp_path)
+    few = tmp_path / "few"
+    few.mkdir()
+    for number in (3, 4):
+        (few / f"{number:05d}.png").write_bytes((clip / "masks" / f"{number:05d}.png").read_bytes())
+    assert main(["evaluate", str(tmp_path), "--masks", str(few), "--keypoints", str(clip / "joints.json")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["scored_frames"] == 2
+    assert found["pck_t"] is None and found["pck_pairs"] == 0, "one annotated frame alone has no mask"
+
+
+def test_masks_that_cannot_be_used_are_one_line(egg, tmp_path, capsys):
+    egg.result.save(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "others").mkdir()
+    cv2.imwrite(str(tmp_path / "others" / "00099.png"), egg.masks[0] * np.uint8(255))
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    (cut / "reconstruction.npz").write_bytes((tmp_path / "reconstruction.npz").read_bytes()[:1000])
+    for result, masks in ((tmp_path, "nowhere"), (tmp_path, "empty"), (tmp_path, "others"), (tmp_path / "no", "empty"),
+                          (cut, "others")):
+        assert main(["evaluate", str(result), "--masks", str(tmp_path / masks)]) == 2
+        captured = capsys.readouterr()
+        assert len(captured.err.splitlines()) == 1 and str(tmp_path) in captured.err
+        assert captured.out == ""
+
+
+def meshes(**changed):
+    good = {"vertices": np.ones((12, 4, 3), np.float32) * np.arange(4)[:, None], "faces": np.array([[0, 1, 2]]),
+            "world_to_camera": np.tile(np.eye(4), (12, 1, 1))}
+    return {name: value for name, value in (good | changed).items() if value is not None}
+
+
+@pytest.mark.parametrize("truth, words", [
+    (None, "cannot be read"),
+    (b"no archive", "is no ground truth"),
+    (meshes(faces=None), "faces"),
+    (meshes(vertices=np.ones((4, 3))), "found vertices (4, 3)"),
+    (meshes(faces=np.array([[0, 1, 9]])), "needs an npz"),
+    (meshes(vertices=np.full((12, 4, 3), np.nan)), "no finite numbers"),
+    (meshes(vertices=np.array("x", object)), "is no ground truth"),
+    (meshes(vertices=np.ones((12, 4, 3))), "all one point"),
+    (meshes(), "without area"),
+    ({name: value[:5] if name != "faces" else value for name, value in meshes().items()}, "found 5 frames"),
+])
+def test_a_ground_truth_that_cannot_be_used_is_one_line(egg, clip, tmp_path, capsys, truth, words):
+    egg.result.save(tmp_path)
+    if isinstance(truth, bytes):
+        (tmp_path / "gt.npz").write_bytes(truth)
+    elif truth:
+        np.savez(tmp_path / "gt.npz", **truth)
+    assert main(["evaluate", str(tmp_path), "--masks", str(clip / "masks"), "--gt", str(tmp_path / "gt.npz")]) == 2
+    captured = capsys.readouterr()
+    assert len(captured.err.splitlines()) == 1 and words in captured.err and not captured.out
+
+
+@pytest.mark.parametrize("text, words", [
+    (None, "cannot be read"), ("{", "is no annotation"), ("{}", None), ("[1]", "is no annotation"),
+    ('[{"image_path": "a/1.jpg"}]', "joints"),
+    ('[{"image_path": "a/x.jpg", "joints": [[1, 2]], "visibility": [true]}]', "is no annotation"),
+    ('[{"image_path": "a/1.jpg", "joints": [[1, 2]], "visibility": [true, true]}]', "shape"),
+    ('[{"image_path": "a/1.jpg", "joints": [[1, 2]], "visibility": [true], "image_size": [0, 5]}]', "image_size"),
+    ('[{"image_path": "a/1.jpg", "joints": [[1, 2]], "visibility": [true]},'
+     ' {"image_path": "a/2.jpg", "joints": [], "visibility": []}]', "annotation"),
+])
+def test_joints_that_cannot_be_used_are_one_line(egg, clip, tmp_path, capsys, text, words):
+    egg.result.save(tmp_path)
+    if text is not None:
+        (tmp_path / "joints.json").write_text(text)
+    asked = ["evaluate", str(tmp_path), "--masks", str(clip / "masks"), "--keypoints", str(tmp_path / "joints.json")]
+    assert main(asked) == (2 if words else 0)
+    captured = capsys.readouterr()
+    assert words is None or len(captured.err.splitlines()) == 1 and words in captured.err and not captured.out
+
+
+def test_every_needs_a_positive_number(egg, clip, tmp_path, capsys):
+    egg.result.save(tmp_path)
+    assert main(["evaluate", str(tmp_path), "--masks", str(clip / "masks"), "--every", "0"]) == 2
+    assert "--every: found 0" in capsys.readouterr().err

@@ -1,0 +1,116 @@
+"""All figures of a result folder against what is known of its clip: masks, true meshes, annotated keypoints."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..arguments import Arguments
+from ..job import EXIT_BAD_INPUT, EXIT_DONE, BadInput
+from ..reconstruction import Reconstruction
+from .pck import Keypoints, keypoint_transfer
+from .segmentation import evaluate, masks_of
+from .shape import Truth, compare_shape
+
+BADJA_SIZE = (1080, 1920)
+"""Height and width of the pictures in which BADJA's joints are given where a file does not say."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`python -m vmr_backend evaluate DIR --masks MASKS ...`: one JSON line of figures; returns the exit status."""
+    parser = Arguments(prog="python -m vmr_backend evaluate", description=__doc__)
+    parser.add_argument("result", type=Path, metavar="DIR", help="folder of a result")
+    parser.add_argument("--masks", type=Path, required=True,
+                        help="folder of images named by frame number, or a video; white on black")
+    parser.add_argument("--gt", type=Path, metavar="FILE.npz",
+                        help="true meshes (vertices, faces, world_to_camera): adds chamfer, pose_chamfer, track")
+    parser.add_argument("--keypoints", type=Path, metavar="FILE.json",
+                        help="annotated joints in BADJA's format: adds pck_t, pck_pairs")
+    parser.add_argument("--every", type=int, default=4, metavar="N",
+                        help="compare every N-th frame with the true meshes (default: 4)")
+    try:
+        arguments = parser.parse_args(argv)
+        figures = evaluate_folder(arguments.result, arguments.masks, arguments.gt, arguments.keypoints, arguments.every)
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_INPUT
+    print(json.dumps(figures))
+    return EXIT_DONE
+
+
+def evaluate_folder(folder: Path, masks: Path, truth: Path | None = None, keypoints: Path | None = None,
+                    every: int = 4) -> dict[str, Any]:
+    """What `evaluate` prints, by name; None where a figure cannot be known. BadInput names a file that is unusable."""
+    if every < 1:
+        raise BadInput(f"--every: found {every}, needs 1 or more")
+    result = Reconstruction.load(folder)
+    true_meshes = load_truth(truth) if truth else None
+    joints = load_joints(keypoints) if keypoints else {}
+    areas: dict[int, int] = {}
+
+    def measured() -> Iterator[tuple[int, np.ndarray]]:
+        for number, mask in masks_of(result, masks):
+            areas[number] = np.count_nonzero(mask)
+            yield number, mask
+
+    figures: dict[str, Any] = dict(evaluate(result, measured()).means())
+    if true_meshes:
+        figures |= asdict(compare_shape(result, true_meshes, every))
+    if keypoints:
+        size = result.image_size.astype(float)
+        marks = {number: Keypoints(points * size, visible, areas[number])
+                 for number, (points, visible) in joints.items() if number in areas}
+        transfer = keypoint_transfer(result, marks)
+        figures |= {"pck_t": transfer.pck, "pck_pairs": transfer.total}
+    return figures
+
+
+def load_truth(path: Path) -> Truth:
+    """The meshes of an npz with `vertices` (N, V, 3), `faces` (F, 3) and `world_to_camera` (N, 4, 4)."""
+    needed = "needs an npz with vertices (N, V, 3), faces (F, 3) and world_to_camera (N, 4, 4)"
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            vertices, faces, cameras = (np.asarray(archive[name]) for name in ("vertices", "faces", "world_to_camera"))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror or error}); {needed}") from None
+    except (ValueError, TypeError, AttributeError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile,
+            zlib.error) as error:
+        raise BadInput(f"{path}: is no ground truth ({error}); {needed}") from None
+    shapes = f"vertices {vertices.shape}, faces {faces.shape}, world_to_camera {cameras.shape}"
+    fits = vertices.ndim == 3 and vertices.shape[2] == 3 and faces.ndim == 2 and faces.shape[1] == 3 and faces.size \
+        and cameras.shape == (len(vertices), 4, 4) and vertices.size and faces.dtype.kind in "iu"
+    if not fits or faces.min() < 0 or faces.max() >= vertices.shape[1]:
+        raise BadInput(f"{path}: found {shapes}; {needed}")
+    if not all(array.dtype.kind == "f" and np.isfinite(array).all() for array in (vertices, cameras)):
+        raise BadInput(f"{path}: found values that are no finite numbers; {needed}")
+    return Truth(vertices, faces, cameras[:, :3, :3].astype(np.float64))
+
+
+def load_joints(path: Path) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Places (K, 2), x and y as shares of the picture, and visibility (K,) of BADJA's joints by number of frame."""
+    needed = "needs BADJA's format: a list of objects with image_path, joints and visibility"
+    try:
+        joints = {}
+        for note in json.loads(path.read_text(encoding="utf-8")):
+            points, visible = np.array(note["joints"], float), np.array(note["visibility"], bool)
+            if points.shape != (len(visible), 2) or not np.isfinite(points).all():
+                raise ValueError(f"joints of shape {points.shape} with visibility of shape {visible.shape}")
+            height, width = note.get("image_size") or BADJA_SIZE
+            if not (height > 0 and width > 0):
+                raise ValueError(f"image_size {height}, {width}")
+            joints[int(Path(note["image_path"]).stem)] = points[:, ::-1] / [width, height], visible
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); {needed}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise BadInput(f"{path}: is no annotation ({error}); {needed}") from None
+    if len({len(visible) for _, visible in joints.values()}) > 1:
+        raise BadInput(f"{path}: found frames with different numbers of joints; {needed}")
+    return joints
