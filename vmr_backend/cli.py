@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
 import sys
 import threading
@@ -23,7 +25,10 @@ from .job import (
     Cancelled,
     Event,
     EventLog,
+    FrameRotation,
     JobRequest,
+    facing,
+    rotations_of,
 )
 from .settings import DEFAULT_PRESET, METHODS, PRESETS, Settings, settings_of
 
@@ -71,7 +76,19 @@ def _reconstruct(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the result")
     parser.add_argument("--masks", metavar="MASKS",
                         help="a folder of images or a video, white on black; default: the clip's alpha channel")
-    parser.add_argument("--box", metavar="X,Y,W,H", help="not available yet: find the subject in a box")
+    parser.add_argument("--subject", type=int, metavar="N",
+                        help="label of the subject in masks that hold several: palette index or grey value")
+    parser.add_argument("--box", metavar="X,Y,W,H",
+                        help="the subject, among several in the masks, that lies in this box of the full frame, px")
+    parser.add_argument("--at", type=int, metavar="FRAME", help="the frame that the box is of; default: the first")
+    parser.add_argument("--focal-length", type=float, metavar="PX", help="of the footage's camera, in full-frame px")
+    parser.add_argument("--principal-point", metavar="X,Y", help="px from the top left corner; default: the middle")
+    parser.add_argument("--facing", action="append", default=[], metavar="FRAME:DEGREES",
+                        help="which way the subject faces in a frame: 0 into the camera, 90 to the right of the "
+                             "picture, -90 to its left, 180 away; may be given for several frames")
+    parser.add_argument("--camera-solve", type=Path, metavar="FILE",
+                        help="JSON list of {\"frame\": N, \"rotation\": [9 numbers]}: object to camera, up to one turn "
+                             "of the object for all frames")
     parser.add_argument("--method", choices=METHODS, default="lasr")
     parser.add_argument("--model", metavar="CATEGORY_MODEL", help="category model of the vmr method")
     parser.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET)
@@ -88,8 +105,6 @@ def _reconstruct(argv: list[str]) -> int:
     if folder is None:
         raise BadInput("reconstruct: found no folder for the result, needs --out DIR")
     folder = folder.resolve()
-    if arguments.box:
-        raise BadInput("--box: finding masks from a box is not available yet; needs --masks")
     if not arguments.job and not (arguments.resume and not arguments.clip):
         request = _request_of(arguments)
         if arguments.resume and (folder / "job.json").exists():
@@ -113,6 +128,11 @@ def _request_of(arguments: argparse.Namespace) -> JobRequest:
     request = JobRequest(
         clip=os.path.abspath(arguments.clip), masks=arguments.masks and os.path.abspath(arguments.masks), first=first,
         last=last, method=arguments.method, preset=arguments.preset, settings=values, model=arguments.model,
+        subject=arguments.subject, box=_numbers("--box", arguments.box, "X,Y,W,H"), at=arguments.at,
+        focal_length=arguments.focal_length,
+        principal_point=_numbers("--principal-point", arguments.principal_point, "X,Y"),
+        hints=[_facing(text) for text in arguments.facing] or None,
+        camera_solve=arguments.camera_solve and _rotations_in(arguments.camera_solve),
         device=arguments.device, seed=arguments.seed).check()
     settings = settings_of(request.preset, values)
     return replace(request, settings={name: getattr(settings, name) for name in values})
@@ -141,6 +161,35 @@ def _frame_range(text: str | None) -> tuple[int | None, int | None]:
         return first, last
     except ValueError:
         raise BadInput(f"--frames: found {text!r}, needs FIRST:LAST") from None
+
+
+def _numbers(option: str, text: str | None, form: str) -> list[float] | None:
+    """Numbers between commas, as many as the form has."""
+    if text is None:
+        return None
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != form.count(",") + 1 or not all(map(math.isfinite, numbers)):
+        raise BadInput(f"{option}: found {text!r}, needs {form}")
+    return numbers
+
+
+def _facing(text: str) -> FrameRotation:
+    frame, _, degrees = text.partition(":")
+    try:
+        return facing(int(frame), *_numbers("--facing", degrees, "DEGREES"))
+    except (ValueError, BadInput):
+        raise BadInput(f"--facing: found {text!r}, needs FRAME:DEGREES") from None
+
+
+def _rotations_in(path: Path) -> list[FrameRotation]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"--camera-solve: {path} cannot be read as JSON ({error})") from None
+    return rotations_of("camera_solve", entries)
 
 
 def _run(folder: Path, resume: bool) -> int:

@@ -23,6 +23,8 @@ from .settings import DEFAULT_PRESET, METHODS, settings_of
 
 FORMAT_VERSION = 1
 EVENTS_NAME = "events.jsonl"
+ROTATIONS = ("hints", "camera_solve")
+"""Fields of a request that hold a rotation for each of some frames."""
 LARGEST_SEED = 2**31 - 1
 """Blender's integers end there."""
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
@@ -38,6 +40,43 @@ class BadInput(Exception):
 
 class Cancelled(Exception):
     """The user stopped the run; its checkpoint remains."""
+
+
+@dataclass(frozen=True)
+class FrameRotation:
+    """How the camera sees the subject at one frame: the rotation from object to camera."""
+
+    frame: int
+    rotation: list[float]
+    """9 numbers, row after row. The object's front is -y, up is z; camera axes are x right, y down, z forward."""
+
+    def check(self, name: str) -> None:
+        """BadInput, naming the field, where this is no rotation."""
+        rows = [self.rotation[3 * i:3 * i + 3] for i in range(3)]
+        if len(self.rotation) != 9 or not _is_rotation(rows):
+            raise BadInput(f"{name}: found no rotation at frame {self.frame} ({_short(self.rotation)}), needs 9 "
+                           "numbers of a rotation matrix, row after row")
+
+
+def facing(frame: int, degrees: float) -> FrameRotation:
+    """The rotation of a subject that stands upright before a level camera and faces some way at a frame.
+
+    degrees  0 into the camera, 90 to the right of the picture, -90 to its left, 180 away from the camera
+    """
+    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+    return FrameRotation(frame, [cosine, -sine, 0.0, 0.0, 0.0, -1.0, sine, cosine, 0.0])
+
+
+def rotations_of(name: str, entries: Any) -> list[FrameRotation]:
+    """Rotations from what JSON holds, [{"frame": 3, "rotation": [...]}, ...]; BadInput names the field."""
+    if not isinstance(entries, list):
+        raise BadInput(f"{name}: found {_short(entries)}, needs a list of objects with frame and rotation")
+    for entry in entries:
+        if not isinstance(entry, dict) or set(entry) != {"frame", "rotation"} or type(entry["frame"]) is not int \
+                or not TYPES["list[float]"][0](entry["rotation"]):
+            raise BadInput(f"{name}: found {_short(entry)}, needs an object with frame, a whole number, and rotation, "
+                           "9 numbers")
+    return [FrameRotation(**entry) for entry in entries]
 
 
 @dataclass(frozen=True)
@@ -61,6 +100,20 @@ class JobRequest:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     seed: int = 0
+    subject: int | None = None
+    """Label of the subject where masks hold several: index in the image's palette, else grey value."""
+    box: list[float] | None = None
+    """Left, top, width, height in pixels of the full frame, around the subject where masks show several apart."""
+    at: int | None = None
+    """Frame that the box is of; None: the first."""
+    focal_length: float | None = None
+    """Of the footage's camera, in pixels of the full frame; None: from the setting field_of_view."""
+    principal_point: list[float] | None = None
+    """Where the camera's axis meets the picture, in pixels from the top left corner; None: in the middle."""
+    hints: list[FrameRotation] | None = None
+    """Which way the subject faces at single frames."""
+    camera_solve: list[FrameRotation] | None = None
+    """How the camera turns about the subject, up to one rotation of the subject that is the same at all frames."""
     version: int = FORMAT_VERSION
 
     def check(self) -> JobRequest:
@@ -76,11 +129,36 @@ class JobRequest:
             raise BadInput(f"frames: found {self.first}:{self.last}, needs the first before the last")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise BadInput(f"seed: found {self.seed}, needs 0 to {LARGEST_SEED}")
+        self._check_subject()
+        self._check_camera()
         try:
             settings_of(self.preset, self.settings)
         except ValueError as error:
             raise BadInput(str(error)) from None
         return self
+
+    def _check_subject(self) -> None:
+        if self.subject is not None and not 1 <= self.subject <= 255:
+            raise BadInput(f"subject: found {self.subject}, needs 1 to 255; 0 is the background")
+        if self.subject is not None and self.box is not None:
+            raise BadInput("subject: found a label and a box, needs one of them")
+        if self.box is not None and (len(self.box) != 4 or min(self.box[2:]) <= 0):
+            raise BadInput(f"box: found {_short(self.box)}, needs left, top, width, height, the last two above 0")
+        if self.at is not None and self.box is None:
+            raise BadInput(f"at: found frame {self.at} without a box, needs the box that it is for")
+
+    def _check_camera(self) -> None:
+        if self.focal_length is not None and self.focal_length <= 0:
+            raise BadInput(f"focal_length: found {self.focal_length:g}, needs pixels above 0")
+        if self.principal_point is not None and len(self.principal_point) != 2:
+            raise BadInput(f"principal_point: found {_short(self.principal_point)}, needs two numbers, x and y")
+        for name in ROTATIONS:
+            known = getattr(self, name) or []
+            for one in known:
+                one.check(name)
+            frames = [one.frame for one in known]
+            if twice := [frame for frame in frames if frames.count(frame) > 1]:
+                raise BadInput(f"{name}: found frame {twice[0]} twice, needs it once")
 
     def save(self, folder: Path) -> None:
         """Write job.json; BadInput if the folder cannot be written."""
@@ -103,6 +181,7 @@ class JobRequest:
         if not isinstance(values, dict) or "clip" not in values or set(values) - known:
             raise BadInput(f"{path}: is no request of this program; needs an object with {', '.join(sorted(known))}")
         try:
+            values |= {name: rotations_of(name, values[name]) for name in ROTATIONS if values.get(name) is not None}
             return JobRequest(**values).check()
         except BadInput as error:
             raise BadInput(f"{path}: {error}") from None
@@ -145,6 +224,11 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "str": (lambda value: isinstance(value, str), "a text"),
     "int": (lambda value: type(value) is int, "a whole number"),
     "float": (lambda value: type(value) in (int, float) and math.isfinite(value), "a number"),
+    "list[float]": (
+        lambda value: isinstance(value, list) and all(TYPES["float"][0](v) for v in value), "a list of numbers"),
+    "list[FrameRotation]": (
+        lambda value: isinstance(value, list) and all(isinstance(v, FrameRotation) for v in value),
+        "a list of rotations"),
     "list[str]": (lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value), "a list of texts"),
     "dict[str, Any]": (lambda value: isinstance(value, dict), "an object"),
 }
@@ -157,6 +241,21 @@ def _has_type(value: Any, kind: str) -> bool:
 
 def _in_words(kind: str) -> str:
     return " or ".join(TYPES[one][1] for one in kind.split(" | "))
+
+
+def _is_rotation(rows: list[list[float]]) -> bool:
+    """Whether three rows of three are orthonormal and do not mirror, to a thousandth."""
+    (a, b, c), (d, e, f), (g, h, i) = rows
+    products = [sum(x * y for x, y in zip(rows[m], rows[n], strict=True)) - (m == n)
+                for m in range(3) for n in range(3)]
+    volume = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    return max(map(abs, products)) < 1e-3 and volume > 0
+
+
+def _short(value: Any) -> str:
+    """A value as JSON writes it, cut off where it is long."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 class EventLog:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import cv2
@@ -16,7 +16,7 @@ import torch
 
 from vmr_backend import cli
 from vmr_backend.checkpoint import FACTS, TENSORS
-from vmr_backend.job import Cancelled, Event, JobRequest
+from vmr_backend.job import Cancelled, Event, JobRequest, facing
 from vmr_backend.reconstruction import FILE_NAME, Reconstruction
 from vmr_backend.settings import Settings
 
@@ -217,7 +217,22 @@ BAD_INPUTS = {
     "value out of range": (WHOLE + " --set bones=0", "setting bones: found 0", "1 to 128"),
     "no number as value": (WHOLE + " --set field_of_view=nan", "field_of_view: found 'nan'", "number"),
     "setting without value": (WHOLE + " --set bones", "--set: found 'bones'", "NAME=VALUE"),
-    "box": (FILM + " --box 1,2,3,4", "--box", "not available yet", "--masks"),
+    "box without masks": (FILM + " --box 1,2,3,4", "{frames}", "no alpha", "needs masks"),
+    "box of three numbers": (WHOLE + " --box 1,2,3", "--box: found '1,2,3'", "X,Y,W,H"),
+    "box without width": (WHOLE + " --box 1,2,0,4", "box: found [1.0, 2.0, 0.0, 4.0]", "above 0"),
+    "box beside the subject": (WHOLE + " --box 0,0,2,2", "{masks}", "box", "frame 10"),
+    "box of a frame that is not there": (WHOLE + " --box 9,9,99,99 --at 3", "--at", "frame 3", "10 to 15"),
+    "frame of no box": (WHOLE + " --at 3", "at: found frame 3", "box"),
+    "subject that is not there": (WHOLE + " --subject 7", "{masks}", "subject 7", "255"),
+    "subject and box": (WHOLE + " --subject 1 --box 1,2,3,4", "a label and a box", "one of them"),
+    "focal length of zero": (WHOLE + " --focal-length 0", "focal_length: found 0", "above 0"),
+    "no number as focal length": (WHOLE + " --focal-length nan", "focal_length: found nan", "a number"),
+    "one number as principal point": (WHOLE + " --principal-point 5", "--principal-point: found '5'", "X,Y"),
+    "facing without frame": (WHOLE + " --facing 90", "--facing: found '90'", "FRAME:DEGREES"),
+    "facing in words": (WHOLE + " --facing 3:left", "--facing: found '3:left'", "FRAME:DEGREES"),
+    "facing two ways": (WHOLE + " --facing 3:0 --facing 3:90", "hints: found frame 3 twice", "once"),
+    "missing camera solve": (WHOLE + " --camera-solve {here}/gone", "--camera-solve: {here}/gone", "cannot be read"),
+    "camera solve of another form": (WHOLE + " --camera-solve {here}/odd/job.json", "camera_solve", "a list"),
     "category method": (WHOLE + " --method vmr", "method: found 'vmr'", "not available yet", "lasr"),
     "unknown method": (WHOLE + " --method magic", "--method", "'magic'", "lasr"),
     "unknown preset": (WHOLE + " --preset best", "--preset", "'best'", "standard"),
@@ -278,6 +293,22 @@ def test_a_process_of_its_own_refuses_alike(places, name):
         out, err = process.communicate(timeout=60)
     line = refusal(Run(process.returncode, out, err))
     assert all(word.format(**places) in line for word in words)
+
+
+def test_what_is_known_of_the_camera_and_the_subject_is_in_the_request(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("vmr_backend.run.run_job", lambda *_: None)
+    solve = [facing(number, 10 * number) for number in (10, 11)]
+    (tmp_path / "solve.json").write_text(json.dumps([asdict(one) for one in solve]))
+    asked = run(*clip.command(
+        tmp_path / "out", "--focal-length", "640.5", "--principal-point", "60,50.5", "--facing", "10:90", "--facing",
+        "14:-45", "--camera-solve", str(tmp_path / "solve.json"), "--box", "10,20,30,40", "--at", "12"))
+    assert asked.status == 0
+    request = JobRequest.load(tmp_path / "out")
+    assert (request.focal_length, request.principal_point) == (640.5, [60, 50.5])
+    assert request.hints == [facing(10, 90), facing(14, -45)] and request.camera_solve == solve
+    assert (request.box, request.at, request.subject) == ([10, 20, 30, 40], 12, None)
+    assert run(*clip.command(tmp_path / "other", "--subject", "2")).status == 0
+    assert JobRequest.load(tmp_path / "other").subject == 2
 
 
 def test_a_run_that_was_refused_can_be_put_right(clip, tmp_path):

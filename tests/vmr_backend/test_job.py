@@ -7,10 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from vmr_backend.job import LARGEST_SEED, BadInput, Event, EventLog, JobRequest, write_whole
+from vmr_backend.job import (
+    LARGEST_SEED,
+    BadInput,
+    Event,
+    EventLog,
+    FrameRotation,
+    JobRequest,
+    facing,
+    write_whole,
+)
 
 FULL = JobRequest("/clips/föx.mp4", "/clips/masks", ["/clips/1.png", "/clips/2.png"], 3, 9, "vmr", "high", {"bones": 7},
-                  "bird", "cuda:1", 5)
+                  "bird", "cuda:1", 5, None, [10.0, 20.5, 30.0, 40.0], 4, 812.5, [320.0, 241.5],
+                  [facing(3, 0), facing(9, -120)], [facing(n, 7.5 * n) for n in range(3, 10)])
+IDENTITY = [1, 0, 0, 0, 1, 0, 0, 0, 1]
 DEEP = pytest.param("[" * 99999, id="nested without end")
 
 
@@ -60,7 +71,7 @@ def test_a_truncated_request_is_told(tmp_path):
 
 
 def test_an_unknown_field_is_told_with_the_known_ones(tmp_path):
-    line = refusal(lambda: JobRequest.load(job_of(tmp_path, subject="fox")))
+    line = refusal(lambda: JobRequest.load(job_of(tmp_path, animal="fox")))
     assert all(f.name in line for f in fields(JobRequest))
 
 
@@ -75,6 +86,10 @@ def test_a_folder_without_a_request_is_told(tmp_path):
     ("method", None, "a text"), ("preset", 1, "a text"), ("settings", ["bones=3"], "an object"),
     ("settings", None, "an object"), ("model", 5, "a text or null"), ("device", 0, "a text"), ("seed", "0", "a whole"),
     ("seed", False, "a whole number"), ("version", "1", "a whole number"),
+    ("subject", "1", "a whole number or null"), ("subject", True, "a whole number"),
+    ("box", "1,2,3,4", "a list of numbers or null"), ("box", ["1", 2, 3, 4], "a list of numbers"),
+    ("at", 2.5, "a whole number or null"), ("focal_length", "800", "a number or null"),
+    ("focal_length", [800], "a number or null"), ("principal_point", 320, "a list of numbers or null"),
 ])
 def test_a_value_of_another_type_is_told_by_its_field(tmp_path, name, value, needs):
     line = refusal(lambda: JobRequest.load(job_of(tmp_path, **{name: value})))
@@ -90,10 +105,51 @@ def test_a_value_of_another_type_is_told_by_its_field(tmp_path, name, value, nee
     ({"settings": {"bones": {}}}, "setting bones: found {}, needs a whole number"),
     ({"seed": -1}, f"seed: found -1, needs 0 to {LARGEST_SEED}"),
     ({"seed": LARGEST_SEED + 1}, f"seed: found {LARGEST_SEED + 1}, needs 0 to {LARGEST_SEED}"),
+    ({"subject": 0}, "subject: found 0, needs 1 to 255; 0 is the background"),
+    ({"subject": 256}, "subject: found 256, needs 1 to 255; 0 is the background"),
+    ({"subject": 2, "box": [0, 0, 9, 9]}, "subject: found a label and a box, needs one of them"),
+    ({"box": [0, 0, 9]}, "box: found [0, 0, 9], needs left, top, width, height, the last two above 0"),
+    ({"box": [0, 0, 9, 0]}, "box: found [0, 0, 9, 0], needs left, top, width, height, the last two above 0"),
+    ({"at": 3}, "at: found frame 3 without a box, needs the box that it is for"),
+    ({"focal_length": 0}, "focal_length: found 0, needs pixels above 0"),
+    ({"focal_length": -1.5}, "focal_length: found -1.5, needs pixels above 0"),
+    ({"principal_point": [1]}, "principal_point: found [1], needs two numbers, x and y"),
 ])
 def test_a_request_that_cannot_be_carried_out_is_told(tmp_path, values, line):
     assert refusal(lambda: JobRequest.load(job_of(tmp_path, **values))) == f"{tmp_path / 'job.json'}: {line}"
     assert refusal(replace(JobRequest("/fox.mp4"), **values).check) == line
+
+
+@pytest.mark.parametrize("name", ["hints", "camera_solve"])
+@pytest.mark.parametrize(("entries", "line"), [
+    ("front", 'found "front", needs a list of objects'), ({"frame": 1}, 'found {"frame": 1}, needs a list'),
+    ([3], "found 3, needs an object with frame"), ([{"frame": 3}], 'found {"frame": 3}, needs an object'),
+    ([{"frame": 3, "rotation": IDENTITY, "up": 1}], "needs an object with frame"),
+    ([{"frame": 3.5, "rotation": IDENTITY}], "needs an object with frame, a whole number"),
+    ([{"frame": 3, "rotation": ["1"] * 9}], "and rotation, 9 numbers"),
+    ([{"frame": 3, "rotation": [float("nan")] * 9}], "and rotation, 9 numbers"),
+    ([{"frame": 3, "rotation": IDENTITY[:8]}], "found no rotation at frame 3 ([1, 0, 0, 0, 1, 0, 0, 0]), needs 9"),
+    ([{"frame": 3, "rotation": [2, *IDENTITY[1:]]}], "found no rotation at frame 3"),
+    ([{"frame": 3, "rotation": [-1, *IDENTITY[1:]]}], "found no rotation at frame 3"),
+    ([{"frame": 3, "rotation": IDENTITY}] * 2, "found frame 3 twice, needs it once"),
+])
+def test_what_is_no_rotation_at_a_frame_is_told_by_its_field(tmp_path, name, entries, line):
+    said = refusal(lambda: JobRequest.load(job_of(tmp_path, **{name: entries})))
+    assert said.startswith(f"{tmp_path / 'job.json'}: {name}: ") and line in said
+
+
+def test_rotations_of_a_request_are_checked_before_it_is_saved():
+    assert "hints: found no rotation at frame 5" in refusal(
+        JobRequest("/fox.mp4", hints=[FrameRotation(5, [0.0] * 9)]).check)
+    assert "needs a list of rotations" in refusal(JobRequest("/fox.mp4", hints=[{"frame": 5}]).check)
+
+
+@pytest.mark.parametrize(("degrees", "front"), [
+    (0, (0, 0, -1)), (90, (1, 0, 0)), (-90, (-1, 0, 0)), (180, (0, 0, 1)), (450, (1, 0, 0))])
+def test_a_subject_faces_the_way_that_the_degrees_say_and_stands_upright(degrees, front):
+    rows = [facing(2, degrees).rotation[i:i + 3] for i in (0, 3, 6)]
+    assert [-row[1] for row in rows] == pytest.approx(front, abs=1e-12), "in camera axes: x right, z away"
+    assert [row[2] for row in rows] == pytest.approx((0, -1, 0), abs=1e-12), "up is up in the picture"
 
 
 def test_bad_input_is_one_line_whatever_it_names():

@@ -21,13 +21,22 @@ from .masks import (
     border_weight,
     mask_facts,
     open_masks,
+    others_of,
     read_masks,
+    touching_doubts,
     unpack_mask,
 )
+from .subjects import Choice
 
 LARGEST_GAP = 2
 """Flow is found across up to this many left-out frames between two that remain; across more its weight is 0."""
 SMALLEST_CROP = 16
+BLURRED = 0.5
+"""Sharpness, over that of the frames around, below which a frame counts as blurred. Frames of five unblurred clips keep
+0.55 and more, smeared over 5 pixels of the crop they have 0.15 to 0.5, over 15 pixels 0.05 to 0.3."""
+LEAST_COLOUR_WEIGHT = 0.1
+SHARPNESS_NEIGHBOURS = 5
+"""Frames to each side that sharpness is compared with."""
 
 Progress = Callable[[int, int], None]
 
@@ -37,6 +46,7 @@ class Footage:
     """T frames of a clip, cropped to S x S pixels around the subject.
 
     Crop coordinates: x right, y down, in [-1, 1]; full-frame px = crop_centre + crop_half * ndc.
+    Flow is kept in half precision, which is finer than a twentieth of a pixel and half the memory of a long clip.
     """
 
     numbers: np.ndarray
@@ -46,29 +56,31 @@ class Footage:
     fps: float | None
     """frames a second of a video; None for images"""
     images: np.ndarray
-    """(T, S, S, 3) uint8 RGB, black outside the full frame"""
+    """(T, S, S, 3) uint8 RGB, black where not `inside`"""
     masks: np.ndarray
     """(T, S, S) float32 0..1, the share of the pixel that the subject covers"""
     inside: np.ndarray
-    """(T, S, S) bool, the pixel's centre lies inside the full frame"""
+    """(T, S, S) bool, the pixel's centre lies inside the full frame and on no other subject, which may hide this one"""
     crop_centre: np.ndarray
     """(T, 2) float32 px"""
     crop_half: np.ndarray
     """(T,) float32 px, half the side of the square crop"""
     flow_forward: np.ndarray
-    """(T-1, S, S, 2) float32: for each pixel of crop t, its position in crop t+1 minus its position in crop t"""
+    """(T-1, S, S, 2) float16: for each pixel of crop t, its position in crop t+1 minus its position in crop t"""
     flow_backward: np.ndarray
-    """(T-1, S, S, 2) float32: for each pixel of crop t+1, its position in crop t minus its position in crop t+1"""
+    """(T-1, S, S, 2) float16: for each pixel of crop t+1, its position in crop t minus its position in crop t+1"""
     flow_forward_weight: np.ndarray
-    """(T-1, S, S) float32 0..1: forward-backward consistency x mask at both ends x both ends inside the frame"""
+    """(T-1, S, S) float16 0..1: forward-backward consistency x mask at both ends x both ends inside the frame"""
     flow_backward_weight: np.ndarray
-    """(T-1, S, S) float32 0..1, likewise"""
+    """(T-1, S, S) float16 0..1, likewise"""
     frame_weight: np.ndarray
     """(T,) float32: 1 good, less where the frame's border cuts the subject off"""
     doubts: list[list[str]]
     """for each frame why it may mislead"""
     sharpness: np.ndarray
     """(T,) float32: variance of the Laplacian inside the mask over the clip's median of it"""
+    colour_weight: np.ndarray
+    """(T,) float32: how far colours may be trusted: 1 sharp, less where the frame is blurred against those around it"""
     left_out: list[tuple[int, str]]
     """frames of the range that are not among `numbers`, and why"""
 
@@ -82,6 +94,7 @@ def load_footage(
     crop_size: int = 256,
     progress: Progress | None = None,
     files: Sequence[Path | str] | None = None,
+    choice: Choice | None = None,
 ) -> Footage:
     """Read a clip's frames `first` to `last` (both included, the clip's own numbers) and their masks.
 
@@ -90,6 +103,7 @@ def load_footage(
     crop_size   S, pixels along the side of the square crops
     progress    called with (step, steps) while it goes on
     files       the images of the clip where its folder holds others too; their names carry the frame numbers
+    choice      which subject is meant where the masks hold several
 
     Masks are read first, then frames, each one at a time: memory holds the crops and two full frames.
     Raises BadInput with one line that says what cannot be used.
@@ -100,7 +114,7 @@ def load_footage(
     selected = select(clip, first, last)
     if len(selected) < 2:
         raise BadInput(f"{clip.path}: found a single frame ({selected[0]}) to work on; needs at least 2")
-    source = open_masks(masks_path, clip, selected)
+    source = open_masks(masks_path, clip, selected, choice)
     steps = 2 * len(selected)
 
     def report(done: int) -> None:
@@ -128,11 +142,13 @@ def downsample(footage: Footage, size: int) -> Footage:
     backward, backward_weight = _shrink_flow(footage.flow_backward, footage.flow_backward_weight, size)
     crops = [Crop(c, float(h)) for c, h in zip(footage.crop_centre, footage.crop_half, strict=True)]
     inside = np.stack([inside_frame(c, size, footage.image_size) for c in crops])
-    share = _shrink(footage.inside.astype(np.float32), size)
-    weight = inside / np.maximum(share, 1e-6)
+    within = np.stack([inside_frame(c, full, footage.image_size) for c in crops])
+    if not (footage.inside == within).all():
+        inside &= _shrink(within & ~footage.inside, size) < 0.5
+    weight = inside / np.maximum(_shrink(footage.inside, size), 1e-6)
     return replace(
         footage,
-        images=np.rint(_shrink(footage.images, size, weight)).astype(np.uint8),
+        images=_shrink(footage.images, size, weight, np.uint8),
         masks=np.minimum(_shrink(footage.masks, size, weight), 1),
         inside=inside,
         flow_forward=forward,
@@ -146,8 +162,8 @@ def _look_at_masks(source: MaskSource, selected: np.ndarray, report: Callable[[i
     """First pass: what the mask of each frame says; frames without a mask are missing."""
     with_mask = np.array([n for n in selected if int(n) in source.number_of], np.int32)
     facts = {}
-    for step, (number, mask, brightest) in enumerate(read_masks(source, with_mask), 1):
-        facts[number] = mask_facts(mask, brightest)
+    for step, (number, mask, brightest, others) in enumerate(read_masks(source, with_mask), 1):
+        facts[number] = mask_facts(mask, brightest, others)
         report(step)
     return facts
 
@@ -189,11 +205,13 @@ def _cut_crops(
     images = np.empty((count, size, size, 3), np.uint8)
     masks = np.empty((count, size, size), np.float32)
     inside = np.stack([inside_frame(crop, size, clip.image_size) for crop in crops])
-    flow = np.zeros((2, count - 1, size, size, 2), np.float32)
-    weight = np.zeros((2, count - 1, size, size), np.float32)
+    flow = np.zeros((2, count - 1, size, size, 2), np.float16)
+    weight = np.zeros((2, count - 1, size, size), np.float16)
     linked = np.diff(numbers) <= (LARGEST_GAP + 1) * np.median(np.diff(clip.numbers))
     before = None
     for t, (_, image) in enumerate(read_frames(clip, numbers)):
+        if (others := others_of(facts[t], clip.image_size)) is not None:
+            inside[t] &= cut(others * np.uint8(255), crops[t], size) < 128
         images[t] = as_rgb(cut(image, crops[t], size)) * inside[t, ..., None]
         view = View(as_grey(image), unpack_mask(facts[t], clip.image_size), crops[t])
         masks[t] = cut(view.mask, crops[t], size) * (inside[t] / np.float32(255))
@@ -204,6 +222,8 @@ def _cut_crops(
         before = view
         report(t + 1)
     border = [border_weight(f) for f in facts]
+    sharpness = _sharpness(images, masks)
+    colour_weight, blurs = _colour_weight(sharpness)
     return Footage(
         numbers=numbers,
         image_size=clip.image_size,
@@ -218,8 +238,10 @@ def _cut_crops(
         flow_forward_weight=weight[0],
         flow_backward_weight=weight[1],
         frame_weight=np.array([w for w, _ in border], np.float32),
-        doubts=[b + a for (_, b), a in zip(border, area_doubts(facts), strict=True)],
-        sharpness=_sharpness(images, masks),
+        doubts=[b + touching_doubts(f) + a + s
+                for (_, b), f, a, s in zip(border, facts, area_doubts(facts), blurs, strict=True)],
+        sharpness=sharpness,
+        colour_weight=colour_weight,
         left_out=left_out,
     )
 
@@ -251,23 +273,36 @@ def _sharpness(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return np.array(variances, np.float32) / middle if middle > 0 else np.ones(len(variances), np.float32)
 
 
-def _shrink(values: np.ndarray, size: int, factor: np.ndarray | None = None) -> np.ndarray:
-    """Area average of (T, S, S[, C]) to (T, size, size[, C]) float32, times a factor (T, size, size)."""
-    shrunk = np.empty((len(values), size, size, *values.shape[3:]), np.float32)
+def _colour_weight(sharpness: np.ndarray) -> tuple[np.ndarray, list[list[str]]]:
+    """For each frame how far its colours count, (T,) float32, and a doubt where it is blurred."""
+    reach = SHARPNESS_NEIGHBOURS
+    around = [float(np.median(sharpness[max(0, t - reach) : t + reach + 1])) for t in range(len(sharpness))]
+    ratio = sharpness / np.maximum(around, 1e-6)
+    doubts = [["blurred"] if r < BLURRED else [] for r in ratio]
+    return np.clip(ratio / BLURRED, LEAST_COLOUR_WEIGHT, 1).astype(np.float32), doubts
+
+
+def _shrink(
+    values: np.ndarray, size: int, factor: np.ndarray | None = None, kind: type = np.float32
+) -> np.ndarray:
+    """Area average of (T, S, S[, C]) to (T, size, size[, C]) of a kind, times a factor (T, size, size)."""
+    shrunk = np.empty((len(values), size, size, *values.shape[3:]), kind)
     for t, value in enumerate(values):
-        shrunk[t] = cv2.resize(value.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
-    if factor is not None:
-        shrunk *= factor.reshape(factor.shape + (1,) * (shrunk.ndim - 3)).astype(np.float32)
+        mean = cv2.resize(value.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+        if factor is not None:
+            mean *= factor[t].reshape(factor[t].shape + (1,) * (mean.ndim - 2)).astype(np.float32)
+        shrunk[t] = np.rint(mean) if kind is np.uint8 else mean
     return shrunk
 
 
 def _shrink_flow(flow: np.ndarray, weight: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Weighted area average of flow (P, S, S, 2), plain where no weight is, and average of its weight (P, S, S)."""
-    shrunk = _shrink(weight, size)
-    mean = np.empty((*shrunk.shape, 2), np.float32)
+    shrunk = _shrink(weight, size, kind=np.float16)
+    mean = np.empty((*shrunk.shape, 2), np.float16)
     for p, vectors in enumerate(flow):
-        weighted = cv2.resize(vectors * weight[p, ..., None], (size, size), interpolation=cv2.INTER_AREA)
+        vectors, counted = vectors.astype(np.float32), weight[p, ..., None].astype(np.float32)
+        weighted = cv2.resize(vectors * counted, (size, size), interpolation=cv2.INTER_AREA)
         plain = cv2.resize(vectors, (size, size), interpolation=cv2.INTER_AREA)
-        total = shrunk[p, ..., None]
+        total = cv2.resize(counted, (size, size), interpolation=cv2.INTER_AREA)[..., None]
         mean[p] = np.where(total > 1e-6, weighted / np.maximum(total, 1e-6), plain)
     return mean, shrunk

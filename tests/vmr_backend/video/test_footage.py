@@ -30,19 +30,20 @@ def check(footage: Footage) -> None:
         "inside": ((count, size, size), np.bool_),
         "crop_centre": ((count, 2), np.float32),
         "crop_half": ((count,), np.float32),
-        "flow_forward": ((count - 1, size, size, 2), np.float32),
-        "flow_backward": ((count - 1, size, size, 2), np.float32),
-        "flow_forward_weight": ((count - 1, size, size), np.float32),
-        "flow_backward_weight": ((count - 1, size, size), np.float32),
+        "flow_forward": ((count - 1, size, size, 2), np.float16),
+        "flow_backward": ((count - 1, size, size, 2), np.float16),
+        "flow_forward_weight": ((count - 1, size, size), np.float16),
+        "flow_backward_weight": ((count - 1, size, size), np.float16),
         "frame_weight": ((count,), np.float32),
         "sharpness": ((count,), np.float32),
+        "colour_weight": ((count,), np.float32),
     }
     for name, (shape, kind) in shapes.items():
         value = getattr(footage, name)
         assert value.shape == shape, name
         assert value.dtype == kind, name
         assert np.isfinite(value).all(), name
-    for name in ("masks", "flow_forward_weight", "flow_backward_weight", "frame_weight"):
+    for name in ("masks", "flow_forward_weight", "flow_backward_weight", "frame_weight", "colour_weight"):
         assert getattr(footage, name).min() >= 0 and getattr(footage, name).max() <= 1, name
     assert len(footage.doubts) == count
     assert (footage.masks[~footage.inside] == 0).all()

@@ -31,7 +31,7 @@ def matched(clip_path, masks_path, first=None, last=None) -> dict[int, int]:
     clip = open_clip(clip_path)
     source = open_masks(masks_path, clip, select(clip, first, last))
     frames = np.array(sorted(source.number_of), np.int32)
-    return {n: int(mask[0].sum()) - 1 for n, mask, _ in read_masks(source, frames)}
+    return {n: int(mask[0].sum()) - 1 for n, mask, *_ in read_masks(source, frames)}
 
 
 def plain_frames(folder, numbers):
@@ -93,7 +93,7 @@ def test_white_is_brighter_than_half(tmp_path, deep):
     image = levels.astype(np.uint16) * 257 if deep else levels
     clip = open_clip(write_images(tmp_path, [image] * 2))
     source = open_masks(tmp_path, clip, clip.numbers)
-    _, mask, brightest = next(read_masks(source, clip.numbers))
+    _, mask, brightest, _ = next(read_masks(source, clip.numbers))
     assert mask[0].tolist() == [False, False, True, True]
     assert brightest == 255
 
@@ -104,7 +104,7 @@ def test_masks_of_another_size_are_resized_without_shifting(tmp_path):
     frames = write_images(tmp_path / "f", walk(2).frames)
     clip = open_clip(frames)
     source = open_masks(write_images(tmp_path / "m", [small] * 2), clip, clip.numbers)
-    _, mask, _ = next(read_masks(source, clip.numbers))
+    _, mask, *_ = next(read_masks(source, clip.numbers))
     assert mask.shape == (HEIGHT, WIDTH)
     assert mask_facts(mask, 255).box == (32, 24, 64, 48)
 

@@ -1,0 +1,172 @@
+"""Tells one subject from others in masks: by labels in an image, or by patches that lie apart, followed by overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+LARGEST_GREY_LABEL = 32
+"""Grey images that are nowhere brighter hold labels, not a dark mask."""
+FRAGMENT = 0.1
+"""Patches below this share of the subject's area belong to it where they lie in its box."""
+BRUSH = 0.2
+"""A patch that overlaps two subjects by less than this of the one against the other only brushes the lesser."""
+REMAINS = 0.5
+"""... unless so much of the lesser lies in it, which has then run into the other."""
+LOST = 0.1
+"""A subject that overlaps by less than this share of what it was is not the same."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which subject is meant where masks hold several; nothing chosen: all that is white."""
+
+    label: int | None = None
+    """Index in the image's palette, else grey value."""
+    box: Sequence[float] | None = None
+    """Left, top, width, height in pixels of the full frame."""
+    at: int | None = None
+    """Number of the frame that the box is of; None: the first that has a mask."""
+
+    def __bool__(self) -> bool:
+        return self.label is not None or self.box is not None
+
+
+def palette_of(path: Path) -> np.ndarray | None:
+    """Colours (N, 3) uint8 BGR of a PNG image with a palette; None for other images (PNG specification, 11.2)."""
+    with path.open("rb") as file:
+        if file.read(8) != b"\x89PNG\r\n\x1a\n":
+            return None
+        while len(head := file.read(8)) == 8:
+            length, kind = int.from_bytes(head[:4], "big"), head[4:]
+            if kind == b"PLTE":
+                colours = np.frombuffer(file.read(length), np.uint8)
+                return colours[: len(colours) // 3 * 3].reshape(-1, 3)[:, ::-1]
+            if kind == b"IDAT" or kind == b"IHDR" and file.read(10)[9:] != b"\x03":
+                return None
+            file.seek(length + 4 - (10 if kind == b"IHDR" else 0), 1)
+    return None
+
+
+def labels_in(image: np.ndarray, palette: np.ndarray | None, asked: bool = False) -> np.ndarray | None:
+    """Label of each pixel, (H, W) uint8 with 0 the background; None where an image (H, W[, C]) is a mask, not labels.
+
+    palette  colours that the image was written with
+    asked    a label is looked for: then any grey value is one
+    """
+    if palette is not None and (palette != palette[:, :1]).any():
+        return _indices(image[..., :3], palette)
+    grey = image if image.ndim == 2 else np.ascontiguousarray(image[..., 0])
+    if image.ndim == 3 and (image.shape[2] > 3 or (image != grey[..., None]).any()):
+        return None
+    return grey if asked or grey.max() <= LARGEST_GREY_LABEL else None
+
+
+def present(labels: np.ndarray) -> list[int]:
+    """The labels that occur, without the background."""
+    return [label for label in np.flatnonzero(np.bincount(labels.ravel(), minlength=1)).tolist() if label]
+
+
+def label_in_box(labels: np.ndarray, box: Sequence[float]) -> int | None:
+    """The label of most pixels in a box; None where it holds only background."""
+    counts = np.bincount(labels[_slices(box, labels.shape)].ravel(), minlength=1)
+    counts[0] = 0
+    return int(counts.argmax()) if counts.any() else None
+
+
+def patch_in_box(mask: np.ndarray, box: Sequence[float]) -> np.ndarray | None:
+    """The connected patch of a mask (H, W) bool that has most pixels in a box, with fragments in the box; or None."""
+    count, patches = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    within = np.bincount(patches[_slices(box, mask.shape)].ravel(), minlength=count)
+    areas = np.bincount(patches.ravel(), minlength=count)
+    within[0] = 0
+    if not within.any():
+        return None
+    main = within.argmax()
+    ours = (within == areas) & (areas < FRAGMENT * areas[main])
+    ours[main], ours[0] = True, False
+    return ours[patches]
+
+
+def follow(
+    mask_of: Callable[[int], np.ndarray], numbers: Sequence[int], start: int, subject: np.ndarray
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The subject in each frame, and all else that is mask: (number, (H, W) bool, (H, W) bool), in no order.
+
+    mask_of  the whole mask (H, W) bool of a frame
+    numbers  frames, ascending
+    start    the frame in which the `subject` (H, W) bool is known
+    """
+    place = list(numbers).index(start)
+    others = mask_of(start) & ~subject
+    yield start, subject, others
+    for way in (numbers[place + 1 :], reversed(numbers[:place])):
+        last, last_others = subject, others
+        for number in way:
+            mask = mask_of(number)
+            ours = _continued(mask, last, last_others)
+            last_others = mask & ~ours
+            last = ours if ours.any() else last
+            yield number, ours, last_others
+
+
+def _continued(mask: np.ndarray, subject: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which part of a mask is the subject, by where it and the others were in the frame before; all (H, W) bool."""
+    count, patches = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    areas = np.bincount(patches.ravel(), minlength=count)
+    of_subject = np.bincount(patches[subject], minlength=count)
+    of_others = np.bincount(patches[others], minlength=count)
+    areas[0] = of_subject[0] = of_others[0] = 0
+    whole, whole_others = np.count_nonzero(subject), np.count_nonzero(others)
+    if of_subject.max() < LOST * whole:
+        return _nearest(patches, areas, of_others, subject)
+    main = np.arange(count) == of_subject.argmax()
+    ours = (of_subject > of_others) & (main | (of_subject >= areas / 2))
+    both = (of_subject > 0) & (of_others > 0)
+    both &= (of_others > BRUSH * of_subject) | (of_others > REMAINS * whole_others)
+    both &= (of_subject > BRUSH * of_others) | (of_subject > REMAINS * whole)
+    found = (ours & ~both)[patches]
+    if both.any():
+        found |= both[patches] & (_distance(subject) <= _distance(others))
+    return found
+
+
+def _nearest(patches: np.ndarray, areas: np.ndarray, of_others: np.ndarray, subject: np.ndarray) -> np.ndarray:
+    """The patch next to where the subject was, if it moved by less than its size and none of the others was there."""
+    whole = np.count_nonzero(subject)
+    reach = np.where(patches > 0, _distance(subject), np.inf)
+    free = (of_others == 0) & (areas > LOST * whole)
+    reach[~free[patches]] = np.inf
+    row, column = np.unravel_index(reach.argmin(), reach.shape)
+    return patches == patches[row, column] if reach[row, column] < np.sqrt(whole) else np.zeros(patches.shape, bool)
+
+
+def _distance(mask: np.ndarray) -> np.ndarray:
+    """Distance (H, W) px from each pixel to the mask."""
+    return cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3)
+
+
+def _indices(image: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Place in the palette of each pixel's colour (H, W, 3): (H, W) uint8, the first where a colour stands twice."""
+    labels = np.zeros(image.shape[:2], np.uint8)
+    left = image.shape[0] * image.shape[1]
+    for index, colour in enumerate(palette.tolist()):
+        here = cv2.inRange(image, tuple(colour), tuple(colour))
+        if index and colour in palette[:index].tolist():
+            continue
+        labels[here > 0] = index
+        left -= cv2.countNonZero(here)
+        if not left:
+            break
+    return labels
+
+
+def _slices(box: Sequence[float], shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of the pixels that a box touches."""
+    left, top, width, height = box
+    rows = slice(max(int(np.floor(top)), 0), max(int(np.ceil(top + height)), 0))
+    return rows, slice(max(int(np.floor(left)), 0), max(int(np.ceil(left + width)), 0))
