@@ -25,9 +25,10 @@ from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME
 from .settings import settings_of
 from .texture.bake import bake_texture
 from .texture.footage import FullFrames
-from .video.clip import open_clip
+from .video.clip import open_clip, select
 from .video.footage import Footage, load_footage
 from .video.masks import open_masks
+from .video.subjects import Choice
 
 try:
     import resource
@@ -57,7 +58,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
 
     with _timed(stages, "footage", device):
         footage = load_footage(request.clip, request.masks, first=request.first, last=request.last,
-                               crop_size=settings.crop_size, files=request.files,
+                               crop_size=settings.crop_size, files=request.files, choice=_choice(request),
                                progress=lambda step, steps: log.progress("footage", step, steps))
     if not resume:
         # An earlier result would pass for this run's, should it end early.
@@ -135,7 +136,13 @@ def _peak_memory_mib(device: torch.device) -> float | None:
 
 def _full_frames(request: JobRequest, footage: Footage) -> FullFrames:
     clip = open_clip(request.clip, request.files, request.last)
-    return FullFrames(clip, open_masks(request.masks, clip, footage.numbers), footage.numbers)
+    # Of all frames asked for, as the footage was read: a subject is followed through those left out, too.
+    masks = open_masks(request.masks, clip, select(clip, request.first, request.last), _choice(request))
+    return FullFrames(clip, masks, footage.numbers)
+
+
+def _choice(request: JobRequest) -> Choice:
+    return Choice(request.subject, request.box, request.at)
 
 
 def _masks(frames: FullFrames, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
