@@ -11,6 +11,11 @@ from .vmr_backend.settings import DEFAULT_PRESET, GROUPS, METHODS, PRESETS, Sett
 SETTINGS = {setting.name: setting for setting in Settings.describe()}
 GROUP_LABELS = dict(GROUPS)
 METHOD_LABELS = {"lasr": "Clip Alone", "vmr": "Category Model"}
+MOTIONS = (
+    ("SHAPE_KEYS", "Shape Keys", "One shape for each frame: plays anywhere, hard to change"),
+    ("ARMATURE", "Armature", "Bones with a pose for each frame: made to be changed, light in files. "
+                             "Without bones in the result, shape keys"),
+)
 
 
 def property_of(setting: Setting) -> Any:
@@ -35,6 +40,12 @@ def property_of(setting: Setting) -> Any:
         arguments |= {k: math.radians(arguments[k]) for k in ("default", "min", "max", "soft_max") if k in arguments}
         return bpy.props.FloatProperty(subtype="ANGLE", **arguments)
     return bpy.props.FloatProperty(precision=3, step=1, **arguments)
+
+
+def motion_property(**options: Any) -> Any:
+    """The choice of how the mesh of a result moves, the same at every frame."""
+    return bpy.props.EnumProperty(
+        name="Motion", items=MOTIONS, default="SHAPE_KEYS", description="How the mesh of a result moves", **options)
 
 
 VMR_PG_settings = type("VMR_PG_settings", (bpy.types.PropertyGroup,), {
@@ -93,6 +104,7 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
     preset: bpy.props.EnumProperty(
         name="Preset", default=DEFAULT_PRESET, description="Values for all settings below", update=apply_preset,
         items=[(name, preset.label, preset.description) for name, preset in PRESETS.items()])
+    motion: motion_property()
     use_scene_range: bpy.props.BoolProperty(
         name="Scene Range Only", description="Take only the frames of the clip between the scene's start and end")
     seed: bpy.props.IntProperty(

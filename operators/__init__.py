@@ -7,6 +7,7 @@ from .backend import VMR_OT_check_backend, VMR_OT_install_backend
 from .cancel import VMR_OT_cancel, VMR_OT_cancel_backend
 from .child import cancel
 from .export_fbx import VMR_OT_export_fbx
+from .export_gltf import VMR_OT_export_gltf
 from .load_result import VMR_OT_load_recent, VMR_OT_load_result, VMR_OT_open_job_folder
 from .reconstruct import VMR_OT_reconstruct
 from .settings import VMR_OT_reset_settings
@@ -22,6 +23,7 @@ CLASSES = (
     VMR_OT_check_backend,
     VMR_OT_cancel_backend,
     VMR_OT_export_fbx,
+    VMR_OT_export_gltf,
 )
 
 

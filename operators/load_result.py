@@ -8,7 +8,7 @@ import bpy
 
 from ..jobs.folder import clip_name, finished
 from ..preferences import jobs_folder
-from ..properties import reconstruction_activity
+from ..properties import motion_property, props_of, reconstruction_activity
 from ..scene.clip import clip_source
 from ..scene.result import add_result
 from ..vmr_backend.job import BadInput, JobRequest
@@ -22,13 +22,21 @@ class AddsResult:
     """Mixin: an operator that adds the result of a folder, or says in one line why not."""
 
     report: Callable[[set[str], str], None]
+    properties: bpy.types.OperatorProperties
+    motion: motion_property(options={"SKIP_SAVE"})
+
+    def take_motion_of_scene(self, context) -> None:
+        """Where nobody chose another."""
+        if not self.properties.is_property_set("motion"):
+            self.motion = props_of(context.scene).motion
 
     def add(self, context, folder: Path):
+        self.take_motion_of_scene(context)
         try:
             result = Reconstruction.load(folder)
             clip, is_new = _clip_of_result(context, folder)
             try:
-                added = add_result(context, clip, result, folder, clip_name(Path(_path_of(clip))))
+                added = add_result(context, clip, result, folder, clip_name(Path(_path_of(clip))), self.motion)
             except BaseException:
                 if is_new:
                     bpy.data.movieclips.remove(clip)
@@ -36,7 +44,7 @@ class AddsResult:
         except BadInput as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"Added {added.name}: {len(result.frames)} frames")
+        self.report({"INFO"}, added_text(added, result, self.motion))
         return {"FINISHED"}
 
 
@@ -52,6 +60,7 @@ class VMR_OT_load_result(AddsResult, bpy.types.Operator):
         description="Folder that holds reconstruction.npz. Empty for the newest in the jobs folder")
 
     def invoke(self, context, _event):
+        self.take_motion_of_scene(context)
         self.directory = str(jobs_folder())
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
@@ -104,6 +113,12 @@ class VMR_OT_open_job_folder(bpy.types.Operator):
             return {"CANCELLED"}
         bpy.ops.wm.path_open(filepath=str(folder))
         return {"FINISHED"}
+
+
+def added_text(added: bpy.types.Object, result: Reconstruction, motion: str) -> str:
+    """A line that says what was added."""
+    text = f"Added {added.name}: {len(result.frames)} frames"
+    return text + ", by shape keys: it has no bones" * (motion == "ARMATURE" and result.skin_weights is None)
 
 
 def _clip_of_result(context, folder: Path) -> tuple[bpy.types.MovieClip, bool]:

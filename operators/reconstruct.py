@@ -7,10 +7,11 @@ import bpy
 from ..jobs.folder import can_resume, mean_fit, prepare
 from ..jobs.process import Job
 from ..preferences import interpreter, jobs_folder
-from ..properties import reconstruction_activity
+from ..properties import props_of, reconstruction_activity
 from ..scene.result import add_result
 from ..vmr_backend.job import BadInput
 from .child import FollowsChild
+from .load_result import added_text
 from .request import clip_of, obstacle, request_of
 
 
@@ -58,9 +59,10 @@ class VMR_OT_reconstruct(FollowsChild, bpy.types.Operator):
             raise BadInput(f"the clip or the scene was removed meanwhile; Load Result adds it from {job.folder}")
         result = job.result()
         with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
-            added = add_result(context, clip, result, job.folder, job.folder.name.rpartition("-")[0])
+            motion = props_of(scene).motion
+            added = add_result(context, clip, result, job.folder, job.folder.name.rpartition("-")[0], motion)
         fit = mean_fit(job.folder)
-        return f"Added {added.name}: {len(result.frames)} frames" + (f", {fit:.0%} fit to the masks" if fit else "")
+        return added_text(added, result, motion) + (f", {fit:.0%} fit to the masks" if fit else "")
 
     def _end(self, context):
         outcome = super()._end(context)

@@ -1,10 +1,11 @@
-"""The entry in File > Export."""
+"""The entries in File > Export."""
 
 import bpy
 
 
 def draw(self: bpy.types.Menu, _context: bpy.types.Context) -> None:
     self.layout.operator("vmr.export_fbx", text="Animated FBX (.fbx)")
+    self.layout.operator("vmr.export_gltf", text="Animated glTF (.glb)")
 
 
 def register() -> None:

@@ -41,6 +41,7 @@ class MainPanel(InTab):
             row.alignment = "RIGHT"
             row.label(text=f"{len(changed)} changed")
             row.operator("vmr.reset_settings", text="", icon="LOOP_BACK", emboss=False)
+        column.prop(props, "motion")
         if not context.preferences.addons[PACKAGE].preferences.backend_found:
             column.separator()
             draw_backend(column, context, is_found=False)

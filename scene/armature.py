@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import bpy
 import numpy as np
@@ -140,6 +141,6 @@ def _hang(
     groups = [mesh_object.vertex_groups.new(name=name) for name in names]
     for vertex, bone in zip(*np.nonzero(result.skin_weights), strict=True):
         groups[bone].add([int(vertex)], float(result.skin_weights[vertex, bone]), "REPLACE")
-    modifier = mesh_object.modifiers.new("Armature", "ARMATURE")
+    modifier: Any = mesh_object.modifiers.new("Armature", "ARMATURE")
     modifier.object = armature_object
     mesh_object.parent = armature_object

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 import numpy as np
 
@@ -38,8 +40,9 @@ def coverage_colours(coverage: np.ndarray) -> np.ndarray:
 
 def _paint_coverage(mesh: bpy.types.Mesh, coverage: np.ndarray) -> None:
     """As numbers, and as the colours that Solid shading shows where its colour is Attribute."""
-    mesh.attributes.new(COVERAGE, "FLOAT", "POINT").data.foreach_set("value", _flat(coverage))
-    colours = mesh.color_attributes.new(COVERAGE_COLOUR, "BYTE_COLOR", "POINT")
+    numbers: Any = mesh.attributes.new(COVERAGE, "FLOAT", "POINT")
+    numbers.data.foreach_set("value", _flat(coverage))
+    colours: Any = mesh.color_attributes.new(COVERAGE_COLOUR, "BYTE_COLOR", "POINT")
     colours.data.foreach_set("color_srgb", _flat(coverage_colours(coverage)))
     mesh.color_attributes.active_color = colours
 

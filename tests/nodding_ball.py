@@ -6,7 +6,7 @@ import numpy as np
 from video_mesh_reconstruction.vmr_backend.reconstruction import Reconstruction
 from wobbling_ball import wobbling_ball
 
-NAMES = ["hüfte", 'sp"ine\\', "head", "ear.L"]
+NAMES = ["hüfte", "spine", "head", "ear.L"]
 PARENTS = [-1, 0, 1, 2]
 LENGTHS = [0.3, 0.25, 0.3, 0.15]
 HEADS = [[0, 0.05, -0.35], [0, 0, -0.1], [0, 0, 0.15], [0.2, 0.1, 0.3]]

@@ -86,8 +86,8 @@ def untouched(extension):
         blocks = {name: sorted(block.name for block in blocks) for name, blocks in lists.items()
                   if isinstance(blocks, bpy.types.bpy_prop_collection)}
         scene = bpy.context.scene
-        render = scene.render
-        return blocks | {"scene": (scene.frame_start, scene.frame_end, scene.frame_current, scene.camera,
+        render, camera = scene.render, scene.camera and scene.camera.name
+        return blocks | {"scene": (scene.frame_start, scene.frame_end, scene.frame_current, camera,
                                    render.resolution_x, render.resolution_y, render.fps)}
 
     return state

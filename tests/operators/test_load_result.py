@@ -40,6 +40,68 @@ def test_recent_results_are_offered(extension, backend, footage):
     assert len([o for o in bpy.data.objects if o.type == "MESH"]) == 2
 
 
+@pytest.fixture
+def bones(backend):
+    """The backend's result has bones."""
+    from nodding_ball import nodding_ball
+
+    result = nodding_ball(range(3, 8), size=(64, 48), centre=(30.0, 25.0), focal=(120.0, 120.0))
+    result.save(backend.folder / "result")
+    return result
+
+
+def moved_by_armature(name="walk"):
+    mesh = bpy.data.objects[name]
+    assert bool(mesh.find_armature()) != bool(mesh.data.shape_keys)
+    return bool(mesh.find_armature())
+
+
+def test_a_run_and_a_loaded_result_move_as_the_scene_says(extension, backend, footage, bones):
+    bpy.context.scene.vmr.motion = "ARMATURE"
+    bpy.ops.vmr.reconstruct()
+    assert moved_by_armature()
+    bpy.ops.vmr.load_result()
+    assert moved_by_armature("walk.001")
+    (folder,) = extension.module("jobs.folder").finished(extension.module("preferences").jobs_folder())
+    bpy.ops.vmr.load_recent(job=str(folder))
+    assert moved_by_armature("walk.002")
+
+
+def test_by_default_a_mesh_moves_by_shape_keys(extension, backend, footage, bones):
+    bpy.ops.vmr.reconstruct()
+    assert not moved_by_armature()
+
+
+def test_what_the_operator_is_told_goes_before_what_the_scene_says(extension, backend, footage, bones):
+    bpy.context.scene.vmr.motion = "ARMATURE"
+    bpy.ops.vmr.load_result(directory=str(backend.folder / "result"), motion="SHAPE_KEYS")
+    assert not moved_by_armature()
+    bpy.context.scene.vmr.motion = "SHAPE_KEYS"
+    bpy.ops.vmr.load_result(directory=str(backend.folder / "result"), motion="ARMATURE")
+    assert moved_by_armature("walk.001")
+    assert bpy.context.scene.vmr.motion == "SHAPE_KEYS"
+
+
+def test_without_bones_it_says_that_shape_keys_move_the_mesh(extension, backend, footage, capfd):
+    bpy.context.scene.vmr.motion = "ARMATURE"
+    bpy.ops.vmr.load_result(directory=str(backend.folder / "result"))
+    assert not moved_by_armature()
+    assert "by shape keys: it has no bones" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("motion", ["SHAPE_KEYS", "ARMATURE"])
+def test_one_undo_takes_it_all_back_and_redo_brings_it(extension, backend, footage, bones, untouched, motion):
+    bpy.ops.ed.undo_push(message="before")
+    before = untouched()
+    bpy.ops.vmr.load_result("EXEC_DEFAULT", True, directory=str(backend.folder / "result"), motion=motion)
+    after = untouched()
+    assert moved_by_armature() == (motion == "ARMATURE")
+    bpy.ops.ed.undo()
+    assert untouched() == before
+    bpy.ops.ed.redo()
+    assert untouched() == after
+
+
 def no_result(backend, clip, folder):
     return folder / "nothing"
 

@@ -125,6 +125,12 @@ def test_the_main_panel_shows_button_or_progress_and_what_came_of_it(extension, 
     assert shown_in("VMR_PT_reconstruct").count("vmr.reconstruct") == 2
 
 
+def test_how_the_mesh_moves_is_chosen_before_the_run(shown_in):
+    for name in ("VMR_PT_reconstruct", "VMR_VIEW3D_PT_reconstruct"):
+        shown = shown_in(name)
+        assert shown.index("motion") < shown.index("vmr.reconstruct")
+
+
 def test_without_a_backend_the_panel_says_so_and_offers_it(extension, shown_in):
     assert "vmr.install_backend" not in shown_in("VMR_PT_reconstruct")
     extension.preferences.backend_python = ""
@@ -149,7 +155,7 @@ def test_the_backend_panel_shows_the_check(extension, shown_in):
 
 def test_names_and_tooltips_read_as_blenders_do(extension):
     for cls in (*extension.module("operators").CLASSES, *extension.module("panels.reconstruct").CLASSES):
-        small_words = {" And ": " and ", " To ": " to ", "Fbx": "FBX"}
+        small_words = {" And ": " and ", " To ": " to ", "Fbx": "FBX", "Gltf": "glTF"}
         title = cls.bl_label.title()
         for word, small in small_words.items():
             title = title.replace(word, small)

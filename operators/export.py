@@ -1,0 +1,63 @@
+"""What exports of a result share: which objects go, where to, and one line where that cannot be."""
+
+import os
+from collections.abc import Callable
+
+import bpy
+from bpy_extras.io_utils import ExportHelper
+
+
+class ExportsResult(ExportHelper):
+    """Mixin: an operator that writes results with their cameras, over the scene's frame range."""
+
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH")
+    exporter: str
+    """Blender's own, by the name of its class."""
+    format_name: str
+    filename_ext: str
+    report: Callable[[set[str], str], None]
+    poll_message_set: Callable[[str], None]
+
+    def write(self, context: bpy.types.Context, path: str, objects: list[bpy.types.Object]) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if not hasattr(bpy.types, cls.exporter):
+            cls.poll_message_set(f"Enable the add-on {cls.format_name} in the preferences first")
+            return False
+        if not objects_to_export(context):
+            cls.poll_message_set("Select a reconstructed mesh, or make its collection active, first")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        path = bpy.path.ensure_ext(bpy.path.abspath(self.filepath), self.filename_ext)
+        if not os.path.isdir(os.path.dirname(path)):
+            self.report({"ERROR"}, f"{os.path.dirname(path)}: no such folder; choose another one")
+            return {"CANCELLED"}
+        try:
+            self.write(context, path, objects_to_export(context))
+        except (RuntimeError, OSError) as error:
+            self.report({"ERROR"}, f"{path}: cannot be written ({str(error).strip().splitlines()[-1]})")
+            return {"CANCELLED"}
+        scene = context.scene
+        self.report({"INFO"}, f"Exported {path}, frames {scene.frame_start} to {scene.frame_end}")
+        return {"FINISHED"}
+
+
+def objects_to_export(context: bpy.types.Context) -> list[bpy.types.Object]:
+    """Animated meshes among the selected objects, else in the active collection, their armatures and cameras."""
+    meshes = [o for o in context.selected_objects if _is_animated_mesh(o)]
+    if not meshes and context.collection is not None:
+        meshes = [o for o in context.collection.all_objects if _is_animated_mesh(o)]
+    armatures = [armature for mesh in meshes if (armature := mesh.find_armature())]
+    cameras = [o for mesh in meshes for home in mesh.users_collection for o in home.objects if o.type == "CAMERA"]
+    return list(dict.fromkeys(meshes + armatures + cameras))
+
+
+def _is_animated_mesh(candidate: bpy.types.Object) -> bool:
+    if candidate.type != "MESH":
+        return False
+    movers = candidate.data.shape_keys, candidate.find_armature()
+    return any(m is not None and m.animation_data is not None and m.animation_data.action is not None for m in movers)

@@ -1,0 +1,161 @@
+"""An exported FBX or glTF, read back by Blender, moves, looks and is filmed as the result, whatever moves its mesh."""
+
+import importlib
+
+import bpy
+import numpy as np
+import pytest
+from blender_clips import make_images
+from blender_view import seen_pixels, world_vertices
+from nodding_ball import NAMES, PARENTS, nodding_ball
+from video_mesh_reconstruction.scene.result import add_result
+from video_mesh_reconstruction.vmr_backend.reconstruction import TEXTURE_NAME
+from wobbling_ball import save_texture
+
+pytestmark = pytest.mark.usefixtures("installed_extension")
+
+NUMBERS = [105, 106, 107, 109, 110, 112]
+FORMATS = ["fbx", pytest.param("fbx by the second importer", marks=pytest.mark.skipif(
+    bpy.app.version < (4, 5), reason="Blender has its second importer since 4.5")), "glb"]
+MOTIONS = ["SHAPE_KEYS", "ARMATURE"]
+
+
+@pytest.fixture
+def add(empty_file, tmp_path):
+    """Adds a nodding ball at scene frames 11 to 18, two frames left out, beside another object."""
+    other = bpy.data.objects.new("other", bpy.data.meshes.new("other"))
+    bpy.context.scene.collection.objects.link(other)
+    save_texture(tmp_path)
+    clip = bpy.data.movieclips.load(str(make_images(tmp_path / "clip", range(105, 115), size=(160, 120))))
+    clip.frame_start = 11
+
+    def add(motion="SHAPE_KEYS", name="ball"):
+        result = nodding_ball(NUMBERS)
+        return add_result(bpy.context, clip, result, tmp_path, name, motion), result
+
+    return add
+
+
+def export(path, kind):
+    """Export by the operator of the format; the file."""
+    path = path.with_suffix(f".{kind[:3]}")
+    operator = bpy.ops.vmr.export_gltf if kind == "glb" else bpy.ops.vmr.export_fbx
+    assert operator(filepath=str(path)) == {"FINISHED"}
+    return path
+
+
+def read_back(path, kind="fbx"):
+    """The mesh and the camera of a file, read into an empty Blender whose scene renders 160 x 120."""
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    bpy.context.scene.render.resolution_x, bpy.context.scene.render.resolution_y = 160, 120
+    if kind == "glb":
+        bpy.ops.import_scene.gltf(filepath=str(path))
+    elif kind == "fbx":
+        bpy.ops.import_scene.fbx(filepath=str(path), anim_offset=0.0)
+    else:
+        bpy.ops.wm.fbx_import(filepath=str(path), anim_offset=0.0)
+    bones = [bone for armature in bpy.data.objects if armature.type == "ARMATURE" for bone in armature.pose.bones]
+    shapes = {bone.custom_shape for bone in bones}  # drawn for bones by the importer of glTF
+    (mesh,) = (o for o in bpy.data.objects if o.type == "MESH" and o not in shapes)
+    (camera,) = (o for o in bpy.data.objects if o.type == "CAMERA")
+    return mesh, camera
+
+
+def places(mesh, rest):
+    """(V',) the result's vertex for each one read back: glTF has one for each corner at a seam of the texture."""
+    at_rest = np.array([mesh.matrix_world @ vertex.co for vertex in mesh.data.vertices])
+    away = np.linalg.norm(at_rest[:, None] - rest, axis=-1)
+    assert away.min(1).max() < 1e-4 and set(away.argmin(1)) == set(range(len(rest)))
+    return away.argmin(1)
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_vertices_move_as_before(add, tmp_path, kind, motion):
+    _, result = add(motion)
+    mesh, _ = read_back(export(tmp_path / "out é", kind), kind)
+    assert bool(mesh.data.shape_keys) == (motion == "SHAPE_KEYS")
+    same = places(mesh, result.rest_vertices)
+    for number, vertices in zip(result.frames, result.vertices, strict=True):
+        assert np.abs(world_vertices(mesh, number - 105 + 11) - vertices[same]).max() < 1e-4, number
+    if motion == "SHAPE_KEYS":
+        between = (result.vertices[2] + result.vertices[3]) / 2
+        assert np.abs(world_vertices(mesh, 14) - between[same]).max() < 1e-4
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_bones_keep_their_names_and_their_tree(add, tmp_path, kind):
+    add("ARMATURE")
+    mesh, _ = read_back(export(tmp_path / "out", kind), kind)
+    bones = mesh.find_armature().data.bones
+    above = {bone.name: bone.parent.name if bone.parent else None for bone in bones}
+    assert above == {name: NAMES[parent] if parent >= 0 else None for name, parent in zip(NAMES, PARENTS, strict=True)}
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_camera_films_it_as_before(add, tmp_path, kind, motion):
+    _, result = add(motion)
+    _, camera = read_back(export(tmp_path / "out", kind), kind)
+    if kind == "glb":  # which knows no shift of the lens; its angle of view is that of the height
+        camera.data.shift_x, camera.data.shift_y = (80 - 70) / 120, (66 - 60) / 120
+    for number, vertices, expected in zip(result.frames, result.vertices, result.projected(), strict=True):
+        assert np.abs(seen_pixels(camera, number - 105 + 11, vertices) - expected).max() < 0.01
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_texture_travels_inside_the_file_and_the_paint_of_coverage_does_not(add, tmp_path, kind):
+    add()
+    there, elsewhere = tmp_path / "export", tmp_path / "elsewhere"
+    there.mkdir(), elsewhere.mkdir()
+    expected = save_texture(tmp_path)
+    path = export(there / "out", kind)
+    (tmp_path / TEXTURE_NAME).unlink()
+    mesh, _ = read_back(path.rename(elsewhere / path.name), kind)
+    assert not mesh.data.color_attributes
+    nodes = mesh.data.materials[0].node_tree.nodes
+    image = next(node.image for node in nodes if node.type == "TEX_IMAGE")
+    values = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(values)
+    assert np.abs(values.reshape(*expected.shape[:2], 4)[..., :3] - expected).max() < 0.005
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_it_takes_the_selected_result_or_that_of_the_active_collection(
+        add, tmp_path, installed_extension, kind, motion):
+    objects_to_export = importlib.import_module(f"{installed_extension}.operators.export").objects_to_export
+    mesh, _ = add(motion)
+    camera = bpy.context.scene.camera
+    other = bpy.data.objects["other"]
+    second, _ = add(motion, "second")
+    armatures = [o.find_armature() for o in (mesh, second)] if motion == "ARMATURE" else [None, None]
+    assert objects_to_export(bpy.context) == [o for o in (second, armatures[1], bpy.context.scene.camera) if o]
+    second.select_set(False)
+    other.select_set(True)
+    layer = bpy.context.view_layer.layer_collection.children
+    bpy.context.view_layer.active_layer_collection = layer["ball"]
+    assert objects_to_export(bpy.context) == [o for o in (mesh, armatures[0], camera) if o]
+    mesh.select_set(True)
+    path = export(tmp_path / "out", kind)
+    assert set(bpy.context.selected_objects) == {other, mesh}
+    read_back(path, kind)
+
+
+@pytest.mark.parametrize("operator", ["export_fbx", "export_gltf"])
+def test_a_scene_without_a_result_greys_it_out(empty_file, tmp_path, operator):
+    operator = getattr(bpy.ops.vmr, operator)
+    assert not operator.poll()
+    with pytest.raises(RuntimeError, match="Select a reconstructed mesh"):
+        operator(filepath=str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("operator, ending", [("export_fbx", ".fbx"), ("export_gltf", ".glb")])
+def test_a_file_that_cannot_be_written_gives_one_line(add, tmp_path, operator, ending):
+    add()
+    (tmp_path / f"folder{ending}").mkdir()
+    for path in (tmp_path / "missing" / f"out{ending}", tmp_path / f"folder{ending}"):
+        with pytest.raises(RuntimeError) as error:
+            getattr(bpy.ops.vmr, operator)(filepath=str(path))
+        (line,) = str(error.value).strip().splitlines()
+        assert line.startswith("Error: ") and tmp_path.name in line
