@@ -17,6 +17,8 @@ BRUSH = 0.2
 """A patch that overlaps two subjects by less than this of the one against the other only brushes the lesser."""
 REMAINS = 0.5
 """... unless so much of the lesser lies in it, which has then run into the other."""
+STRAY = 0.15
+"""Fragments lie as near as this to where the subject was, over the square root of its area."""
 LOST = 0.1
 """A subject that overlaps by less than this share of what it was is not the same."""
 
@@ -124,8 +126,9 @@ def _continued(mask: np.ndarray, subject: np.ndarray, others: np.ndarray) -> np.
     whole, whole_others = np.count_nonzero(subject), np.count_nonzero(others)
     if of_subject.max() < LOST * whole:
         return _nearest(patches, areas, of_others, subject)
+    near = np.bincount(patches[_distance(subject) <= STRAY * np.sqrt(whole)], minlength=count)
     main = np.arange(count) == of_subject.argmax()
-    ours = (of_subject > of_others) & (main | (of_subject >= areas / 2))
+    ours = main & (of_subject > of_others) | (of_others == 0) & (2 * near >= areas) & (areas > 0)
     both = (of_subject > 0) & (of_others > 0)
     both &= (of_others > BRUSH * of_subject) | (of_others > REMAINS * whole_others)
     both &= (of_subject > BRUSH * of_others) | (of_subject > REMAINS * whole)
