@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,10 +18,12 @@ from .checkpoint import Checkpoint
 from .job import BadInput, EventLog, JobRequest, write_whole
 from .lasr.fit import fit, plan_of
 from .metrics.colour import colour_errors
+from .metrics.coverage import coverage
 from .metrics.segmentation import evaluate
 from .outputs.overlay import write_overlay
 from .outputs.preview import write_preview
 from .outputs.report import Stage, write_report
+from .outputs.trust import judge, measure
 from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME
 from .settings import settings_of
 from .texture.bake import bake_texture
@@ -34,9 +37,6 @@ try:
     import resource
 except ImportError:  # Windows has no such module; reports from there lack the memory
     resource = None  # type: ignore[assignment]
-
-UNTRUSTED_FIT = 0.75
-"""Mean J below which a result is called doubtful as a whole."""
 
 
 def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
@@ -70,10 +70,10 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
 
     with _timed(stages, "fit", device):
         found = fit(footage, settings, device, request.seed, log.progress, folder, resume)
-    result = found.reconstruction
     fit_memory = stages.pop().peak_memory_mib
     stages += [Stage(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 
+    result = replace(found.reconstruction, coverage=coverage(found.reconstruction))
     frames = _full_frames(request, footage)
     with _timed(stages, "texture", device):
         baked = bake_texture(result, frames.frame, frames.mask, settings.texture_size,
@@ -87,14 +87,14 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         errors = colour_errors(result, baked.image, frames.frame, frames.mask)
         log.progress("pictures", total, total)
 
-    if (mean := float(np.mean(scores.j))) < UNTRUSTED_FIT:
-        warnings.append(f"the mesh covers the masks poorly (J {mean:.2f}); look at the overlay before you use it")
+    trust = judge(measure(result, footage, scores, errors, found.hypotheses))
+    if trust.verdict.trust != "good":
+        warnings.append(trust.verdict.sentence)
         log.warning(warnings[-1])
     write_whole(folder / TEXTURE_NAME, cv2.imencode(".png", baked.image[..., ::-1])[1].tobytes())
     write_report(folder, request=request, settings=settings, device=device_name(device), stages=stages, scores=scores,
-                 colour_error=errors, coverage=baked.seen,
-                 doubts={int(n): d for n, d in zip(footage.numbers, footage.doubts, strict=True) if d},
-                 left_out=footage.left_out, hypotheses=found.hypotheses, warnings=warnings)
+                 colour_error=errors, coverage=baked.seen, trust=trust, left_out=footage.left_out,
+                 hypotheses=found.hypotheses, warnings=warnings)
     result.save(folder)
     Checkpoint.remove(folder)
 

@@ -17,13 +17,11 @@ from ..job import JobRequest, write_whole
 from ..metrics.segmentation import Scores
 from ..reconstruction import REPORT_NAME
 from ..settings import Settings
+from .trust import Trust
 
 FORMAT = 1
 
 PACKAGES = ("numpy", "scipy", "opencv-python-headless", "torch", "warp-lang", "safetensors")
-
-POOR_FIT = 0.15
-"""How far J of a frame may lie below the clip's median before the frame is called doubtful."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,15 @@ class Stage:
 def write_report(folder: Path, *, request: JobRequest, settings: Settings, device: str, stages: Sequence[Stage],
                  versions: Mapping[str, str] | None = None, scores: Scores | None = None,
                  colour_error: Mapping[int, float] | None = None, coverage: float | None = None,
-                 doubts: Mapping[int, Sequence[str]] | None = None,
-                 left_out: Sequence[tuple[int, str]] = (), hypotheses: Sequence[Any] = (),
-                 warnings: Sequence[str] = ()) -> None:
+                 trust: Trust | None = None, left_out: Sequence[tuple[int, str]] = (),
+                 hypotheses: Sequence[Any] = (), warnings: Sequence[str] = ()) -> None:
     """Writes report.json; docs/result-format.md describes it.
 
     versions      of the packages used; None: those installed
     scores        of the result's silhouettes against its own masks
     colour_error  mean difference (of 255) between footage and textured mesh, by number of the clip's frame
-    coverage      share of the surface that some frame shows
-    doubts        by number of the clip's frame, why it is doubtful; frames that fit poorly are added
+    coverage      share of the surface that some frame shows well enough to take its colour
+    trust         how far the result and each of its frames can be trusted
     left_out      number and reason of the frames that are not in the result
     hypotheses    what is known of each camera hypothesis, the one chosen first: objects, dataclasses or numbers
     """
@@ -58,13 +55,17 @@ def write_report(folder: Path, *, request: JobRequest, settings: Settings, devic
         "settings": dict(settings.items()),
         "versions": dict(installed_versions() if versions is None else versions),
         "device": device,
+        "verdict": trust and trust.verdict,
         "seconds": sum(stage.seconds for stage in stages),
         "peak_memory_mib": max((s.peak_memory_mib for s in stages if s.peak_memory_mib is not None), default=None),
         "stages": stages,
         "scores": scores.means() if scores else None,
         "colour_error": float(np.mean(list(colour_error.values()))) if colour_error else None,
         "coverage": coverage,
-        "frames": _frames(scores, colour_error or {}, doubts or {}),
+        "never_seen": trust and trust.measures.never_seen,
+        "turn": trust and trust.measures.turn,
+        "rival_gap": trust and trust.measures.rival_gap,
+        "frames": _frames(scores, colour_error or {}, trust),
         "left_out": [{"frame": number, "reason": reason} for number, reason in left_out],
         "hypotheses": hypotheses,
         "warnings": warnings,
@@ -100,21 +101,20 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
-def _frames(scores: Scores | None, colour_error: Mapping[int, float],
-            doubts: Mapping[int, Sequence[str]]) -> list[dict[str, Any]]:
+def _frames(scores: Scores | None, colour_error: Mapping[int, float], trust: Trust | None) -> list[dict[str, Any]]:
     """One entry for each frame of which something is known, in order."""
-    fit = {int(n): (j, f) for n, j, f in zip(scores.frames, scores.j, scores.f, strict=True)} if scores else {}
-    least = np.median(scores.j) - POOR_FIT if scores else 0.0
-    entries = []
-    for number in sorted({*fit, *map(int, colour_error), *map(int, doubts)}):
-        entry: dict[str, Any] = {"frame": number}
-        reasons = list(doubts.get(number, ()))
-        if number in fit:
-            entry["J"], entry["F"] = fit[number]
-            if fit[number][0] < least:
-                reasons.append(f"the mesh fits its mask poorly (J {fit[number][0]:.2f}, the clip's median is "
-                               f"{np.median(scores.j):.2f})")
-        if number in colour_error:
-            entry["colour_error"] = colour_error[number]
-        entries.append(entry | {"doubts": reasons})
-    return entries
+    entries: dict[int, dict[str, Any]] = {}
+
+    def entry(number: Any) -> dict[str, Any]:
+        return entries.setdefault(int(number), {"frame": int(number)})
+
+    if scores:
+        for number, j, f in zip(scores.frames, scores.j, scores.f, strict=True):
+            entry(number).update(J=j, F=f)
+    for number, error in colour_error.items():
+        entry(number)["colour_error"] = error
+    if trust:
+        found = trust.measures
+        for number, residual, doubt in zip(found.frames, found.flow_residual, trust.doubts, strict=True):
+            entry(number).update(flow_residual=residual, doubt=doubt.doubt, doubts=doubt.reasons)
+    return [entries[number] for number in sorted(entries)]

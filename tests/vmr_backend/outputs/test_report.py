@@ -9,6 +9,7 @@ import pytest
 from vmr_backend.job import JobRequest
 from vmr_backend.metrics.segmentation import Scores
 from vmr_backend.outputs.report import Stage, installed_versions, plain, write_report
+from vmr_backend.outputs.trust import Measures, judge
 from vmr_backend.settings import settings_of
 
 
@@ -36,16 +37,28 @@ def test_the_report_says_what_was_asked_for_and_what_it_took(tmp_path):
 def test_frames_carry_their_scores_and_doubts(tmp_path):
     j, f = np.array([0.9, 0.92, 0.6, 0.91]), np.array([0.95, 0.96, 0.5, 0.9])
     scores = Scores(np.array([3, 4, 5, 6], np.int32), j, f)
-    found = report(tmp_path, scores=scores, doubts={4: ["cut off by the left border"], 9: ["blurred"]},
-                   colour_error={4: 12.0, 5: 20.0}, left_out=[(np.int32(7), "the mask is empty")], coverage=0.5)
+    measures = Measures(
+        frames=scores.frames, j=j, flow_residual=np.array([0.01, 0.01, np.nan, 0.02]),
+        colour_error=np.array([np.nan, 12, 20, np.nan]), flipped=np.zeros(4, bool),
+        footage=[[], ["cut off by the left border"], [], []], turn=55.0, never_seen=0.3, rival_gap=0.07)
+    found = report(tmp_path, scores=scores, trust=judge(measures), colour_error={4: 12.0, 5: 20.0},
+                   left_out=[(np.int32(7), "the mask is empty")], coverage=0.5)
     assert found["scores"]["scored_frames"] == 4 and found["scores"]["J_min"] == 0.6
-    assert [entry["frame"] for entry in found["frames"]] == [3, 4, 5, 6, 9]
-    three, four, five, six, nine = found["frames"]
-    assert three == {"frame": 3, "J": 0.9, "F": 0.95, "doubts": []}
-    assert four["doubts"] == ["cut off by the left border"] and four["colour_error"] == 12
+    assert [entry["frame"] for entry in found["frames"]] == [3, 4, 5, 6]
+    three, four, five, _ = found["frames"]
+    assert three == {"frame": 3, "J": 0.9, "F": 0.95, "flow_residual": 0.01, "doubt": 0.2, "doubts": []}
+    assert four["doubts"] == ["cut off by the left border"] and four["colour_error"] == 12 and four["doubt"] == 0.5
     assert five["doubts"] == ["the mesh fits its mask poorly (J 0.60, the clip's median is 0.91)"]
-    assert nine == {"frame": 9, "doubts": ["blurred"]} and found["colour_error"] == 16
+    assert five["doubt"] == 1 and five["flow_residual"] is None and found["colour_error"] == 16
     assert found["left_out"] == [{"frame": 7, "reason": "the mask is empty"}] and found["coverage"] == 0.5
+    assert (found["turn"], found["never_seen"], found["rival_gap"]) == (55, 0.3, 0.07)
+    assert found["verdict"]["trust"] == "poor" and found["verdict"]["sentence"].startswith("Do not trust this result: ")
+
+
+def test_without_a_verdict_what_is_known_remains(tmp_path):
+    found = report(tmp_path, colour_error={4: 12.0})
+    assert found["frames"] == [{"frame": 4, "colour_error": 12}]
+    assert found["verdict"] is found["turn"] is found["never_seen"] is None
 
 
 def test_everything_becomes_plain_json():

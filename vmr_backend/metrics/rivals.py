@@ -1,0 +1,41 @@
+"""How nearly another reading of the camera fits the clip as well as the chosen one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+OTHER_HEADING = math.radians(60)
+"""Headings closer than this are the same reading: the search grows them together. The grid's steps are 45 degrees."""
+
+
+class Hypothesis(Protocol):
+    """A camera path that was tried, as far as it is looked at here."""
+
+    heading: float
+    turn: float
+    scores: list[float]
+
+
+def rival_gap(hypotheses: Sequence[Hypothesis]) -> float | None:
+    """By how much the nearest rival scores worse than the chosen hypothesis, the first, as a share of its score.
+
+    A rival turns in the other sense or starts from another heading (of the mirror plane: half a circle), and was
+    compared with the chosen one for as long as any. 0: it fits just as well, so that front and back, or the sense in
+    which the subject turns, are anybody's guess. None where there was no rival.
+    """
+    if not hypotheses:
+        return None
+    chosen = hypotheses[0]
+    rivals = [h for h in hypotheses[1:] if h.scores and _is_other(h, chosen)]
+    rounds = min(max((len(h.scores) for h in rivals), default=0), len(chosen.scores))
+    if not rounds or chosen.scores[rounds - 1] <= 0:
+        return None
+    best = min(h.scores[rounds - 1] for h in rivals if len(h.scores) >= rounds)
+    return max(best / chosen.scores[rounds - 1] - 1, 0.0)
+
+
+def _is_other(a: Hypothesis, b: Hypothesis) -> bool:
+    apart = abs(a.heading - b.heading) % math.pi
+    return (a.turn > 0) != (b.turn > 0) or min(apart, math.pi - apart) >= OTHER_HEADING
