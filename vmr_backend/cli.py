@@ -254,9 +254,12 @@ def _evaluate(argv: list[str]) -> int:
 
 
 def _benchmark(argv: list[str]) -> int:
-    if not argv or argv[0] != "renderer":
-        raise BadInput(f"benchmark: found {argv[0] if argv else 'nothing'!r}, needs renderer")
-    from .benchmarks.renderer import main
+    if not argv or argv[0] not in ("renderer", "fit"):
+        raise BadInput(f"benchmark: found {argv[0] if argv else 'nothing'!r}, needs renderer or fit")
+    if argv[0] == "fit":
+        from .benchmarks.fit import main
+    else:
+        from .benchmarks.renderer import main
 
     return main(argv[1:])
 

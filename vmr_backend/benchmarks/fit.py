@@ -1,0 +1,189 @@
+"""Seconds and quality of whole runs, preset beside preset: `python -m vmr_backend benchmark fit`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..arguments import Arguments
+from ..job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, BadInput
+from ..metrics.evaluation import evaluate_folder
+from ..reconstruction import REPORT_NAME
+from ..settings import PRESETS, Settings, settings_of
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Where `python -m vmr_backend` finds the package."""
+
+DECIMALS = {"J": 3, "J_min": 3, "F": 3, "chamfer": 4, "pose_chamfer": 4, "track": 4, "pck_t": 3}
+"""Figures of quality in the order in which tables show them; docs/result-format.md tells what they mean."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Footage with what is known of it."""
+
+    name: str
+    frames: Path
+    """A video file or a folder of images."""
+    masks: Path
+    gt: Path | None = None
+    """True meshes, as `evaluate --gt` reads them."""
+    keypoints: Path | None = None
+    """Annotated joints, as `evaluate --keypoints` reads them."""
+    range: str | None = None
+    """FIRST:LAST of the frames to take; None: all."""
+
+
+SAMPLE = Clip("painted_dog", *(ROOT / "samples" / "painted_dog" / name
+                               for name in ("clip.mp4", "masks", "ground_truth.npz")))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run took and gave."""
+
+    seconds: float
+    """Wall clock of the whole process."""
+    stages: dict[str, float]
+    """Seconds of each stage."""
+    peak_memory_mib: float | None
+    figures: dict[str, Any]
+    """What `evaluate` prints."""
+
+
+class RunFailed(Exception):
+    """A run ended without a result; the text is its last line."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the presets asked for, prints a table, returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    clip = _clip_of(arguments)
+    values = dict(_pair(text) for text in arguments.set)
+    measured = {}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for preset in arguments.presets:
+                scaled = scaled_iterations(preset, values, arguments.iterations_scale)
+                measured[preset] = run_and_measure(
+                    clip, (arguments.out or Path(folder)) / preset, preset, arguments.seed, scaled, arguments.device)
+    except RunFailed as error:
+        print(f"preset {preset}: {error}", file=sys.stderr)
+        return 1
+    print(f"{clip.name}, seed {arguments.seed}" + f", iterations x {arguments.iterations_scale:g}" *
+          (arguments.iterations_scale != 1))
+    print("\n".join(table(measured)))
+    return EXIT_DONE
+
+
+def run_and_measure(clip: Clip, folder: Path, preset: str, seed: int = 0, settings: Mapping[str, Any] | None = None,
+                    device: str = "auto") -> Measured:
+    """Reconstruct a clip in a process of its own, so that its memory is its own, then evaluate what it left.
+
+    BadInput or RunFailed with the line that the run left where it gives no result.
+    """
+    command: list[Any] = [sys.executable, "-m", "vmr_backend", "reconstruct", clip.frames.resolve(),
+                          "--masks", clip.masks.resolve(), "--out", folder.resolve(), "--preset", preset,
+                          "--seed", seed, "--device", device, "--watch-stdin"]
+    command += ["--frames", clip.range] if clip.range else []
+    for name, value in (settings or {}).items():
+        command += ["--set", f"{name}={value}"]
+    start = time.monotonic()
+    # The run ends with this process, whose end closes the pipe.
+    process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stdin=subprocess.PIPE,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8")
+    try:
+        errors = process.stderr.read()
+        status = process.wait()
+    finally:
+        process.stdin.close()
+    seconds = time.monotonic() - start
+    if status == EXIT_CANCELLED:
+        raise KeyboardInterrupt
+    if status != EXIT_DONE:
+        line = (errors.strip().splitlines() or [f"ended with status {status}"])[-1]
+        raise BadInput(line) if status == EXIT_BAD_INPUT else RunFailed(line)
+    report = json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
+    stages = {stage["name"]: stage["seconds"] for stage in report["stages"]}
+    figures = evaluate_folder(folder, clip.masks, clip.gt, clip.keypoints)
+    return Measured(seconds, stages, report["peak_memory_mib"], figures)
+
+
+def scaled_iterations(preset: str, values: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    """The values with every count of iterations that they leave to the preset multiplied; no less than is allowed."""
+    if not 0 < scale <= 10:
+        raise BadInput(f"--iterations-scale: found {scale:g}, needs more than 0 and at most 10")
+    scaled = dict(values)
+    if scale != 1:
+        preset_values = dict(settings_of(preset).items())
+        for setting in Settings.describe():
+            if setting.name.endswith("_iterations") and setting.name not in values:
+                count = round(preset_values[setting.name] * scale)
+                scaled[setting.name] = int(min(max(count, setting.minimum), setting.maximum))
+    return scaled
+
+
+def table(measured: Mapping[str, Measured]) -> list[str]:
+    """Lines with a column for each preset: seconds by stage, then memory and quality."""
+    runs = list(measured.values())
+    # A preset may lack a stage: the run that has most of them sets the order.
+    stages = dict.fromkeys(name for run in sorted(runs, key=lambda run: -len(run.stages)) for name in run.stages)
+    rows = [("", list(measured))]
+    rows += [(f"{name} s", [f"{run.stages[name]:.1f}" if name in run.stages else "-" for run in runs])
+             for name in stages]
+    rows += [("whole run s", [f"{run.seconds:.1f}" for run in runs]),
+             ("peak MiB", [f"{run.peak_memory_mib:.0f}" if run.peak_memory_mib else "-" for run in runs])]
+    rows += [(name, [shown(name, run.figures.get(name)) for run in runs])
+             for name in DECIMALS if any(run.figures.get(name) is not None for run in runs)]
+    return [f"{name:<14}" + "".join(f"{cell:>12}" for cell in cells) for name, cells in rows]
+
+
+def shown(name: str, value: float | None) -> str:
+    """A figure with as many digits as mean something."""
+    return "-" if value is None else f"{value:.{DECIMALS[name]}f}"
+
+
+def _pair(text: str) -> Sequence[str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise BadInput(f"--set: found {text!r}, needs NAME=VALUE")
+    return name, value
+
+
+def _clip_of(arguments) -> Clip:
+    """The clip asked for, the sample where none is."""
+    if arguments.clip:
+        if not arguments.masks:
+            raise BadInput("--clip: found no masks to compare with, needs --masks, too")
+        return Clip(arguments.clip.stem, arguments.clip, arguments.masks, arguments.gt, arguments.keypoints,
+                    arguments.frames)
+    if arguments.masks or arguments.gt or arguments.keypoints:
+        raise BadInput("--clip: found none beside what is known of it, needs the footage")
+    if not SAMPLE.frames.exists():
+        raise BadInput(f"{SAMPLE.frames}: the sample is not here; needs --clip and --masks")
+    return Clip(SAMPLE.name, SAMPLE.frames, SAMPLE.masks, SAMPLE.gt, None, arguments.frames)
+
+
+def _parser() -> Arguments:
+    parser = Arguments(prog="python -m vmr_backend benchmark fit",
+                       description="Reconstruct a clip with each preset; print seconds and quality side by side.")
+    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
+    parser.add_argument("--clip", type=Path, help="a video file or a folder of images (default: the sample)")
+    parser.add_argument("--masks", type=Path, help="of the clip: a folder of images or a video")
+    parser.add_argument("--gt", type=Path, metavar="FILE.npz", help="true meshes of the clip, as `evaluate` takes them")
+    parser.add_argument("--keypoints", type=Path, metavar="FILE.json", help="annotated joints, likewise")
+    parser.add_argument("--frames", metavar="FIRST:LAST", help="the clip's own frame numbers, both included")
+    parser.add_argument("--iterations-scale", type=float, default=1.0, metavar="X",
+                        help="multiply the presets' iterations, for a quick look")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting of every preset")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="keep the results, a folder for each preset")
+    return parser
