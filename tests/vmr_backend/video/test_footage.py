@@ -1,5 +1,6 @@
 """Footage: what the methods are handed, from files to crops, flow, weights and doubts."""
 
+import tracemalloc
 from dataclasses import fields
 from pathlib import Path
 
@@ -182,6 +183,67 @@ def test_a_blurred_frame_is_less_sharp(tmp_path):
     sharpness = load(tmp_path, clip).sharpness
     assert sharpness[2] < 0.2
     np.testing.assert_allclose(np.delete(sharpness, 2), 1, atol=0.25)
+
+
+def test_a_blurred_frames_colours_count_less_and_it_is_doubted(tmp_path):
+    clip = walk(9)
+    for t, width in ((3, 15), (6, 9)):
+        clip.frames[t][:] = cv2.blur(clip.frames[t], (width, 1))
+    footage = load(tmp_path, clip)
+    assert footage.doubts == [["blurred"] if t in (3, 6) else [] for t in range(9)]
+    assert footage.colour_weight[3] < footage.colour_weight[6] < 0.7
+    np.testing.assert_array_equal(np.delete(footage.colour_weight, [3, 6]), 1)
+    np.testing.assert_array_equal(footage.frame_weight, 1, "outlines count as ever")
+
+
+def test_a_subject_that_shows_more_detail_over_time_is_not_doubted(tmp_path):
+    footage = load(tmp_path, film([pose(64, 48, zoom=0.5 + 0.06 * t) for t in range(12)]))
+    assert footage.doubts == [[]] * 12 and (footage.colour_weight == 1).all()
+
+
+def test_a_subject_that_crosses_the_frame_counts_by_how_much_is_seen(tmp_path):
+    xs = list(range(-20, 149, 12))
+    clip = film([pose(x, 48) for x in xs])
+    footage = load(tmp_path, clip)
+    check(footage)
+    shown = np.array([np.count_nonzero(clip.masks[n]) for n in footage.numbers]) / np.count_nonzero(clip.masks[7])
+    whole = shown > 0.999
+    assert (footage.frame_weight[whole] == 1).all() and whole.sum() >= 4
+    assert (footage.frame_weight[shown < 0.6] <= 0.4).all()
+    np.testing.assert_allclose(footage.frame_weight, footage.frame_weight[::-1], atol=0.05)
+    assert footage.doubts[0][0] == "cut off by the left border"
+    assert footage.doubts[-1][0] == "cut off by the right border"
+    # What is beyond the border is neither subject nor background, and flow does not lead there.
+    for t in range(len(xs) - 1):
+        there = footage.crop_centre[t + 1] + footage.crop_half[t + 1] * (pixel_centres(64) + footage.flow_forward[t])
+        counted = footage.flow_forward_weight[t] > 0.01
+        assert (there[counted] > -1).all() and (there[counted][:, 0] < WIDTH + 1).all()
+    for t, number in enumerate(footage.numbers):
+        px = footage.crop_centre[t] + footage.crop_half[t] * pixel_centres(64)
+        beyond = (px[..., 0] < 0) | (px[..., 0] >= WIDTH) | (px[..., 1] < 0) | (px[..., 1] >= HEIGHT)
+        np.testing.assert_array_equal(footage.inside[t], ~beyond, str(number))
+
+
+def test_a_long_clip_takes_little_more_memory_than_its_crops(tmp_path):
+    """20 bytes a crop pixel: 300 frames at 256 pixels are 393 MB."""
+    count, size, small = 60, 64, 48
+    frames, masks = write_clip(tmp_path, film([pose(40 + t % 30, 48) for t in range(count)]))
+    load_footage(frames, masks, last=3, crop_size=size)
+    tracemalloc.start()
+    try:
+        footage = load_footage(frames, masks, crop_size=size)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        downsample(footage, small)
+        more = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    crops = 20 * count * size**2
+    held = sum(value.nbytes for f in fields(footage) if isinstance(value := getattr(footage, f.name), np.ndarray))
+    assert held <= crops + 100 * count
+    assert most <= 1.2 * crops, "a few full frames besides"
+    assert more <= 32 * count * small**2
 
 
 def test_progress_goes_up_to_its_end(tmp_path):
