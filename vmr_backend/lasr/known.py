@@ -1,0 +1,122 @@
+"""What is known of the camera before the fit: focal length, which way the subject faces in some frames, a solve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation, Slerp
+
+from ..job import FrameRotation, JobRequest, facing
+
+
+@dataclass(frozen=True)
+class Rotations:
+    """Object to camera at some frames; camera axes x right, y down, z forward, the object's front -y, up z."""
+
+    frames: np.ndarray
+    """(N,) int, ascending."""
+    matrices: np.ndarray
+    """(N, 3, 3) float64."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """All that is known; None where nothing is."""
+
+    focal_length: float | None = None
+    """Pixels of the full frame."""
+    principal_point: tuple[float, float] | None = None
+    """Pixels from the top left corner."""
+    hints: Rotations | None = None
+    """As a user sees it: within some 20 degrees."""
+    solve: Rotations | None = None
+    """Exact, up to one rotation of the object that is the same in all frames."""
+
+
+def known_of(request: JobRequest) -> Known:
+    """What a request tells of the camera."""
+    point = request.principal_point
+    return Known(request.focal_length, (point[0], point[1]) if point else None, _rotations(request.hints),
+                 _rotations(request.camera_solve))
+
+
+def intrinsics_of(known: Known, image_size: tuple[int, int], field_of_view: float) -> np.ndarray:
+    """fx, fy, cx, cy (4,) in pixels of the full frame.
+
+    image_size     width and height, px
+    field_of_view  horizontal, degrees; counts where no focal length is known
+    """
+    width, height = image_size
+    focal = known.focal_length or width / 2 / math.tan(math.radians(field_of_view) / 2)
+    x, y = known.principal_point or (width / 2, height / 2)
+    return np.array([focal, focal, x, y])
+
+
+def starting_rotations(known: Known, numbers: np.ndarray, heading: float = 0.0) -> np.ndarray | None:
+    """Object to camera (T, 3, 3) float64 at frame `numbers` (T,), as far as it is known; None where nothing is.
+
+    A solve gives the turning; the rotation of the object that it leaves open is the one that agrees best with the
+    hints, or without hints the one by which the subject stands upright before a level camera in the middle frame, with
+    the yaw `heading` in radians. Hints alone are joined by the shortest turns; before the first and after the last
+    the subject stands still.
+    """
+    if known.solve is not None:
+        turning = _at(known.solve, numbers)
+        if known.hints is not None:
+            return turning @ _common(_at(known.solve, known.hints.frames), known.hints.matrices)
+        middle = turning[len(turning) // 2]
+        return turning @ (middle.T @ _matrix(facing(0, math.degrees(heading))))
+    return None if known.hints is None else _at(known.hints, numbers)
+
+
+def starting_turns(known: Known, numbers: np.ndarray, rates: Sequence[float]) -> np.ndarray | None:
+    """Yaw in radians (H, T) of an upright subject at frame `numbers` (T,), one path for each rate; None without hints.
+
+    Between hints the yaw goes the shortest way from one to the next. Beyond the first and the last it goes on at each
+    of the `rates` (H,), radians over the whole clip: so a single hint leaves open only how fast and which way the
+    subject turns.
+    """
+    if known.hints is None:
+        return None
+    frames = known.hints.frames.astype(float)
+    yaw = np.unwrap(yaw_of(known.hints.matrices))
+    beyond = np.minimum(numbers - frames[0], 0) + np.maximum(numbers - frames[-1], 0)
+    span = max(float(np.max(numbers) - np.min(numbers)), 1.0)
+    return np.interp(numbers, frames, yaw) + np.asarray(rates, float)[:, None] * beyond / span
+
+
+def yaw_of(rotations: np.ndarray) -> np.ndarray:
+    """Yaw in radians (...) of object-to-camera rotations (..., 3, 3): 0 faces the camera, pi / 2 the picture's right.
+
+    Whatever the camera's elevation: the picture's x axis stays in the object's horizontal plane where nothing rolls.
+    """
+    return np.arctan2(-rotations[..., 0, 1], rotations[..., 0, 0])
+
+
+def _rotations(entries: Sequence[FrameRotation] | None) -> Rotations | None:
+    if not entries:
+        return None
+    ordered = sorted(entries, key=lambda entry: entry.frame)
+    return Rotations(np.array([entry.frame for entry in ordered]), np.stack([_matrix(entry) for entry in ordered]))
+
+
+def _matrix(entry: FrameRotation) -> np.ndarray:
+    """The exact rotation (3, 3) next to the one written down."""
+    return Rotation.from_matrix(np.reshape(entry.rotation, (3, 3))).as_matrix()
+
+
+def _at(known: Rotations, numbers: np.ndarray) -> np.ndarray:
+    """Rotations (T, 3, 3) at frame numbers (T,): the shortest turn between neighbours, the ends held beyond them."""
+    if len(known.frames) == 1:
+        return np.repeat(known.matrices, len(numbers), axis=0)
+    turns = Slerp(known.frames, Rotation.from_matrix(known.matrices))
+    return turns(np.clip(numbers, known.frames[0], known.frames[-1])).as_matrix()
+
+
+def _common(turning: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """The one rotation C (3, 3) for which turning (N, 3, 3) @ C is nearest to seen (N, 3, 3) (Procrustes)."""
+    u, _, vt = np.linalg.svd(np.einsum("nji,njk->ik", turning, seen))
+    return u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
