@@ -112,6 +112,41 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
     settings: bpy.props.PointerProperty(type=VMR_PG_settings)
 
 
+class VMR_PG_doubt(bpy.types.PropertyGroup):
+    """A doubtful frame of a result."""
+
+    frame: bpy.props.IntProperty(name="Frame", description="Frame of the scene")
+    reasons: bpy.props.StringProperty(name="Reasons", description="Why it is doubtful")
+
+
+class VMR_PG_result(bpy.types.PropertyGroup):
+    """How far the result on a mesh object can be trusted: `object.vmr_result`."""
+
+    trust: bpy.props.EnumProperty(
+        name="Trust", items=[("UNKNOWN", "Unknown", "No report says"), ("GOOD", "Good", "Nothing speaks against it"),
+                             ("CAREFUL", "Careful", "Right in part, or not surely right"),
+                             ("POOR", "Poor", "Not to be used as it is")])
+    verdict: bpy.props.StringProperty(name="Verdict", description="Why, and what can be done about it")
+    doubts: bpy.props.CollectionProperty(name="Doubtful Frames", type=VMR_PG_doubt)
+
+
+def result_of(mesh_object: bpy.types.Object) -> VMR_PG_result:
+    return mesh_object.vmr_result  # type: ignore[attr-defined]
+
+
+def result_in(context: bpy.types.Context) -> VMR_PG_result | None:
+    """What is known of the active result: of the active object, or of the mesh beside it where that is its camera or
+    armature."""
+    active = context.view_layer.objects.active
+    if active is None:
+        return None
+    candidates = [active]
+    if active.type in {"CAMERA", "ARMATURE"}:
+        candidates += [other for collection in active.users_collection for other in collection.objects]
+    known = (result_of(candidate) for candidate in candidates)
+    return next((result for result in known if result.trust != "UNKNOWN"), None)
+
+
 def props_of(scene: bpy.types.Scene) -> VMR_PG_reconstruction:
     return scene.vmr  # type: ignore[attr-defined]
 
@@ -147,16 +182,18 @@ class Activity:
 reconstruction_activity = Activity()
 backend_activity = Activity()
 
-CLASSES = (VMR_PG_settings, VMR_PG_reconstruction)
+CLASSES = (VMR_PG_settings, VMR_PG_reconstruction, VMR_PG_doubt, VMR_PG_result)
 
 
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     bpy.types.Scene.vmr = bpy.props.PointerProperty(type=VMR_PG_reconstruction)  # type: ignore[attr-defined]
+    bpy.types.Object.vmr_result = bpy.props.PointerProperty(type=VMR_PG_result)  # type: ignore[attr-defined]
 
 
 def unregister() -> None:
+    del bpy.types.Object.vmr_result  # type: ignore[attr-defined]
     del bpy.types.Scene.vmr  # type: ignore[attr-defined]
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

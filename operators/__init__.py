@@ -6,6 +6,7 @@ from ..properties import backend_activity, reconstruction_activity
 from .backend import VMR_OT_check_backend, VMR_OT_install_backend
 from .cancel import VMR_OT_cancel, VMR_OT_cancel_backend
 from .child import cancel
+from .doubtful_frame import VMR_OT_doubtful_frame
 from .export_fbx import VMR_OT_export_fbx
 from .export_gltf import VMR_OT_export_gltf
 from .load_result import VMR_OT_load_recent, VMR_OT_load_result, VMR_OT_open_job_folder
@@ -18,6 +19,7 @@ CLASSES = (
     VMR_OT_load_result,
     VMR_OT_load_recent,
     VMR_OT_open_job_folder,
+    VMR_OT_doubtful_frame,
     VMR_OT_reset_settings,
     VMR_OT_install_backend,
     VMR_OT_check_backend,

@@ -13,6 +13,7 @@ from ..scene.clip import clip_source
 from ..scene.result import add_result
 from ..vmr_backend.job import BadInput, JobRequest
 from ..vmr_backend.reconstruction import Reconstruction
+from .doubtful_frame import keep_verdict
 from .request import clip_of
 
 MENU_LENGTH = 20
@@ -44,6 +45,7 @@ class AddsResult:
         except BadInput as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
+        keep_verdict(added, clip, folder)
         self.report({"INFO"}, added_text(added, result, self.motion))
         return {"FINISHED"}
 

@@ -11,6 +11,7 @@ from ..properties import props_of, reconstruction_activity
 from ..scene.result import add_result
 from ..vmr_backend.job import BadInput
 from .child import FollowsChild
+from .doubtful_frame import keep_verdict
 from .load_result import added_text
 from .request import clip_of, obstacle, request_of
 
@@ -61,6 +62,7 @@ class VMR_OT_reconstruct(FollowsChild, bpy.types.Operator):
         with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
             motion = props_of(scene).motion
             added = add_result(context, clip, result, job.folder, job.folder.name.rpartition("-")[0], motion)
+        keep_verdict(added, clip, job.folder)
         fit = mean_fit(job.folder)
         return added_text(added, result, motion) + (f", {fit:.0%} fit to the masks" if fit else "")
 

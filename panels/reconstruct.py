@@ -2,8 +2,9 @@
 
 import bpy
 
-from ..properties import GROUP_LABELS, changed_settings, reconstruction_activity, settings_in
+from ..properties import GROUP_LABELS, changed_settings, reconstruction_activity, result_in, settings_in
 from .backend import draw_backend
+from .result import draw_result, draw_warnings
 from .text import draw_text
 
 PACKAGE = __package__.rpartition(".")[0]
@@ -74,10 +75,22 @@ def draw_outcome(layout, context):
     """How the last run ended, and its warnings."""
     layout.separator()
     draw_text(layout, context, reconstruction_activity.outcome, "ERROR" if reconstruction_activity.failed else "INFO")
-    for warning in reconstruction_activity.warnings:
-        draw_text(layout, context, warning, "ERROR")
+    draw_warnings(layout, context)
     if reconstruction_activity.folder:
         layout.operator("vmr.open_job_folder")
+
+
+class ResultPanel(InTab):
+    """How far the active result can be trusted."""
+
+    bl_label = "Result"
+
+    @classmethod
+    def poll(cls, context):
+        return result_in(context) is not None
+
+    def draw(self, context):
+        draw_result(self.column(), context)
 
 
 class GroupPanel(InTab):
@@ -128,7 +141,7 @@ def panels_of(space: str, prefix: str) -> list[type]:
     main = panel("reconstruct", MainPanel)
     parent = {"bl_parent_id": main.bl_idname}
     groups = [panel(group, GroupPanel, bl_label=label, group=group, **parent) for group, label in GROUP_LABELS.items()]
-    return [main, *groups, panel("backend", BackendPanel, **parent)]
+    return [main, panel("result", ResultPanel, **parent), *groups, panel("backend", BackendPanel, **parent)]
 
 
 CLASSES = (*panels_of("CLIP_EDITOR", "VMR"), *panels_of("VIEW_3D", "VMR_VIEW3D"))

@@ -74,7 +74,8 @@ def shown_in(extension):
         facts = {key: getattr(panel, key) for key in ("bl_space_type", "group") if hasattr(panel, key)}
         preferences = SimpleNamespace(addons=bpy.context.preferences.addons, system=SimpleNamespace(ui_scale=1.0))
         context = SimpleNamespace(
-            scene=bpy.context.scene, preferences=preferences, region=SimpleNamespace(width=280))
+            scene=bpy.context.scene, view_layer=bpy.context.view_layer, preferences=preferences,
+            region=SimpleNamespace(width=280))
         mixin = panel.__mro__[1]
         mixin.draw(type("Panel", (mixin,), facts | {"layout": Layout(texts)})(), context)
         return texts
@@ -85,7 +86,7 @@ def shown_in(extension):
 @pytest.mark.parametrize("space, prefix", [("CLIP_EDITOR", "VMR"), ("VIEW_3D", "VMR_VIEW3D")])
 def test_each_editor_has_the_tab_with_a_panel_for_each_group(extension, space, prefix):
     groups = extension.module("vmr_backend.settings").GROUPS
-    for name in ("reconstruct", "backend", *groups):
+    for name in ("reconstruct", "result", "backend", *groups):
         panel = getattr(bpy.types, f"{prefix}_PT_{name}")
         assert (panel.bl_space_type, panel.bl_region_type, panel.bl_category) == (space, "UI", "Reconstruct")
         assert name == "reconstruct" or panel.bl_parent_id == f"{prefix}_PT_reconstruct"
@@ -151,6 +152,62 @@ def test_the_backend_panel_shows_the_check(extension, shown_in):
     assert {"device", "vmr.check_backend", "PyTorch 2.13.0"} <= set(shown_in("VMR_PT_backend"))
     activity.child, activity.text = object(), "Downloading torch"
     assert {"Downloading torch", "vmr.cancel_backend"} <= set(shown_in("VMR_PT_backend"))
+
+
+def judged(trust="CAREFUL", verdict="Use this result with care: it turns too little. Film it from more sides."):
+    """A mesh object, the active one, with the verdict of a result on it."""
+    mesh_object = bpy.data.objects.new("fox", bpy.data.meshes.new("fox"))
+    bpy.context.scene.collection.objects.link(mesh_object)
+    bpy.context.view_layer.objects.active = mesh_object
+    mesh_object.vmr_result.trust, mesh_object.vmr_result.verdict = trust, verdict
+    return mesh_object
+
+
+@pytest.mark.parametrize("trust", ["GOOD", "CAREFUL", "POOR"])
+def test_the_result_panel_shows_the_verdict_and_the_number_of_doubtful_frames(extension, shown_in, trust):
+    assert not bpy.types.VMR_PT_result.poll(bpy.context) and not bpy.types.VMR_VIEW3D_PT_result.poll(bpy.context)
+    mesh_object = judged(trust)
+    assert bpy.types.VMR_PT_result.poll(bpy.context)
+    shown = shown_in("VMR_PT_result")
+    assert " ".join(shown[:-1]) == mesh_object.vmr_result.verdict and shown[-1] == "No doubtful frames"
+    assert max(map(len, shown)) < 40
+
+
+def test_the_result_panel_leads_through_the_doubtful_frames_and_says_why(extension, shown_in):
+    doubts = judged().vmr_result.doubts
+    doubt = doubts.add()
+    doubt.frame, doubt.reasons = 12, "the camera jumps"
+    assert "1 doubtful frame" in shown_in("VMR_PT_result")
+    doubts.add().frame = 15
+    shown = shown_in("VMR_VIEW3D_PT_result")
+    assert "2 doubtful frames" in shown and shown.count("vmr.doubtful_frame") == 2
+    assert "Frame 12: the camera jumps" not in shown
+    bpy.context.scene.frame_set(12)
+    assert "Frame 12: the camera jumps" in shown_in("VMR_PT_result")
+
+
+def test_the_verdict_stands_once_though_the_run_warned_of_it(extension, shown_in):
+    activity, verdict = extension.module("properties").reconstruction_activity, "Do not trust this result."
+    activity.warnings = [verdict, "2 frames were left out"]
+    assert {verdict, "2 frames were left out"} <= set(shown_in("VMR_PT_reconstruct"))
+    judged("POOR", verdict)
+    shown = shown_in("VMR_PT_reconstruct")
+    assert "2 frames were left out" in shown and verdict not in shown
+
+
+@pytest.mark.parametrize("data", ["cameras", "armatures"])
+def test_camera_and_armature_of_a_result_stand_for_its_mesh(extension, data):
+    mesh_object, collection = judged(), bpy.data.collections.new("fox")
+    bpy.context.scene.collection.children.link(collection)
+    made = getattr(bpy.data, data).new("fox")
+    other, elsewhere = bpy.data.objects.new("of the result", made), bpy.data.objects.new("not of it", made)
+    for member in (other, mesh_object):
+        collection.objects.link(member)
+    bpy.context.scene.collection.objects.unlink(mesh_object)
+    bpy.context.scene.collection.objects.link(elsewhere)
+    for active, known in ((other, True), (elsewhere, False), (None, False)):
+        bpy.context.view_layer.objects.active = active
+        assert bpy.types.VMR_PT_result.poll(bpy.context) == known
 
 
 def test_names_and_tooltips_read_as_blenders_do(extension):

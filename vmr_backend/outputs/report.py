@@ -65,6 +65,7 @@ def write_report(folder: Path, *, request: JobRequest, settings: Settings, devic
         "never_seen": trust and trust.measures.never_seen,
         "turn": trust and trust.measures.turn,
         "rival_gap": trust and trust.measures.rival_gap,
+        "doubtful_frames": trust.doubtful_frames if trust else [],
         "frames": _frames(scores, colour_error or {}, trust),
         "left_out": [{"frame": number, "reason": reason} for number, reason in left_out],
         "hypotheses": hypotheses,

@@ -101,6 +101,11 @@ class Trust:
     """One for each frame."""
     verdict: Verdict
 
+    @property
+    def doubtful_frames(self) -> list[int]:
+        """Numbers of the clip's frames."""
+        return [int(n) for n, d in zip(self.measures.frames, self.doubts, strict=True) if d.doubt >= DOUBTFUL]
+
 
 @dataclass(frozen=True)
 class _Evidence:

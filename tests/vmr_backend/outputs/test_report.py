@@ -51,6 +51,7 @@ def test_frames_carry_their_scores_and_doubts(tmp_path):
     assert five["doubts"] == ["the mesh fits its mask poorly (J 0.60, the clip's median is 0.91)"]
     assert five["doubt"] == 1 and five["flow_residual"] is None and found["colour_error"] == 16
     assert found["left_out"] == [{"frame": 7, "reason": "the mask is empty"}] and found["coverage"] == 0.5
+    assert found["doubtful_frames"] == [4, 5]
     assert (found["turn"], found["never_seen"], found["rival_gap"]) == (55, 0.3, 0.07)
     assert found["verdict"]["trust"] == "poor" and found["verdict"]["sentence"].startswith("Do not trust this result: ")
 
@@ -58,6 +59,7 @@ def test_frames_carry_their_scores_and_doubts(tmp_path):
 def test_without_a_verdict_what_is_known_remains(tmp_path):
     found = report(tmp_path, colour_error={4: 12.0})
     assert found["frames"] == [{"frame": 4, "colour_error": 12}]
+    assert found["doubtful_frames"] == []
     assert found["verdict"] is found["turn"] is found["never_seen"] is None
 
 
