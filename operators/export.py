@@ -59,5 +59,6 @@ def objects_to_export(context: bpy.types.Context) -> list[bpy.types.Object]:
 def _is_animated_mesh(candidate: bpy.types.Object) -> bool:
     if candidate.type != "MESH":
         return False
-    movers = candidate.data.shape_keys, candidate.find_armature()
-    return any(m is not None and m.animation_data is not None and m.animation_data.action is not None for m in movers)
+    movers = [mover for mover in (candidate.data.shape_keys, candidate.find_armature()) if mover is not None]
+    data = [mover.animation_data for mover in movers if mover.animation_data is not None]
+    return any(animation.action is not None or len(animation.nla_tracks) for animation in data)

@@ -11,10 +11,11 @@ FIXED_OPTIONS = {
     "export_format": "GLB",
     "use_selection": True,
     "export_cameras": True,
-    # One animation of everything: by actions it falls apart into several, which viewers play one at a time; taken from
-    # the scene, the camera makes Blender 4.2 fail.
+    # One animation of everything, as the scene plays it, layers in the NLA editor too: by actions it falls apart into
+    # several, which viewers play one at a time. Below 4.5 the scene's camera makes the exporter fail.
     "export_animations": True,
-    "export_animation_mode": "ACTIVE_ACTIONS",
+    "export_animation_mode": "SCENE" if bpy.app.version >= (4, 5) else "ACTIVE_ACTIONS",
+    "export_anim_scene_split_object": False,
     "export_force_sampling": True,
     "export_frame_range": True,
     # Keys that the exporter takes for redundant would be missing when frames are compared.

@@ -83,6 +83,35 @@ def test_the_vertices_move_as_before(add, tmp_path, kind, motion):
         assert np.abs(world_vertices(mesh, 14) - between[same]).max() < 1e-4
 
 
+@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize("kind", [FORMATS[0], pytest.param("glb", marks=pytest.mark.skipif(
+    bpy.app.version < (4, 5), reason="its exporter takes active actions only, or fails over the camera"))])
+def test_layers_above_the_results_action_go_along(add, tmp_path, kind, motion):
+    mesh, result = add(motion)
+    armature = mesh.find_armature()
+    push_down(armature or mesh.data.shape_keys)
+    if armature:
+        armature.animation_data.action_blend_type = "COMBINE"
+        head = armature.pose.bones["head"]
+        head.rotation_quaternion = 0.96, 0.28, 0, 0
+        head.keyframe_insert("rotation_quaternion", frame=11)
+    expected = [world_vertices(mesh, frame) for frame in range(11, 19)]
+    assert (np.abs(expected[0] - result.vertices[0]).max() > 0.01) == bool(armature)
+    mesh, _ = read_back(export(tmp_path / "out", kind), kind)
+    same = places(mesh, result.rest_vertices)
+    for frame, vertices in enumerate(expected, start=11):
+        assert np.abs(world_vertices(mesh, frame) - vertices[same]).max() < 1e-4
+
+
+def push_down(owner):
+    """The action into a track of the NLA editor, as its button does."""
+    animation = owner.animation_data
+    strip = animation.nla_tracks.new().strips.new("result", 11, animation.action)
+    if hasattr(animation, "action_slot"):
+        strip.action_slot = animation.action_slot
+    animation.action = None
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_bones_keep_their_names_and_their_tree(add, tmp_path, kind):
     add("ARMATURE")
