@@ -105,6 +105,24 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
         name="Preset", default=DEFAULT_PRESET, description="Values for all settings below", update=apply_preset,
         items=[(name, preset.label, preset.description) for name, preset in PRESETS.items()])
     motion: motion_property()
+    subject_by: bpy.props.EnumProperty(
+        name="Subject", default="WHITE", description="Which subject is meant where the masks hold several",
+        items=[("WHITE", "All White", "The masks show one subject, in white"),
+               ("LABEL", "Label", "The masks number their subjects, as a palette or in grey"),
+               ("BOX", "Box", "The one that lies in a box at some frame; it is followed through the clip")])
+    subject: bpy.props.IntProperty(
+        name="Label", default=1, min=1, max=255, description="Number of the subject in the masks")
+    box: bpy.props.IntVectorProperty(
+        name="Box", size=4, description="Left, top, width and height in pixels of the clip, from its top left corner")
+    box_frame: bpy.props.IntProperty(
+        name="Frame of Box", default=1, description="Scene frame at which the box is around the subject")
+    use_clip_lens: bpy.props.BoolProperty(
+        name="Clip's Lens",
+        description="Take the focal length from the clip (Movie Clip Editor, Track, Camera), where you know it")
+    use_camera_solve: bpy.props.BoolProperty(
+        name="Clip's Solve", default=True,
+        description="Where the clip is solved, start from how the camera turns about the subject, and take its lens. "
+                    "Solve the subject as an object of its own; the camera's solve fits a subject that does not turn")
     use_scene_range: bpy.props.BoolProperty(
         name="Scene Range Only", description="Take only the frames of the clip between the scene's start and end")
     seed: bpy.props.IntProperty(

@@ -9,6 +9,7 @@ from .child import cancel
 from .doubtful_frame import VMR_OT_doubtful_frame
 from .export_fbx import VMR_OT_export_fbx
 from .export_gltf import VMR_OT_export_gltf
+from .hints import VMR_OT_add_hint, VMR_OT_remove_hint
 from .load_result import VMR_OT_load_recent, VMR_OT_load_result, VMR_OT_open_job_folder
 from .reconstruct import VMR_OT_reconstruct
 from .settings import VMR_OT_reset_settings
@@ -20,6 +21,8 @@ CLASSES = (
     VMR_OT_load_recent,
     VMR_OT_open_job_folder,
     VMR_OT_doubtful_frame,
+    VMR_OT_add_hint,
+    VMR_OT_remove_hint,
     VMR_OT_reset_settings,
     VMR_OT_install_backend,
     VMR_OT_check_backend,

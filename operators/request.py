@@ -1,12 +1,15 @@
 """What a scene asks of a reconstruction: its clip, its settings, and why it cannot be asked for yet."""
 
 from pathlib import Path
+from typing import Any
 
 import bpy
 
 from ..preferences import interpreter, preferences
 from ..properties import changed_settings, props_of, reconstruction_activity
-from ..scene.clip import clip_source, mask_source
+from ..scene.clip import ClipSource, clip_source, frame_number, mask_source
+from ..scene.hints import facings
+from ..scene.solve import lens_of, solve_of
 from ..vmr_backend.job import BadInput, JobRequest
 
 WITHOUT_ALPHA = {".bmp", ".jpeg", ".jpg"}
@@ -47,4 +50,25 @@ def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequ
     return JobRequest(
         clip=source.path, files=source.files, masks=masks, first=source.first, last=source.last,
         method=props.method, preset=props.preset, settings=changed_settings(props),
-        device=preferences().device or "auto", seed=props.seed).check()
+        device=preferences().device or "auto", seed=props.seed, **_subject_of(props, clip),
+        **_known_of(context.scene, clip, source)).check()
+
+
+def _subject_of(props, clip: bpy.types.MovieClip) -> dict[str, Any]:
+    """Which subject the request is about, as its fields."""
+    if props.subject_by == "LABEL":
+        return {"subject": props.subject}
+    if props.subject_by == "BOX":
+        return {"box": [float(side) for side in props.box], "at": frame_number(clip, props.box_frame)}
+    return {}
+
+
+def _known_of(scene: bpy.types.Scene, clip: bpy.types.MovieClip, source: ClipSource) -> dict[str, Any]:
+    """What clip and hints tell of the camera, as the request's fields."""
+    props = props_of(scene)
+    solve = solve_of(clip, source.first, source.last) if props.use_camera_solve else None
+    known: dict[str, Any] = {"camera_solve": solve, "hints": facings(scene, clip) or None}
+    if solve or props.use_clip_lens:
+        lens = lens_of(clip)
+        known |= {"focal_length": lens.focal_length, "principal_point": lens.principal_point}
+    return known

@@ -4,6 +4,7 @@ import bpy
 
 from ..properties import GROUP_LABELS, changed_settings, reconstruction_activity, result_in, settings_in
 from .backend import draw_backend
+from .known import draw_known, draw_subject
 from .result import draw_result, draw_warnings
 from .text import draw_text
 
@@ -107,7 +108,10 @@ class GroupPanel(InTab):
         column, props = self.column(), context.scene.vmr
         # Names inside the fields: beside them the narrow tab would cut them off.
         column.use_property_split = False
+        if self.group == "camera":
+            draw_known(column, context.scene, props)
         if self.group == "input":
+            draw_subject(column, props)
             column.prop(props, "use_scene_range")
             column.prop(props, "seed")
         changed = changed_settings(props)

@@ -30,7 +30,7 @@ def new_camera_object(
     depth = result.in_camera()[..., 2]
     camera.clip_start = max(float(depth.min()), 1e-3) / CLIP_RANGE
     camera.clip_end = max(float(depth.max()), 1.0) * CLIP_RANGE
-    _show_behind(camera, clip)
+    show_behind(camera, clip)
     _set_lens(camera, result, scene_frames)
     camera_object = bpy.data.objects.new(name, camera)
     _key_pose(camera_object, result, scene_frames)
@@ -45,7 +45,7 @@ def pixel_aspect(result: Reconstruction) -> tuple[float, float]:
     return max(1 / ratio, 1.0), max(ratio, 1.0)
 
 
-def _show_behind(camera: bpy.types.Camera, clip: bpy.types.MovieClip) -> None:
+def show_behind(camera: bpy.types.Camera, clip: bpy.types.MovieClip) -> None:
     camera.show_background_images = True
     background = camera.background_images.new()
     background.source = "MOVIE_CLIP"

@@ -6,6 +6,9 @@ from types import SimpleNamespace
 import bpy
 import pytest
 
+KNOWN_BEFOREHAND = {"subject_by", "use_clip_lens", "use_camera_solve", "Facing Hints: 0", "vmr.add_hint",
+                    "vmr.remove_hint"}
+
 
 class Layout:
     """Takes what a panel draws, as Blender's layout does: unknown properties, operators and icons are errors."""
@@ -98,8 +101,27 @@ def test_every_setting_is_shown_once(extension, shown_in):
         bpy.context.scene.vmr.method = method
         shown = [text for group in settings.GROUPS for text in shown_in(f"VMR_PT_{group}")]
         expected = [s.name for s in settings.Settings.describe() if s.method in ("", method)]
-        assert sorted(set(shown) - {"use_scene_range", "seed"}) == sorted(expected)
+        assert sorted(set(shown) - {"use_scene_range", "seed"} - KNOWN_BEFOREHAND) == sorted(expected)
         assert len(shown) == len(set(shown))
+
+
+def test_the_rows_of_a_choice_among_subjects_follow_it(extension, shown_in):
+    props = bpy.context.scene.vmr
+    assert "subject_by" in shown_in("VMR_PT_input")
+    assert not {"subject", "box", "box_frame"} & set(shown_in("VMR_PT_input"))
+    props.subject_by = "LABEL"
+    assert "subject" in shown_in("VMR_VIEW3D_PT_input") and "box" not in shown_in("VMR_VIEW3D_PT_input")
+    props.subject_by = "BOX"
+    assert {"box", "box_frame"} <= set(shown_in("VMR_PT_input")) and "subject" not in shown_in("VMR_PT_input")
+
+
+def test_the_camera_panel_counts_the_hints(extension, shown_in, tmp_path):
+    from blender_clips import make_images
+
+    bpy.data.movieclips.load(str(make_images(tmp_path / "walk", range(3))))
+    assert {"Facing Hints: 0", "vmr.add_hint", "vmr.remove_hint"} <= set(shown_in("VMR_PT_camera"))
+    bpy.ops.vmr.add_hint()
+    assert "Facing Hints: 1" in shown_in("VMR_VIEW3D_PT_camera")
 
 
 def test_a_group_that_the_method_does_not_read_is_hidden(extension):
