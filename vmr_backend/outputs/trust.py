@@ -28,13 +28,17 @@ FAIR_FIT = 0.85
 """Mean J below which a result is to be used with care; sound ones reach 0.92 and more, thin subjects 0.87."""
 
 STRAY = 0.04
-"""Limit of the flow residual. Sound results stay at 0.002 to 0.01; one that slid over its subject reached 0.04."""
+"""Limit of the flow residual. True meshes stay below 0.03 in every frame, sound results below 0.02 in nearly all; where
+a surface slides over its subject it reaches 0.1."""
 
 OFF_COLOUR = 25.0
 """Limit of how far the colour error of a frame (of 255) lies above the clip's median: more than light does."""
 
 FEW_DOUBTFUL, MANY_DOUBTFUL = 0.1, 1 / 3
 """Share of doubtful frames above which a result is to be used with care, and above which it is not to be trusted."""
+
+MOSTLY_UNCHECKED = 0.5
+"""Share of frames without reliable flow above which nobody can say that the surface moves as the subject does."""
 
 SMALL_TURN = 40.0
 """Degrees of turn below which the far side is a guess: of an upright body, turned by an angle of a, a camera sees
@@ -223,6 +227,12 @@ def _frame_causes(found: Measures, of_frames: Sequence[Doubt]) -> list[_Cause]:
         which = f"frame {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} frames from {numbers[0]} on"
         causes.append(_Cause("careful", f"the camera jumps to another side of the subject in {which}",
                              "Reconstruct without these frames, or with another seed"))
+    unchecked = np.isnan(found.flow_residual)
+    if unchecked.mean() > MOSTLY_UNCHECKED:
+        causes.append(_Cause(
+            "careful", f"the motion of the surface could not be checked in {unchecked.sum()} of {len(unchecked)} "
+            "frames, where the subject moves too fast or shows too little detail for optical flow",
+            "Look at the overlay whether the texture stays in its place"))
     if doubtful.mean() > FEW_DOUBTFUL:
         text = f"{doubtful.sum()} of {len(doubtful)} frames are doubtful{_mostly(found, doubtful)}"
         is_poor = doubtful.mean() > MANY_DOUBTFUL

@@ -53,11 +53,12 @@ def test_one_bad_frame_is_found_and_the_more_doubtful_the_worse(name, limit, gon
     assert trust.verdict.trust == "good" and "look at 1 doubtful frame." in trust.verdict.sentence
 
 
-def test_what_is_not_known_speaks_neither_for_nor_against():
+def test_what_is_not_known_of_a_frame_does_not_speak_against_it():
     nothing = np.full(FRAMES, np.nan)
-    trust = judge(sound(flow_residual=nothing, colour_error=nothing, rival_gap=None))
-    assert trust.verdict.trust == "good" and all(np.isfinite(doubt.doubt) for doubt in trust.doubts)
-    assert judge(sound(flow_residual=nothing, colour_error=nothing, j=nothing)).verdict.trust == "good"
+    for unknown in ({"colour_error": nothing, "rival_gap": None}, {"j": nothing}, {"flow_residual": nothing}):
+        trust = judge(sound(**unknown))
+        assert all(doubt.doubt < 0.3 and not doubt.reasons for doubt in trust.doubts)
+        assert trust.verdict.trust == ("careful" if "flow_residual" in unknown else "good")
 
 
 def test_doubts_of_the_footage_come_first_and_make_a_frame_doubtful():
@@ -88,6 +89,8 @@ def many(share, name="flow_residual", value=0.07):
     (many(0.1), "good", "look at 2 doubtful frames"),
     (many(0.2), "careful", "4 of 20 frames are doubtful, mostly because the surface does not move with the footage"),
     (many(0.5), "poor", "10 of 20 frames are doubtful"),
+    (many(0.45, value=np.nan), "good", "turns by 100 degrees"),
+    (many(0.6, value=np.nan), "careful", "could not be checked in 12 of 20 frames"),
     (many(0.2, "j", 0.7), "careful", "mostly because the mesh does not fit their masks"),
     (sound(turn=16.0, never_seen=0.47), "careful", "turns by only 16 degrees"),
     (sound(turn=16.0, never_seen=0.1), "good", "turns by 16 degrees"),
