@@ -311,6 +311,27 @@ def test_what_is_known_of_the_camera_and_the_subject_is_in_the_request(clip, tmp
     assert JobRequest.load(tmp_path / "other").subject == 2
 
 
+@pytest.mark.parametrize("choice", [("--subject", "2"), ("--box", "45,35,30,30", "--at", "12")], ids=["label", "box"])
+def test_a_run_and_its_evaluation_are_about_the_subject_that_was_chosen(clip, tmp_path, choice):
+    """A block stands in the corner of all frames, larger than the subject's own corner of the picture."""
+    masks = []
+    for path in sorted(clip.masks.iterdir()):
+        labels = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 127) * np.uint8(2)
+        assert not labels[:16, :40].any()
+        labels[:14, :36] = 1
+        masks.append(labels if choice[0] == "--subject" else np.minimum(labels, 1) * 255)
+    command = ["reconstruct", clip.frames, "--masks", write(tmp_path / "masks", masks), "--out", tmp_path / "out",
+               "--device", "cpu", *QUICKLY]
+    if choice[0] == "--subject":
+        assert "labels 1, 2" in refusal(run(*command))
+    done = run(*command, *choice)
+    assert done.status == 0, done
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["scores"]["J"] > 0.75, "the block is no part of the subject"
+    scored = run("evaluate", tmp_path / "out", "--masks", tmp_path / "masks")
+    assert json.loads(scored.out)["J"] == pytest.approx(report["scores"]["J"], abs=1e-3)
+
+
 def test_a_run_that_was_refused_can_be_put_right(clip, tmp_path):
     assert run(*clip.command(tmp_path, "--frames", "90:99")).status == 2
     again = run(*clip.command(tmp_path, *QUICKLY, "--set", "rigid_iterations=10", "--set", "fine_iterations=0"))

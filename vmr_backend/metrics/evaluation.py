@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..arguments import Arguments
-from ..job import EXIT_BAD_INPUT, EXIT_DONE, BadInput
+from ..job import EXIT_BAD_INPUT, EXIT_DONE, BadInput, JobRequest
 from ..reconstruction import Reconstruction
+from ..video.subjects import Choice
 from .pck import Keypoints, keypoint_transfer
 from .segmentation import evaluate, masks_of
 from .shape import Truth, compare_shape
@@ -57,8 +58,8 @@ def evaluate_folder(folder: Path, masks: Path, truth: Path | None = None, keypoi
     areas: dict[int, int] = {}
 
     def measured() -> Iterator[tuple[int, np.ndarray]]:
-        for number, mask in masks_of(result, masks):
-            areas[number] = np.count_nonzero(mask)
+        for number, mask in masks_of(result, masks, _choice(folder, masks)):
+            areas[number] = int(np.count_nonzero(mask))
             yield number, mask
 
     figures: dict[str, Any] = dict(evaluate(result, measured()).means())
@@ -71,6 +72,15 @@ def evaluate_folder(folder: Path, masks: Path, truth: Path | None = None, keypoi
         transfer = keypoint_transfer(result, marks)
         figures |= {"pck_t": transfer.pck, "pck_pairs": transfer.total}
     return figures
+
+
+def _choice(folder: Path, masks: Path) -> Choice | None:
+    """The subject that the run in a folder was about, where these are the masks that it was chosen in."""
+    if not (folder / "job.json").is_file():
+        return None
+    request = JobRequest.load(folder)
+    same = request.masks is not None and Path(request.masks) == masks.absolute()
+    return Choice(request.subject, request.box, request.at) if same else None
 
 
 def load_truth(path: Path) -> Truth:

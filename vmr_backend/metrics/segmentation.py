@@ -13,7 +13,8 @@ import numpy as np
 from ..job import BadInput
 from ..reconstruction import Reconstruction
 from ..video.clip import open_clip
-from ..video.masks import MaskSource, read_masks
+from ..video.masks import MaskSource, narrowed, read_masks
+from ..video.subjects import Choice
 from .raster import silhouette
 
 Masks = Mapping[int, np.ndarray] | Iterable[tuple[int, np.ndarray]]
@@ -90,8 +91,11 @@ def evaluate(reconstruction: Reconstruction, masks: Masks) -> Scores:
     return Scores(np.array(numbers, np.int32), np.array(j), np.array(f))
 
 
-def masks_of(result: Reconstruction, path: Path) -> Iterator[tuple[int, np.ndarray]]:
-    """Number and mask (H, W) bool of the result's frames that have one in a folder of images or a video."""
+def masks_of(result: Reconstruction, path: Path, choice: Choice | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    """Number and mask (H, W) bool of the result's frames that have one in a folder of images or a video.
+
+    choice  which subject is meant where the masks hold several
+    """
     source = open_clip(path)
     common = np.intersect1d(result.frames, source.numbers)
     if not len(common):
@@ -99,5 +103,6 @@ def masks_of(result: Reconstruction, path: Path) -> Iterator[tuple[int, np.ndarr
                        f"{result.frames[0]} to {result.frames[-1]}; needs masks with the frames' numbers")
     size = (int(result.image_size[0]), int(result.image_size[1]))
     same = {int(number): int(number) for number in common}
-    for number, mask, *_ in read_masks(MaskSource(source, same, False, size), common):
+    masks = MaskSource(source, same, False, size)
+    for number, mask, *_ in read_masks(narrowed(masks, choice) if choice else masks, common):
         yield number, mask

@@ -75,8 +75,11 @@ def open_masks(
     choice  which subject is meant where the masks hold several
     """
     source = _open_alpha(clip, selected) if masks_path is None else _open_own(masks_path, clip, selected)
-    if not choice:
-        return source
+    return narrowed(source, choice) if choice else source
+
+
+def narrowed(source: MaskSource, choice: Choice) -> MaskSource:
+    """The source's masks of one subject alone."""
     return _with_label(source, choice.label) if choice.label is not None else _with_box(source, choice)
 
 
