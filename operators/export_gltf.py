@@ -16,6 +16,8 @@ FIXED_OPTIONS = {
     "export_animations": True,
     "export_animation_mode": "SCENE" if bpy.app.version >= (4, 5) else "ACTIVE_ACTIONS",
     "export_anim_scene_split_object": False,
+    # Else the actions of every other armature come into the one that is exported.
+    "export_anim_single_armature": False,
     "export_force_sampling": True,
     "export_frame_range": True,
     # Keys that the exporter takes for redundant would be missing when frames are compared.

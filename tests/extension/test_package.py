@@ -49,6 +49,7 @@ def test_it_holds_the_add_on_and_the_backend_but_no_tests_samples_or_leftovers(m
 def test_it_is_enabled_under_the_name_that_extensions_have(installed_extension):
     assert installed_extension == "bl_ext.user_default.video_mesh_reconstruction"
     assert bpy.ops.vmr.export_fbx.idname() == "VMR_OT_export_fbx"
+    assert bpy.ops.vmr.export_gltf.idname() == "VMR_OT_export_gltf"
     assert "vmr" in bpy.types.Scene.bl_rna.properties
 
 

@@ -29,8 +29,8 @@ def add(empty_file, tmp_path):
     clip = bpy.data.movieclips.load(str(make_images(tmp_path / "clip", range(105, 115), size=(160, 120))))
     clip.frame_start = 11
 
-    def add(motion="SHAPE_KEYS", name="ball"):
-        result = nodding_ball(NUMBERS)
+    def add(motion="SHAPE_KEYS", name="ball", **options):
+        result = nodding_ball(NUMBERS, **options)
         return add_result(bpy.context, clip, result, tmp_path, name, motion), result
 
     return add
@@ -154,10 +154,10 @@ def test_the_texture_travels_inside_the_file_and_the_paint_of_coverage_does_not(
 def test_it_takes_the_selected_result_or_that_of_the_active_collection(
         add, tmp_path, installed_extension, kind, motion):
     objects_to_export = importlib.import_module(f"{installed_extension}.operators.export").objects_to_export
-    mesh, _ = add(motion)
+    mesh, result = add(motion)
     camera = bpy.context.scene.camera
     other = bpy.data.objects["other"]
-    second, _ = add(motion, "second")
+    second, _ = add(motion, "second", turn=0.3)
     armatures = [o.find_armature() for o in (mesh, second)] if motion == "ARMATURE" else [None, None]
     assert objects_to_export(bpy.context) == [o for o in (second, armatures[1], bpy.context.scene.camera) if o]
     second.select_set(False)
@@ -168,7 +168,9 @@ def test_it_takes_the_selected_result_or_that_of_the_active_collection(
     mesh.select_set(True)
     path = export(tmp_path / "out", kind)
     assert set(bpy.context.selected_objects) == {other, mesh}
-    read_back(path, kind)
+    mesh, _ = read_back(path, kind)
+    vertices = result.vertices[3][places(mesh, result.rest_vertices)]
+    assert np.abs(world_vertices(mesh, 15) - vertices).max() < 1e-4, "it moves as itself"
 
 
 @pytest.mark.parametrize("operator", ["export_fbx", "export_gltf"])
