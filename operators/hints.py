@@ -25,7 +25,10 @@ class VMR_OT_add_hint(bpy.types.Operator):
         if clip_of(context) is None:
             cls.poll_message_set("Open a movie clip first")
             return False
-        return context.mode == "OBJECT"
+        if context.mode != "OBJECT":
+            cls.poll_message_set("Leave edit mode first")
+            return False
+        return True
 
     def execute(self, context):
         clip, frame = clip_of(context), context.scene.frame_current
