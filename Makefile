@@ -21,7 +21,7 @@ PYTHON_OF_5.2 = $(PYTHON313)
 BLENDER = 4.5
 
 BACKEND_PYTHON = $(CURDIR)/.venv/bin/python
-TYPED = $(wildcard __init__.py preferences.py properties.py operators panels scene jobs vmr_backend wheels demo)
+TYPED = $(wildcard __init__.py preferences.py properties.py operators panels scene jobs vmr_backend wheels demo benchmarks)
 BPY_TESTS = tests/extension tests/scene tests/operators tests/panels
 
 # Environments are made from nothing where they are missing, and left alone while their requirements stay the same.

@@ -30,7 +30,7 @@ if HAS_BLENDER:
 else:
     collect_ignore += ["extension", "operators", "panels", "scene"]
 if find_spec("torch") is None:
-    collect_ignore += ["vmr_backend"]
+    collect_ignore += ["benchmarks", "vmr_backend"]
 
 
 class RootIsNoTestPackage:

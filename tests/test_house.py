@@ -29,7 +29,8 @@ ENTRANCES = {"__main__", "cli", "run"}
 
 
 def python_files():
-    folders = ["operators", "panels", "scene", "jobs", "vmr_backend", "wheels", "demo", "samples", "tests"]
+    folders = ["operators", "panels", "scene", "jobs", "vmr_backend", "wheels", "demo", "samples", "benchmarks",
+               "tests"]
     return sorted([*ROOT.glob("*.py"), *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))])
 
 
@@ -113,6 +114,16 @@ def test_the_methods_share_what_is_below_them_and_nothing_else(path):
     used = {module.split(".")[1] for module in inside if module.count(".")} & METHODS
     allowed = METHODS if place[0] in ENTRANCES else {place[0]} & METHODS
     assert used <= allowed
+
+
+@pytest.mark.parametrize("path", [path for path in python_files() if place_of(path)[0] == "benchmarks"], ids=name)
+def test_benchmarks_stand_outside_the_backend(path):
+    outside, inside = imports_of(path)
+    assert roots(inside) <= {"benchmarks"}
+    assert roots(outside) - set(sys.stdlib_module_names) <= {"numpy", "vmr_backend"}
+    imported = [alias.name for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert not [name for name in imported if name.startswith("_")], "only what other files may use"
 
 
 def test_no_room_is_called_utils():

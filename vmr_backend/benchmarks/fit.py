@@ -14,7 +14,7 @@ from typing import Any
 
 from ..arguments import Arguments
 from ..job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, BadInput
-from ..metrics.evaluation import evaluate_folder
+from ..metrics.evaluation import evaluate_folder, load_joints, load_truth
 from ..reconstruction import REPORT_NAME
 from ..settings import PRESETS, Settings, settings_of
 
@@ -41,8 +41,8 @@ class Clip:
     """FIRST:LAST of the frames to take; None: all."""
 
 
-SAMPLE = Clip("painted_dog", *(ROOT / "samples" / "painted_dog" / name
-                               for name in ("clip.mp4", "masks", "ground_truth.npz")))
+SAMPLE_FOLDER = ROOT / "samples" / "painted_dog"
+SAMPLE = Clip("painted_dog", SAMPLE_FOLDER / "clip.mp4", SAMPLE_FOLDER / "masks", SAMPLE_FOLDER / "ground_truth.npz")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the presets asked for, prints a table, returns the exit status."""
     arguments = _parser().parse_args(argv)
     clip = _clip_of(arguments)
-    values = dict(_pair(text) for text in arguments.set)
+    values = values_of(arguments.set)
     measured = {}
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -95,6 +95,8 @@ def run_and_measure(clip: Clip, folder: Path, preset: str, seed: int = 0, settin
     command += ["--frames", clip.range] if clip.range else []
     for name, value in (settings or {}).items():
         command += ["--set", f"{name}={value}"]
+    # What is known of the clip is read again below: files that cannot be used shall not cost a whole run.
+    _ = clip.gt and load_truth(clip.gt), clip.keypoints and load_joints(clip.keypoints)
     start = time.monotonic()
     # The run ends with this process, whose end closes the pipe.
     process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stdin=subprocess.PIPE,
@@ -150,11 +152,13 @@ def shown(name: str, value: float | None) -> str:
     return "-" if value is None else f"{value:.{DECIMALS[name]}f}"
 
 
-def _pair(text: str) -> Sequence[str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise BadInput(f"--set: found {text!r}, needs NAME=VALUE")
-    return name, value
+def values_of(texts: Sequence[str]) -> dict[str, str]:
+    """Values by name of setting, from texts NAME=VALUE."""
+    pairs = [text.partition("=") for text in texts]
+    for text, (_, equals, _) in zip(texts, pairs, strict=True):
+        if not equals:
+            raise BadInput(f"--set: found {text!r}, needs NAME=VALUE")
+    return {name: value for name, _, value in pairs}
 
 
 def _clip_of(arguments) -> Clip:

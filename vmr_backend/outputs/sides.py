@@ -24,6 +24,11 @@ FILLED = 0.9
 """How much of a cell's side the largest mesh takes."""
 
 
+def spread_over(result: Reconstruction, count: int = 4) -> list[int]:
+    """Places in the result, first and last among them, evenly apart."""
+    return [int(place) for place in np.unique(np.linspace(0, len(result.frames) - 1, count).round())]
+
+
 def write_sides(result: Reconstruction, places: Sequence[int], path: Path, title: str = "") -> None:
     """Writes a PNG with a row for each of the chosen places in the result."""
     sheet = sides_sheet(result, places, title)
