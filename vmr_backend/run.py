@@ -73,7 +73,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     fit_memory = stages.pop().peak_memory_mib
     stages += [Stage(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 
-    result = replace(found.reconstruction, coverage=coverage(found.reconstruction))
+    result = found.reconstruction
     frames = _full_frames(request, footage)
     with _timed(stages, "texture", device):
         baked = bake_texture(result, frames.frame, frames.mask, settings.texture_size,
@@ -85,9 +85,10 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
                       progress=lambda step, steps: log.progress("pictures", step, 2 * steps))
         write_preview(result, baked.image, frames.frame, folder / PREVIEW_NAME, Path(request.clip).name)
         errors = colour_errors(result, baked.image, frames.frame, frames.mask)
+        result = replace(result, coverage=coverage(result))
+        trust = judge(measure(result, footage, scores, errors, found.hypotheses))
         log.progress("pictures", total, total)
 
-    trust = judge(measure(result, footage, scores, errors, found.hypotheses))
     if trust.verdict.trust != "good":
         warnings.append(trust.verdict.sentence)
         log.warning(warnings[-1])

@@ -17,6 +17,8 @@ import torch
 from vmr_backend import cli
 from vmr_backend.checkpoint import FACTS, TENSORS
 from vmr_backend.job import Cancelled, Event, JobRequest, facing
+from vmr_backend.metrics.coverage import never_seen
+from vmr_backend.metrics.viewpoints import turn
 from vmr_backend.reconstruction import FILE_NAME, Reconstruction
 from vmr_backend.settings import Settings
 
@@ -134,6 +136,18 @@ def test_a_run_writes_down_what_was_asked_for_and_how_well_it_went(clip, job, do
         "footage", "camera", "coarse", "fine", "finest", "texture", "pictures"]
     assert len(report["hypotheses"]) == 2 and report["hypotheses"][0]["kept"]
     assert report["scores"]["scored_frames"] == FRAMES and report["scores"]["J"] > 0.75
+
+
+def test_a_run_says_how_far_to_trust_it_and_warns_where_one_should_not(job, done):
+    report, result = json.loads((job / "report.json").read_text(encoding="utf-8")), Reconstruction.load(job)
+    assert len(result.coverage) == result.vertices.shape[1] and 0 < result.coverage.max() <= 1
+    assert report["never_seen"] == pytest.approx(never_seen(result, result.coverage), rel=1e-5)
+    assert report["turn"] == pytest.approx(turn(result), rel=1e-5) and report["rival_gap"] >= 0
+    assert [entry["frame"] for entry in report["frames"] if entry["doubt"] >= 0.5] == report["doubtful_frames"]
+    assert all(0 <= entry["doubt"] <= 1 for entry in report["frames"])
+    warned = [event.message for event in done.events if event.event == "warning"]
+    assert (report["verdict"]["sentence"] in warned) == (report["verdict"]["trust"] != "good")
+    assert report["warnings"] == warned
 
 
 def test_evaluate_agrees_with_the_report(clip, job, done):

@@ -259,7 +259,8 @@ def _camera_causes(found: Measures) -> list[_Cause]:
     if found.rival_gap is not None and found.rival_gap < NEAR_RIVAL:
         causes.append(_Cause(
             "careful", "seen from another side or turning the other way it would fit nearly as well, so front and back "
-            "may be confused", "Look at the mesh from the side whether it faces the right way, and try another seed"))
+            "may be confused", "Look at the mesh from above: if it faces the wrong way, add a facing hint, or try "
+            "another seed"))
     return causes
 
 
