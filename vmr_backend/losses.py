@@ -6,7 +6,9 @@ Image coordinates are those of the crop, -1 to 1; the rest shape's longest exten
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 
@@ -28,10 +30,20 @@ def contour_loss(points: Tensor, pixels: Tensor) -> Tensor:
 
     points (..., V, 2) projected vertices, pixels (..., P, 2) places inside the mask. Returns (...,), crop units.
     """
-    with torch.no_grad():
-        nearest = torch.cdist(pixels, points).argmin(-1)
+    nearest = nearest_points(points.detach(), pixels)
     found = points.gather(-2, nearest.unsqueeze(-1).expand(*nearest.shape, 2))
     return charbonnier((found - pixels).square().sum(-1), 0.02).mean(-1)
+
+
+def nearest_points(points: Tensor, places: Tensor) -> Tensor:
+    """Index (..., P) of the point (..., V, 2) nearest to each place (..., P, 2)."""
+    if points.is_cuda:
+        return torch.cdist(places, points).argmin(-1)
+    lead = points.shape[:-2]
+    each = zip(points.flatten(0, -3) if lead else points[None],
+               places.expand(*lead, *places.shape[-2:]).flatten(0, -3) if lead else places[None], strict=True)
+    found = [cKDTree(p.numpy(), compact_nodes=False, balanced_tree=False).query(q.numpy())[1] for p, q in each]
+    return torch.from_numpy(np.stack(found)).view(*lead, -1)
 
 
 def flow_loss(predicted: Tensor, observed: Tensor, weight: Tensor) -> Tensor:
@@ -47,6 +59,16 @@ def colour_loss(seen: Tensor, believed: Tensor, weight: Tensor) -> Tensor:
     """Robust distance between the picture's colours and the surface's, (..., P, 3) in 0..1, weight (..., P)."""
     distance = charbonnier((seen - believed).square().sum(-1), 0.05)
     return (weight * distance).sum(-1) / weight.sum(-1).clamp_min(1.0)
+
+
+def facing_loss(front: Tensor, nearest: Tensor, turned: Tensor) -> Tensor:
+    """How far walls that turn their inside to the camera stand before those that turn their outside.
+
+    A mesh whose walls have passed through each other covers the same silhouette, inside out, and the wrong wall then
+    explains the flow; only the order of depth tells. front, nearest (..., P) depth of the nearest face that looks at
+    the camera and of the nearest at all, turned (..., P) 1 where these are two. Returns (...,), in the unit of depth.
+    """
+    return (turned * (front - nearest)).mean(-1)
 
 
 def laplacian_loss(vertices: Tensor, edges: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def arap_energy(rest: Tensor, posed: Tensor, edges: Tensor, weights: Tensor) -> 
     outer = (w[..., None] * before).unsqueeze(-1) * after.unsqueeze(-2)
     covariance = outer.new_zeros(*outer.shape[:-3], posed.shape[-2], 3, 3).index_add(-3, i, outer)
     rotations = best_rotations(covariance)[..., i, :, :]
-    residual = after - (rotations @ before.unsqueeze(-1)).squeeze(-1)
+    residual = after - (rotations * before.unsqueeze(-2)).sum(-1)
     # The root of a sum with a floor keeps the derivative finite where the residual is zero.
     length = (residual.square().sum(-1) + 1e-12).sqrt() - 1e-6
     return (w * length).sum(-1) / w.sum(-1).clamp_min(1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -19,29 +20,31 @@ def neighbouring_faces(faces: np.ndarray) -> np.ndarray:
     return (order // 3).reshape(-1, 2)
 
 
-def combinatorial_laplacian(faces: np.ndarray, count: int) -> Tensor:
-    """Dense (V, V) float32 symmetric matrix L = D - A."""
+def combinatorial_laplacian(faces: np.ndarray, count: int) -> scipy.sparse.csr_matrix:
+    """Sparse symmetric (V, V) float64 matrix L = D - A."""
     i, j = edges_of(faces).T
-    adjacency = torch.zeros(count, count)
-    adjacency[i, j] = adjacency[j, i] = 1.0
-    return torch.diag(adjacency.sum(1)) - adjacency
+    adjacency = scipy.sparse.coo_matrix((np.ones(len(i)), (i, j)), (count, count))
+    adjacency = adjacency + adjacency.T
+    return scipy.sparse.csr_matrix(scipy.sparse.diags(np.asarray(adjacency.sum(1)).ravel()) - adjacency)
 
 
-def cotangent_weights(vertices: Tensor, faces: Tensor, edges: Tensor) -> Tensor:
+def opposite_edges(faces: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """(F, 3): the row in edges (E, 2), as from `edges_of`, of the edge opposite each corner of the faces (F, 3)."""
+    count = int(faces.max()) + 1
+    sides = np.sort(faces[:, [[1, 2], [2, 0], [0, 1]]], axis=2)
+    return np.searchsorted(edges @ [count, 1], sides @ [count, 1])
+
+
+def cotangent_weights(vertices: Tensor, faces: Tensor, opposite: Tensor) -> Tensor:
     """Half the sum of the cotangents of the angles opposite each edge (Pinkall and Polthier 1993).
 
-    vertices (..., V, 3), faces (F, 3), edges (E, 2) as from `edges_of`. Returns (..., E), never below zero: obtuse
+    vertices (..., V, 3), faces (F, 3), opposite (F, 3) from `opposite_edges`. Returns (..., E), never below zero: obtuse
     angles would make an energy built on them unbounded.
     """
-    count = int(faces.max()) + 1
-    order = torch.argsort(edges[:, 0] * count + edges[:, 1])
-    keys = (edges[:, 0] * count + edges[:, 1])[order]
-    weights = vertices.new_zeros(*vertices.shape[:-2], len(edges))
+    weights = vertices.new_zeros(*vertices.shape[:-2], int(opposite.max()) + 1)
     for apex, left, right in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
         a = vertices[..., faces[:, left], :] - vertices[..., faces[:, apex], :]
         b = vertices[..., faces[:, right], :] - vertices[..., faces[:, apex], :]
         cotangent = (a * b).sum(-1) / torch.linalg.cross(a, b).norm(dim=-1).clamp_min(1e-9)
-        low, high = torch.minimum(faces[:, left], faces[:, right]), torch.maximum(faces[:, left], faces[:, right])
-        edge = order[torch.searchsorted(keys, low * count + high)]
-        weights = weights.index_add(-1, edge, cotangent / 2)
+        weights = weights.index_add(-1, opposite[:, apex], cotangent / 2)
     return weights.clamp_min(0)

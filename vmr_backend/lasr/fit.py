@@ -188,4 +188,4 @@ def _result(model: Model, footage: Footage) -> Reconstruction:
         camera_translation=array(scale * translation[0]), intrinsics=array(model.view.intrinsics),
         image_size=np.array(footage.image_size, np.int32), bone_parents=np.full(bones, -1, np.int32),
         bone_rest=array(rest_pose), bone_pose=array(moved @ rest_pose),
-        skin_weights=array(model.skeleton.skin_weights(rest[0])))
+        skin_weights=array(model.skeleton.skin_weights(rest[0], model.mesh.places)))

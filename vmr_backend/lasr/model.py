@@ -13,7 +13,7 @@ from ..geometry import sphere as spheres
 from ..geometry.cameras import Camera, crop_intrinsics
 from ..geometry.rotations import about_x, about_z, from_axis_angle
 from ..geometry.skinning import blend_skinning, gaussian_skin_weights
-from ..geometry.topology import combinatorial_laplacian
+from ..geometry.smoothing import Preconditioner
 from .networks import TimeNetwork, time_embedding
 
 LEVEL_CAMERA = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
@@ -25,6 +25,9 @@ INITIAL_RADIUS = 0.35
 
 ELEVATION = 0.15
 """Radians by which cameras look down on subjects, where nothing speaks against it."""
+
+SPHERE_RADIUS = 0.5
+"""Of a bone's hold on the unit sphere."""
 
 INITIAL_COVER = 0.5
 """Radius, in crop units, that a sphere of INITIAL_RADIUS has in the picture at the camera's initial distance."""
@@ -52,14 +55,13 @@ class View:
 class RestMesh(nn.Module):
     """The rest shape of each hypothesis on the sphere, moved through a smoothing preconditioner.
 
-    What is optimised is u = (I + strength * L) v: a step on a few entries of u moves their whole neighbourhood, so that
-    the mesh stays smooth while it is pulled by silhouettes (Nicolet et al. 2021, "Large Steps in Inverse Rendering").
+    What is optimised is the preconditioner's u, so that the mesh stays smooth while it is pulled by silhouettes.
     """
 
-    smoothing: Tensor
-    """(V, V), carries u to v."""
     faces: Tensor
     """(F, 3) int64."""
+    places: Tensor
+    """(V, 3) of the vertices on the unit sphere."""
     mirror: Tensor
     """(V,) int64, the vertex at the mirrored place of the sphere."""
     side: Tensor
@@ -68,19 +70,18 @@ class RestMesh(nn.Module):
     def __init__(self, vertices: Tensor, level: int, strength: float):
         super().__init__()
         self.sphere = spheres.icosphere(level)
-        count = vertices.shape[-2]
-        matrix = torch.eye(count) + strength * combinatorial_laplacian(self.sphere.faces, count)
         device = vertices.device
-        self.latent = nn.Parameter(matrix.to(device) @ vertices)
-        self.register_buffer("smoothing", torch.linalg.inv(matrix.to(device)), persistent=False)
+        self.preconditioner = Preconditioner(self.sphere.faces, vertices.shape[-2], strength, device)
+        self.latent = nn.Parameter(self.preconditioner.latent(vertices))
         self.register_buffer("faces", torch.from_numpy(self.sphere.faces).to(device), persistent=False)
+        self.register_buffer("places", torch.from_numpy(self.sphere.vertices).float().to(device), persistent=False)
         side = np.sign(self.sphere.vertices[:, 0].round(6))
         self.register_buffer("side", torch.from_numpy(side).float().to(device), persistent=False)
         self.register_buffer("mirror", torch.from_numpy(self.sphere.mirror).to(device), persistent=False)
 
     def forward(self, symmetry: float = 0.0) -> Tensor:
         """(H, V, 3); `symmetry` blends from the free shape (0) to its mean with its mirror image (1)."""
-        vertices = self.smoothing @ self.latent
+        vertices = self.preconditioner.vertices(self.latent)
         image = vertices[..., self.mirror, :] * vertices.new_tensor([-1.0, 1.0, 1.0])
         return vertices + symmetry / 2 * (image - vertices)
 
@@ -127,18 +128,26 @@ class CameraPath(nn.Module):
 class Skeleton(nn.Module):
     """Gaussian bones of one hypothesis: where they sit, what they hold and how they move over time."""
 
-    def __init__(self, view: View, centres: Tensor, radius: float):
+    places: Tensor
+    """(B, 3) on the unit sphere."""
+
+    def __init__(self, view: View, centres: Tensor, places: Tensor, radius: float):
         super().__init__()
         bones, frames = len(centres), len(view.numbers)
+        self.register_buffer("places", places)
         self.centres = nn.Parameter(centres.clone())
         self.log_precision = nn.Parameter(centres.new_full((bones, 3), -math.log(radius)))
         self.orientation = nn.Parameter(centres.new_zeros(bones, 3))
         self.motion = TimeNetwork(1, time_embedding(view.numbers, max(2, min(32, frames // 3))), 6 * bones, 128)
 
-    def skin_weights(self, rest: Tensor) -> Tensor:
-        """(V, B) of the rest mesh (V, 3)."""
+    def skin_weights(self, rest: Tensor, places: Tensor) -> Tensor:
+        """(V, B) of the rest mesh (V, 3), whose vertices have these places (V, 3) on the unit sphere.
+
+        Two legs stand side by side in space, yet far apart on the sphere: there a bone tells its own from the other.
+        """
         precision = self.log_precision.exp().unsqueeze(-1) * from_axis_angle(self.orientation)
-        return gaussian_skin_weights(rest, self.centres, precision)
+        apart = torch.cdist(places, self.places).square() / SPHERE_RADIUS**2
+        return gaussian_skin_weights(rest, self.centres, precision, apart)
 
     def motion_parameters(self) -> Tensor:
         """(T, B, 6): axis-angle in radians, shift in object units.
@@ -176,8 +185,11 @@ class Model(nn.Module):
     def grow_skeleton(self, bones: int) -> None:
         """Give the single hypothesis bones, spread evenly over its surface."""
         rest = self.mesh()[0].detach()
-        centres = 0.85 * rest[farthest_points(rest, bones)] + 0.15 * rest.mean(0)
-        self.skeleton = Skeleton(self.view, centres, 0.6 / math.sqrt(bones)).to(rest.device)
+        spread = torch.cat([rest / INITIAL_RADIUS, self.mesh.places / 2], 1)
+        chosen = farthest_points(spread, bones)
+        centres = 0.85 * rest[chosen] + 0.15 * rest.mean(0)
+        radius = 0.6 / math.sqrt(bones)
+        self.skeleton = Skeleton(self.view, centres, self.mesh.places[chosen], radius).to(rest.device)
 
     def refine(self, level: int, strength: float) -> None:
         """Subdivide the mesh to a level; shape and colours stay."""
@@ -194,7 +206,8 @@ class Model(nn.Module):
         if self.skeleton is None:
             return rest.unsqueeze(1).expand(-1, len(frames), -1, -1)
         rotations, translations = self.skeleton.transforms(motion[frames])
-        return blend_skinning(rest[0], self.skeleton.skin_weights(rest[0]), rotations, translations)[None]
+        weights = self.skeleton.skin_weights(rest[0], self.mesh.places)
+        return blend_skinning(rest[0], weights, rotations, translations)[None]
 
     def cameras(self, rotation: Tensor, translation: Tensor, frames: Tensor) -> Camera:
         """Cameras (H, N) in crop coordinates at some frames, from all frames' rotation and translation."""
@@ -202,7 +215,7 @@ class Model(nn.Module):
 
 
 def farthest_points(points: Tensor, count: int) -> Tensor:
-    """Indices (count,) of points (V, 3) that lie far from one another: limbs get theirs, unlike with K-means."""
+    """Indices (count,) of points (V, C) that lie far from one another: limbs get theirs, unlike with K-means."""
     chosen = [int((points - points.mean(0)).norm(dim=1).argmax())]
     distance = torch.full((len(points),), torch.inf, device=points.device)
     while len(chosen) < count:

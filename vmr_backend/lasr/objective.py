@@ -10,7 +10,7 @@ from torch import Tensor
 from .. import losses
 from ..geometry.arap import arap_energy
 from ..geometry.cameras import project
-from ..geometry.topology import cotangent_weights, edges_of, neighbouring_faces
+from ..geometry.topology import cotangent_weights, edges_of, neighbouring_faces, opposite_edges
 from ..rendering import Renderer
 from ..settings import Settings
 from .model import ELEVATION, Model
@@ -25,13 +25,15 @@ class Regularity:
     """Constants of one mesh that the regularising terms need."""
 
     edges: Tensor
+    opposite: Tensor
     neighbours: Tensor
 
     @staticmethod
     def of(model: Model) -> Regularity:
         faces, device = model.mesh.sphere.faces, model.mesh.latent.device
-        return Regularity(torch.from_numpy(edges_of(faces)).to(device),
-                          torch.from_numpy(neighbouring_faces(faces)).to(device))
+        edges = edges_of(faces)
+        constants = edges, opposite_edges(faces, edges), neighbouring_faces(faces)
+        return Regularity(*(torch.from_numpy(array).to(device) for array in constants))
 
 
 def weights_of(settings: Settings) -> dict[str, float]:
@@ -61,7 +63,7 @@ def terms(model: Model, seen: Observations, starts: Tensor, renderer: Renderer, 
         "mask": losses.silhouette_loss(alpha, seen.masks[frames], seen.weights[frames]).mean(1),
         "contour": losses.contour_loss(points[..., :2], seen.places[frames]).mean(1),
     }
-    found |= _surface_terms(model, seen, frames, points, renderer)
+    found |= _surface_terms(model, seen, frames, points, renderer, symmetry)
 
     found["laplacian"] = losses.laplacian_loss(rest, regularity.edges)
     found["flatten"] = losses.flatten_loss(rest, faces, regularity.neighbours)
@@ -70,7 +72,7 @@ def terms(model: Model, seen: Observations, starts: Tensor, renderer: Renderer, 
     found["steadiness"] = losses.unsteadiness_loss(rotation)
     found["elevation"] = (model.camera.elevation[:, 0] - ELEVATION).square()
     if model.skeleton is not None:
-        weights = cotangent_weights(rest[0].detach(), faces, regularity.edges)
+        weights = cotangent_weights(rest[0].detach(), faces, regularity.opposite)
         few = torch.randperm(len(frames), device=frames.device)[:2]
         found["arap"] = arap_energy(rest[:, None], vertices[:, few], regularity.edges, weights).mean(1)
         found["motion"] = motion.square().sum(-1).mean()[None]
@@ -78,32 +80,57 @@ def terms(model: Model, seen: Observations, starts: Tensor, renderer: Renderer, 
     return found
 
 
-def _surface_terms(model: Model, seen: Observations, frames: Tensor, points: Tensor,
-                   renderer: Renderer) -> dict[str, Tensor]:
-    """Flow and colour at the sampled pixels that the mesh covers."""
-    hypotheses, count = points.shape[:2]
-    visible = renderer.visibility(points.detach().flatten(0, 1), model.mesh.faces, seen.size)
-    columns, rows = seen.pixels[frames].unbind(-1)
-    image = torch.arange(count, device=frames.device)[:, None]
-    index = visible.face_index.unflatten(0, (hypotheses, count))[:, image, rows, columns].long()
-    shares = visible.barycentrics.unflatten(0, (hypotheses, count))[:, image, rows, columns]
-    corners = model.mesh.faces[index.clamp_min(0)]
-    hit = (index >= 0).float() * seen.frame_weight[frames][:, None]
+@dataclass(frozen=True)
+class Surface:
+    """What a mesh shows at sampled pixels: H hypotheses, N frames, P samples."""
 
-    def on_surface(values: Tensor) -> Tensor:
-        """Values (H, N, V, C) at the samples' surface points: (H, N, P, C)."""
-        gathered = values.gather(2, corners.flatten(2).unsqueeze(-1).expand(-1, -1, -1, values.shape[-1]))
-        return (gathered.unflatten(2, (-1, 3)) * shares.unsqueeze(-1)).sum(-2)
+    corners: Tensor
+    """(H, N, 3 P) vertices of the face at each sample."""
+    shares: Tensor
+    """(H, N, P, 3) of these vertices."""
+    covered: Tensor
+    """(H, N, P) bool."""
+    index: Tensor
+    """(H, N, P) the face, -1 where there is none."""
 
-    half = count // 2
+    @staticmethod
+    def of(points: Tensor, faces: Tensor, pixels: Tensor, size: int, renderer: Renderer, cull: bool) -> Surface:
+        """The nearest surface, or the nearest that turns its outside to the camera: points (H, N, V, 3) on the screen,
+        pixels (N, P, 2)."""
+        visible = renderer.visibility(points.detach().flatten(0, 1), faces, size, cull)
+        columns, rows = pixels.unbind(-1)
+        image = torch.arange(len(pixels), device=pixels.device)[:, None]
+        index = visible.face_index.unflatten(0, points.shape[:2])[:, image, rows, columns].long()
+        shares = visible.barycentrics.unflatten(0, points.shape[:2])[:, image, rows, columns]
+        return Surface(faces[index.clamp_min(0)].flatten(2), shares, index >= 0, index)
+
+    def of_vertices(self, values: Tensor) -> Tensor:
+        """Values (H, N, V, C) at the samples' places on the surface: (H, N, P, C)."""
+        gathered = values.gather(2, self.corners.unsqueeze(-1).expand(-1, -1, -1, values.shape[-1]))
+        return (gathered.unflatten(2, (-1, 3)) * self.shares.unsqueeze(-1)).sum(-2)
+
+
+def _surface_terms(model: Model, seen: Observations, frames: Tensor, points: Tensor, renderer: Renderer,
+                   symmetry: float) -> dict[str, Tensor]:
+    """Flow and colour at the sampled pixels that the mesh covers, and which way its surface faces there."""
+    view = points, model.mesh.faces, seen.pixels[frames], seen.size, renderer
+    front, nearest = Surface.of(*view, cull=True), Surface.of(*view, cull=False)
+    hit = front.covered * seen.frame_weight[frames][:, None]
+    depth = points[..., 2:]
+    turned = front.covered & (front.index != nearest.index)
+    facing = losses.facing_loss(*(s.of_vertices(depth)[..., 0] for s in (front, nearest)), turned.float())
+
+    half, count = len(frames) // 2, len(frames)
     partner = torch.cat([torch.arange(half, count), torch.arange(half)]).to(frames.device)
     before, after = frames[:half], frames[half:]
     observed = torch.cat([seen.flow_forward[before], seen.flow_backward[after]])
     trust = torch.cat([seen.flow_forward_weight[before], seen.flow_backward_weight[after]])
     screen = points[..., :2]
-    moved = on_surface(screen[:, partner]) - seen.places[frames]
+    moved = front.of_vertices(screen[:, partner]) - seen.places[frames]
     flow = losses.flow_loss(moved, observed, trust * hit)
 
-    picture = look_up(seen.images[frames], on_surface(screen))
-    believed = on_surface(model.colours[:, None].expand(-1, count, -1, -1))
-    return {"flow": flow.mean(1), "colour": losses.colour_loss(picture, believed, hit).mean(1)}
+    picture = look_up(seen.images[frames], front.of_vertices(screen))
+    colours = model.colours + symmetry / 2 * (model.colours[:, model.mesh.mirror] - model.colours)
+    believed = front.of_vertices(colours[:, None].expand(-1, count, -1, -1))
+    return {"facing": facing.mean(1), "flow": flow.mean(1),
+            "colour": losses.colour_loss(picture, believed, hit).mean(1)}

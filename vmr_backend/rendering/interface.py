@@ -54,8 +54,11 @@ class Renderer(Protocol):
     def silhouette(self, points: Tensor, faces: Tensor, size: Size, sigma: float) -> Tensor:
         """Soft coverage (N, H, W) of the union of all faces; gradients to x and y of points."""
 
-    def visibility(self, points: Tensor, faces: Tensor, size: Size) -> Visibility:
-        """Nearest face at each pixel centre, the lower index where two are equally near; no gradients."""
+    def visibility(self, points: Tensor, faces: Tensor, size: Size, cull: bool = False) -> Visibility:
+        """Nearest face at each pixel centre, the lower index where two are equally near; no gradients.
+
+        cull  only faces that turn their outside to the camera, their corners running counter-clockwise as seen there
+        """
 
     def attributes(
         self, points: Tensor, faces: Tensor, attributes: Tensor, size: Size, sigma: float, gamma: float
@@ -88,12 +91,14 @@ def check_inputs(points: Tensor, faces: Tensor) -> None:
             raise ValueError(f"faces name vertices {least} to {most}, but there are {points.shape[1]}")
 
 
-def drawn_faces(points: Tensor, faces: Tensor) -> Tensor:
-    """Which faces (N, F) are in front of the camera and have an area on the screen."""
+def drawn_faces(points: Tensor, faces: Tensor, cull: bool = False) -> Tensor:
+    """Which faces (N, F) are in front of the camera and have an area on the screen, those turned away left out or not."""
     corners = points.detach()[:, faces.long()]
     ab, ac = (corners[..., k, :2] - corners[..., 0, :2] for k in (1, 2))
     area = ab[..., 0] * ac[..., 1] - ab[..., 1] * ac[..., 0]
-    return (corners[..., 2] > NEAR).all(-1) & (area.abs() > MIN_AREA) & area.isfinite()
+    # The screen's y points down: there, counter-clockwise corners enclose a negative area.
+    large = -area if cull else area.abs()
+    return (corners[..., 2] > NEAR).all(-1) & (large > MIN_AREA) & area.isfinite()
 
 
 def pixel_centres(size: Size, device="cpu") -> Tensor:

@@ -51,8 +51,8 @@ class PyTorch3DRenderer:
         return _union(self._soft_fragments(points, faces, size, sigma).coverage)
 
     @torch.no_grad()
-    def visibility(self, points: Tensor, faces: Tensor, size: Size) -> Visibility:
-        nearest = _rasterise(points, faces, size, 1, 0.0)
+    def visibility(self, points: Tensor, faces: Tensor, size: Size, cull: bool = False) -> Visibility:
+        nearest = _rasterise(points, faces, size, 1, 0.0, cull)
         hit = nearest.face[..., 0] >= 0
         weights, depth = nearest.weights[..., 0, :], nearest.depth[..., 0]
         return Visibility(nearest.face[..., 0].int(), weights * hit[..., None], depth * hit)
@@ -88,11 +88,13 @@ def _at(values: Tensor, n, face: Tensor) -> Tensor:
     return values[n, face.clamp(min=0)]
 
 
-def _rasterise(points: Tensor, faces: Tensor, size: Size, faces_per_pixel: int, sigma: float) -> _Fragments:
+def _rasterise(
+    points: Tensor, faces: Tensor, size: Size, faces_per_pixel: int, sigma: float, cull: bool = False
+) -> _Fragments:
     check_inputs(points, faces)
     height, width = image_size(size)
     shape = (len(points), height, width, faces_per_pixel)
-    drawn = drawn_faces(points, faces)
+    drawn = drawn_faces(points, faces, cull)
     if not drawn.any():
         nothing = points.new_zeros(shape) + 0.0 * points.sum()  # still part of the graph
         nowhere = torch.full(shape, -1, device=points.device)

@@ -32,8 +32,8 @@ class ReferenceRenderer:
         return union(coverage).to(points.dtype)
 
     @torch.no_grad()
-    def visibility(self, points: Tensor, faces: Tensor, size: Size) -> Visibility:
-        pixels, corners, drawn = _on_screen(points, faces, size)
+    def visibility(self, points: Tensor, faces: Tensor, size: Size, cull: bool = False) -> Visibility:
+        pixels, corners, drawn = _on_screen(points, faces, size, cull)
         weights = barycentric(pixels, corners)
         inverse_depth, weights = perspective(weights, corners)
         depth = (1.0 / inverse_depth).masked_fill(~(drawn & (weights >= 0.0).all(-1)), torch.inf)
@@ -67,11 +67,11 @@ class ReferenceRenderer:
         return _draw(points, faces, colour, size, sigma, gamma)
 
 
-def _on_screen(points: Tensor, faces: Tensor, size: Size) -> tuple[Tensor, Tensor, Tensor]:
+def _on_screen(points: Tensor, faces: Tensor, size: Size, cull: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Pixel centres (H, W, 2), corners (N, F, 1, 1, 3, 3) of the faces, and which are drawn (N, F, 1, 1)."""
     check_inputs(points, faces)
     corners = points.double()[:, faces.long()]
-    drawn = drawn_faces(points.double(), faces)
+    drawn = drawn_faces(points.double(), faces, cull)
     # Faces that are not drawn are moved to a harmless place, so that no NaN of theirs reaches a gradient.
     harmless = corners.new_tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
     corners = torch.where(drawn[..., None, None], corners, harmless)

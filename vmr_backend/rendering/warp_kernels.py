@@ -492,9 +492,10 @@ def visibility_nearest(
     faces: wp.array2d(dtype=int),
     first_image: int,
     chunk: int,
+    cull: bool,
     nearest: wp.array3d(dtype=wp.int64),
 ):
-    """Keeps the least (depth, face) of each pixel in nearest (N, H, W).
+    """Keeps the least (depth, face) of each pixel in nearest (N, H, W), faces turned away left out or not.
 
     The depth's bits stand above the face's index, so that one atomic operation compares both; bits of positive floats
     sort as the floats do.
@@ -508,6 +509,8 @@ def visibility_nearest(
     b = points[n, i1]
     c = points[n, i2]
     if not is_drawn(a, b, c):
+        return
+    if cull and cross(xy(b) - xy(a), xy(c) - xy(a)) > 0.0:
         return
     height = nearest.shape[1]
     width = nearest.shape[2]

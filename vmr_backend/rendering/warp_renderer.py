@@ -39,14 +39,14 @@ class WarpRenderer:
     def silhouette(self, points: Tensor, faces: Tensor, size: Size, sigma: float) -> Tensor:
         return _Silhouette.apply(points, _indices(faces, points), image_size(size), float(sigma))
 
-    def visibility(self, points: Tensor, faces: Tensor, size: Size) -> Visibility:
+    def visibility(self, points: Tensor, faces: Tensor, size: Size, cull: bool = False) -> Visibility:
         points, faces = _float(points), _indices(faces, points)
         shape = (len(points), *image_size(size))
         nearest = points.new_full(shape, NO_FACE, dtype=torch.int64)
         face_index = points.new_empty(shape, dtype=torch.int32)
         barycentrics = points.new_zeros((*shape, 3))
         depth = points.new_zeros(shape)
-        _launch(kernels.visibility_nearest, points, faces, len(faces), [_view(nearest)])
+        _launch(kernels.visibility_nearest, points, faces, len(faces), [cull, _view(nearest)])
         seen = [_view(nearest), _view(face_index), _view(barycentrics, wp.vec3), _view(depth)]
         _launch(kernels.visibility_resolve, points, faces, shape[1], seen)
         return Visibility(face_index, barycentrics, depth)
