@@ -11,7 +11,9 @@ def draw_subject(layout: bpy.types.UILayout, props) -> None:
     if props.subject_by == "LABEL":
         layout.prop(props, "subject")
     elif props.subject_by == "BOX":
-        layout.prop(props, "box")
+        sides = layout.column(align=True)
+        for index, name in enumerate(("Left", "Top", "Width", "Height")):
+            sides.prop(props, "box", index=index, text=name)
         layout.prop(props, "box_frame")
 
 

@@ -90,6 +90,8 @@ def _frames_of(hint: bpy.types.Object) -> list[int]:
         return [hint[FRAME_KEY]]
     action = data.action
     if hasattr(action, "slots"):
+        if data.action_slot is None:
+            return [hint[FRAME_KEY]]
         bags = [strip.channelbag(data.action_slot) for layer in action.layers for strip in layer.strips]
         curves = [curve for bag in bags if bag for curve in bag.fcurves]
     else:
