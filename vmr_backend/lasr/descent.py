@@ -58,8 +58,10 @@ def descend(model: Model, seen: Observations, renderer: Renderer, settings: Sett
     tail: list[dict[str, Tensor]] = []
     for i in range(schedule.iterations):
         at = i / schedule.iterations
-        starts = torch.from_numpy(random.permutation(frames - 1)[:pairs]).to(seen.masks.device)
-        found = terms(model, seen, starts, renderer, regularity, _between(schedule.symmetry, at),
+        # Every other iteration looks at neighbours, the rest at frames further apart.
+        link = seen.links[0 if i % 2 == 0 else i // 2 % len(seen.links)]
+        starts = torch.from_numpy(random.permutation(frames - link.gap)[:pairs]).to(seen.masks.device)
+        found = terms(model, seen, link, starts, renderer, regularity, _between(schedule.symmetry, at),
                       _between(schedule.freedom, at))
         stiffness = _between(schedule.stiffness, at)
         total = sum(weights[name] * (stiffness if name in ("laplacian", "flatten") else 1) * value

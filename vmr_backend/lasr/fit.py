@@ -20,8 +20,8 @@ from ..settings import Settings
 from ..video.footage import Footage
 from .cameras import Hypothesis, hypotheses, search, turns
 from .descent import Schedule, descend
-from .model import ELEVATION, INITIAL_RADIUS, CameraPath, Model, RestMesh, View
-from .observations import observe
+from .model import ELEVATION, INITIAL_COVER, INITIAL_RADIUS, CameraPath, Model, RestMesh, View
+from .observations import far_flows, observe
 
 COARSE_LEVEL = 3
 RIGID_SMOOTHING, COARSE_SMOOTHING, FINE_SMOOTHING = 10.0, 5.0, 10.0
@@ -97,8 +97,8 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
                            "resuming") from None
     else:
         starts, seconds = hypotheses(settings.hypotheses), {}
-        model = _sphere(view, starts)
-    stages = stages_of(settings)
+        model = _ellipsoids(view, starts, _extent(footage))
+    stages, far = stages_of(settings), far_flows(footage)
 
     def run(name: str, size: int, work: Callable) -> None:
         """One stage from its own seed, so that a resumed run draws what an uninterrupted one would."""
@@ -107,7 +107,7 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
         begin = time.monotonic()
         torch.manual_seed(seed + 1000 * len(seconds))
         random = np.random.default_rng([seed, len(seconds)])
-        work(observe(footage, size, device, random), random, lambda step, steps: progress(name, step, steps))
+        work(observe(footage, far, size, device, random), random, lambda step, steps: progress(name, step, steps))
         seconds[name] = time.monotonic() - begin
         if folder:
             Checkpoint({"seconds": seconds, "hypotheses": [asdict(h) for h in starts]}, model.state_dict()).save(folder)
@@ -135,12 +135,32 @@ def _view(footage: Footage, field_of_view: float, device: torch.device) -> View:
                   (footage.numbers, intrinsics, footage.crop_centre, footage.crop_half)))
 
 
-def _sphere(view: View, starts: list[Hypothesis]) -> Model:
-    """A sphere seen by each hypothesis."""
-    vertices = torch.from_numpy(icosphere(COARSE_LEVEL).vertices).float().to(view.numbers.device) * INITIAL_RADIUS
-    mesh = RestMesh(vertices.expand(len(starts), -1, -1), COARSE_LEVEL, RIGID_SMOOTHING)
+def _ellipsoids(view: View, starts: list[Hypothesis], extent: tuple[float, float]) -> Model:
+    """Each hypothesis' start: an ellipsoid as wide and high as the masks, seen as the hypothesis says.
+
+    extent  half width and half height of the subject, crop units
+    """
+    device = view.numbers.device
+    ball = torch.from_numpy(icosphere(COARSE_LEVEL).vertices).float().to(device)
+    mesh = RestMesh(ball * _radii(starts, extent).to(device)[:, None], COARSE_LEVEL, RIGID_SMOOTHING)
     camera = CameraPath(view, turns(starts, view.numbers), ELEVATION)
-    return Model(view, mesh, camera).to(view.numbers.device)
+    return Model(view, mesh, camera).to(device)
+
+
+def _radii(starts: list[Hypothesis], extent: tuple[float, float]) -> torch.Tensor:
+    """(H, 3) radii in object units: along the picture the masks' width, into the picture their smaller extent."""
+    width, height = (INITIAL_RADIUS / INITIAL_COVER * half for half in extent)
+    thin = min(width, height)
+    heading = torch.tensor([h.heading for h in starts])
+    return torch.stack([thin + (width - thin) * heading.cos().abs(), thin + (width - thin) * heading.sin().abs(),
+                        torch.full_like(heading, height)], 1)
+
+
+def _extent(footage: Footage) -> tuple[float, float]:
+    """Half width and half height (crop units) of the subject in the frame where it is widest, and on the average."""
+    size = footage.masks.shape[1]
+    widths, heights = ((footage.masks > 0.5).any(axis).sum(1) / size for axis in (1, 2))
+    return float(np.quantile(widths, 0.9)), float(np.median(heights))
 
 
 def _taken_up(found: Checkpoint, view: View,
@@ -148,7 +168,7 @@ def _taken_up(found: Checkpoint, view: View,
     """Model, hypotheses and seconds as they were when the checkpoint was written."""
     starts = [Hypothesis(**h) for h in found.facts["hypotheses"]]
     seconds: dict[str, float] = dict(found.facts["seconds"])
-    model = _sphere(view, starts[:1])
+    model = _ellipsoids(view, starts[:1], (INITIAL_COVER, INITIAL_COVER))
     for stage in stages_of(settings):
         if stage.name in seconds:
             _prepare(model, stage, settings)

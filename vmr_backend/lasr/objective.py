@@ -14,7 +14,7 @@ from ..geometry.topology import cotangent_weights, edges_of, neighbouring_faces,
 from ..rendering import Renderer
 from ..settings import Settings
 from .model import ELEVATION, Model
-from .observations import Observations, look_up
+from .observations import Link, Observations, look_up
 
 EDGE_SOFTNESS = 0.2
 """Of the rendered silhouette, in pixels: the square root of SoftRas's sigma."""
@@ -41,14 +41,14 @@ def weights_of(settings: Settings) -> dict[str, float]:
     return {name.removeprefix("weight_"): value for name, value in settings.items() if name.startswith("weight_")}
 
 
-def terms(model: Model, seen: Observations, starts: Tensor, renderer: Renderer, regularity: Regularity,
+def terms(model: Model, seen: Observations, link: Link, starts: Tensor, renderer: Renderer, regularity: Regularity,
           symmetry: float, freedom: float) -> dict[str, Tensor]:
-    """Every term, unweighted, one value per hypothesis (H,), for the pairs of frames `starts` and `starts` + 1.
+    """Every term, unweighted, one value per hypothesis (H,), for the linked frames `starts` and `starts` + gap.
 
     symmetry  0..1, how far the rest mesh is forced onto its mirror image
     freedom   0..1, how far the camera may leave an upright turn
     """
-    frames = torch.cat([starts, starts + 1])
+    frames = torch.cat([starts, starts + link.gap])
     rest = model.mesh(symmetry)
     motion = model.skeleton.motion_parameters() if model.skeleton else None
     rotation, translation = model.camera(freedom)
@@ -63,7 +63,7 @@ def terms(model: Model, seen: Observations, starts: Tensor, renderer: Renderer, 
         "mask": losses.silhouette_loss(alpha, seen.masks[frames], seen.weights[frames]).mean(1),
         "contour": losses.contour_loss(points[..., :2], seen.places[frames]).mean(1),
     }
-    found |= _surface_terms(model, seen, frames, points, renderer, symmetry)
+    found |= _surface_terms(model, seen, link, frames, points, renderer, symmetry)
 
     found["laplacian"] = losses.laplacian_loss(rest, regularity.edges)
     found["flatten"] = losses.flatten_loss(rest, faces, regularity.neighbours)
@@ -110,7 +110,7 @@ class Surface:
         return (gathered.unflatten(2, (-1, 3)) * self.shares.unsqueeze(-1)).sum(-2)
 
 
-def _surface_terms(model: Model, seen: Observations, frames: Tensor, points: Tensor, renderer: Renderer,
+def _surface_terms(model: Model, seen: Observations, link: Link, frames: Tensor, points: Tensor, renderer: Renderer,
                    symmetry: float) -> dict[str, Tensor]:
     """Flow and colour at the sampled pixels that the mesh covers, and which way its surface faces there."""
     view = points, model.mesh.faces, seen.pixels[frames], seen.size, renderer
@@ -123,8 +123,8 @@ def _surface_terms(model: Model, seen: Observations, frames: Tensor, points: Ten
     half, count = len(frames) // 2, len(frames)
     partner = torch.cat([torch.arange(half, count), torch.arange(half)]).to(frames.device)
     before, after = frames[:half], frames[half:]
-    observed = torch.cat([seen.flow_forward[before], seen.flow_backward[after]])
-    trust = torch.cat([seen.flow_forward_weight[before], seen.flow_backward_weight[after]])
+    observed = torch.cat([link.forward[before], link.backward[after]])
+    trust = torch.cat([link.forward_weight[before], link.backward_weight[after]])
     screen = points[..., :2]
     moved = front.of_vertices(screen[:, partner]) - seen.places[frames]
     flow = losses.flow_loss(moved, observed, trust * hit)
@@ -133,4 +133,4 @@ def _surface_terms(model: Model, seen: Observations, frames: Tensor, points: Ten
     colours = model.colours + symmetry / 2 * (model.colours[:, model.mesh.mirror] - model.colours)
     believed = front.of_vertices(colours[:, None].expand(-1, count, -1, -1))
     return {"facing": facing.mean(1), "flow": flow.mean(1),
-            "colour": losses.colour_loss(picture, believed, hit).mean(1)}
+            "colour": losses.colour_loss(picture, believed, hit * seen.colour_weight[frames][:, None]).mean(1)}

@@ -9,10 +9,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..video.flow import CropFlow, crop_flow
 from ..video.footage import Footage, downsample
 
 SAMPLES = 384
 """Mask pixels of a frame at which flow and colour are compared, at most; drawn anew at each resolution."""
+
+
+GAPS = (1, 4, 12)
+"""Frames between those whose flow is compared. Short ones see limbs move, long ones how the body has turned."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """Flow at the samples of T frames to partners `gap` frames away, crop units."""
+
+    gap: int
+    forward: Tensor
+    """(T, P, 2) displacement to the later frame; zero weight where there is none."""
+    forward_weight: Tensor
+    """(T, P)."""
+    backward: Tensor
+    """(T, P, 2) displacement to the earlier frame."""
+    backward_weight: Tensor
+    """(T, P)."""
 
 
 @dataclass(frozen=True)
@@ -30,22 +50,22 @@ class Observations:
     """(T, P, 2) int64 column and row of sampled mask pixels."""
     places: Tensor
     """(T, P, 2), the same in crop units."""
-    colours: Tensor
-    """(T, P, 3), 0..1, at the samples."""
-    flow_forward: Tensor
-    """(T, P, 2) displacement to the next frame at the samples; zero weight in the last frame."""
-    flow_forward_weight: Tensor
-    """(T, P)."""
-    flow_backward: Tensor
-    """(T, P, 2) displacement to the frame before."""
-    flow_backward_weight: Tensor
-    """(T, P)."""
+    links: list[Link]
+    """One for each gap that the clip is long enough for."""
     frame_weight: Tensor
+    """(T,)."""
+    colour_weight: Tensor
     """(T,)."""
 
 
-def observe(footage: Footage, size: int, device: torch.device, random: np.random.Generator) -> Observations:
-    """The footage at a resolution, on a device."""
+def far_flows(footage: Footage) -> list[CropFlow]:
+    """Flow across all gaps but the first, which the footage holds already."""
+    return [crop_flow(footage.images, footage.masks, gap) for gap in GAPS[1:] if 2 * gap <= len(footage.numbers)]
+
+
+def observe(footage: Footage, far: list[CropFlow], size: int, device: torch.device,
+            random: np.random.Generator) -> Observations:
+    """The footage and its flow across gaps at a resolution, on a device."""
     small = downsample(footage, size)
     frames = len(small.numbers)
     pixels = np.zeros((frames, SAMPLES, 2), np.int64)
@@ -56,23 +76,24 @@ def observe(footage: Footage, size: int, device: torch.device, random: np.random
         pick = random.choice(len(rows), SAMPLES, replace=len(rows) < SAMPLES)
         pixels[t] = np.stack([columns[pick], rows[pick]], 1)
 
-    def sampled(maps: np.ndarray, first: int) -> Tensor:
-        """Values at the samples of frames first, first + 1, ... ; zeros for the frame without a partner."""
-        values = np.zeros((frames, SAMPLES, *maps.shape[3:]), np.float32)
-        for t in range(len(maps)):
-            values[first + t] = maps[t][pixels[first + t, :, 1], pixels[first + t, :, 0]]
-        return torch.from_numpy(values).to(device)
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)
 
-    images = small.images.astype(np.float32) / 255
-    weights = small.inside.astype(np.float32) * small.frame_weight[:, None, None]
-    places = (2 * pixels + 1) / size - 1
+    def sampled(maps: np.ndarray, first: int) -> Tensor:
+        """Values of maps (N, S', S', ...) at the samples of frames first, first + 1, ... ; zeros in the others."""
+        values = np.zeros((frames, SAMPLES, *maps.shape[3:]), np.float32)
+        place = pixels * maps.shape[1] // size
+        for t in range(len(maps)):
+            values[first + t] = maps[t][place[first + t, :, 1], place[first + t, :, 0]]
+        return tensor(values)
+
+    near = CropFlow(1, small.flow_forward, small.flow_backward, small.flow_forward_weight, small.flow_backward_weight)
+    links = [Link(f.gap, sampled(f.forward, 0), sampled(f.forward_weight, 0), sampled(f.backward, f.gap),
+                  sampled(f.backward_weight, f.gap)) for f in (near, *far)]
     return Observations(
-        size, torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device),
-        torch.from_numpy(small.masks).float().to(device), torch.from_numpy(weights).float().to(device),
-        torch.from_numpy(pixels).to(device), torch.from_numpy(places).float().to(device), sampled(images, 0),
-        sampled(small.flow_forward, 0), sampled(small.flow_forward_weight, 0),
-        sampled(small.flow_backward, 1), sampled(small.flow_backward_weight, 1),
-        torch.from_numpy(small.frame_weight).float().to(device))
+        size, tensor(small.images.transpose(0, 3, 1, 2) / np.float32(255)), tensor(small.masks),
+        tensor(small.inside * small.frame_weight[:, None, None]), torch.from_numpy(pixels).to(device),
+        tensor((2 * pixels + 1) / size - 1), links, tensor(small.frame_weight), tensor(small.colour_weight))
 
 
 def look_up(images: Tensor, places: Tensor) -> Tensor:

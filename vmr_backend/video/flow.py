@@ -55,6 +55,51 @@ def flow_between(a: View, b: View, size: int) -> PairFlow:
     return PairFlow(forward, backward, forward_consistency, backward_consistency)
 
 
+@dataclass(frozen=True)
+class CropFlow:
+    """Flow of T crops of S pixels between frames that are `gap` places apart, in crop coordinates of each."""
+
+    gap: int
+    forward: np.ndarray
+    """(T - gap, S, S, 2): position in crop t + gap minus position in crop t"""
+    backward: np.ndarray
+    """(T - gap, S, S, 2): position in crop t minus position in crop t + gap, for the pixels of crop t + gap"""
+    forward_weight: np.ndarray
+    """(T - gap, S, S), 0..1"""
+    backward_weight: np.ndarray
+
+
+def crop_flow(images: np.ndarray, masks: np.ndarray, gap: int) -> CropFlow:
+    """Flow across a gap from crops (T, S, S, 3) uint8 and masks (T, S, S) in 0..1, at half their resolution.
+
+    Limbs that swing in between fail the consistency check, so what is left tells how the body as a whole has turned;
+    steps from frame to frame add up their errors instead.
+    """
+    size = masks.shape[1]
+    half = size // 2
+    grey = [_over_mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), mask) for image, mask in zip(images, masks, strict=True)]
+    covers = [cv2.resize(mask, (half, half), interpolation=cv2.INTER_AREA) for mask in masks]
+    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    shape = (len(images) - gap, half, half)
+    flows = np.zeros((2, *shape, 2), np.float16)
+    weights = np.zeros((2, *shape), np.float16)
+    centres = pixel_centres(half)
+    for t in range(len(images) - gap):
+        there, back = dis.calc(grey[t], grey[t + gap], None), dis.calc(grey[t + gap], grey[t], None)
+        for side, (flow, other, a, b) in enumerate(((there, back, t, t + gap), (back, there, t + gap, t))):
+            moved = cv2.resize(flow, (half, half), interpolation=cv2.INTER_AREA) * np.float32(2 / size)
+            agree = cv2.resize(consistency(flow, other), (half, half), interpolation=cv2.INTER_AREA)
+            flows[side, t] = moved
+            weights[side, t] = agree * covers[a] * sample(covers[b], centres + moved)
+    return CropFlow(gap, *flows, *weights)
+
+
+def _over_mean(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The picture (S, S) uint8 with what the mask (S, S) leaves out in the mean grey of the rest."""
+    mean = np.float32((grey * mask).sum() / max(mask.sum(), 1e-6))
+    return np.rint(mean + mask * (grey - mean)).astype(np.uint8)
+
+
 def consistency(there: np.ndarray, back: np.ndarray) -> np.ndarray:
     """How well `back` undoes `there`, both (H, W, 2) in pixels: (H, W) float32 in 0..1.
 
@@ -84,8 +129,7 @@ def _subject_windows(a: View, b: View, half: float, resolution: int) -> list[np.
     for view in (a, b):
         crop = Crop(view.crop.centre, half)
         grey, cover = cut(view.grey, crop, resolution), cut(view.mask, crop, resolution) * np.float32(1 / 255)
-        mean = np.float32((grey * cover).sum() / max(cover.sum(), 1e-6))
-        windows.append(np.rint(mean + cover * (grey - mean)).astype(np.uint8))
+        windows.append(_over_mean(grey, cover))
     return windows
 
 
