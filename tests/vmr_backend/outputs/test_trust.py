@@ -92,6 +92,8 @@ def many(share, name="flow_residual", value=0.07):
     (many(0.45, value=np.nan), "good", "turns by 100 degrees"),
     (many(0.6, value=np.nan), "careful", "could not be checked in 12 of 20 frames"),
     (many(0.2, "j", 0.7), "careful", "mostly because the mesh does not fit their masks"),
+    (sound(footage=[["cut off by the left border"]] * 12 + [[]] * 8), "careful",
+     "12 of 20 frames are doubtful, mostly because the footage shows the subject badly"),
     (sound(turn=16.0, never_seen=0.47), "careful", "turns by only 16 degrees"),
     (sound(turn=16.0, never_seen=0.1), "good", "turns by 16 degrees"),
     (sound(rival_gap=0.004), "careful", "front and back may be confused"),
