@@ -248,7 +248,7 @@ def _frame_causes(found: Measures, of_frames: Sequence[Doubt]) -> list[_Cause]:
 
 def _mostly(found: Measures, doubtful: np.ndarray) -> str:
     """What is wrong with the most of the doubtful frames (T,) bool, if anything is with half of them."""
-    counts = {e.brief: np.count_nonzero(np.nan_to_num(e.values) >= 1) for e in _evidences(found)}
+    counts = {e.brief: int((np.nan_to_num(e.values) >= 1).sum()) for e in _evidences(found)}
     counts["the footage shows the subject badly"] = sum(bool(known) for known in found.footage)
     brief = max(counts, key=lambda name: counts[name])
     return f", mostly because {brief}" if counts[brief] >= doubtful.sum() / 2 else ""
