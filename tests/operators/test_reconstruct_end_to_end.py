@@ -126,6 +126,17 @@ def test_the_job_folder_holds_all_that_a_run_yields(job):
     assert expected <= {path.name for path in job.iterdir()}
 
 
+def test_the_file_keeps_what_the_report_says_of_the_result(scene, result, job):
+    (mesh,), report = meshes(), json.loads((job / "report.json").read_text(encoding="utf-8"))
+    kept = mesh.vmr_result
+    assert (kept.trust.lower(), kept.verdict) == (report["verdict"]["trust"], report["verdict"]["sentence"])
+    assert [doubt.frame for doubt in kept.doubts] == [number - FIRST + 1 for number in report["doubtful_frames"]]
+    assert all(doubt.reasons for doubt in kept.doubts)
+    seen = np.empty(len(mesh.data.vertices), np.float32)
+    mesh.data.attributes["coverage"].data.foreach_get("value", seen)
+    assert np.array_equal(seen, result.coverage) and seen.max() > 0.5
+
+
 def test_the_animation_survives_fbx(scene, result, tmp_path):
     (mesh,) = meshes()
     bpy.context.view_layer.objects.active = mesh
