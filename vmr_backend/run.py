@@ -17,6 +17,7 @@ import torch
 from .checkpoint import Checkpoint
 from .job import BadInput, EventLog, JobRequest, write_whole
 from .lasr.fit import fit, plan_of
+from .lasr.known import known_of
 from .metrics.colour import colour_errors
 from .metrics.coverage import coverage
 from .metrics.segmentation import evaluate
@@ -69,7 +70,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         log.warning(line)
 
     with _timed(stages, "fit", device):
-        found = fit(footage, settings, device, request.seed, log.progress, folder, resume)
+        found = fit(footage, settings, device, request.seed, log.progress, folder, resume, known_of(request))
     fit_memory = stages.pop().peak_memory_mib
     stages += [Stage(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 

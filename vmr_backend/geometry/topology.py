@@ -48,3 +48,16 @@ def cotangent_weights(vertices: Tensor, faces: Tensor, opposite: Tensor) -> Tens
         cotangent = (a * b).sum(-1) / torch.linalg.cross(a, b).norm(dim=-1).clamp_min(1e-9)
         weights = weights.index_add(-1, opposite[:, apex], cotangent / 2)
     return weights.clamp_min(0)
+
+
+def winding_numbers(points: Tensor, vertices: Tensor, faces: Tensor) -> Tensor:
+    """How often a closed mesh, vertices (V, 3) and faces (F, 3), goes round each point (P, 3): 1 inside, 0 outside.
+
+    The sum of the faces' solid angles (van Oosterom and Strackee 1983), so folds and crossings count too.
+    """
+    a, b, c = (vertices[faces[:, k]] - points[:, None] for k in range(3))
+    length = [v.norm(dim=-1) for v in (a, b, c)]
+    volume = (a * torch.linalg.cross(b, c)).sum(-1)
+    beside = [(u * v).sum(-1) for u, v in ((b, c), (c, a), (a, b))]
+    sum_of = length[0] * length[1] * length[2] + sum(d * r for d, r in zip(beside, length, strict=True))
+    return 2 * torch.atan2(volume, sum_of).sum(-1) / (4 * torch.pi)

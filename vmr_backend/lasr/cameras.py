@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from ..geometry.rotations import about_x, about_z
 from ..rendering import Renderer
 from ..settings import Settings
 from .descent import Schedule, descend
-from .model import Model
+from .known import Known, starting_rotations, starting_turns, yaw_of
+from .model import ELEVATION, LEVEL_CAMERA, Model
 from .observations import Observations
 
 RATES = (0.6, -0.6, 1.8, -1.8)
@@ -29,6 +30,11 @@ a plane, so half a circle is enough."""
 ROUNDS = ((0.15, 0.5), (0.2, 0.375), (0.25, 0.25), (0.4, 0.0))
 """Share of the rigid iterations in each round, and of the hypotheses that live on after it; one after the last."""
 
+COLOUR_VOTE = 2.0
+"""What colour counts for in a score, beside its weight in the objective. Colours are forced to be symmetric, too: seen
+along the wrong heading, or turning the wrong way, they contradict each other, where outlines and flow may not. A weight
+of this size in the objective itself would drag the shape after the picture's brightness."""
+
 
 @dataclass
 class Hypothesis:
@@ -39,20 +45,59 @@ class Hypothesis:
     turn: float
     """Radians over the whole clip, at the start of the fit."""
     scores: list[float] = field(default_factory=list)
-    """Objective at the end of each round that it lived through; lower is better."""
+    """At the end of each round that it lived through, the objective and its vote of colour; lower is better."""
     kept: bool = True
+    found_heading: float = math.nan
+    """Radians, where the search left it: the mean over the clip."""
+    found_turn: float = math.nan
+    """Radians from first to last frame, likewise."""
 
 
-def hypotheses(count: int) -> list[Hypothesis]:
-    """The first `count` of a grid of headings and turns; repeated ones differ by their networks' random start."""
-    grid = [(heading, turn) for heading in HEADINGS for turn in RATES]
-    return [Hypothesis(*grid[i % len(grid)]) for i in range(count)]
+@dataclass(frozen=True)
+class Starts:
+    """Camera paths that the search starts from."""
+
+    hypotheses: list[Hypothesis]
+    turn: np.ndarray
+    """(H, T) yaw in radians."""
+    tilt: np.ndarray
+    """(T, 3, 3) rotations that follow the upright ones, in camera axes: the identity where nothing is known of them."""
+    solved: bool = False
+    """The turning is known; only the heading is open."""
+
+    def first(self) -> Starts:
+        return replace(self, hypotheses=self.hypotheses[:1], turn=self.turn[:1])
 
 
-def turns(starts: list[Hypothesis], numbers: Tensor) -> Tensor:
-    """Yaw (H, T) in radians of each hypothesis at each frame number (T,)."""
-    time = (numbers - numbers.min()) / (numbers.max() - numbers.min()).clamp_min(1) - 0.5
-    return torch.stack([h.heading + h.turn * time for h in starts])
+def starts_of(count: int, known: Known, numbers: np.ndarray) -> Starts:
+    """Paths to try at frame numbers (T,): `count` of a grid of headings and rates, or what is left open by what is
+    known. Repeated ones differ by their networks' random start."""
+    level = np.repeat(np.eye(3)[None], len(numbers), 0)
+    if known.solve is not None:
+        # A solve leaves no rate open, and is not blind to front and back.
+        open_headings = [h + half for h in HEADINGS for half in (0.0, math.pi)] if known.hints is None else [0.0]
+        rotations = np.stack([starting_rotations(known, numbers, heading) for heading in open_headings])
+        turn = np.unwrap(yaw_of(rotations), axis=1)
+        return Starts(_hypotheses(turn), turn, _tilts(rotations[0], turn[0]), solved=True)
+    if known.hints is not None:
+        turn = starting_turns(known, numbers, [0.0, *RATES] if len(known.hints.frames) == 1 else [0.0])
+        rotations = starting_rotations(known, numbers)
+        return Starts(_hypotheses(turn), turn, _tilts(rotations, yaw_of(rotations)))
+    grid = [(heading, rate) for heading in HEADINGS for rate in RATES]
+    time = (numbers - numbers.min()) / max(numbers.max() - numbers.min(), 1) - 0.5
+    turn = np.stack([heading + rate * time for heading, rate in (grid[i % len(grid)] for i in range(count))])
+    return Starts(_hypotheses(turn), turn, level)
+
+
+def _hypotheses(turn: np.ndarray) -> list[Hypothesis]:
+    return [Hypothesis(float((path[0] + path[-1]) / 2), float(path[-1] - path[0])) for path in turn]
+
+
+def _tilts(rotations: np.ndarray, yaw: np.ndarray) -> np.ndarray:
+    """What rotations (T, 3, 3) do after an upright subject of this yaw (T,) before a camera that looks down a little."""
+    yaw = torch.from_numpy(yaw)
+    upright = about_x(torch.tensor(ELEVATION, dtype=yaw.dtype)) @ LEVEL_CAMERA.to(yaw.dtype) @ about_z(yaw)
+    return rotations @ upright.mT.numpy()
 
 
 def search(model: Model, starts: list[Hypothesis], seen: Observations, renderer: Renderer, settings: Settings,
@@ -67,9 +112,11 @@ def search(model: Model, starts: list[Hypothesis], seen: Observations, renderer:
         found = descend(model, seen, renderer, settings, schedule, random,
                         lambda i, _, before=done: progress(min(before + i, total), total))
         done += iterations
-        scores = found["total"].tolist()
-        for hypothesis, score in zip(alive, scores, strict=True):
+        scores = (found["total"] + COLOUR_VOTE * found["colour"]).tolist()
+        yaws = np.unwrap(yaw_of(model.camera(freedom)[0].detach().cpu().numpy()), axis=1)
+        for hypothesis, score, yaw in zip(alive, scores, yaws, strict=True):
             hypothesis.scores.append(score)
+            hypothesis.found_heading, hypothesis.found_turn = float(yaw.mean()), float(yaw[-1] - yaw[0])
         keep = _survivors(alive, max(2, round(survivors * len(starts))) if survivors else 1)
         model.keep(torch.tensor(keep))
         for hypothesis in alive:

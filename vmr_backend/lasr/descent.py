@@ -104,8 +104,11 @@ class UniformAdam(torch.optim.Optimizer):
 
 def _groups(model: Model, rate: float) -> list[dict]:
     groups: list[tuple] = [([model.colours], COLOUR_RATE)]
-    turning = CAMERA_RATE * (SETTLED if model.skeleton is not None else 1)
-    groups += [(model.camera.turning(), turning), (model.camera.fast.parameters(), CAMERA_RATE)]
+    camera = model.camera
+    heading = CAMERA_RATE * (1 if model.skeleton is None else SETTLED)
+    turning = CAMERA_RATE * (1 if model.skeleton is None and not camera.solved else SETTLED)
+    groups += [([camera.heading, camera.elevation], heading), (camera.slow.parameters(), turning),
+               (camera.fast.parameters(), CAMERA_RATE)]
     if model.skeleton is not None:
         skeleton = model.skeleton
         groups += [([skeleton.centres, skeleton.log_precision, skeleton.orientation], BONE_RATE),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,14 +17,20 @@ from ..reconstruction import Reconstruction
 from ..rendering import get_renderer
 from ..settings import Settings
 from ..video.footage import Footage
-from .cameras import Hypothesis, hypotheses, search, turns
+from .armature import armature_of
+from .cameras import Hypothesis, Starts, search, starts_of
+from .correspondence import guided_flows
 from .descent import Schedule, descend
+from .known import Known, intrinsics_of
 from .model import ELEVATION, INITIAL_COVER, INITIAL_RADIUS, CameraPath, Model, RestMesh, View
 from .observations import far_flows, observe
 
 COARSE_LEVEL = 3
 RIGID_SMOOTHING, COARSE_SMOOTHING, FINE_SMOOTHING = 10.0, 5.0, 10.0
 """Strengths of the rest mesh's preconditioner; more vertices want more for the same smoothness."""
+
+REFINEMENTS = 2
+"""How often the camera found is refined with flow that it helped to find itself."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -78,27 +83,29 @@ def plan_of(settings: Settings) -> dict[str, float]:
 
 
 def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, progress: Progress,
-        folder: Path | None = None, resume: bool = False) -> Fit:
+        folder: Path | None = None, resume: bool = False, known: Known = Known()) -> Fit:
     """Reconstruct the subject of the footage.
 
     progress  called with stage, step and steps
     folder    where a checkpoint is written after each stage; None: nowhere
     resume    go on from the checkpoint in the folder, if there is one
+    known     what is known of the camera beforehand
     """
-    view = _view(footage, settings.field_of_view, device)
+    view = _view(footage, intrinsics_of(known, footage.image_size, settings.field_of_view), device)
+    paths = starts_of(settings.hypotheses, known, footage.numbers)
     renderer = get_renderer("warp", device)
     found = Checkpoint.load(folder) if folder and resume else None
     torch.manual_seed(seed)
     if found:
         try:
-            model, starts, seconds = _taken_up(found, view, settings)
+            model, starts, seconds = _taken_up(found, view, paths, settings)
         except (KeyError, TypeError, ValueError, RuntimeError):
             raise BadInput(f"{folder}: found a checkpoint of another clip or of other settings; run again without "
                            "resuming") from None
     else:
-        starts, seconds = hypotheses(settings.hypotheses), {}
-        model = _ellipsoids(view, starts, _extent(footage))
-    stages, far = stages_of(settings), far_flows(footage)
+        starts, seconds = paths.hypotheses, {}
+        model = _ellipsoids(view, paths, _extent(footage))
+    stages = stages_of(settings)
 
     def run(name: str, size: int, work: Callable) -> None:
         """One stage from its own seed, so that a resumed run draws what an uninterrupted one would."""
@@ -107,18 +114,27 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
         begin = time.monotonic()
         torch.manual_seed(seed + 1000 * len(seconds))
         random = np.random.default_rng([seed, len(seconds)])
-        work(observe(footage, far, size, device, random), random, lambda step, steps: progress(name, step, steps))
+        work(size, random, lambda step, steps: progress(name, step, steps))
         seconds[name] = time.monotonic() - begin
         if folder:
             Checkpoint({"seconds": seconds, "hypotheses": [asdict(h) for h in starts]}, model.state_dict()).save(folder)
 
-    def find_camera(seen, random, report) -> None:
+    def find_camera(size, random, report) -> None:
+        seen = observe(footage, far_flows(footage), size, device, random)
         starts[:] = search(model, starts, seen, renderer, settings, random, report)
+        freedom = 0.0 if settings.upright else 1.0
+        for _ in range(REFINEMENTS):
+            seen = observe(footage, guided_flows(model, footage, renderer, freedom), size, device, random)
+            schedule = Schedule(max(1, settings.rigid_iterations // 2), (1.0, 1.0), (freedom, freedom), (1.0, 1.0))
+            descend(model, seen, renderer, settings, schedule, random, lambda *_: None)
 
     run("camera", min(64, settings.crop_size), find_camera)
     for stage in stages:
 
-        def deform(seen, random, report, stage=stage) -> None:
+        def deform(size, random, report, stage=stage) -> None:
+            # The camera is all free at the end of a stage, at the start of the first as free as the search left it.
+            freedom = stage.schedule.freedom[0]
+            seen = observe(footage, guided_flows(model, footage, renderer, freedom), size, device, random)
             _prepare(model, stage, settings)
             descend(model, seen, renderer, settings, stage.schedule, random, report)
 
@@ -126,24 +142,23 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
     return Fit(_result(model, footage), starts, seconds)
 
 
-def _view(footage: Footage, field_of_view: float, device: torch.device) -> View:
-    """The footage's camera, of a horizontal field of view in degrees, as tensors."""
-    width, height = footage.image_size
-    focal = width / 2 / math.tan(math.radians(field_of_view) / 2)
-    intrinsics = torch.tensor([focal, focal, width / 2, height / 2]).expand(len(footage.numbers), 4)
+def _view(footage: Footage, intrinsics: np.ndarray, device: torch.device) -> View:
+    """The footage's camera of intrinsics (4,) as tensors."""
+    each = np.repeat(intrinsics[None], len(footage.numbers), 0)
     return View(*(torch.as_tensor(x).float().to(device) for x in
-                  (footage.numbers, intrinsics, footage.crop_centre, footage.crop_half)))
+                  (footage.numbers, each, footage.crop_centre, footage.crop_half)))
 
 
-def _ellipsoids(view: View, starts: list[Hypothesis], extent: tuple[float, float]) -> Model:
+def _ellipsoids(view: View, paths: Starts, extent: tuple[float, float]) -> Model:
     """Each hypothesis' start: an ellipsoid as wide and high as the masks, seen as the hypothesis says.
 
     extent  half width and half height of the subject, crop units
     """
     device = view.numbers.device
     ball = torch.from_numpy(icosphere(COARSE_LEVEL).vertices).float().to(device)
-    mesh = RestMesh(ball * _radii(starts, extent).to(device)[:, None], COARSE_LEVEL, RIGID_SMOOTHING)
-    camera = CameraPath(view, turns(starts, view.numbers), ELEVATION)
+    mesh = RestMesh(ball * _radii(paths.hypotheses, extent).to(device)[:, None], COARSE_LEVEL, RIGID_SMOOTHING)
+    turn, tilt = (torch.from_numpy(path).float().to(device) for path in (paths.turn, paths.tilt))
+    camera = CameraPath(view, turn, tilt, ELEVATION, paths.solved)
     return Model(view, mesh, camera).to(device)
 
 
@@ -163,12 +178,12 @@ def _extent(footage: Footage) -> tuple[float, float]:
     return float(np.quantile(widths, 0.9)), float(np.median(heights))
 
 
-def _taken_up(found: Checkpoint, view: View,
+def _taken_up(found: Checkpoint, view: View, paths: Starts,
               settings: Settings) -> tuple[Model, list[Hypothesis], dict[str, float]]:
     """Model, hypotheses and seconds as they were when the checkpoint was written."""
     starts = [Hypothesis(**h) for h in found.facts["hypotheses"]]
     seconds: dict[str, float] = dict(found.facts["seconds"])
-    model = _ellipsoids(view, starts[:1], (INITIAL_COVER, INITIAL_COVER))
+    model = _ellipsoids(view, paths.first(), (INITIAL_COVER, INITIAL_COVER))
     for stage in stages_of(settings):
         if stage.name in seconds:
             _prepare(model, stage, settings)
@@ -191,11 +206,13 @@ def _result(model: Model, footage: Footage) -> Reconstruction:
     motion = model.skeleton.motion_parameters()
     vertices = model.vertices(rest, motion, torch.arange(len(motion), device=rest.device))[0]
     scale = 1 / (rest[0].amax(0) - rest[0].amin(0)).max()
-    bones = len(model.skeleton.centres)
-    rest_pose = torch.eye(4, device=rest.device).repeat(bones, 1, 1)
-    rest_pose[:, :3, 3] = scale * model.skeleton.centres
-    bone_rotation, bone_translation = model.skeleton.transforms(motion)
-    moved = torch.eye(4, device=rest.device).repeat(len(motion), bones, 1, 1)
+    weights = model.skeleton.skin_weights(rest[0], model.mesh.places)
+    holding = weights.amax(0) > 0
+    armature = armature_of(*(t.double().cpu().numpy() for t in (scale * rest[0], weights[:, holding])))
+    order = holding.nonzero()[:, 0][torch.from_numpy(armature.order).long().to(rest.device)]
+    rest_pose = torch.from_numpy(armature.rest).to(rest)
+    bone_rotation, bone_translation = (part[:, order] for part in model.skeleton.transforms(motion))
+    moved = torch.eye(4, device=rest.device).repeat(len(motion), len(order), 1, 1)
     moved[..., :3, :3], moved[..., :3, 3] = bone_rotation, scale * bone_translation
 
     def array(tensor: torch.Tensor) -> np.ndarray:
@@ -206,6 +223,6 @@ def _result(model: Model, footage: Footage) -> Reconstruction:
         rest_vertices=array(scale * rest[0]), faces=model.mesh.sphere.faces.astype(np.int32),
         uv=spherical_uv(model.mesh.sphere).astype(np.float32), camera_rotation=array(rotation[0]),
         camera_translation=array(scale * translation[0]), intrinsics=array(model.view.intrinsics),
-        image_size=np.array(footage.image_size, np.int32), bone_parents=np.full(bones, -1, np.int32),
-        bone_rest=array(rest_pose), bone_pose=array(moved @ rest_pose),
-        skin_weights=array(model.skeleton.skin_weights(rest[0], model.mesh.places)))
+        image_size=np.array(footage.image_size, np.int32), bone_parents=armature.parents,
+        bone_names=armature.names, bone_lengths=armature.lengths.astype(np.float32),
+        bone_rest=array(rest_pose), bone_pose=array(moved @ rest_pose), skin_weights=array(weights[:, order]))

@@ -14,6 +14,7 @@ from ..geometry.cameras import Camera, crop_intrinsics
 from ..geometry.rotations import about_x, about_z, from_axis_angle
 from ..geometry.skinning import blend_skinning, gaussian_skin_weights
 from ..geometry.smoothing import Preconditioner
+from ..geometry.topology import winding_numbers
 from .networks import TimeNetwork, time_embedding
 
 LEVEL_CAMERA = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
@@ -90,16 +91,22 @@ class CameraPath(nn.Module):
     """Object to camera at each frame: an upright turn, then small free rotations; the crop gives the rough place."""
 
     turn: Tensor
+    tilt: Tensor
     axes: Tensor
     bearing: Tensor
     step: Tensor
     depth: Tensor
 
-    def __init__(self, view: View, turn: Tensor, elevation: float):
-        """turn (H, T): yaw of the subject in radians that each hypothesis starts from."""
+    def __init__(self, view: View, turn: Tensor, tilt: Tensor, elevation: float, solved: bool = False):
+        """turn (H, T) yaw of the subject in radians and tilt (T, 3, 3) after it that the hypotheses start from.
+
+        solved  these are exact but for the heading
+        """
         super().__init__()
+        self.solved = solved
         hypotheses, frames = turn.shape
         self.register_buffer("turn", turn)
+        self.register_buffer("tilt", tilt)
         self.register_buffer("axes", LEVEL_CAMERA.to(turn.device))
         self.heading = nn.Parameter(turn.new_zeros(hypotheses, 1))
         self.elevation = nn.Parameter(turn.new_full((hypotheses, 1), elevation))
@@ -110,16 +117,12 @@ class CameraPath(nn.Module):
         self.register_buffer("step", view.crop_half.unsqueeze(1) / focal)
         self.register_buffer("depth", INITIAL_RADIUS / INITIAL_COVER * focal[:, 0] / view.crop_half)
 
-    def turning(self) -> list[nn.Parameter]:
-        """What turns the camera, as opposed to moving it."""
-        return [self.heading, self.elevation, *self.slow.parameters()]
-
     def forward(self, freedom: float) -> tuple[Tensor, Tensor]:
         """Rotations (H, T, 3, 3) and translations (H, T, 3); `freedom` scales what leaves the upright turn."""
         slow, fast = self.slow(), self.fast()
         yaw = self.turn + self.heading + 3 * slow[..., 0]
         free = from_axis_angle(freedom * slow[..., 1:4])
-        rotation = free @ about_x(self.elevation) @ self.axes @ about_z(yaw)
+        rotation = free @ self.tilt @ about_x(self.elevation) @ self.axes @ about_z(yaw)
         depth = self.depth * fast[..., 2].exp()
         lateral = (self.bearing + self.step * fast[..., :2]) * depth.unsqueeze(-1)
         return rotation, torch.cat([lateral, depth.unsqueeze(-1)], -1)
@@ -128,13 +131,13 @@ class CameraPath(nn.Module):
 class Skeleton(nn.Module):
     """Gaussian bones of one hypothesis: where they sit, what they hold and how they move over time."""
 
-    places: Tensor
-    """(B, 3) on the unit sphere."""
+    anchors: Tensor
+    """(B, 2, 3) places on the unit sphere that a bone holds: two that mirror each other for a bone of both sides."""
 
-    def __init__(self, view: View, centres: Tensor, places: Tensor, radius: float):
+    def __init__(self, view: View, centres: Tensor, anchors: Tensor, radius: float):
         super().__init__()
         bones, frames = len(centres), len(view.numbers)
-        self.register_buffer("places", places)
+        self.register_buffer("anchors", anchors)
         self.centres = nn.Parameter(centres.clone())
         self.log_precision = nn.Parameter(centres.new_full((bones, 3), -math.log(radius)))
         self.orientation = nn.Parameter(centres.new_zeros(bones, 3))
@@ -146,7 +149,7 @@ class Skeleton(nn.Module):
         Two legs stand side by side in space, yet far apart on the sphere: there a bone tells its own from the other.
         """
         precision = self.log_precision.exp().unsqueeze(-1) * from_axis_angle(self.orientation)
-        apart = torch.cdist(places, self.places).square() / SPHERE_RADIUS**2
+        apart = torch.cdist(places, self.anchors.transpose(0, 1)).amin(0).square() / SPHERE_RADIUS**2
         return gaussian_skin_weights(rest, self.centres, precision, apart)
 
     def motion_parameters(self) -> Tensor:
@@ -182,14 +185,22 @@ class Model(nn.Module):
                 setattr(module, name, nn.Parameter(parameter.detach()[hypotheses].clone()))
         self.camera.turn = self.camera.turn[hypotheses]
 
+    @torch.no_grad()
     def grow_skeleton(self, bones: int) -> None:
-        """Give the single hypothesis bones, spread evenly over its surface."""
-        rest = self.mesh()[0].detach()
-        spread = torch.cat([rest / INITIAL_RADIUS, self.mesh.places / 2], 1)
-        chosen = farthest_points(spread, bones)
-        centres = 0.85 * rest[chosen] + 0.15 * rest.mean(0)
-        radius = 0.6 / math.sqrt(bones)
-        self.skeleton = Skeleton(self.view, centres, self.mesh.places[chosen], radius).to(rest.device)
+        """Give the single hypothesis bones, spread evenly over its body, in mirrored pairs where there are two sides."""
+        rest, places = self.mesh(1.0)[0], self.mesh.places
+        middle = rest * rest.new_tensor([0.0, 1.0, 1.0])
+        # A left vertex and its right image belong to one part where the body fills the space between them.
+        central = winding_numbers(middle, rest, self.mesh.faces) > 0.5
+        held = torch.where(central[:, None], middle, rest)
+        apart = torch.where(central[:, None], places * places.new_tensor([0.0, 1.0, 1.0]), places)
+        spread = torch.cat([held / INITIAL_RADIUS, apart / 2], 1)
+        chosen = spread_out(spread, central, self.mesh.mirror, bones)
+        own = torch.cdist(spread, spread[chosen]).argmin(1)
+        centres = torch.stack([held[own == b].mean(0) for b in range(len(chosen))])
+        image = torch.where(central, self.mesh.mirror, torch.arange(len(rest), device=rest.device))
+        anchors = torch.stack([places[chosen], places[image[chosen]]], 1)
+        self.skeleton = Skeleton(self.view, centres, anchors, 0.6 / math.sqrt(len(chosen))).to(rest.device)
 
     def refine(self, level: int, strength: float) -> None:
         """Subdivide the mesh to a level; shape and colours stay."""
@@ -214,11 +225,18 @@ class Model(nn.Module):
         return Camera(rotation[:, frames], translation[:, frames], self.view.in_crop[frames])
 
 
-def farthest_points(points: Tensor, count: int) -> Tensor:
-    """Indices (count,) of points (V, C) that lie far from one another: limbs get theirs, unlike with K-means."""
-    chosen = [int((points - points.mean(0)).norm(dim=1).argmax())]
-    distance = torch.full((len(points),), torch.inf, device=points.device)
+def spread_out(points: Tensor, central: Tensor, mirror: Tensor, count: int) -> Tensor:
+    """Indices (about `count`,) of points (V, C) that lie far from one another: limbs get theirs, unlike with K-means.
+
+    A point that is not central (V,) brings its mirror image (V,) along, so that there may be one more than asked for.
+    """
+    chosen: list[int] = []
+    distance = (points - points.mean(0)).norm(dim=1)
     while len(chosen) < count:
-        distance = torch.minimum(distance, (points - points[chosen[-1]]).norm(dim=1))
-        chosen.append(int(distance.argmax()))
+        found = int(distance.argmax())
+        new = [found] if central[found] else sorted({found, int(mirror[found])})
+        distance = torch.full_like(distance, torch.inf) if not chosen else distance
+        for index in new:
+            distance = torch.minimum(distance, (points - points[index]).norm(dim=1))
+        chosen += new
     return torch.tensor(chosen, device=points.device)

@@ -6,24 +6,25 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-OTHER_HEADING = math.radians(60)
-"""Headings closer than this are the same reading: the search grows them together. The grid's steps are 45 degrees."""
+OTHER_HEADING, OTHER_TURN = math.radians(45), math.radians(30)
+"""Cameras that the search left closer than this, both in heading and in turn, are the same reading of the clip: where
+they began does not tell, those of most starts come together."""
 
 
 class Hypothesis(Protocol):
-    """A camera path that was tried, as far as it is looked at here."""
+    """A camera path that was tried, as far as it is looked at here; radians."""
 
-    heading: float
-    turn: float
+    found_heading: float
+    found_turn: float
     scores: list[float]
 
 
 def rival_gap(hypotheses: Sequence[Hypothesis]) -> float | None:
     """By how much the nearest rival scores worse than the chosen hypothesis, the first, as a share of its score.
 
-    A rival turns in the other sense or starts from another heading (of the mirror plane: half a circle), and was
-    compared with the chosen one for as long as any. 0: it fits just as well, so that front and back, or the sense in
-    which the subject turns, are anybody's guess. None where there was no rival.
+    A rival ended with another turn or another heading (of the mirror plane: half a circle), and was compared with the
+    chosen one for as long as any. 0: it fits just as well, so that front and back, or the sense in which the subject
+    turns, are anybody's guess. None where there was no rival.
     """
     if not hypotheses:
         return None
@@ -37,5 +38,5 @@ def rival_gap(hypotheses: Sequence[Hypothesis]) -> float | None:
 
 
 def _is_other(a: Hypothesis, b: Hypothesis) -> bool:
-    apart = abs(a.heading - b.heading) % math.pi
-    return (a.turn > 0) != (b.turn > 0) or min(apart, math.pi - apart) >= OTHER_HEADING
+    apart = abs(a.found_heading - b.found_heading) % math.pi
+    return abs(a.found_turn - b.found_turn) > OTHER_TURN or min(apart, math.pi - apart) > OTHER_HEADING

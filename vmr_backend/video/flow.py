@@ -77,7 +77,7 @@ def crop_flow(images: np.ndarray, masks: np.ndarray, gap: int) -> CropFlow:
     """
     size = masks.shape[1]
     half = size // 2
-    grey = [_over_mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), mask) for image, mask in zip(images, masks, strict=True)]
+    grey = [over_mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), mask) for image, mask in zip(images, masks, strict=True)]
     covers = [cv2.resize(mask, (half, half), interpolation=cv2.INTER_AREA) for mask in masks]
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     shape = (len(images) - gap, half, half)
@@ -94,7 +94,7 @@ def crop_flow(images: np.ndarray, masks: np.ndarray, gap: int) -> CropFlow:
     return CropFlow(gap, *flows, *weights)
 
 
-def _over_mean(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def over_mean(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The picture (S, S) uint8 with what the mask (S, S) leaves out in the mean grey of the rest."""
     mean = np.float32((grey * mask).sum() / max(mask.sum(), 1e-6))
     return np.rint(mean + mask * (grey - mean)).astype(np.uint8)
@@ -129,7 +129,7 @@ def _subject_windows(a: View, b: View, half: float, resolution: int) -> list[np.
     for view in (a, b):
         crop = Crop(view.crop.centre, half)
         grey, cover = cut(view.grey, crop, resolution), cut(view.mask, crop, resolution) * np.float32(1 / 255)
-        windows.append(_over_mean(grey, cover))
+        windows.append(over_mean(grey, cover))
     return windows
 
 

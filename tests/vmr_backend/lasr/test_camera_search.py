@@ -8,6 +8,7 @@ import torch
 from spheres import sphere_seen_by, view_of
 
 from vmr_backend.lasr.cameras import Hypothesis, _survivors, hypotheses, search, turns
+from vmr_backend.lasr.known import yaw_of
 from vmr_backend.lasr.observations import observe
 from vmr_backend.rendering import get_renderer
 
@@ -65,6 +66,9 @@ def test_a_search_ends_with_one_hypothesis_and_tells_of_all(turning_egg, quick, 
     assert lives == sorted(lives, reverse=True) and all(math.isfinite(score) for h in found for score in h.scores)
     assert all(found[0].scores[-1] <= h.scores[-1] for h in found if len(h.scores) == lives[0])
     assert found[0].scores[-1] < found[0].scores[0]
+    yaw = np.unwrap(yaw_of(model.camera(0.0)[0].detach().numpy())[0])
+    assert (found[0].found_heading, found[0].found_turn) == pytest.approx((yaw.mean(), yaw[-1] - yaw[0]), abs=1e-4)
+    assert all(math.isfinite(h.found_heading) and math.isfinite(h.found_turn) for h in found)
     assert model.mesh.latent.shape[0] == model.camera.turn.shape[0] == 1
     assert torch.equal(model.camera.turn, turns(found[:1], view.numbers)), "the model goes on with the chosen one"
     assert steps == sorted(steps) and all(total == quick.rigid_iterations for _, total in steps)

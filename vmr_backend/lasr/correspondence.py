@@ -1,0 +1,97 @@
+"""Flow across long gaps, found with the help of the fitted model.
+
+Between frames far apart a subject has turned so far that no flow algorithm finds its surface again. The model knows
+where it went, roughly: one frame is carried over to the other through the mesh, and ordinary flow then only has to find
+what is left between the two pictures. Unlike a chain of small steps, that does not drift.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+
+from ..geometry.cameras import project
+from ..rendering import Renderer
+from ..video.crops import pixel_centres
+from ..video.flow import CropFlow, consistency, over_mean, sample
+from ..video.footage import Footage, downsample
+from .model import Model
+
+SIZE = 128
+"""Side in pixels of the pictures that are compared."""
+
+DEPTH_TOLERANCE = 0.04
+"""Object units by which a point may lie behind the surface that a frame shows there and still count as seen."""
+
+
+def long_gaps(frames: int) -> list[int]:
+    """Frames apart that are worth comparing in a clip of this many."""
+    return sorted({gap for gap in (4, frames // 4, frames // 2) if 1 < gap < frames - 1})
+
+
+@torch.no_grad()
+def guided_flows(model: Model, footage: Footage, renderer: Renderer, freedom: float) -> list[CropFlow]:
+    """Flow of the single hypothesis' subject across each of `long_gaps`, at SIZE."""
+    small = downsample(footage, min(SIZE, footage.masks.shape[1]))
+    shown = _Shown.of(model, small, renderer, freedom)
+    return [_across(shown, small, gap) for gap in long_gaps(len(small.numbers))]
+
+
+class _Shown:
+    """What the model shows in every frame: T frames of S x S pixels."""
+
+    def __init__(self, points: np.ndarray, faces: np.ndarray, index: np.ndarray, shares: np.ndarray, depth: np.ndarray):
+        self.points, self.faces, self.index, self.shares, self.depth = points, faces, index, shares, depth
+
+    @staticmethod
+    def of(model: Model, small: Footage, renderer: Renderer, freedom: float) -> _Shown:
+        frames = torch.arange(len(small.numbers), device=model.colours.device)
+        motion = model.skeleton.motion_parameters() if model.skeleton else None
+        vertices = model.vertices(model.mesh(), motion, frames)
+        points = project(vertices, model.cameras(*model.camera(freedom), frames))[0]
+        size = small.masks.shape[1]
+        parts = [renderer.visibility(chunk, model.mesh.faces, size, cull=True) for chunk in points.split(32)]
+        index, shares, depth = (torch.cat([getattr(part, name) for part in parts]).cpu().numpy()
+                                for name in ("face_index", "barycentrics", "depth"))
+        return _Shown(points.cpu().numpy(), model.mesh.faces.cpu().numpy(), index, shares, depth)
+
+    def seen_from(self, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the surface that frame a shows lies in frame b: (S, S, 2) crop units, and whether b shows it (S, S)."""
+        corners = self.points[b][self.faces[np.maximum(self.index[a], 0)]]
+        place = (corners * self.shares[a][..., None]).sum(-2)
+        there = cv2.remap(self.depth[b], *_index(place, len(place)), cv2.INTER_NEAREST)
+        near = (there > 0) & (place[..., 2] < there + DEPTH_TOLERANCE)
+        return place[..., :2].astype(np.float32), (self.index[a] >= 0) & near
+
+
+def _across(shown: _Shown, small: Footage, gap: int) -> CropFlow:
+    count, size = len(small.numbers) - gap, small.masks.shape[1]
+    flows = np.zeros((2, count, size, size, 2), np.float16)
+    weights = np.zeros((2, count, size, size), np.float16)
+    for t in range(count):
+        for side, (a, b) in enumerate(((t, t + gap), (t + gap, t))):
+            flows[side, t], weights[side, t] = _pair(shown, small, a, b)
+    return CropFlow(gap, *flows, *weights)
+
+
+def _pair(shown: _Shown, small: Footage, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
+    """Displacement (S, S, 2) of the pixels of frame a to frame b, crop units, and its weight (S, S)."""
+    size = small.masks.shape[1]
+    back, visible = shown.seen_from(b, a)
+    valid = visible * small.masks[b] * sample(small.masks[a], back)
+    carried = cv2.remap(small.images[a], *_index(back, size), cv2.INTER_LINEAR)
+    pictures = [over_mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), valid) for image in (carried, small.images[b])]
+    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    there, home = dis.calc(*pictures, None), dis.calc(*pictures[::-1], None)
+    trust = consistency(there, home) * valid
+    ahead, shown_there = shown.seen_from(a, b)
+    target = ahead + sample(there, ahead) * np.float32(2 / size)
+    weight = shown_there * small.masks[a] * sample(trust, ahead) * sample(small.masks[b], target)
+    return target - pixel_centres(size), weight
+
+
+def _index(places: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Column and row, float32, in a picture of `size` pixels, of places (..., 2 or more) in crop units."""
+    index = ((places[..., :2] + 1) * (size / 2) - 0.5).astype(np.float32)
+    return index[..., 0], index[..., 1]
