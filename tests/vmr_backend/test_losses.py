@@ -71,6 +71,10 @@ def acceleration(path):
     return np.mean([((path[t + 1] - 2 * path[t] + path[t - 1]) ** 2).sum() for t in range(1, len(path) - 1)])
 
 
+def facing(front, nearest, turned):
+    return sum(t * (f - n) for f, n, t in zip(front, nearest, turned, strict=True)) / len(front)
+
+
 SHARES = {"low": 0.02, "high": 0.98}
 TERMS = {
     "silhouette": (losses.silhouette_loss, silhouette, lambda *lead: [
@@ -80,6 +84,8 @@ TERMS = {
         numbers(*lead, 8, 2), numbers(*lead, 8, 2, seed=1), numbers(*lead, 8, **SHARES)]),
     "colour": (losses.colour_loss, weighted(0.05), lambda *lead: [
         numbers(*lead, 8, 3, **SHARES), numbers(*lead, 8, 3, seed=1, **SHARES), numbers(*lead, 8, **SHARES)]),
+    "facing": (losses.facing_loss, facing, lambda *lead: [
+        numbers(*lead, 8), numbers(*lead, 8, seed=1), (numbers(*lead, 8, seed=2) > 0).double()]),
     "laplacian": (lambda v: losses.laplacian_loss(v, EDGES), laplacian, lambda *lead: [uneven_balls(*lead)]),
     "flatten": (lambda v: losses.flatten_loss(v, FACES, NEIGHBOURS), flatten, lambda *lead: [uneven_balls(*lead)]),
     "symmetry": (lambda v: losses.symmetry_loss(v, MIRROR), symmetry, lambda *lead: [uneven_balls(*lead)]),
@@ -154,6 +160,32 @@ def test_contour_does_not_mind_vertices_within_the_mask_beyond_its_pixels():
     pixels = numbers(20, 2)
     assert losses.contour_loss(pixels, pixels) == 0
     assert losses.contour_loss(torch.cat([pixels, numbers(9, 2, seed=3)]), pixels) == 0
+
+
+@pytest.mark.parametrize(("lead", "shared"), [((), False), ((4,), False), ((2, 3), False), ((2, 3), True)])
+def test_the_nearest_point_is_the_one_found_by_trying_all(lead, shared):
+    points, places = numbers(*lead, 40, 2), numbers(*(lead[1:] if shared else lead), 25, 2, seed=1)
+    found = losses.nearest_points(points, places)
+    everywhere = places.expand(*lead, 25, 2)
+    assert found.shape == (*lead, 25)
+    for place in np.ndindex(lead):
+        for p, index in zip(everywhere[place], found[place], strict=True):
+            assert index == min(range(40), key=lambda v: ((points[place][v] - p) ** 2).sum())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: its search for the nearest point is another")
+def test_a_gpu_finds_the_same_nearest_points():
+    points, places = numbers(2, 3, 40, 2).float(), numbers(3, 25, 2, seed=1).float()
+    assert torch.equal(losses.nearest_points(points.cuda(), places.cuda()).cpu(), losses.nearest_points(points, places))
+
+
+def test_a_wall_that_stands_inside_out_before_another_is_pushed_behind_it():
+    front, nearest = (torch.tensor(depth, requires_grad=True) for depth in ([3.0, 2.5, 2.0], [2.6, 2.5, 2.0]))
+    loss = losses.facing_loss(front, nearest, torch.tensor([1.0, 0, 0]))
+    loss.backward()
+    assert loss.item() == pytest.approx(0.4 / 3)
+    assert front.grad.tolist() == pytest.approx([1 / 3, 0, 0]), "descent brings the outside nearer"
+    assert nearest.grad.tolist() == pytest.approx([-1 / 3, 0, 0]), "and the inside further away"
 
 
 @pytest.mark.parametrize("term", [losses.flow_loss, losses.colour_loss])

@@ -19,7 +19,8 @@ class Preconditioner:
     """
 
     def __init__(self, faces: np.ndarray, count: int, strength: float, device: torch.device):
-        self._matrix = scipy.sparse.csc_matrix(scipy.sparse.eye(count) + strength * combinatorial_laplacian(faces, count))
+        laplacian = combinatorial_laplacian(faces, count)
+        self._matrix = scipy.sparse.csc_matrix(scipy.sparse.eye(count) + strength * laplacian)
         if device.type == "cpu":
             self._factors = scipy.sparse.linalg.splu(self._matrix, "MMD_AT_PLUS_A", options={"SymmetricMode": True})
             self._solve = lambda u: _by_columns(self._factors.solve, u)

@@ -92,7 +92,7 @@ def check_inputs(points: Tensor, faces: Tensor) -> None:
 
 
 def drawn_faces(points: Tensor, faces: Tensor, cull: bool = False) -> Tensor:
-    """Which faces (N, F) are in front of the camera and have an area on the screen, those turned away left out or not."""
+    """Which faces (N, F) are in front of the camera and have an area on the screen; with `cull`, none turned away."""
     corners = points.detach()[:, faces.long()]
     ab, ac = (corners[..., k, :2] - corners[..., 0, :2] for k in (1, 2))
     area = ab[..., 0] * ac[..., 1] - ab[..., 1] * ac[..., 0]

@@ -77,24 +77,14 @@ def test_angle_between_rotations():
     assert torch.isclose(rotations.angle_between(a, turn @ a), torch.tensor(0.5**0.5, dtype=torch.float64)).all()
 
 
-def test_cotangent_weights_of_an_equilateral_mesh():
-    ball = sphere.icosphere(0)
-    edges = torch.from_numpy(topology.edges_of(ball.faces))
-    weights = topology.cotangent_weights(torch.from_numpy(ball.vertices), torch.from_numpy(ball.faces), edges)
-    assert torch.allclose(weights, torch.full_like(weights, 1 / 3**0.5))
-
-
-def test_the_combinatorial_laplacian_vanishes_on_constants():
-    ball = sphere.icosphere(2)
-    count = len(ball.vertices)
-    matrix = topology.combinatorial_laplacian(ball.faces, count)
-    assert abs(matrix.sum(1)).max() < 1e-12 and abs(matrix - matrix.T).max() == 0
+def weighted_edges(rest, ball):
+    edges = topology.edges_of(ball.faces)
+    opposite = torch.from_numpy(topology.opposite_edges(ball.faces, edges))
+    return torch.from_numpy(edges), topology.cotangent_weights(rest, torch.from_numpy(ball.faces), opposite)
 
 
 def arap_of(posed, rest, ball):
-    edges = torch.from_numpy(topology.edges_of(ball.faces))
-    weights = topology.cotangent_weights(rest, torch.from_numpy(ball.faces), edges)
-    return arap.arap_energy(rest, posed, edges, weights)
+    return arap.arap_energy(rest, posed, *weighted_edges(rest, ball))
 
 
 def test_arap_energy_is_zero_for_rigid_motion_and_equals_the_stretch_of_a_scaling():
@@ -102,8 +92,7 @@ def test_arap_energy_is_zero_for_rigid_motion_and_equals_the_stretch_of_a_scalin
     rest = torch.from_numpy(ball.vertices)
     moved = rest @ random_rotation(3).T + torch.tensor([1.0, 2.0, 3.0])
     assert arap_of(moved, rest, ball) < 1e-8
-    edges = torch.from_numpy(topology.edges_of(ball.faces))
-    weights = topology.cotangent_weights(rest, torch.from_numpy(ball.faces), edges)
+    edges, weights = weighted_edges(rest, ball)
     length = (rest[edges[:, 0]] - rest[edges[:, 1]]).norm(dim=1)
     assert torch.isclose(arap_of(1.1 * rest, rest, ball), 0.1 * (weights * length).sum() / weights.sum(), rtol=1e-4)
 
@@ -157,3 +146,40 @@ def test_skinning_follows_a_single_bone_and_blends_two():
     assert torch.allclose(moved, expected, atol=1e-5)
     alone = skinning.blend_skinning(rest, torch.ones(30, 1), turn[:, :1], shift[:, :1])
     assert torch.allclose(alone, rest @ turn[:, 0].mT + shift[:, :1], atol=1e-5)
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["near in space", "apart on the sphere"])
+@pytest.mark.parametrize("bones", [1, 3, 9])
+def test_skin_weights_are_the_softmax_of_the_four_least_distances(bones, apart):
+    random = np.random.default_rng(bones)
+    points, centres = random.normal(size=(40, 3)), random.normal(size=(bones, 3))
+    precisions, added = random.normal(size=(bones, 3, 3)), apart * random.uniform(0, 9, (40, bones))
+    expected = np.zeros((40, bones))
+    for v in range(40):
+        square = [np.sum((precisions[b] @ (points[v] - centres[b])) ** 2) + added[v, b] for b in range(bones)]
+        nearest = np.argsort(square)[:4]
+        share = np.exp(min(square) - np.array(square)[nearest])
+        expected[v, nearest] = share / share.sum()
+    given = (torch.from_numpy(x) for x in (points, centres, precisions))
+    found = skinning.gaussian_skin_weights(*given, *([torch.from_numpy(added)] if apart else []))
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_a_bone_lets_go_of_what_lies_apart_from_it():
+    points, centres = torch.zeros(2, 3), torch.tensor([[0.1, 0, 0], [-0.1, 0, 0]])
+    apart = torch.tensor([[0.0, 30], [30, 0]])
+    weights = skinning.gaussian_skin_weights(points, centres, torch.eye(3).expand(2, 3, 3), apart)
+    assert torch.allclose(weights, torch.eye(2), atol=1e-6)
+
+
+def test_skin_weights_and_skinning_have_the_gradients_of_finite_differences():
+    random = np.random.default_rng(0)
+    rest, centres, precisions, shift = (torch.from_numpy(random.normal(size=shape)).requires_grad_()
+                                        for shape in ((6, 3), (5, 3), (5, 3, 3), (2, 5, 3)))
+    turn = random_rotation(1, (2, 5))
+
+    def skinned(rest, centres, precisions, shift):
+        weights = skinning.gaussian_skin_weights(rest, centres, precisions, bones_per_vertex=5)
+        return skinning.blend_skinning(rest, weights, turn, shift)
+
+    assert torch.autograd.gradcheck(skinned, (rest, centres, 0.5 * precisions, shift))

@@ -47,10 +47,11 @@ def test_textures_agree(pytorch3d, warp, mesh):
     assert_matches(pytorch3d, warp, "textured", [points, texture], arguments, value=1e-3, gradient=3e-3)
 
 
+@pytest.mark.parametrize("cull", [False, True])
 @pytest.mark.parametrize("size", [16, (7, 50), (41, 3)])
-def test_visibility_agrees(pytorch3d, warp, size):
+def test_visibility_agrees(pytorch3d, warp, size, cull):
     points, faces = (x.to(warp.device) for x in scattered_faces(images=2, faces=10))
-    found, expected = pytorch3d.visibility(points, faces, size), warp.visibility(points, faces, size)
+    found, expected = (one.visibility(points, faces, size, cull) for one in (pytorch3d, warp))
     assert torch.equal(found.face_index, expected.face_index)
     assert torch.allclose(found.barycentrics, expected.barycentrics, atol=1e-3)
     assert torch.allclose(found.depth, expected.depth, atol=1e-3)
