@@ -2,19 +2,31 @@
 
 import math
 
+import numpy as np
 import torch
 
 from vmr_backend.geometry.sphere import icosphere
-from vmr_backend.lasr.cameras import Hypothesis, turns
-from vmr_backend.lasr.model import INITIAL_RADIUS, CameraPath, Model, RestMesh, View
+from vmr_backend.lasr.cameras import Starts, starts_of
+from vmr_backend.lasr.known import Known
+from vmr_backend.lasr.model import ELEVATION, INITIAL_RADIUS, CameraPath, Model, RestMesh, View
 from vmr_backend.video.footage import Footage
 
 
-def sphere_seen_by(view: View, starts: list[Hypothesis]) -> Model:
+def sphere_seen_by(view: View, starts: Starts) -> Model:
     torch.manual_seed(0)
     vertices = INITIAL_RADIUS * torch.from_numpy(icosphere(3).vertices).float()
-    mesh = RestMesh(vertices.expand(len(starts), -1, -1), 3, 10.0)
-    return Model(view, mesh, CameraPath(view, turns(starts, view.numbers), 0.15))
+    mesh = RestMesh(vertices.expand(len(starts.turn), -1, -1), 3, 10.0)
+    return Model(view, mesh, camera_from(view, starts))
+
+
+def camera_from(view: View, starts: Starts) -> CameraPath:
+    turn, tilt = (torch.from_numpy(path).float() for path in (starts.turn, starts.tilt))
+    return CameraPath(view, turn, tilt, ELEVATION, starts.solved)
+
+
+def unknown(count: int, view: View) -> Starts:
+    """The paths that are tried where nothing is known."""
+    return starts_of(count, Known(), np.asarray(view.numbers))
 
 
 def view_of(footage: Footage, field_of_view: float) -> View:

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from spheres import sphere_seen_by, view_of
+from spheres import sphere_seen_by, unknown, view_of
 
-from vmr_backend.lasr.cameras import Hypothesis, _survivors, hypotheses, search, turns
+from vmr_backend.lasr.cameras import Hypothesis, _survivors, search
 from vmr_backend.lasr.known import yaw_of
-from vmr_backend.lasr.observations import observe
+from vmr_backend.lasr.observations import far_flows, observe
 from vmr_backend.rendering import get_renderer
 
 CPU = torch.device("cpu")
@@ -18,20 +18,6 @@ CPU = torch.device("cpu")
 def tried(*scored) -> list[Hypothesis]:
     """Hypotheses from pairs of turn and last score."""
     return [Hypothesis(0.0, turn, [9.0, score]) for turn, score in scored]
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 16, 40])
-def test_as_many_are_tried_as_asked_for_and_both_senses_from_two_on(count):
-    found = hypotheses(count)
-    assert len(found) == count and all(h.kept and not h.scores for h in found)
-    assert len({h.turn > 0 for h in found}) == min(count, 2)
-    assert len({(h.heading, h.turn) for h in found}) == min(count, 16)
-
-
-def test_a_hypothesis_turns_evenly_by_frame_number_about_its_heading():
-    numbers = torch.tensor([10.0, 12.0, 20.0])
-    found = turns([Hypothesis(1.0, 0.5), Hypothesis(0.0, -2.0)], numbers)
-    assert torch.allclose(found, torch.tensor([[0.75, 0.85, 1.25], [1.0, 0.6, -1.0]]))
 
 
 def test_those_who_go_on_are_the_best_of_each_sense_and_then_the_best_of_the_rest():
@@ -56,9 +42,9 @@ def test_a_search_ends_with_one_hypothesis_and_tells_of_all(turning_egg, quick, 
     quick = quick.with_values({"rigid_iterations": 100})
     view = view_of(turning_egg.footage, quick.field_of_view)
     random = np.random.default_rng(0)
-    starts, steps = hypotheses(count), []
-    model = sphere_seen_by(view, starts)
-    seen = observe(turning_egg.footage, 64, CPU, random)
+    paths, steps = unknown(count, view), []
+    starts, model = paths.hypotheses, sphere_seen_by(view, paths)
+    seen = observe(turning_egg.footage, far_flows(turning_egg.footage), 64, CPU, random)
     found = search(model, starts, seen, get_renderer("warp", CPU), quick, random, lambda *step: steps.append(step))
     assert [h.kept for h in found] == [True] + [False] * (count - 1)
     assert {id(h) for h in found} == {id(h) for h in starts}
@@ -70,6 +56,7 @@ def test_a_search_ends_with_one_hypothesis_and_tells_of_all(turning_egg, quick, 
     assert (found[0].found_heading, found[0].found_turn) == pytest.approx((yaw.mean(), yaw[-1] - yaw[0]), abs=1e-4)
     assert all(math.isfinite(h.found_heading) and math.isfinite(h.found_turn) for h in found)
     assert model.mesh.latent.shape[0] == model.camera.turn.shape[0] == 1
-    assert torch.equal(model.camera.turn, turns(found[:1], view.numbers)), "the model goes on with the chosen one"
+    chosen = torch.from_numpy(paths.turn[[starts.index(found[0])]]).float()
+    assert torch.equal(model.camera.turn, chosen), "the model goes on with the chosen one"
     assert steps == sorted(steps) and all(total == quick.rigid_iterations for _, total in steps)
     assert 0 < steps[0][0] and steps[-1][0] == quick.rigid_iterations

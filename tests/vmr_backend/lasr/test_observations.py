@@ -7,14 +7,16 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from vmr_backend.lasr.observations import SAMPLES, look_up, observe
+from vmr_backend.lasr.observations import GAPS, SAMPLES, far_flows, look_up, observe
+from vmr_backend.video.crops import pixel_centres
+from vmr_backend.video.flow import CropFlow
 from vmr_backend.video.footage import downsample
 
 CPU = torch.device("cpu")
 
 
-def observed(footage, size=32, seed=0):
-    return observe(footage, size, CPU, np.random.default_rng(seed))
+def observed(footage, size=32, seed=0, far=()):
+    return observe(footage, list(far), size, CPU, np.random.default_rng(seed))
 
 
 def at_samples(maps, pixels) -> np.ndarray:
@@ -59,20 +61,41 @@ def test_samples_lie_on_the_subject_and_say_where_they_are(turning_egg, size):
     frames = len(turning_egg.footage.numbers)
     assert seen.pixels.shape == (frames, SAMPLES, 2) and seen.size == size
     assert (at_samples(seen.masks.numpy(), seen.pixels.numpy()) > 0.5).all()
-    assert torch.allclose(look_up(seen.images, seen.places), seen.colours, atol=1e-5)
     assert seen.images.min() >= 0 and seen.images.max() <= 1
     small = downsample(turning_egg.footage, size)
-    assert np.allclose(seen.colours.numpy(), at_samples(small.images, seen.pixels.numpy()) / 255, atol=1e-6)
+    colours = at_samples(small.images, seen.pixels.numpy()) / 255
+    assert np.allclose(look_up(seen.images, seen.places).numpy(), colours, atol=1e-5)
 
 
 def test_flow_is_that_of_the_pixel_and_the_ends_of_the_clip_have_none_beyond(turning_egg):
     small, seen = downsample(turning_egg.footage, 32), observed(turning_egg.footage)
-    pixels = seen.pixels.numpy()
-    assert np.array_equal(seen.flow_forward[:-1].numpy(), at_samples(small.flow_forward, pixels[:-1]))
-    assert np.array_equal(seen.flow_backward[1:].numpy(), at_samples(small.flow_backward, pixels[1:]))
-    assert np.array_equal(seen.flow_forward_weight[:-1].numpy(), at_samples(small.flow_forward_weight, pixels[:-1]))
-    assert np.array_equal(seen.flow_backward_weight[1:].numpy(), at_samples(small.flow_backward_weight, pixels[1:]))
-    assert (seen.flow_forward_weight[-1] == 0).all() and (seen.flow_backward_weight[0] == 0).all()
+    pixels, (link,) = seen.pixels.numpy(), seen.links
+    assert link.gap == 1
+    assert np.array_equal(link.forward[:-1].numpy(), at_samples(small.flow_forward, pixels[:-1]))
+    assert np.array_equal(link.backward[1:].numpy(), at_samples(small.flow_backward, pixels[1:]))
+    assert np.array_equal(link.forward_weight[:-1].numpy(), at_samples(small.flow_forward_weight, pixels[:-1]))
+    assert np.array_equal(link.backward_weight[1:].numpy(), at_samples(small.flow_backward_weight, pixels[1:]))
+    assert (link.forward_weight[-1] == 0).all() and (link.backward_weight[0] == 0).all()
+
+
+@pytest.mark.parametrize("own_size", [16, 32, 64, 96])
+def test_flow_across_gaps_of_any_resolution_is_looked_up_at_the_samples(turning_egg, own_size):
+    frames, gap = len(turning_egg.footage.numbers), 4
+    place = np.broadcast_to(pixel_centres(own_size), (frames - gap, own_size, own_size, 2))
+    frame = np.arange(frames - gap)[:, None, None] * np.ones((1, own_size, own_size))
+    near, far = observed(turning_egg.footage, far=[CropFlow(gap, place, -place, frame, frame + 0.5)]).links
+    places = observed(turning_egg.footage).places
+    assert (near.gap, far.gap) == (1, gap)
+    one_pixel = 1 / min(own_size, 32) + 1e-6
+    assert (far.forward[:-gap] - places[:-gap]).abs().max() <= one_pixel, "from the pixel that a sample lies in"
+    assert (far.backward[gap:] + places[gap:]).abs().max() <= one_pixel
+    early, late = torch.arange(frames - gap)[:, None].float(), torch.arange(gap, frames)[:, None].float()
+    assert (far.forward_weight[:-gap] == early).all() and (far.forward_weight[-gap:] == 0).all()
+    assert (far.backward_weight[gap:] == late - gap + 0.5).all() and (far.backward_weight[:gap] == 0).all()
+
+
+def test_gaps_are_those_that_the_clip_is_twice_as_long_as(turning_egg):
+    assert [flow.gap for flow in far_flows(turning_egg.footage)] == [gap for gap in GAPS[1:] if gap <= 5]
 
 
 def test_what_is_outside_the_frame_or_in_a_poor_frame_weighs_less(turning_egg):
