@@ -1,0 +1,156 @@
+"""The objective's terms on a ball that stands still: flow, colour and facing have closed forms there."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from spheres import sphere_seen_by
+
+from vmr_backend.geometry.cameras import project
+from vmr_backend.lasr.cameras import Hypothesis, Starts
+from vmr_backend.lasr.model import INITIAL_COVER, INITIAL_RADIUS, Model, RestMesh, View
+from vmr_backend.lasr.objective import Regularity, Surface, terms, weights_of
+from vmr_backend.lasr.observations import SAMPLES, Link, Observations
+from vmr_backend.rendering import get_renderer
+from vmr_backend.settings import Settings
+
+FRAMES, SIZE, GAP = 5, 48, 2
+CPU = torch.device("cpu")
+VIEW = View(torch.arange(float(FRAMES)), torch.tensor([4000.0, 4000, 100, 60]).expand(FRAMES, 4),
+            torch.tensor([100.0, 60]).expand(FRAMES, 2), torch.full((FRAMES,), 40.0))
+"""A long lens in the crop's middle: rays are parallel, the ball's disc is as large as the ball."""
+SHIFT = torch.tensor([0.03, -0.02])
+
+
+def resting_ball(hypotheses=2) -> Model:
+    starts = Starts([Hypothesis(0.0, 0.0)] * hypotheses, np.zeros((hypotheses, FRAMES)),
+                    np.eye(3)[None].repeat(FRAMES, 0))
+    return sphere_seen_by(VIEW, starts)
+
+
+def observations(colour=0.5, reach=0.8 * INITIAL_COVER) -> Observations:
+    """Of a picture in one colour, with samples within `reach` of the middle, all of them trusted."""
+    random = np.random.default_rng(0)
+    grid = (2 * np.arange(SIZE) + 1) / SIZE - 1
+    rows, columns = np.nonzero(np.hypot(grid[:, None], grid) < reach)
+    pick = random.integers(len(rows), size=(FRAMES, SAMPLES))
+    pixels = torch.from_numpy(np.stack([columns[pick], rows[pick]], -1))
+    ones = torch.ones(FRAMES)
+    return Observations(SIZE, torch.full((FRAMES, 3, SIZE, SIZE), colour), torch.zeros(FRAMES, SIZE, SIZE),
+                        torch.ones(FRAMES, SIZE, SIZE), pixels, (2 * pixels.float() + 1) / SIZE - 1,
+                        [link_of(torch.zeros(2))], ones, ones)
+
+
+def link_of(displacement) -> Link:
+    ones = torch.ones(FRAMES, SAMPLES)
+    moved = displacement.expand(FRAMES, SAMPLES, 2)
+    return Link(GAP, moved, ones, -moved, ones)
+
+
+def terms_of(model: Model, seen: Observations, link=None) -> dict[str, torch.Tensor]:
+    starts = torch.tensor([0, 2])
+    return terms(model, seen, link or seen.links[0], starts, get_renderer("warp", CPU), Regularity.of(model), 0.0, 1.0)
+
+
+def robust(square, knee):
+    return (square + knee**2) ** 0.5 - knee
+
+
+def test_every_weight_has_its_term_and_every_term_its_weight():
+    model, seen = resting_ball(1), observations()
+    weights = set(weights_of(Settings()))
+    assert set(terms_of(model, seen)) == weights - {"arap", "motion", "temporal"}, "without bones"
+    model.grow_skeleton(6)
+    found = terms_of(model, seen)
+    assert set(found) == weights
+    assert all(value.shape == (1,) and torch.isfinite(value).all() for value in found.values())
+
+
+def test_gradients_of_all_terms_reach_all_parameters_and_are_finite():
+    model, seen = resting_ball(1), observations(0.8)
+    model.grow_skeleton(6)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.01 * torch.randn_like(parameter)
+    sum(value.sum() for value in terms_of(model, seen, link_of(SHIFT)).values()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+def test_flow_costs_the_robust_length_of_what_the_surface_does_not_do(times):
+    displacement = times * SHIFT
+    found = terms_of(resting_ball(), observations(), link_of(displacement))["flow"]
+    expected = robust(displacement.square().sum().item(), 0.005)
+    assert found.tolist() == pytest.approx([expected] * 2, abs=2e-4)
+
+
+def test_flow_backwards_is_of_the_later_frame():
+    link = link_of(SHIFT)
+    found = terms_of(resting_ball(), observations(), replace(link, backward_weight=0 * link.backward_weight))["flow"]
+    assert found.tolist() == pytest.approx([robust(SHIFT.square().sum().item(), 0.005) / 2] * 2, abs=2e-4)
+    early = replace(link, forward=0 * link.forward, backward=torch.where(torch.arange(FRAMES)[:, None, None] < GAP,
+                                                                          link.backward, 0))
+    assert terms_of(resting_ball(), observations(), early)["flow"].max() < 2e-4, "the first frames have no earlier one"
+
+
+def test_flow_beside_the_mesh_or_in_a_frame_without_weight_does_not_count():
+    seen = observations()
+    beside = replace(seen, places=seen.places, pixels=torch.zeros_like(seen.pixels))
+    assert (terms_of(resting_ball(), beside, link_of(SHIFT))["flow"] == 0).all()
+    unseen = replace(seen, frame_weight=torch.zeros(FRAMES))
+    assert (terms_of(resting_ball(), unseen, link_of(SHIFT))["flow"] == 0).all()
+
+
+@pytest.mark.parametrize("colour", [0.5, 0.7])
+def test_colour_costs_its_robust_distance(colour):
+    found = terms_of(resting_ball(), observations(colour))["colour"]
+    assert found.tolist() == pytest.approx([robust(3 * (colour - 0.5) ** 2, 0.05)] * 2, abs=1e-5)
+    blurred = replace(observations(colour), colour_weight=torch.zeros(FRAMES))
+    assert (terms_of(resting_ball(), blurred)["colour"] == 0).all()
+
+
+def inside_out(model: Model) -> Model:
+    """Left and right half have passed through each other."""
+    with torch.no_grad():
+        model.mesh = RestMesh(model.mesh() * torch.tensor([-1.0, 1, 1]), 3, 10.0)
+    return model
+
+
+def test_a_ball_costs_nothing_and_one_turned_inside_out_its_mean_depth():
+    seen = observations()
+    assert terms_of(resting_ball(), seen)["facing"].abs().max() == 0
+    found = terms_of(inside_out(resting_ball()), seen)["facing"]
+    frames = torch.tensor([0, 2, 2, 4])
+    off_axis = seen.places[frames].norm(dim=-1) * INITIAL_RADIUS / INITIAL_COVER
+    chord = 2 * (INITIAL_RADIUS**2 - off_axis**2).sqrt()
+    assert found.tolist() == pytest.approx([chord.mean().item()] * 2, rel=0.03)
+
+
+def test_descent_on_facing_brings_the_outside_before_the_inside():
+    model, seen = inside_out(resting_ball(1)), observations()
+    terms_of(model, seen)["facing"].sum().backward()
+    depth = (model.camera(1.0)[0][0, 0] @ model.mesh().detach()[0].T)[2]
+    shape = model.mesh().detach().requires_grad_()
+    with torch.no_grad():
+        model.mesh.latent -= 0.2 * model.mesh.latent.grad / model.mesh.latent.grad.abs().max()
+        change = (model.camera(1.0)[0][0, 0] @ (model.mesh() - shape)[0].T)[2]
+    far, near = depth > 0.2, depth < -0.2
+    assert change[far].mean() < 0 < change[near].mean(), "the far wall, which is the outside now, comes nearer"
+
+
+def test_the_culled_surface_of_a_mesh_inside_out_is_its_far_wall():
+    model, seen = inside_out(resting_ball(1)), observations()
+    frames = torch.arange(FRAMES)
+    points = project(model.vertices(model.mesh(), None, frames), model.cameras(*model.camera(1.0), frames)).detach()
+    view = points, model.mesh.faces, seen.pixels, SIZE, get_renderer("warp", CPU)
+    front, nearest = Surface.of(*view, cull=True), Surface.of(*view, cull=False)
+    assert front.covered.all() and nearest.covered.all() and (front.index != nearest.index).all()
+    depth = [surface.of_vertices(points[..., 2:])[..., 0] for surface in (front, nearest)]
+    assert (depth[0] > depth[1]).all()
+    for surface in (front, nearest):
+        place = surface.of_vertices(points[..., :2])
+        assert (place - seen.places).abs().max() < 2e-3, "the surface at a sample lies at the sample"
