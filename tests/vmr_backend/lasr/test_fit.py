@@ -193,6 +193,14 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(turning_egg, quick, 
     assert resumed.hypotheses == found.hypotheses and resumed.seconds.keys() == found.seconds.keys()
 
 
+@pytest.mark.xfail(strict=True, raises=BadInput, reason="the number of bones is drawn anew, from the sphere, on resuming")
+def test_a_run_is_resumed_whatever_number_of_bones_its_shape_asked_for(turning_egg, quick, tmp_path):
+    seven = quick.with_values({"bones": 7, "rigid_iterations": 10, "coarse_iterations": 10})
+    with pytest.raises(Interrupted):
+        run(turning_egg, seven, folder=tmp_path, until="finest")
+    run(turning_egg, seven, folder=tmp_path, resume=True)
+
+
 def test_a_run_that_is_not_resumed_starts_over(turning_egg, quick, stopped, tmp_path):
     news = []
     with pytest.raises(Interrupted):

@@ -10,7 +10,7 @@ from spheres import sphere_seen_by
 from vmr_backend.geometry.cameras import project
 from vmr_backend.lasr.cameras import Hypothesis, Starts
 from vmr_backend.lasr.model import INITIAL_COVER, INITIAL_RADIUS, Model, RestMesh, View
-from vmr_backend.lasr.objective import Regularity, Surface, terms, weights_of
+from vmr_backend.lasr.objective import Regularity, Surface, _surface_terms, terms, weights_of
 from vmr_backend.lasr.observations import SAMPLES, Link, Observations
 from vmr_backend.rendering import get_renderer
 from vmr_backend.settings import Settings
@@ -51,6 +51,12 @@ def link_of(displacement) -> Link:
 def terms_of(model: Model, seen: Observations, link=None) -> dict[str, torch.Tensor]:
     starts = torch.tensor([0, 2])
     return terms(model, seen, link or seen.links[0], starts, get_renderer("warp", CPU), Regularity.of(model), 0.0, 1.0)
+
+
+@torch.no_grad()
+def screen(model: Model, frames) -> torch.Tensor:
+    """(H, N, V, 3) in crop coordinates."""
+    return project(model.vertices(model.mesh(), None, frames), model.cameras(*model.camera(1.0), frames))
 
 
 def robust(square, knee):
@@ -123,11 +129,13 @@ def inside_out(model: Model) -> Model:
 def test_a_ball_costs_nothing_and_one_turned_inside_out_its_mean_depth():
     seen = observations()
     assert terms_of(resting_ball(), seen)["facing"].abs().max() == 0
-    found = terms_of(inside_out(resting_ball()), seen)["facing"]
-    frames = torch.tensor([0, 2, 2, 4])
+    model, frames = inside_out(resting_ball()), torch.tensor([0, 2, 2, 4])
+    view = frames, screen(model, frames), get_renderer("warp", CPU), 0.0
+    found = _surface_terms(model, seen, seen.links[0], *view)["facing"]
     off_axis = seen.places[frames].norm(dim=-1) * INITIAL_RADIUS / INITIAL_COVER
     chord = 2 * (INITIAL_RADIUS**2 - off_axis**2).sqrt()
     assert found.tolist() == pytest.approx([chord.mean().item()] * 2, rel=0.03)
+    assert (terms_of(model, seen)["facing"] >= found - 1e-6).all()
 
 
 def test_descent_on_facing_brings_the_outside_before_the_inside():
@@ -144,8 +152,7 @@ def test_descent_on_facing_brings_the_outside_before_the_inside():
 
 def test_the_culled_surface_of_a_mesh_inside_out_is_its_far_wall():
     model, seen = inside_out(resting_ball(1)), observations()
-    frames = torch.arange(FRAMES)
-    points = project(model.vertices(model.mesh(), None, frames), model.cameras(*model.camera(1.0), frames)).detach()
+    points = screen(model, torch.arange(FRAMES))
     view = points, model.mesh.faces, seen.pixels, SIZE, get_renderer("warp", CPU)
     front, nearest = Surface.of(*view, cull=True), Surface.of(*view, cull=False)
     assert front.covered.all() and nearest.covered.all() and (front.index != nearest.index).all()
