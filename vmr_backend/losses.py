@@ -40,9 +40,11 @@ def nearest_points(points: Tensor, places: Tensor) -> Tensor:
     if points.is_cuda:
         return torch.cdist(places, points).argmin(-1)
     lead = points.shape[:-2]
-    each = zip(points.flatten(0, -3) if lead else points[None],
-               places.expand(*lead, *places.shape[-2:]).flatten(0, -3) if lead else places[None], strict=True)
-    found = [cKDTree(p.numpy(), compact_nodes=False, balanced_tree=False).query(q.numpy())[1] for p, q in each]
+    places = places.expand(*lead, *places.shape[-2:])
+    trees = (cKDTree(each.nan_to_num().numpy(), compact_nodes=False, balanced_tree=False)
+             for each in points.reshape(-1, *points.shape[-2:]))
+    found = [tree.query(each.numpy())[1]
+             for tree, each in zip(trees, places.reshape(-1, *places.shape[-2:]), strict=True)]
     return torch.from_numpy(np.stack(found)).view(*lead, -1)
 
 

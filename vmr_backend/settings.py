@@ -113,7 +113,7 @@ class Settings:
         "camera", method="lasr", source="measured: halves the error of the turn")
 
     bones: int = _setting(
-        24, "Bones", "Number of bones that move the mesh in the last stage", "shape",
+        36, "Bones", "Number of bones that move the mesh in the last stage", "shape",
         minimum=1, maximum=128, soft_maximum=64, method="lasr", source="LASR: 20 to 35")
     subdivision: int = _setting(
         4, "Mesh Level", "Subdivisions of the sphere in the last stage: 3 has 642 vertices, 4 has 2,562, 5 has 10,242",
@@ -207,7 +207,7 @@ PRESETS: dict[str, Preset] = {
     "high": Preset(
         "High", "Finer mesh, more hypotheses and iterations; best on a GPU",
         {"crop_size": 384, "hypotheses": 24, "rigid_iterations": 600, "coarse_iterations": 1600,
-         "fine_iterations": 4000, "subdivision": 5, "bones": 36, "texture_size": 2048}),
+         "fine_iterations": 4000, "subdivision": 5, "bones": 48, "texture_size": 2048}),
 }
 DEFAULT_PRESET = "standard"
 

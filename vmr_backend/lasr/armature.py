@@ -101,7 +101,7 @@ def _frame(origin: np.ndarray, way: np.ndarray) -> np.ndarray:
 
 
 def _names(parents: np.ndarray, centres: np.ndarray, tails: np.ndarray, extent: np.ndarray) -> np.ndarray:
-    """Chains are numbered from front (-y) to back, their bones outwards; a chain and its mirror image share a number."""
+    """Chains are numbered from front (-y) to back, bones outwards; a chain and its mirror image share a number."""
     chain = _chains(parents)
     sides = (np.sign(centres[:, 0]) * _sided(centres)).astype(int)
     members = {c: np.flatnonzero(chain == c) for c in np.unique(chain[1:])}

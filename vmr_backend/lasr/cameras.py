@@ -94,7 +94,7 @@ def _hypotheses(turn: np.ndarray) -> list[Hypothesis]:
 
 
 def _tilts(rotations: np.ndarray, yaw: np.ndarray) -> np.ndarray:
-    """What rotations (T, 3, 3) do after an upright subject of this yaw (T,) before a camera that looks down a little."""
+    """What rotations (T, 3, 3) do besides showing an upright subject of this yaw (T,) to a camera at ELEVATION."""
     yaw = torch.from_numpy(yaw)
     upright = about_x(torch.tensor(ELEVATION, dtype=yaw.dtype)) @ LEVEL_CAMERA.to(yaw.dtype) @ about_z(yaw)
     return rotations @ upright.mT.numpy()

@@ -49,7 +49,8 @@ class _Shown:
         frames = torch.arange(len(small.numbers), device=model.colours.device)
         motion = model.skeleton.motion_parameters() if model.skeleton else None
         vertices = model.vertices(model.mesh(), motion, frames)
-        points = project(vertices, model.cameras(*model.camera(freedom), frames))[0]
+        rotation, translation = model.camera(freedom)
+        points = project(vertices, model.cameras(rotation, translation, frames))[0]
         size = small.masks.shape[1]
         parts = [renderer.visibility(chunk, model.mesh.faces, size, cull=True) for chunk in points.split(32)]
         index, shares, depth = (torch.cat([getattr(part, name) for part in parts]).cpu().numpy()

@@ -64,8 +64,10 @@ def descend(model: Model, seen: Observations, renderer: Renderer, settings: Sett
         found = terms(model, seen, link, starts, renderer, regularity, _between(schedule.symmetry, at),
                       _between(schedule.freedom, at))
         stiffness = _between(schedule.stiffness, at)
-        total = sum(weights[name] * (stiffness if name in ("laplacian", "flatten") else 1) * value
-                    for name, value in found.items())
+        total = torch.stack([weights[name] * (stiffness if name in ("laplacian", "flatten") else 1) * value
+                             for name, value in found.items()]).sum(0)
+        if not torch.isfinite(total).all():
+            raise FloatingPointError("the fit diverged; another seed, or lower loss weights, may help")
         model.zero_grad(set_to_none=True)
         total.sum().backward()
         for optimiser, rate in zip(optimisers, rates, strict=True):
@@ -106,8 +108,8 @@ def _groups(model: Model, rate: float) -> list[dict]:
     groups: list[tuple] = [([model.colours], COLOUR_RATE)]
     camera = model.camera
     heading = CAMERA_RATE * (1 if model.skeleton is None else SETTLED)
-    turning = CAMERA_RATE * (1 if model.skeleton is None and not camera.solved else SETTLED)
-    groups += [([camera.heading, camera.elevation], heading), (camera.slow.parameters(), turning),
+    turning = 0.0 if camera.solved else heading
+    groups += [([camera.heading], heading), ([camera.elevation, *camera.slow.parameters()], turning),
                (camera.fast.parameters(), CAMERA_RATE)]
     if model.skeleton is not None:
         skeleton = model.skeleton

@@ -21,8 +21,8 @@ from .armature import armature_of
 from .cameras import Hypothesis, Starts, search, starts_of
 from .correspondence import guided_flows
 from .descent import Schedule, descend
-from .known import Known, intrinsics_of
-from .model import ELEVATION, INITIAL_COVER, INITIAL_RADIUS, CameraPath, Model, RestMesh, View
+from .known import NOTHING, Known, intrinsics_of
+from .model import ELEVATION, INITIAL_COVER, INITIAL_RADIUS, CameraPath, Model, RestMesh, Skeleton, View
 from .observations import far_flows, observe
 
 COARSE_LEVEL = 3
@@ -66,10 +66,10 @@ def stages_of(settings: Settings) -> list[Stage]:
     upright = (0.0, 1.0) if settings.upright else (1.0, 1.0)
     stages = [
         Stage("coarse", min(64, crop), min(COARSE_LEVEL, level), COARSE_SMOOTHING,
-              Schedule(settings.coarse_iterations, (1.0, 0.0), upright, (1.0, 0.2))),
-        Stage("fine", min(128, crop), level, FINE_SMOOTHING, Schedule(half, stiffness=(0.2, 0.1))),
+              Schedule(settings.coarse_iterations, (1.0, 0.0), upright, (1.0, 0.5))),
+        Stage("fine", min(128, crop), level, FINE_SMOOTHING, Schedule(half, stiffness=(0.5, 0.3))),
         Stage("finest", 3 * crop // 4, level, FINE_SMOOTHING,
-              Schedule(settings.fine_iterations - half, stiffness=(0.1, 0.1), rate=0.5)),
+              Schedule(settings.fine_iterations - half, stiffness=(0.3, 0.2), rate=0.5)),
     ]
     return [stage for stage in stages if stage.schedule.iterations]
 
@@ -83,7 +83,7 @@ def plan_of(settings: Settings) -> dict[str, float]:
 
 
 def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, progress: Progress,
-        folder: Path | None = None, resume: bool = False, known: Known = Known()) -> Fit:
+        folder: Path | None = None, resume: bool = False, known: Known = NOTHING) -> Fit:
     """Reconstruct the subject of the footage.
 
     progress  called with stage, step and steps
@@ -117,16 +117,22 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
         work(size, random, lambda step, steps: progress(name, step, steps))
         seconds[name] = time.monotonic() - begin
         if folder:
-            Checkpoint({"seconds": seconds, "hypotheses": [asdict(h) for h in starts]}, model.state_dict()).save(folder)
+            facts = {"settings": dict(settings.items()), "seconds": seconds,
+                     "hypotheses": [asdict(h) for h in starts]}
+            Checkpoint(facts, model.state_dict()).save(folder)
 
     def find_camera(size, random, report) -> None:
         seen = observe(footage, far_flows(footage), size, device, random)
-        starts[:] = search(model, starts, seen, renderer, settings, random, report)
+        again = max(1, settings.rigid_iterations // 2)
+        # A step of the refinements, with one hypothesis, takes far less time than one of the search.
+        steps = settings.rigid_iterations + REFINEMENTS * again // 8
+        starts[:] = search(model, starts, seen, renderer, settings, random, lambda step, _: report(step, steps))
         freedom = 0.0 if settings.upright else 1.0
-        for _ in range(REFINEMENTS):
+        for k in range(REFINEMENTS):
             seen = observe(footage, guided_flows(model, footage, renderer, freedom), size, device, random)
-            schedule = Schedule(max(1, settings.rigid_iterations // 2), (1.0, 1.0), (freedom, freedom), (1.0, 1.0))
-            descend(model, seen, renderer, settings, schedule, random, lambda *_: None)
+            schedule = Schedule(again, (1.0, 1.0), (freedom, freedom), (1.0, 1.0))
+            descend(model, seen, renderer, settings, schedule, random, lambda step, _, done=k * again: report(
+                settings.rigid_iterations + (done + step) // 8, steps))
 
     run("camera", min(64, settings.crop_size), find_camera)
     for stage in stages:
@@ -181,9 +187,13 @@ def _extent(footage: Footage) -> tuple[float, float]:
 def _taken_up(found: Checkpoint, view: View, paths: Starts,
               settings: Settings) -> tuple[Model, list[Hypothesis], dict[str, float]]:
     """Model, hypotheses and seconds as they were when the checkpoint was written."""
+    if found.facts["settings"] != dict(settings.items()):
+        raise ValueError("other settings")
     starts = [Hypothesis(**h) for h in found.facts["hypotheses"]]
     seconds: dict[str, float] = dict(found.facts["seconds"])
     model = _ellipsoids(view, paths.first(), (INITIAL_COVER, INITIAL_COVER))
+    if "skeleton.centres" in found.tensors:
+        model.skeleton = Skeleton.empty(view, len(found.tensors["skeleton.centres"]))
     for stage in stages_of(settings):
         if stage.name in seconds:
             _prepare(model, stage, settings)

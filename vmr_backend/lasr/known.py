@@ -36,6 +36,9 @@ class Known:
     """Exact, up to one rotation of the object that is the same in all frames."""
 
 
+NOTHING = Known()
+
+
 def known_of(request: JobRequest) -> Known:
     """What a request tells of the camera."""
     point = request.principal_point

@@ -141,7 +141,13 @@ class Skeleton(nn.Module):
         self.centres = nn.Parameter(centres.clone())
         self.log_precision = nn.Parameter(centres.new_full((bones, 3), -math.log(radius)))
         self.orientation = nn.Parameter(centres.new_zeros(bones, 3))
-        self.motion = TimeNetwork(1, time_embedding(view.numbers, max(2, min(32, frames // 3))), 6 * bones, 128)
+        self.motion = TimeNetwork(1, time_embedding(view.numbers, max(2, min(48, frames // 2))), 6 * bones, 128)
+
+    @staticmethod
+    def empty(view: View, bones: int) -> Skeleton:
+        """Bones whose values are still to be read from a checkpoint."""
+        nowhere = view.numbers.new_zeros(bones, 2, 3)
+        return Skeleton(view, nowhere[:, 0], nowhere, 1.0).to(nowhere.device)
 
     def skin_weights(self, rest: Tensor, places: Tensor) -> Tensor:
         """(V, B) of the rest mesh (V, 3), whose vertices have these places (V, 3) on the unit sphere.
@@ -187,7 +193,7 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def grow_skeleton(self, bones: int) -> None:
-        """Give the single hypothesis bones, spread evenly over its body, in mirrored pairs where there are two sides."""
+        """Give the single hypothesis bones, spread evenly over its body; in mirrored pairs where it has two sides."""
         rest, places = self.mesh(1.0)[0], self.mesh.places
         middle = rest * rest.new_tensor([0.0, 1.0, 1.0])
         # A left vertex and its right image belong to one part where the body fills the space between them.

@@ -16,6 +16,9 @@ from ..settings import Settings
 from .model import ELEVATION, Model
 from .observations import Link, Observations, look_up
 
+SIDES, SIDE_SIZE, SIDE_SAMPLES = 2, 64, 1024
+"""Random sides from which the rest mesh is seen in an iteration; pixels along such a view, and how many are sampled."""
+
 EDGE_SOFTNESS = 0.2
 """Of the rendered silhouette, in pixels: the square root of SoftRas's sigma."""
 
@@ -75,6 +78,7 @@ def terms(model: Model, seen: Observations, link: Link, starts: Tensor, renderer
         weights = cotangent_weights(rest[0].detach(), faces, regularity.opposite)
         few = torch.randperm(len(frames), device=frames.device)[:2]
         found["arap"] = arap_energy(rest[:, None], vertices[:, few], regularity.edges, weights).mean(1)
+        found["facing"] = found["facing"] + _facing_all_round(rest, faces, renderer)
         found["motion"] = motion.square().sum(-1).mean()[None]
         found["temporal"] = losses.acceleration_loss(motion.flatten(1))[None] / motion.shape[1]
     return found
@@ -110,6 +114,19 @@ class Surface:
         return (gathered.unflatten(2, (-1, 3)) * self.shares.unsqueeze(-1)).sum(-2)
 
 
+def _facing_all_round(rest: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
+    """The facing loss (H,) of the rest mesh (H, V, 3) from random sides, since the clip does not show them all."""
+    turns = torch.linalg.qr(torch.randn(SIDES, 3, 3, device=rest.device))[0]
+    turns = turns * turns.det().sign()[:, None, None]  # a mirrored view would see every face turned
+    reach = rest.detach().abs().amax((1, 2))[:, None, None, None]
+    points = rest[:, None] @ turns.mT / (2 * reach) + rest.new_tensor([0.0, 0.0, 2.0])
+    pixels = torch.randint(SIDE_SIZE, (SIDES, SIDE_SAMPLES, 2), device=rest.device)
+    front, nearest = (Surface.of(points, faces, pixels, SIDE_SIZE, renderer, cull) for cull in (True, False))
+    turned = (front.covered & (front.index != nearest.index)).float()
+    ahead, near = ((2 * reach * s.of_vertices(points[..., 2:]))[..., 0] for s in (front, nearest))
+    return losses.facing_loss(ahead, near, turned).sum(1) / front.covered.float().mean(-1).sum(1).clamp_min(1e-3)
+
+
 def _surface_terms(model: Model, seen: Observations, link: Link, frames: Tensor, points: Tensor, renderer: Renderer,
                    symmetry: float) -> dict[str, Tensor]:
     """Flow and colour at the sampled pixels that the mesh covers, and which way its surface faces there."""
@@ -118,13 +135,14 @@ def _surface_terms(model: Model, seen: Observations, link: Link, frames: Tensor,
     hit = front.covered * seen.frame_weight[frames][:, None]
     depth = points[..., 2:]
     turned = front.covered & (front.index != nearest.index)
-    facing = losses.facing_loss(*(s.of_vertices(depth)[..., 0] for s in (front, nearest)), turned.float())
+    ahead, near = (surface.of_vertices(depth)[..., 0] for surface in (front, nearest))
+    facing = losses.facing_loss(ahead, near, turned.float())
 
     half, count = len(frames) // 2, len(frames)
     partner = torch.cat([torch.arange(half, count), torch.arange(half)]).to(frames.device)
-    before, after = frames[:half], frames[half:]
-    observed = torch.cat([link.forward[before], link.backward[after]])
-    trust = torch.cat([link.forward_weight[before], link.backward_weight[after]])
+    first, second = frames[:half], frames[half:]
+    observed = torch.cat([link.forward[first], link.backward[second]])
+    trust = torch.cat([link.forward_weight[first], link.backward_weight[second]])
     screen = points[..., :2]
     moved = front.of_vertices(screen[:, partner]) - seen.places[frames]
     flow = losses.flow_loss(moved, observed, trust * hit)

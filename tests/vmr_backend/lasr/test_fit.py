@@ -193,7 +193,6 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(turning_egg, quick, 
     assert resumed.hypotheses == found.hypotheses and resumed.seconds.keys() == found.seconds.keys()
 
 
-@pytest.mark.xfail(strict=True, raises=BadInput, reason="resuming draws the number of bones anew, from a sphere")
 def test_a_run_is_resumed_whatever_number_of_bones_its_shape_asked_for(turning_egg, quick, tmp_path):
     seven = quick.with_values({"bones": 7, "rigid_iterations": 10, "coarse_iterations": 10})
     with pytest.raises(Interrupted):
