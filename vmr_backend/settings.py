@@ -129,7 +129,7 @@ class Settings:
         2000, "Fine Iterations", "Iterations with all bones on the fine mesh", "stages",
         minimum=0, maximum=20000, method="lasr", source="measured; LASR S3 to S5: 6000")
     frames_per_iteration: int = _setting(
-        8, "Frames per Iteration", "Frames rendered in one iteration, in consecutive pairs", "stages",
+        8, "Frames per Iteration", "Frames rendered in one iteration, in pairs with flow between them", "stages",
         minimum=2, maximum=64, method="lasr", source="LASR: 2 pairs on each of 2 GPUs")
 
     window: int = _setting(

@@ -17,7 +17,8 @@ SAMPLES = 384
 
 
 GAPS = (1, 4, 12)
-"""Frames between those whose flow is compared. Short ones see limbs move, long ones how the body has turned."""
+"""Frames between those whose flow is compared in the camera search. Short ones see limbs move, long ones how the body
+has turned. After the search, flow that the model guides takes the place of the long ones (`correspondence.py`)."""
 
 
 @dataclass(frozen=True)
