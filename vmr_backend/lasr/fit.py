@@ -79,7 +79,8 @@ def plan_of(settings: Settings) -> dict[str, float]:
     # Of the search's hypotheses a bit less than half are alive on the average; one is refined afterwards.
     shares = {"camera": settings.rigid_iterations * (7.0 * settings.hypotheses + 25)}
     for stage in stages_of(settings):
-        shares[stage.name] = stage.schedule.iterations * (20 * 2.0 ** (stage.level - COARSE_LEVEL) + stage.size**2 / 900)
+        each = 20 * 2.0 ** (stage.level - COARSE_LEVEL) + stage.size**2 / 900
+        shares[stage.name] = stage.schedule.iterations * each
     return shares
 
 
