@@ -10,9 +10,9 @@ from scipy.spatial import cKDTree
 
 @dataclass(frozen=True)
 class Sphere:
-    """An icosphere, symmetric in the planes x = 0, y = 0 and z = 0.
+    """A sphere of triangles, symmetric in the plane x = 0, with vertices at its poles.
 
-    Its vertices stay the address of every point of the shapes made from it: UVs, textures and parts refer to them.
+    Places on it are the address of every point of the shapes made from it: UVs, textures and parts refer to them.
     """
 
     vertices: np.ndarray
@@ -55,6 +55,18 @@ def subdivide(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.n
     a, b, c = faces.T
     quarters = np.stack([np.stack(q, 1) for q in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))], 1)
     return np.concatenate([vertices, vertices[edges].mean(1)]), quarters.reshape(-1, 3), edges
+
+
+def subdivided(sphere: Sphere, values: np.ndarray) -> tuple[Sphere, np.ndarray]:
+    """A sphere of the next level and the values (V, C) of its vertices, those of new ones halfway along edges."""
+    vertices, faces, edges = subdivide(sphere.vertices, sphere.faces)
+    vertices /= np.linalg.norm(vertices, axis=1, keepdims=True)
+    image = np.sort(sphere.mirror[edges], axis=1)
+    order = np.lexsort((edges[:, 1], edges[:, 0]))
+    count = len(sphere.vertices)
+    found = np.searchsorted(edges[order] @ [count, 1], image @ [count, 1])
+    mirror = np.concatenate([sphere.mirror, count + order[found]])
+    return Sphere(vertices, faces, mirror), np.concatenate([values, values[edges].mean(1)])
 
 
 U_MARGIN = 0.09

@@ -163,8 +163,9 @@ def _ellipsoids(view: View, paths: Starts, extent: tuple[float, float]) -> Model
     extent  half width and half height of the subject, crop units
     """
     device = view.numbers.device
-    ball = torch.from_numpy(icosphere(COARSE_LEVEL).vertices).float().to(device)
-    mesh = RestMesh(ball * _radii(paths.hypotheses, extent).to(device)[:, None], COARSE_LEVEL, RIGID_SMOOTHING)
+    sphere = icosphere(COARSE_LEVEL)
+    ball = torch.from_numpy(sphere.vertices).float().to(device)
+    mesh = RestMesh(ball * _radii(paths.hypotheses, extent).to(device)[:, None], sphere, RIGID_SMOOTHING)
     turn, tilt = (torch.from_numpy(path).float().to(device) for path in (paths.turn, paths.tilt))
     camera = CameraPath(view, turn, tilt, ELEVATION, paths.solved)
     return Model(view, mesh, camera).to(device)

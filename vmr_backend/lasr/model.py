@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..geometry import sphere as spheres
 from ..geometry.cameras import Camera, crop_intrinsics
+from ..geometry.resampling import spread_evenly
 from ..geometry.rotations import about_x, about_z, from_axis_angle
 from ..geometry.skinning import blend_skinning, gaussian_skin_weights
 from ..geometry.smoothing import Preconditioner
@@ -68,17 +69,22 @@ class RestMesh(nn.Module):
     side: Tensor
     """(V,) -1, 0 or 1: the side of the mirror plane that a vertex belongs to."""
 
-    def __init__(self, vertices: Tensor, level: int, strength: float):
+    def __init__(self, vertices: Tensor, sphere: spheres.Sphere, strength: float):
         super().__init__()
-        self.sphere = spheres.icosphere(level)
         device = vertices.device
-        self.preconditioner = Preconditioner(self.sphere.faces, vertices.shape[-2], strength, device)
+        self.preconditioner = Preconditioner(sphere.faces, vertices.shape[-2], strength, device)
         self.latent = nn.Parameter(self.preconditioner.latent(vertices))
-        self.register_buffer("faces", torch.from_numpy(self.sphere.faces).to(device), persistent=False)
-        self.register_buffer("places", torch.from_numpy(self.sphere.vertices).float().to(device), persistent=False)
-        side = np.sign(self.sphere.vertices[:, 0].round(6))
+        self.register_buffer("faces", torch.from_numpy(sphere.faces).to(device), persistent=False)
+        self.register_buffer("places", torch.from_numpy(sphere.vertices).float().to(device))
+        side = np.sign(sphere.vertices[:, 0].round(6))
         self.register_buffer("side", torch.from_numpy(side).float().to(device), persistent=False)
-        self.register_buffer("mirror", torch.from_numpy(self.sphere.mirror).to(device), persistent=False)
+        self.register_buffer("mirror", torch.from_numpy(sphere.mirror).to(device), persistent=False)
+
+    @property
+    def sphere(self) -> spheres.Sphere:
+        """Where on the sphere its vertices are."""
+        places, faces, mirror = (buffer.cpu().numpy() for buffer in (self.places, self.faces, self.mirror))
+        return spheres.Sphere(places.astype(np.float64), faces, mirror)
 
     def forward(self, symmetry: float = 0.0) -> Tensor:
         """(H, V, 3); `symmetry` blends from the free shape (0) to its mean with its mirror image (1)."""
@@ -209,13 +215,14 @@ class Model(nn.Module):
         self.skeleton = Skeleton(self.view, centres, anchors, 0.6 / math.sqrt(len(chosen))).to(rest.device)
 
     def refine(self, level: int, strength: float) -> None:
-        """Subdivide the mesh to a level; shape and colours stay."""
-        vertices, colours = self.mesh().detach()[0].cpu().numpy(), self.colours.detach()[0].cpu().numpy()
-        data, faces = np.concatenate([vertices, colours], 1), self.mesh.sphere.faces
-        while len(data) < 10 * 4**level + 2:
-            data, faces, _ = spheres.subdivide(data, faces)
-        data = torch.from_numpy(data).float().to(self.colours.device)[None]
-        self.mesh = RestMesh(data[..., :3], level, strength)
+        """Subdivide the mesh to a level and spread its vertices evenly; shape and colours stay."""
+        sphere = self.mesh.sphere
+        values = torch.cat([self.mesh(), self.colours], -1)[0].detach().cpu().double().numpy()
+        while len(values) < 10 * 4**level + 2:
+            sphere, values = spheres.subdivided(sphere, values)
+        sphere, values = spread_evenly(sphere, values)
+        data = torch.from_numpy(values).float().to(self.colours.device)[None]
+        self.mesh = RestMesh(data[..., :3], sphere, strength)
         self.colours = nn.Parameter(data[..., 3:].clone())
 
     def vertices(self, rest: Tensor, motion: Tensor | None, frames: Tensor) -> Tensor:

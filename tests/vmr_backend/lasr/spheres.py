@@ -15,7 +15,7 @@ from vmr_backend.video.footage import Footage
 def sphere_seen_by(view: View, starts: Starts) -> Model:
     torch.manual_seed(0)
     vertices = INITIAL_RADIUS * torch.from_numpy(icosphere(3).vertices).float()
-    mesh = RestMesh(vertices.expand(len(starts.turn), -1, -1), 3, 10.0)
+    mesh = RestMesh(vertices.expand(len(starts.turn), -1, -1), icosphere(3), 10.0)
     return Model(view, mesh, camera_from(view, starts))
 
 

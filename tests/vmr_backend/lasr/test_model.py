@@ -9,7 +9,8 @@ from spheres import sphere_seen_by, unknown
 from torch import nn
 
 from vmr_backend.geometry.cameras import project
-from vmr_backend.geometry.sphere import icosphere, subdivide
+from vmr_backend.geometry.resampling import spread_evenly
+from vmr_backend.geometry.sphere import icosphere, subdivided
 from vmr_backend.geometry.topology import edges_of, winding_numbers
 from vmr_backend.lasr.model import LEVEL_CAMERA, SPHERE_RADIUS, Model, RestMesh, Skeleton, View, spread_out
 
@@ -81,11 +82,11 @@ def test_a_camera_without_freedom_stays_upright():
 @pytest.mark.parametrize("strength", [0.0, 1.0, 30.0])
 def test_a_mesh_is_the_shape_it_was_made_from_however_smoothing_it_is(strength):
     shape = torch.from_numpy(icosphere(2).vertices).float()[None] + 0.1 * torch.randn(1, 162, 3)
-    assert torch.allclose(RestMesh(shape, 2, strength)(), shape, atol=1e-4)
+    assert torch.allclose(RestMesh(shape, icosphere(2), strength)(), shape, atol=1e-4)
 
 
 def test_a_step_on_one_vertex_moves_its_neighbourhood():
-    mesh = RestMesh(torch.from_numpy(icosphere(2).vertices).float()[None], 2, 10.0)
+    mesh = RestMesh(torch.from_numpy(icosphere(2).vertices).float()[None], icosphere(2), 10.0)
     before = mesh().detach()
     with torch.no_grad():
         mesh.latent[0, 0, 2] += 1
@@ -97,7 +98,8 @@ def test_a_step_on_one_vertex_moves_its_neighbourhood():
 
 
 def test_symmetry_blends_a_shape_with_its_mirror_image():
-    mesh = RestMesh(torch.from_numpy(icosphere(2).vertices).float()[None] + 0.1 * torch.randn(1, 162, 3), 2, 1.0)
+    ball = icosphere(2)
+    mesh = RestMesh(torch.from_numpy(ball.vertices).float()[None] + 0.1 * torch.randn(1, 162, 3), ball, 1.0)
     free, half, whole = (mesh(s).detach() for s in (0.0, 0.5, 1.0))
     flip = torch.tensor([-1.0, 1, 1])
     assert torch.allclose(whole[:, mesh.mirror] * flip, whole, atol=1e-6)
@@ -105,22 +107,17 @@ def test_symmetry_blends_a_shape_with_its_mirror_image():
     assert torch.allclose(whole, (free + free[:, mesh.mirror] * flip) / 2, atol=1e-6)
 
 
-def test_refining_keeps_shape_and_colours():
+def test_refining_subdivides_and_spreads_shape_and_colours_alike():
     model = stirred(start())
-    shape, colours, faces = model.mesh().detach()[0], model.colours.detach()[0], model.mesh.sphere.faces
+    sphere = model.mesh.sphere
+    values = torch.cat([model.mesh(), model.colours], -1)[0].detach().double().numpy()
     model.refine(4, 7.0)
-    expected, _, _ = subdivide(torch.cat([shape, colours], 1).numpy(), faces)
+    places, expected = spread_evenly(*subdivided(sphere, values))
     assert len(expected) == len(icosphere(4).vertices)
     assert np.allclose(model.mesh().detach()[0], expected[:, :3], atol=1e-4)
     assert np.allclose(model.colours.detach()[0], expected[:, 3:], atol=1e-6)
+    assert np.allclose(model.mesh.sphere.vertices, places.vertices, atol=1e-6)
     assert {name for name, _ in model.mesh.named_parameters()} == {"latent"}
-
-
-def test_refining_to_the_same_level_changes_only_the_smoothing():
-    model = stirred(start())
-    shape = model.mesh().detach()
-    model.refine(3, 2.0)
-    assert torch.allclose(model.mesh(), shape, atol=1e-4)
 
 
 def test_what_is_kept_are_the_hypotheses_asked_for():
@@ -236,7 +233,7 @@ def animal(level=3) -> torch.Tensor:
 def boned(bones, shape=None) -> Model:
     model = start()
     shape = animal() if shape is None else shape
-    model.mesh = RestMesh(shape[None], 3, 10.0)
+    model.mesh = RestMesh(shape[None], icosphere(3), 10.0)
     model.grow_skeleton(bones)
     return model
 

@@ -122,7 +122,7 @@ def test_colour_costs_its_robust_distance(colour):
 def inside_out(model: Model) -> Model:
     """Left and right half have passed through each other."""
     with torch.no_grad():
-        model.mesh = RestMesh(model.mesh() * torch.tensor([-1.0, 1, 1]), 3, 10.0)
+        model.mesh = RestMesh(model.mesh() * torch.tensor([-1.0, 1, 1]), model.mesh.sphere, 10.0)
     return model
 
 

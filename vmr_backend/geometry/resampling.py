@@ -1,0 +1,83 @@
+"""Spreads the vertices of a shape made from a sphere evenly over its surface, by moving their places on the sphere."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.spatial import cKDTree
+
+from .sphere import Sphere
+from .topology import edges_of
+
+ROUNDS = 150
+"""Of relaxation; edges change little afterwards."""
+SLIVER = 0.02
+"""Of the mean size: smaller faces on the sphere count as turned over."""
+CANDIDATES = 12
+"""Nearest faces of the sphere among which the one that holds a place is looked for."""
+
+
+def spread_evenly(sphere: Sphere, values: np.ndarray) -> tuple[Sphere, np.ndarray]:
+    """New places on the sphere for its vertices, and the values (V, C) there; the first three are points of the shape.
+
+    A sphere drawn out into limbs has few vertices on them and heaps them up where it was pressed together. Each vertex
+    moves to the mean of its neighbours' places, weighted with the squared lengths of the edges between them on the
+    shape, until long edges have pulled enough vertices towards them. The surface stays the same, but for what new
+    edges cut off; vertices around the poles stay, since the UV map needs them there. Symmetric shapes stay symmetric.
+    """
+    i, j = edges_of(sphere.faces).T
+    held = _around_poles(sphere)
+    surface = _Surface(sphere, values)
+    places = sphere.vertices
+    for _ in range(ROUNDS):
+        points = surface(places)[:, :3]
+        # The mean with the mirror image: weights of the two sides must agree for places to stay each other's image.
+        length = np.linalg.norm(points[i] - points[j], axis=1)
+        pull = coo_matrix((length + 1e-9, (i, j)), (len(places), len(places))).tocsr()
+        pull = pull + pull.T
+        pull = (pull + pull[sphere.mirror][:, sphere.mirror]) / 2
+        mean = pull @ places / np.asarray(pull.sum(1))
+        moved = np.where(held[:, None], places, (places + mean) / 2)
+        moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+        # Where a face would turn over, its corners wait for their neighbours.
+        while len(turned := _turned_over(moved, sphere.faces)):
+            moved[turned] = places[turned]
+        places = moved
+    return Sphere(places, sphere.faces, sphere.mirror), surface(places)
+
+
+def _around_poles(sphere: Sphere) -> np.ndarray:
+    """(V,) bool: vertices at the poles z = -1 and z = 1 and their neighbours."""
+    poles = np.abs(sphere.vertices[:, 2]) > 1 - 1e-9
+    near = np.zeros(len(poles), bool)
+    near[sphere.faces[poles[sphere.faces].any(1)].ravel()] = True
+    return near
+
+
+def _turned_over(places: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Corners, and their mirror images, of faces that no longer look outwards: two places would share an address."""
+    a, b, c = (places[faces[:, k]] for k in range(3))
+    volume = np.einsum("fk,fk->f", np.cross(a, b), c)
+    return np.unique(faces[volume <= SLIVER * np.abs(volume).mean()])
+
+
+class _Surface:
+    """Values on a sphere's surface, linear on its faces as seen from its centre."""
+
+    def __init__(self, sphere: Sphere, values: np.ndarray):
+        self._values, self._faces = values, sphere.faces
+        corners = sphere.vertices[sphere.faces]
+        middles = corners.sum(1)
+        self._tree = cKDTree(middles / np.linalg.norm(middles, axis=1, keepdims=True))
+        self._to_weights = np.linalg.inv(corners.transpose(0, 2, 1))
+
+    def __call__(self, places: np.ndarray) -> np.ndarray:
+        """Values (P, C) at places (P, 3) on the sphere."""
+        near = self._tree.query(places, k=min(CANDIDATES, len(self._faces)))[1]
+        weights = np.einsum("pkij,pj->pki", self._to_weights[near], places)
+        weights /= np.abs(weights).sum(2, keepdims=True)
+        best = weights.min(2).argmax(1)
+        rows = np.arange(len(places))
+        chosen = np.clip(weights[rows, best], 0, None)
+        chosen /= chosen.sum(1, keepdims=True)
+        return (self._values[self._faces[near[rows, best]]] * chosen[..., None]).sum(1)
