@@ -72,7 +72,6 @@ class Starts:
 def starts_of(count: int, known: Known, numbers: np.ndarray) -> Starts:
     """Paths to try at frame numbers (T,): `count` of a grid of headings and rates, or what is left open by what is
     known. Repeated ones differ by their networks' random start."""
-    level = np.repeat(np.eye(3)[None], len(numbers), 0)
     if known.solve is not None:
         # A solve leaves no rate open, and is not blind to front and back.
         open_headings = [h + half for h in HEADINGS for half in (0.0, math.pi)] if known.hints is None else [0.0]
@@ -86,7 +85,7 @@ def starts_of(count: int, known: Known, numbers: np.ndarray) -> Starts:
     grid = [(heading, rate) for heading in HEADINGS for rate in RATES]
     time = (numbers - numbers.min()) / max(numbers.max() - numbers.min(), 1) - 0.5
     turn = np.stack([heading + rate * time for heading, rate in (grid[i % len(grid)] for i in range(count))])
-    return Starts(_hypotheses(turn), turn, level)
+    return Starts(_hypotheses(turn), turn, np.repeat(np.eye(3)[None], len(numbers), 0))
 
 
 def _hypotheses(turn: np.ndarray) -> list[Hypothesis]:

@@ -61,7 +61,8 @@ class _Shown:
         """Where the surface that frame a shows lies in frame b: (S, S, 2) crop units, and whether b shows it (S, S)."""
         corners = self.points[b][self.faces[np.maximum(self.index[a], 0)]]
         place = (corners * self.shares[a][..., None]).sum(-2)
-        there = cv2.remap(self.depth[b], *_index(place, len(place)), cv2.INTER_NEAREST)
+        column, row = np.moveaxis((place[..., :2] + 1) * (len(place) / 2) - 0.5, -1, 0).astype(np.float32)
+        there = cv2.remap(self.depth[b], column, row, cv2.INTER_NEAREST)
         near = (there > 0) & (place[..., 2] < there + DEPTH_TOLERANCE)
         return place[..., :2].astype(np.float32), (self.index[a] >= 0) & near
 
@@ -81,7 +82,7 @@ def _pair(shown: _Shown, small: Footage, a: int, b: int) -> tuple[np.ndarray, np
     size = small.masks.shape[1]
     back, visible = shown.seen_from(b, a)
     valid = visible * small.masks[b] * sample(small.masks[a], back)
-    carried = cv2.remap(small.images[a], *_index(back, size), cv2.INTER_LINEAR)
+    carried = sample(small.images[a], back)
     pictures = [over_mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), valid) for image in (carried, small.images[b])]
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     there, home = dis.calc(*pictures, None), dis.calc(*pictures[::-1], None)
@@ -90,9 +91,3 @@ def _pair(shown: _Shown, small: Footage, a: int, b: int) -> tuple[np.ndarray, np
     target = ahead + sample(there, ahead) * np.float32(2 / size)
     weight = shown_there * small.masks[a] * sample(trust, ahead) * sample(small.masks[b], target)
     return target - pixel_centres(size), weight
-
-
-def _index(places: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Column and row, float32, in a picture of `size` pixels, of places (..., 2 or more) in crop units."""
-    index = ((places[..., :2] + 1) * (size / 2) - 0.5).astype(np.float32)
-    return index[..., 0], index[..., 1]
