@@ -11,6 +11,12 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+HIDDEN_REACH, HIDDEN_SLACK = 2.0, 0.02
+"""How much further than the nearest vertex a hidden one may be that a missed pixel draws: a factor, and crop units."""
+
+ASIDE = 1e3
+"""Crop units by which points are moved that nothing shall find."""
+
 
 def silhouette_loss(alpha: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Mean squared error plus one minus the soft intersection over union (LASR's and UMR's mask terms).
@@ -25,14 +31,28 @@ def silhouette_loss(alpha: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     return error + 1 - both / either.clamp_min(1e-6)
 
 
-def contour_loss(points: Tensor, pixels: Tensor) -> Tensor:
+def contour_loss(points: Tensor, pixels: Tensor, hidden: Tensor | None = None,
+                 missed: Tensor | None = None) -> Tensor:
     """How far the mask's pixels lie from the mesh: the one-way Chamfer distance that draws vertices into thin parts.
 
     points (..., V, 2) projected vertices, pixels (..., P, 2) places inside the mask. Returns (...,), crop units.
+
+    hidden (..., V) bool marks vertices that the mesh itself hides, missed (..., P) bool pixels that it leaves open. Such
+    a pixel draws a hidden vertex where one is near: of two legs that stand in line the far one is free to leave, while
+    the near one explains what it covers. Drawn alike, they would stay together.
     """
     nearest = nearest_points(points.detach(), pixels)
-    found = points.gather(-2, nearest.unsqueeze(-1).expand(*nearest.shape, 2))
-    return charbonnier((found - pixels).square().sum(-1), 0.02).mean(-1)
+    if hidden is not None:
+        aside = points.detach() + ASIDE * ~hidden.unsqueeze(-1)
+        free = nearest_points(aside, pixels)
+        reach = HIDDEN_REACH * _square_distance(points.detach(), nearest, pixels).sqrt() + HIDDEN_SLACK
+        nearest = torch.where(missed & (_square_distance(aside, free, pixels) < reach.square()), free, nearest)
+    return charbonnier(_square_distance(points, nearest, pixels), 0.02).mean(-1)
+
+
+def _square_distance(points: Tensor, index: Tensor, pixels: Tensor) -> Tensor:
+    """(..., P) from pixels (..., P, 2) to the points (..., V, 2) of an index (..., P)."""
+    return (points.gather(-2, index.unsqueeze(-1).expand(*index.shape, 2)) - pixels).square().sum(-1)
 
 
 def nearest_points(points: Tensor, places: Tensor) -> Tensor:

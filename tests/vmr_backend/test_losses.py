@@ -39,6 +39,16 @@ def contour(points, pixels):
     return np.mean([charbonnier(min(((point - pixel) ** 2).sum() for point in points), 0.02) for pixel in pixels])
 
 
+def contour_of_hidden(points, pixels, hidden, missed):
+    def cost(pixel, left_open):
+        square = ((points - pixel) ** 2).sum(1)
+        behind = square[hidden].min(initial=np.inf)
+        reach = losses.HIDDEN_REACH * np.sqrt(square.min()) + losses.HIDDEN_SLACK
+        return charbonnier(behind if left_open and np.sqrt(behind) < reach else square.min(), 0.02)
+
+    return np.mean([cost(*each) for each in zip(pixels, missed, strict=True)])
+
+
 def weighted(knee):
     def reference(a, b, weight):
         found = [w * charbonnier(((p - q) ** 2).sum(), knee) for p, q, w in zip(a, b, weight, strict=True)]
@@ -80,6 +90,8 @@ TERMS = {
     "silhouette": (losses.silhouette_loss, silhouette, lambda *lead: [
         numbers(*lead, 5, 6, seed=s, **SHARES) for s in range(3)]),
     "contour": (losses.contour_loss, contour, lambda *lead: [numbers(*lead, 9, 2), numbers(*lead, 12, 2)]),
+    "contour of what is hidden": (losses.contour_loss, contour_of_hidden, lambda *lead: [
+        numbers(*lead, 9, 2), numbers(*lead, 24, 2), numbers(*lead, 9, seed=1) > 0, numbers(*lead, 24, seed=1) > 0]),
     "flow": (losses.flow_loss, weighted(0.005), lambda *lead: [
         numbers(*lead, 8, 2), numbers(*lead, 8, 2, seed=1), numbers(*lead, 8, **SHARES)]),
     "colour": (losses.colour_loss, weighted(0.05), lambda *lead: [
@@ -160,6 +172,43 @@ def test_contour_does_not_mind_vertices_within_the_mask_beyond_its_pixels():
     pixels = numbers(20, 2)
     assert losses.contour_loss(pixels, pixels) == 0
     assert losses.contour_loss(torch.cat([pixels, numbers(9, 2, seed=3)]), pixels) == 0
+
+
+NEAR, BEHIND = [0.5, 0.0], [0.2, 0.0]
+"""Places of a vertex and of a hidden one; the pixel at (0.5, 0.4) lies 0.4 from the first and 0.5 from the other."""
+
+
+@pytest.mark.parametrize(("behind", "missed", "drawn"), [
+    (BEHIND, True, 1), (BEHIND, False, 0), ([-0.5, 0.0], True, 0), ([0.5, 0.3], True, 1), ([0.5, 0.3], False, 1),
+], ids=["missed", "covered", "out of reach", "nearest and missed", "nearest and covered"])
+def test_a_missed_pixel_draws_a_hidden_vertex_within_reach_and_any_other_pixel_the_nearest(behind, missed, drawn):
+    points = torch.tensor([NEAR, behind], requires_grad=True)
+    pixel = torch.tensor([[0.5, 0.4]])
+    losses.contour_loss(points, pixel, torch.tensor([False, True]), torch.tensor([missed])).backward()
+    assert points.grad[1 - drawn].abs().max() == 0
+    pull, way = -points.grad[drawn], (pixel[0] - points[drawn]).detach()
+    assert pull @ way > 0 and torch.allclose(pull / pull.norm(), way / way.norm(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("reach", "drawn"), [(0.99, 1), (1.01, 0)])
+def test_a_hidden_vertex_may_be_twice_as_far_as_the_nearest_and_a_little_more(reach, drawn):
+    furthest = losses.HIDDEN_REACH * 0.1 + losses.HIDDEN_SLACK
+    points = torch.tensor([[0.1, 0.0], [0.0, reach * furthest]], requires_grad=True)
+    losses.contour_loss(points, torch.zeros(1, 2), torch.tensor([False, True]), torch.tensor([True])).backward()
+    assert points.grad[drawn].any() and not points.grad[1 - drawn].any()
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("missed", [False, True])
+def test_where_nothing_is_missed_or_none_or_all_are_hidden_the_contour_is_the_plain_one(hidden, missed):
+    points, pixels = numbers(2, 9, 2).requires_grad_(), numbers(2, 12, 2)
+    some = torch.full((2, 9), hidden), torch.full((2, 12), missed)
+    found = losses.contour_loss(points, pixels, *some)
+    assert torch.equal(found, losses.contour_loss(points, pixels))
+    found.sum().backward()
+    assert torch.isfinite(points.grad).all()
+    mixed = numbers(2, 9) > 0
+    assert torch.equal(losses.contour_loss(points, pixels, mixed, torch.zeros(2, 12).bool()), found)
 
 
 @pytest.mark.parametrize(("lead", "shared"), [((), False), ((4,), False), ((2, 3), False), ((2, 3), True)])

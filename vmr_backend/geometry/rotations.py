@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 
@@ -40,3 +41,9 @@ def angle_between(a: Tensor, b: Tensor) -> Tensor:
     """Angle (...) in radians of the rotation that carries a (..., 3, 3) to b (..., 3, 3)."""
     trace = (a * b).sum((-1, -2))
     return ((trace - 1) / 2).clamp(-1, 1).arccos()
+
+
+def to_axis_angle(rotations: Tensor) -> Tensor:
+    """Axis-angle vectors (..., 3) in radians, at most pi long, of rotation matrices (..., 3, 3). Has no gradient."""
+    flat = rotations.detach().reshape(-1, 3, 3).double().cpu().numpy()
+    return torch.from_numpy(Rotation.from_matrix(flat).as_rotvec()).to(rotations).reshape(rotations.shape[:-1])

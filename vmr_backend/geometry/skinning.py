@@ -32,3 +32,21 @@ def blend_skinning(rest: Tensor, weights: Tensor, rotations: Tensor, translation
     transforms = torch.cat([rotations.mT, translations.unsqueeze(-2)], -2).flatten(-3, -2)
     shares = weights.unsqueeze(-1) * torch.cat([rest, rest.new_ones(len(rest), 1)], 1).unsqueeze(1)
     return shares.flatten(1) @ transforms
+
+
+def rigid_motions(rest: Tensor, moved: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Each bone's rigid motion that comes nearest to how the vertices it holds have moved (Kabsch 1976).
+
+    rest (V, 3), moved (T, V, 3), weights (V, B). Returns rotations (T, B, 3, 3) and translations (T, B, 3) with
+    x -> R x + t in object space.
+    """
+    share = weights / weights.sum(0).clamp_min(1e-9)
+    start, end = share.T @ rest, share.T @ moved
+    shared = (share.unsqueeze(-1) * rest.unsqueeze(1)).flatten(1)
+    outer = (shared.T @ moved).unflatten(1, (-1, 3)).mT - end.unsqueeze(-1) * start.unsqueeze(-2)
+    # A little of the identity decides what a bone that holds next to nothing leaves open.
+    u, _, vt = torch.linalg.svd(outer + 1e-6 * torch.eye(3).to(outer))
+    proper = torch.ones_like(end)
+    proper[..., 2] = torch.linalg.det(u @ vt).sign()
+    rotations = u * proper.unsqueeze(-2) @ vt
+    return rotations, end - (rotations @ start.unsqueeze(-1)).squeeze(-1)

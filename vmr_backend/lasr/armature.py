@@ -7,10 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
-CENTRAL = 0.15
-"""Bones nearer to the mirror plane than this share of the width over which bones lie belong to both sides."""
+SHARED = 0.02
+"""Of what two bones hold: from here on they are neighbours, whom a joint suits better than bones that only lie near."""
 SHORTEST = 0.02
 """Of a bone, as a share of the mesh's longest extent: a joint next to its parent's still has a direction."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """How B bones hang on one another."""
+
+    parents: np.ndarray
+    """(B,) int64, -1 for the root."""
+    joints: np.ndarray
+    """(B, 3) where a bone meets its parent; the root's own middle."""
 
 
 @dataclass(frozen=True)
@@ -29,63 +39,82 @@ class Armature:
     """(B,) unicode; .L at positive x, .R at its mirror image."""
 
 
-def armature_of(vertices: np.ndarray, weights: np.ndarray) -> Armature:
-    """The tree of bones that hold vertices (V, 3) with weights (V, B); every bone holds some.
+def tree_of(vertices: np.ndarray, weights: np.ndarray, twin: np.ndarray) -> Tree:
+    """The tree of bones that hold vertices (V, 3) with weights (V, B).
 
-    Bones that share most of what they hold are joined (a minimum spanning tree); a joint is the middle of the ring of
-    vertices that two bones share, which lies inside a limb. The root is the bone nearest to the body's middle.
+    Bones that share most of what they hold are joined (a minimum spanning tree); the root is the bone nearest to the
+    body's middle. A bone and its mirror image, twin (B,), itself for a bone of both sides, hang alike: the tree spans
+    pairs, not bones.
     """
     centres = _means(vertices, weights)
-    extent = np.ptp(vertices, axis=0)
-    root = int(np.linalg.norm(centres - _means(vertices, weights.sum(1, keepdims=True)), axis=1).argmin())
-    order, parents = _tree(weights, centres, root)
-    joints = centres.copy()
-    for bone in order[1:]:
+    own = np.sqrt((weights**2).sum(0)) + 1e-9
+    shared = weights.T @ weights / (own[:, None] * own)
+    both_sides = twin == np.arange(len(twin))
+    # A spine of bones of both sides, from which pairs branch off, rather than a spine down one flank.
+    cost = np.linalg.norm(centres[:, None] - centres, axis=2) * np.where(shared > SHARED, 1, 3) + 1e-6
+    cost *= np.where(both_sides[:, None] == both_sides, 1, 2)
+    first = np.flatnonzero(twin >= np.arange(len(twin)))
+    between = np.minimum(cost[np.ix_(first, first)], cost[np.ix_(first, twin[first])])
+    np.fill_diagonal(between, 0)
+    central = np.flatnonzero(both_sides[first])
+    far = np.linalg.norm(centres[first] - _means(vertices, weights.sum(1, keepdims=True)), axis=1)
+    root = int(min(central if len(central) else range(len(first)), key=lambda k: far[k]))
+    order, above = breadth_first_order(minimum_spanning_tree(between), root, directed=False)
+    parents = np.full(len(twin), -1)
+    if not len(central):
+        parents[twin[first[root]]] = first[root]
+    for k in order[1:]:
+        pair = {first[above[k]], twin[first[above[k]]]}
+        for bone in {first[k], twin[first[k]]}:
+            parents[bone] = min(sorted(pair), key=lambda p, bone=bone: cost[bone, p])
+    return Tree(parents, joints_of(vertices, weights, parents))
+
+
+def joints_of(vertices: np.ndarray, weights: np.ndarray, parents: np.ndarray) -> np.ndarray:
+    """(B, 3) joints of bones with their parents (B,): the middle of the ring of vertices that both hold, which lies
+    inside a limb."""
+    joints = _means(vertices, weights)
+    between = (joints + joints[parents]) / 2
+    for bone in np.flatnonzero(parents >= 0):
         shared = weights[:, bone] * weights[:, parents[bone]]
-        together = (centres[bone] + centres[parents[bone]]) / 2
-        joints[bone] = (shared @ vertices + 1e-9 * together) / (shared.sum() + 1e-9)
-    tails = np.stack([_tail(b, parents, joints, vertices, weights) for b in range(len(centres))])
-    lengths = np.maximum(np.linalg.norm(tails - joints, axis=1), SHORTEST * extent.max())
-    rest = np.stack([_frame(joint, tail - joint) for joint, tail in zip(joints, tails, strict=True)])
+        joints[bone] = (shared @ vertices + 1e-6 * between[bone]) / (shared.sum() + 1e-6)
+    return joints
+
+
+def armature_of(vertices: np.ndarray, weights: np.ndarray, tree: Tree, twin: np.ndarray) -> Armature:
+    """Frames, lengths and names of the bones of a tree that hold vertices (V, 3) with weights (V, B); twin (B,) is
+    each bone's mirror image."""
+    root = int(np.flatnonzero(tree.parents < 0)[0])
+    order = [root]
+    for bone in order:
+        order.extend(np.flatnonzero(tree.parents == bone))
+    tails = np.stack([_tail(b, tree, vertices, weights) for b in range(len(twin))])
+    extent = np.ptp(vertices, axis=0).max()
+    lengths = np.maximum(np.linalg.norm(tails - tree.joints, axis=1), SHORTEST * extent)
+    rest = np.stack([_frame(joint, tail - joint) for joint, tail in zip(tree.joints, tails, strict=True)])
     place = np.empty(len(order), np.int32)
     place[order] = np.arange(len(order))
-    ordered = np.where(parents[order] < 0, -1, place[parents[order]]).astype(np.int32)
-    names = _names(ordered, centres[order], tails[order], extent)
-    return Armature(order, ordered, rest[order], lengths[order], names)
+    parents = np.where(tree.parents[order] < 0, -1, place[tree.parents[order]]).astype(np.int32)
+    names = _names(parents, place[twin[order]], (tree.joints + tails)[order, 0], tails[order, 1])
+    return Armature(np.array(order), parents, rest[order], lengths[order], names)
 
 
 def _means(vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(B, 3) mean places of what bones hold."""
-    return weights.T @ vertices / weights.sum(0)[:, None]
+    return weights.T @ vertices / np.maximum(weights.sum(0), 1e-9)[:, None]
 
 
-def _tree(weights: np.ndarray, centres: np.ndarray, root: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bones from the root outwards (B,), and the parent of each (B,), -1 for the root."""
-    own = np.sqrt((weights**2).sum(0))
-    shared = weights.T @ weights / (own[:, None] * own)
-    apart = np.linalg.norm(centres[:, None] - centres, axis=2)
-    # Bones that share nothing, or stand on opposite sides, are joined only where nothing else joins them.
-    across = np.sign(centres[:, None, 0]) * np.sign(centres[:, 0]) * _sided(centres)[:, None] * _sided(centres) < 0
-    cost = apart * np.where(shared > 0.02, 1, 3) * np.where(across, 2, 1) + 1e-6
-    np.fill_diagonal(cost, 0)
-    order, parents = breadth_first_order(minimum_spanning_tree(cost), root, directed=False)
-    return order, np.where(parents < 0, -1, parents)
-
-
-def _sided(centres: np.ndarray) -> np.ndarray:
-    """(B,) whether a bone at these centres (B, 3) is of one side only."""
-    return np.abs(centres[:, 0]) > CENTRAL * np.ptp(centres[:, 0])
-
-
-def _tail(bone: int, parents: np.ndarray, joints: np.ndarray, vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _tail(bone: int, tree: Tree, vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Where a bone ends: at the next joint that it leads to, or where what it holds ends."""
-    children = np.flatnonzero(parents == bone)
+    joint, children = tree.joints[bone], np.flatnonzero(tree.parents == bone)
     if len(children):
-        return joints[children[np.linalg.norm(joints[children] - joints[bone], axis=1).argmax()]]
-    held = vertices[weights[:, bone] > 0.5 * weights[:, bone].max()] - joints[bone]
+        return tree.joints[children[np.linalg.norm(tree.joints[children] - joint, axis=1).argmax()]]
+    if not weights[:, bone].any():
+        return joint
+    held = vertices[weights[:, bone] > 0.5 * weights[:, bone].max()] - joint
     way = held.mean(0)
     way = way / max(np.linalg.norm(way), 1e-9)
-    return joints[bone] + way * np.quantile(held @ way, 0.95)
+    return joint + way * np.quantile(held @ way, 0.95)
 
 
 def _frame(origin: np.ndarray, way: np.ndarray) -> np.ndarray:
@@ -100,28 +129,25 @@ def _frame(origin: np.ndarray, way: np.ndarray) -> np.ndarray:
     return frame
 
 
-def _names(parents: np.ndarray, centres: np.ndarray, tails: np.ndarray, extent: np.ndarray) -> np.ndarray:
-    """Chains are numbered from front (-y) to back, bones outwards; a chain and its mirror image share a number."""
+def _names(parents: np.ndarray, twin: np.ndarray, x: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Chains are numbered from front (-y) to back by where they end (B,), bones outwards; a bone and its mirror image
+    share a name but for the side, which x (B,) tells."""
     chain = _chains(parents)
-    sides = (np.sign(centres[:, 0]) * _sided(centres)).astype(int)
-    members = {c: np.flatnonzero(chain == c) for c in np.unique(chain[1:])}
-    tips = {c: tails[bones[-1]] for c, bones in members.items()}
-    side = {c: int(np.sign(sides[bones].sum())) for c, bones in members.items()}
-    names = np.full(len(parents), "root", object)
-    number, done = 0, set()
-    for c in sorted(members, key=lambda c: tips[c][1]):
-        if c in done:
-            continue
-        number += 1
-        image = tips[c] * [-1, 1, 1]
-        rivals = [d for d in members if d not in done and side[d] == -side[c] != 0]
-        twin = min(rivals, key=lambda d: np.linalg.norm(tips[d] - image), default=None)
-        if twin is not None and np.linalg.norm(tips[twin] - image) > 0.2 * extent.max():
-            twin = None
-        for one in [c] if twin is None else [c, twin]:
-            done.add(one)
-            suffix = {1: ".L", -1: ".R", 0: ""}[side[one]]
-            names[members[one]] = [f"chain{number}_{k}{suffix}" for k in range(1, len(members[one]) + 1)]
+    members = [np.flatnonzero(chain == c) for c in np.unique(chain[1:])]
+    names = np.full(len(parents), "", object)
+    names[0] = "root"
+    number = 0
+    for bones in sorted(members, key=lambda bones: ends[bones[-1]]):
+        number += not all(names[bones])
+        for k, bone in enumerate(bones, 1):
+            image = twin[bone]
+            if names[bone]:
+                continue
+            if image in (bone, 0):
+                names[bone] = f"chain{number}_{k}"
+            else:
+                left, right = sorted((bone, image), key=lambda b: (-x[b], b))
+                names[left], names[right] = f"chain{number}_{k}.L", f"chain{number}_{k}.R"
     return names.astype(str)
 
 

@@ -17,7 +17,7 @@ from ..reconstruction import Reconstruction
 from ..rendering import get_renderer
 from ..settings import Settings
 from ..video.footage import Footage
-from .armature import armature_of
+from .armature import Tree, armature_of
 from .cameras import Hypothesis, Starts, search, starts_of
 from .correspondence import guided_flows
 from .descent import Schedule, descend
@@ -26,7 +26,7 @@ from .model import ELEVATION, INITIAL_COVER, INITIAL_RADIUS, CameraPath, Model, 
 from .observations import far_flows, observe
 
 COARSE_LEVEL = 3
-RIGID_SMOOTHING, COARSE_SMOOTHING, FINE_SMOOTHING = 10.0, 5.0, 10.0
+RIGID_SMOOTHING, FINE_SMOOTHING = 10.0, 10.0
 """Strengths of the rest mesh's preconditioner; more vertices want more for the same smoothness."""
 
 REFINEMENTS = 2
@@ -65,11 +65,11 @@ def stages_of(settings: Settings) -> list[Stage]:
     half = settings.fine_iterations // 2
     upright = (0.0, 1.0) if settings.upright else (1.0, 1.0)
     stages = [
-        Stage("coarse", min(64, crop), min(COARSE_LEVEL, level), COARSE_SMOOTHING,
-              Schedule(settings.coarse_iterations, (1.0, 0.0), upright, (1.0, 0.5))),
-        Stage("fine", min(128, crop), level, FINE_SMOOTHING, Schedule(half, stiffness=(0.5, 0.3))),
+        Stage("coarse", min(96, crop), level, FINE_SMOOTHING,
+              Schedule(settings.coarse_iterations, (1.0, 1.0), upright, (1.0, 0.5))),
+        Stage("fine", min(128, crop), level, FINE_SMOOTHING, Schedule(half, (1.0, 1.0), stiffness=(0.5, 0.3))),
         Stage("finest", 3 * crop // 4, level, FINE_SMOOTHING,
-              Schedule(settings.fine_iterations - half, stiffness=(0.3, 0.2), rate=0.5)),
+              Schedule(settings.fine_iterations - half, (1.0, 0.0), stiffness=(0.3, 0.2), rate=0.5)),
     ]
     return [stage for stage in stages if stage.schedule.iterations]
 
@@ -199,7 +199,7 @@ def _taken_up(found: Checkpoint, view: View, paths: Starts,
         model.skeleton = Skeleton.empty(view, len(found.tensors["skeleton.centres"]))
     for stage in stages_of(settings):
         if stage.name in seconds:
-            _prepare(model, stage, settings)
+            model.refine(stage.level, stage.smoothing)
     model.load_state_dict(found.tensors)
     return model, starts, seconds
 
@@ -207,7 +207,7 @@ def _taken_up(found: Checkpoint, view: View, paths: Starts,
 def _prepare(model: Model, stage: Stage, settings: Settings) -> None:
     """Bring the model into a stage's structure."""
     model.refine(stage.level, stage.smoothing)
-    if model.skeleton is None:
+    if model.skeleton is None or stage.name == "fine":
         model.grow_skeleton(settings.bones)
 
 
@@ -220,9 +220,11 @@ def _result(model: Model, footage: Footage) -> Reconstruction:
     vertices = model.vertices(rest, motion, torch.arange(len(motion), device=rest.device))[0]
     scale = 1 / (rest[0].amax(0) - rest[0].amin(0)).max()
     weights = model.skeleton.skin_weights(rest[0], model.mesh.places)
-    holding = weights.amax(0) > 0
-    armature = armature_of(*(t.double().cpu().numpy() for t in (scale * rest[0], weights[:, holding])))
-    order = holding.nonzero()[:, 0][torch.from_numpy(armature.order).long().to(rest.device)]
+    skeleton = model.skeleton
+    tree = Tree(skeleton.parents.cpu().numpy(), (scale * skeleton.joints).double().cpu().numpy())
+    held = (t.double().cpu().numpy() for t in (scale * rest[0], weights))
+    armature = armature_of(*held, tree, skeleton.twin.cpu().numpy())
+    order = torch.from_numpy(armature.order).to(rest.device)
     rest_pose = torch.from_numpy(armature.rest).to(rest)
     bone_rotation, bone_translation = (part[:, order] for part in model.skeleton.transforms(motion))
     moved = torch.eye(4, device=rest.device).repeat(len(motion), len(order), 1, 1)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from ..geometry import sphere as spheres
 from ..geometry.cameras import Camera, crop_intrinsics
 from ..geometry.resampling import spread_evenly
-from ..geometry.rotations import about_x, about_z, from_axis_angle
-from ..geometry.skinning import blend_skinning, gaussian_skin_weights
+from ..geometry.rotations import about_x, about_z, from_axis_angle, to_axis_angle
+from ..geometry.skinning import blend_skinning, gaussian_skin_weights, rigid_motions
 from ..geometry.smoothing import Preconditioner
 from ..geometry.topology import winding_numbers
+from .armature import tree_of
 from .networks import TimeNetwork, time_embedding
 
 LEVEL_CAMERA = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
@@ -30,6 +31,16 @@ ELEVATION = 0.15
 
 SPHERE_RADIUS = 0.5
 """Of a bone's hold on the unit sphere."""
+
+CENTRAL_WIDTH = 0.4
+"""Of the body's half width: only what lies nearer to the mirror plane may belong to a bone of both sides. Further out a
+pair of legs, which the rigid shape melts into one, would never come apart."""
+
+ROOT_REACH, JOINT_GIVE = 0.3, 0.2
+"""Object units that a unit of motion shifts the root, and a bone out of its joint."""
+
+MIRRORED, TURNED = torch.tensor([-1.0, 1, 1]), torch.tensor([1.0, -1, -1])
+"""Signs that mirror a place or shift at x = 0, and an axis-angle."""
 
 INITIAL_COVER = 0.5
 """Radius, in crop units, that a sphere of INITIAL_RADIUS has in the picture at the camera's initial distance."""
@@ -135,15 +146,30 @@ class CameraPath(nn.Module):
 
 
 class Skeleton(nn.Module):
-    """Gaussian bones of one hypothesis: where they sit, what they hold and how they move over time."""
+    """Gaussian bones of one hypothesis: where they sit, what they hold, how they hang together and move over time.
+
+    Places, extents and joints of bones mirror each other at x = 0; their motion does not.
+    """
 
     anchors: Tensor
     """(B, 2, 3) places on the unit sphere that a bone holds: two that mirror each other for a bone of both sides."""
+    twin: Tensor
+    """(B,) int64, each bone's mirror image; itself for a bone of both sides."""
+    parents: Tensor
+    """(B,) int64, -1 for a bone that hangs on none."""
+    joints: Tensor
+    """(B, 3) about which bones turn, object space at rest."""
+    pose: Tensor
+    """(B, 6) motion that a bone and its mirror image share on the mean over time: none, unless taken over from others."""
 
-    def __init__(self, view: View, centres: Tensor, anchors: Tensor, radius: float):
+    def __init__(self, view: View, centres: Tensor, anchors: Tensor, twin: Tensor, radius: float):
         super().__init__()
         bones, frames = len(centres), len(view.numbers)
         self.register_buffer("anchors", anchors)
+        self.register_buffer("twin", twin)
+        self.register_buffer("parents", torch.full_like(twin, -1))
+        self.register_buffer("joints", centres.clone())
+        self.register_buffer("pose", centres.new_zeros(bones, 6))
         self.centres = nn.Parameter(centres.clone())
         self.log_precision = nn.Parameter(centres.new_full((bones, 3), -math.log(radius)))
         self.orientation = nn.Parameter(centres.new_zeros(bones, 3))
@@ -152,31 +178,72 @@ class Skeleton(nn.Module):
     @staticmethod
     def empty(view: View, bones: int) -> Skeleton:
         """Bones whose values are still to be read from a checkpoint."""
-        nowhere = view.numbers.new_zeros(bones, 2, 3)
-        return Skeleton(view, nowhere[:, 0], nowhere, 1.0).to(nowhere.device)
+        nowhere = view.numbers.new_zeros(bones, 2, 3).float()
+        each = torch.arange(bones, device=nowhere.device)
+        return Skeleton(view, nowhere[:, 0], nowhere, each, 1.0).to(nowhere.device)
+
+    @torch.no_grad()
+    def join(self, rest: Tensor, places: Tensor) -> None:
+        """Hang the bones on one another as they hold the rest mesh (V, 3) with its places (V, 3) on the sphere."""
+        weights = self.skin_weights(rest, places)
+        tree = tree_of(*(t.double().cpu().numpy() for t in (rest, weights)), self.twin.cpu().numpy())
+        self.parents.copy_(torch.from_numpy(tree.parents))
+        self.joints.copy_(self._even(torch.from_numpy(tree.joints).to(self.joints), MIRRORED))
 
     def skin_weights(self, rest: Tensor, places: Tensor) -> Tensor:
         """(V, B) of the rest mesh (V, 3), whose vertices have these places (V, 3) on the unit sphere.
 
         Two legs stand side by side in space, yet far apart on the sphere: there a bone tells its own from the other.
         """
-        precision = self.log_precision.exp().unsqueeze(-1) * from_axis_angle(self.orientation)
+        turn = from_axis_angle(self._even(self.orientation, TURNED))
+        precision = self._even(self.log_precision, torch.ones(3)).exp().unsqueeze(-1) * turn
         apart = torch.cdist(places, self.anchors.transpose(0, 1)).amin(0).square() / SPHERE_RADIUS**2
-        return gaussian_skin_weights(rest, self.centres, precision, apart)
+        return gaussian_skin_weights(rest, self._even(self.centres, MIRRORED), precision, apart)
 
     def motion_parameters(self) -> Tensor:
-        """(T, B, 6): axis-angle in radians, shift in object units.
+        """(T, B, 6): axis-angle in radians against the parent, shift out of the joint.
 
-        Their mean over time is zero: what does not move belongs to the rest mesh, not to the bones.
+        What a bone and its mirror image do alike on the mean over time stays: the rest mesh takes up changes of it.
         """
-        motion = self.motion()[0]
-        return (motion - motion.mean(0)).unflatten(-1, (len(self.centres), 6))
+        motion = self.motion()[0].unflatten(-1, (len(self.centres), 6))
+        return motion - self._even(motion.mean(0), torch.cat([TURNED, MIRRORED])) + self.pose
 
     def transforms(self, motion: Tensor) -> tuple[Tensor, Tensor]:
-        """Rotations (..., B, 3, 3) and translations (..., B, 3) in object space, each bone turning about its centre."""
-        rotations = from_axis_angle(motion[..., :3])
-        fixed = self.centres - (rotations @ self.centres.unsqueeze(-1)).squeeze(-1)
-        return rotations, fixed + 0.3 * motion[..., 3:]
+        """Rotations (..., B, 3, 3) and translations (..., B, 3) in object space: each bone turns about its joint, and
+        follows its parent."""
+        turn = from_axis_angle(motion[..., :3])
+        shift = self.joints - (turn @ self.joints.unsqueeze(-1)).squeeze(-1) + self._reach() * motion[..., 3:]
+        bones = len(self.parents)
+        # One more, that all roots hang on and that stays. Each round doubles the ancestors that a bone has followed.
+        turn = torch.cat([turn, torch.eye(3).to(turn).expand(*turn.shape[:-3], 1, 3, 3)], -3)
+        shift = torch.cat([shift, shift.new_zeros(*shift.shape[:-2], 1, 3)], -2)
+        above = torch.cat([self.parents.where(self.parents >= 0, bones), self.parents.new_full((1,), bones)])
+        for _ in range(bones.bit_length()):
+            lead = turn[..., above, :, :]
+            turn, shift = lead @ turn, (lead @ shift.unsqueeze(-1)).squeeze(-1) + shift[..., above, :]
+            above = above[above]
+        return turn[..., :bones, :, :], shift[..., :bones, :]
+
+    @torch.no_grad()
+    def follow(self, rest: Tensor, places: Tensor, moved: Tensor) -> None:
+        """Move as vertices did that were moved (T, V, 3) from the rest mesh (V, 3) by other bones."""
+        turn, shift = rigid_motions(rest, moved, self.skin_weights(rest, places))
+        hung = (self.parents >= 0).unsqueeze(-1)
+        lead = torch.where(hung.unsqueeze(-1), turn[:, self.parents], torch.eye(3).to(turn)).mT
+        shift = (lead @ (shift - torch.where(hung, shift[:, self.parents], 0)).unsqueeze(-1)).squeeze(-1)
+        turn = lead @ turn
+        out_of_joint = (turn @ self.joints.unsqueeze(-1)).squeeze(-1) - self.joints + shift
+        motion = torch.cat([to_axis_angle(turn), out_of_joint / self._reach()], -1)
+        self.pose.copy_(self._even(motion.mean(0), torch.cat([TURNED, MIRRORED])))
+        self.motion.approach((motion - self.pose).flatten(1)[None])
+
+    def _reach(self) -> Tensor:
+        """(B, 1) object units of a unit of shift."""
+        return torch.where(self.parents < 0, ROOT_REACH, JOINT_GIVE).unsqueeze(-1)
+
+    def _even(self, values: Tensor, signs: Tensor) -> Tensor:
+        """What bones (B, C) and their mirror images have in common."""
+        return (values + signs.to(values) * values[self.twin]) / 2
 
 
 class Model(nn.Module):
@@ -199,11 +266,17 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def grow_skeleton(self, bones: int) -> None:
-        """Give the single hypothesis bones, spread evenly over its body; in mirrored pairs where it has two sides."""
+        """Give the single hypothesis bones, spread evenly over its body; in mirrored pairs where it has two sides.
+
+        Where it has bones already, new ones take their place and go on with their motion.
+        """
+        every = torch.arange(len(self.view.numbers), device=self.colours.device)
+        moved = self.vertices(self.mesh(1.0), self.skeleton.motion_parameters(), every)[0] if self.skeleton else None
         rest, places = self.mesh(1.0)[0], self.mesh.places
         middle = rest * rest.new_tensor([0.0, 1.0, 1.0])
         # A left vertex and its right image belong to one part where the body fills the space between them.
-        central = winding_numbers(middle, rest, self.mesh.faces) > 0.5
+        narrow = rest[:, 0].abs() < CENTRAL_WIDTH * rest[:, 0].abs().max()
+        central = narrow & (winding_numbers(middle, rest, self.mesh.faces) > 0.5)
         held = torch.where(central[:, None], middle, rest)
         apart = torch.where(central[:, None], places * places.new_tensor([0.0, 1.0, 1.0]), places)
         spread = torch.cat([held / INITIAL_RADIUS, apart / 2], 1)
@@ -212,7 +285,13 @@ class Model(nn.Module):
         centres = torch.stack([held[own == b].mean(0) for b in range(len(chosen))])
         image = torch.where(central, self.mesh.mirror, torch.arange(len(rest), device=rest.device))
         anchors = torch.stack([places[chosen], places[image[chosen]]], 1)
-        self.skeleton = Skeleton(self.view, centres, anchors, 0.6 / math.sqrt(len(chosen))).to(rest.device)
+        partner = torch.where(central, torch.arange(len(rest), device=rest.device), self.mesh.mirror)[chosen]
+        twin = (partner[:, None] == chosen).int().argmax(1)
+        radius = 0.6 / math.sqrt(len(chosen))
+        self.skeleton = Skeleton(self.view, centres, anchors, twin, radius).to(rest.device)
+        self.skeleton.join(rest, places)
+        if moved is not None:
+            self.skeleton.follow(rest, places, moved)
 
     def refine(self, level: int, strength: float) -> None:
         """Subdivide the mesh to a level and spread its vertices evenly; shape and colours stay."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .. import losses
 from ..geometry.arap import arap_energy
@@ -16,8 +17,14 @@ from ..settings import Settings
 from .model import ELEVATION, Model
 from .observations import Link, Observations, look_up
 
-SIDES, SIDE_SIZE, SIDE_SAMPLES = 2, 64, 1024
-"""Random sides from which the rest mesh is seen in an iteration; pixels along such a view, and how many are sampled."""
+POSES = 2
+"""Of an iteration's frames, at how many the mesh is compared with its rest shape and seen from a random side."""
+
+SIDE_SIZE, SIDE_SAMPLES = 64, 1024
+"""Pixels along a view from a random side, and how many are sampled."""
+
+HIDDEN_DEPTH = 0.02
+"""Object units behind the nearest surface from which on a vertex counts as hidden."""
 
 EDGE_SOFTNESS = 0.2
 """Of the rendered silhouette, in pixels: the square root of SoftRas's sigma."""
@@ -64,7 +71,6 @@ def terms(model: Model, seen: Observations, link: Link, starts: Tensor, renderer
     alpha = renderer.silhouette(flat, faces, seen.size, sigma).unflatten(0, points.shape[:2])
     found = {
         "mask": losses.silhouette_loss(alpha, seen.masks[frames], seen.weights[frames]).mean(1),
-        "contour": losses.contour_loss(points[..., :2], seen.places[frames]).mean(1),
     }
     found |= _surface_terms(model, seen, link, frames, points, renderer, symmetry)
 
@@ -76,9 +82,9 @@ def terms(model: Model, seen: Observations, link: Link, starts: Tensor, renderer
     found["elevation"] = (model.camera.elevation[:, 0] - ELEVATION).square()
     if model.skeleton is not None:
         weights = cotangent_weights(rest[0].detach(), faces, regularity.opposite)
-        few = torch.randperm(len(frames), device=frames.device)[:2]
-        found["arap"] = arap_energy(rest[:, None], vertices[:, few], regularity.edges, weights).mean(1)
-        found["facing"] = found["facing"] + _facing_all_round(rest, faces, renderer)
+        some = vertices[:, torch.randperm(len(frames), device=frames.device)[:POSES]]
+        found["arap"] = arap_energy(rest[:, None], some, regularity.edges, weights).mean(1)
+        found["facing"] = found["facing"] + _facing_all_round(some, faces, renderer)
         found["motion"] = motion.square().sum(-1).mean()[None]
         found["temporal"] = losses.acceleration_loss(motion.flatten(1))[None] / motion.shape[1]
     return found
@@ -96,6 +102,8 @@ class Surface:
     """(H, N, P) bool."""
     index: Tensor
     """(H, N, P) the face, -1 where there is none."""
+    depth: Tensor
+    """(H, N, S, S) of the surface in every pixel, 0 where there is none."""
 
     @staticmethod
     def of(points: Tensor, faces: Tensor, pixels: Tensor, size: int, renderer: Renderer, cull: bool) -> Surface:
@@ -106,7 +114,8 @@ class Surface:
         image = torch.arange(len(pixels), device=pixels.device)[:, None]
         index = visible.face_index.unflatten(0, points.shape[:2])[:, image, rows, columns].long()
         shares = visible.barycentrics.unflatten(0, points.shape[:2])[:, image, rows, columns]
-        return Surface(faces[index.clamp_min(0)].flatten(2), shares, index >= 0, index)
+        depth = visible.depth.unflatten(0, points.shape[:2])
+        return Surface(faces[index.clamp_min(0)].flatten(2), shares, index >= 0, index, depth)
 
     def of_vertices(self, values: Tensor) -> Tensor:
         """Values (H, N, V, C) at the samples' places on the surface: (H, N, P, C)."""
@@ -114,13 +123,30 @@ class Surface:
         return (gathered.unflatten(2, (-1, 3)) * self.shares.unsqueeze(-1)).sum(-2)
 
 
-def _facing_all_round(rest: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
-    """The facing loss (H,) of the rest mesh (H, V, 3) from random sides, since the clip does not show them all."""
-    turns = torch.linalg.qr(torch.randn(SIDES, 3, 3, device=rest.device))[0]
+def _hidden(points: Tensor, faces: Tensor, nearest: Surface) -> Tensor:
+    """Which vertices (H, N, V) of points (H, N, V, 3) turn their outside to the camera behind a nearer surface."""
+    a, b, c = (points[..., faces[:, k], :2] for k in range(3))
+    (x1, y1), (x2, y2) = (b - a).unbind(-1), (c - a).unbind(-1)
+    away = x1 * y2 - y1 * x2
+    turned = points.new_zeros(points.shape[:-1])
+    for k in range(3):
+        turned = turned.index_add(-1, faces[:, k], away)
+    size = nearest.depth.shape[-1]
+    column, row = ((points[..., :2] + 1) * (size / 2)).long().clamp(0, size - 1).unbind(-1)
+    # The furthest of a pixel and its neighbours: where a surface is steep, its own rim is no more hidden than its middle.
+    depth = nearest.depth.masked_fill(nearest.depth <= 0, torch.inf)
+    ahead = functional.max_pool2d(depth, 3, 1, 1).flatten(-2).gather(-1, row * size + column)
+    return (turned < 0) & (points[..., 2] > ahead + HIDDEN_DEPTH)
+
+
+def _facing_all_round(vertices: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
+    """The facing loss (H,) of poses (H, N, V, 3), each from a random side, since the clip does not show them all."""
+    turns = torch.linalg.qr(torch.randn(vertices.shape[1], 3, 3, device=vertices.device))[0]
     turns = turns * turns.det().sign()[:, None, None]  # a mirrored view would see every face turned
-    reach = rest.detach().abs().amax((1, 2))[:, None, None, None]
-    points = rest[:, None] @ turns.mT / (2 * reach) + rest.new_tensor([0.0, 0.0, 2.0])
-    pixels = torch.randint(SIDE_SIZE, (SIDES, SIDE_SAMPLES, 2), device=rest.device)
+    centred = vertices - vertices.detach().mean(2, keepdim=True)
+    reach = centred.detach().norm(dim=-1).amax((1, 2))[:, None, None, None]
+    points = centred @ turns.mT / (2 * reach) + vertices.new_tensor([0.0, 0.0, 2.0])
+    pixels = torch.randint(SIDE_SIZE, (len(turns), SIDE_SAMPLES, 2), device=vertices.device)
     front, nearest = (Surface.of(points, faces, pixels, SIDE_SIZE, renderer, cull) for cull in (True, False))
     turned = (front.covered & (front.index != nearest.index)).float()
     ahead, near = ((2 * reach * s.of_vertices(points[..., 2:]))[..., 0] for s in (front, nearest))
@@ -137,6 +163,11 @@ def _surface_terms(model: Model, seen: Observations, link: Link, frames: Tensor,
     turned = front.covered & (front.index != nearest.index)
     ahead, near = (surface.of_vertices(depth)[..., 0] for surface in (front, nearest))
     facing = losses.facing_loss(ahead, near, turned.float())
+    places = points[..., :2], seen.places[frames]
+    if model.skeleton is None:
+        contour = losses.contour_loss(*places)
+    else:
+        contour = losses.contour_loss(*places, _hidden(points.detach(), model.mesh.faces, nearest), ~nearest.covered)
 
     half, count = len(frames) // 2, len(frames)
     partner = torch.cat([torch.arange(half, count), torch.arange(half)]).to(frames.device)
@@ -150,5 +181,5 @@ def _surface_terms(model: Model, seen: Observations, link: Link, frames: Tensor,
     picture = look_up(seen.images[frames], front.of_vertices(screen))
     colours = model.colours + symmetry / 2 * (model.colours[:, model.mesh.mirror] - model.colours)
     believed = front.of_vertices(colours[:, None].expand(-1, count, -1, -1))
-    return {"facing": facing.mean(1), "flow": flow.mean(1),
+    return {"facing": facing.mean(1), "contour": contour.mean(1), "flow": flow.mean(1),
             "colour": losses.colour_loss(picture, believed, hit * seen.colour_weight[frames][:, None]).mean(1)}

@@ -13,6 +13,10 @@ def random_rotation(seed=0, count=()):
     return torch.from_numpy(matrices).reshape(*count, 3, 3)
 
 
+def normals(*shape, seed=0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
+
+
 @pytest.mark.parametrize("level", range(4))
 def test_icosphere_is_a_closed_symmetric_sphere(level):
     ball = sphere.icosphere(level)
@@ -75,6 +79,26 @@ def test_angle_between_rotations():
     a = random_rotation(1)
     turn = rotations.from_axis_angle(torch.tensor([0.3, -0.4, 0.5], dtype=torch.float64))
     assert torch.isclose(rotations.angle_between(a, turn @ a), torch.tensor(0.5**0.5, dtype=torch.float64)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_axis_angles_of_rotations_are_those_they_were_made_from_and_scipys(dtype):
+    lengths = torch.tensor([0.0, 1e-7, 1e-4, 0.5, 2.0, 3.1, np.pi - 1e-4], dtype=dtype)
+    axes = torch.nn.functional.normalize(normals(5, 1, 3), dim=-1).to(dtype)
+    vectors = axes * lengths[:, None]
+    found = rotations.to_axis_angle(rotations.from_axis_angle(vectors))
+    assert found.shape == (5, 7, 3) and found.dtype == dtype and not found.requires_grad
+    assert torch.allclose(found, vectors, atol=2e-3 if dtype == torch.float32 else 1e-6)
+    turn = random_rotation(2, (2, 4)).to(dtype)
+    expected = Rotation.from_matrix(turn.flatten(0, 1).double().numpy()).as_rotvec().reshape(2, 4, 3)
+    assert np.allclose(rotations.to_axis_angle(turn).numpy(), expected, atol=1e-6)
+
+
+def test_a_half_turn_has_one_of_its_two_axis_angles():
+    vectors = torch.from_numpy(np.pi * np.eye(3))
+    found = rotations.to_axis_angle(rotations.from_axis_angle(vectors))
+    assert torch.allclose(found.norm(dim=1), torch.full((3,), np.pi, dtype=torch.float64))
+    assert torch.allclose(rotations.from_axis_angle(found), rotations.from_axis_angle(vectors), atol=1e-6)
 
 
 def weighted_edges(rest, ball):
@@ -183,3 +207,55 @@ def test_skin_weights_and_skinning_have_the_gradients_of_finite_differences():
         return skinning.blend_skinning(rest, weights, turn, shift)
 
     assert torch.autograd.gradcheck(skinned, (rest, centres, 0.5 * precisions, shift))
+
+
+def test_the_rigid_motion_of_one_bone_is_scipys_best_alignment():
+    rest, weights = normals(40, 3), normals(40, 1, seed=1).abs()
+    moved = rest @ random_rotation(5, (4,)).mT + normals(4, 1, 3, seed=2) + 0.2 * normals(4, 40, 3, seed=3)
+    turn, shift = skinning.rigid_motions(rest, moved, weights)
+    share = weights[:, 0].numpy()
+    start = np.average(rest.numpy(), axis=0, weights=share)
+    for t in range(4):
+        end = np.average(moved[t].numpy(), axis=0, weights=share)
+        expected, _ = Rotation.align_vectors(moved[t].numpy() - end, rest.numpy() - start, weights=share)
+        assert np.allclose(turn[t, 0], expected.as_matrix(), atol=1e-5)
+        assert np.allclose(turn[t, 0].numpy() @ start + shift[t, 0].numpy(), end)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_parts_that_moved_rigidly_give_their_motions_back(dtype):
+    rest, part = normals(90, 3).to(dtype), torch.arange(90) % 3
+    weights = torch.nn.functional.one_hot(part).to(dtype)
+    turn, shift = random_rotation(6, (5, 3)).to(dtype), normals(5, 3, 3, seed=1).to(dtype)
+    moved = skinning.blend_skinning(rest, weights, turn, shift)
+    found = skinning.rigid_motions(rest, moved, weights)
+    for a, b in zip(found, (turn, shift), strict=True):
+        assert a.dtype == dtype and torch.allclose(a, b, atol=2e-5)
+
+
+def test_a_flat_part_turns_as_it_did():
+    """In space the third direction is left open by more than the sign of the determinant."""
+    rest = normals(30, 3) * torch.tensor([0.3, 0.2, 0.0])
+    turn, shift = random_rotation(7, (6, 1)), normals(6, 1, 3)
+    moved = skinning.blend_skinning(rest, torch.ones(30, 1).double(), turn, shift)
+    assert torch.allclose(skinning.rigid_motions(rest, moved, torch.ones(30, 1).double())[0], turn, atol=1e-3)
+
+
+def test_a_rigid_motion_is_never_a_reflection():
+    rest, weights = normals(30, 3), normals(30, 4, seed=1).abs()
+    mirrored = torch.stack([rest * torch.tensor(signs) for signs in ([-1.0, 1, 1], [1, 1, -1], [-1, -1, -1])])
+    turn, _ = skinning.rigid_motions(rest, torch.cat([mirrored, normals(5, 30, 3, seed=2)]), weights)
+    assert torch.allclose(torch.linalg.det(turn), torch.ones(8, 4).double())
+    assert torch.allclose(turn @ turn.mT, torch.eye(3).double().expand(8, 4, 3, 3))
+
+
+@pytest.mark.parametrize("held", [0, 1, 2])
+def test_a_bone_that_holds_next_to_nothing_has_a_finite_rigid_motion(held):
+    rest = normals(30, 3).float()
+    moved = (rest + torch.tensor([0.0, 2, 0]))[None]
+    weights = torch.ones(30, 2)
+    weights[held:, 1] = 0
+    turn, shift = skinning.rigid_motions(rest, moved, weights)
+    assert torch.isfinite(turn).all() and torch.isfinite(shift).all()
+    assert torch.allclose(turn, torch.eye(3).expand(1, 2, 3, 3), atol=1e-3), "nothing has turned"
+    assert torch.allclose(shift[0, : 1 + (held > 0)], torch.tensor([0.0, 2, 0]), atol=1e-2)

@@ -1,10 +1,10 @@
-"""Bones for an animator: one tree, joints between the parts, rigid frames along the bones, names of pairs."""
+"""Bones for an animator: one tree, alike on both sides, joints between the parts, rigid frames, names of pairs."""
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vmr_backend.lasr.armature import Armature, armature_of
+from vmr_backend.lasr.armature import Armature, Tree, armature_of, joints_of, tree_of
 
 
 def tube(way, count=40, radius=0.05) -> np.ndarray:
@@ -31,13 +31,23 @@ def held(vertices, centres, width=0.08) -> np.ndarray:
     return share / share.sum(1, keepdims=True)
 
 
+def twins(centres) -> np.ndarray:
+    """(B,) the bone at each one's mirrored place; itself where it stands in the middle."""
+    centres = np.asarray(centres, float)
+    return np.linalg.norm(centres[:, None] * [-1, 1, 1] - centres, axis=2).argmin(1)
+
+
+def armature(vertices, weights, twin) -> Armature:
+    return armature_of(vertices, weights, tree_of(vertices, weights, twin), twin)
+
+
 CHAIN = np.stack([np.zeros(5), np.linspace(-0.4, 0.4, 5), np.zeros(5)], 1)
 """Centres of five bones in a capsule along y; the middle one is in the body's middle."""
 
 
 def chain(order=range(5)) -> Armature:
     vertices = tube([[0, -0.5, 0], [0, 0.5, 0]])
-    return armature_of(vertices, held(vertices, CHAIN)[:, list(order)])
+    return armature(vertices, held(vertices, CHAIN)[:, list(order)], np.arange(5))
 
 
 ANIMAL = {
@@ -49,31 +59,56 @@ ANIMAL = {
 }
 
 
-def animal(order=tuple(ANIMAL)) -> tuple[np.ndarray, Armature]:
-    """Vertices and bones of a body with head, tail and four legs, its bones given in some order."""
+def animal_held(order=tuple(ANIMAL)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices of a body with head, tail and four legs, the weights of its bones in some order, and their twins."""
     parts = [tube([(0, -0.3, 0.1), (0, 0.3, 0.1)], radius=0.08),
              tube([(0, -0.3, 0.1), (0, -0.4, 0.18), (0, -0.6, 0.32)]),
              tube([(0, 0.3, 0.1), (0, 0.4, 0.2), (0, 0.6, 0.3)])]
     parts += [tube([(x, y, 0.04), (x, y, -0.45)], radius=0.04) for x in (0.1, -0.1) for y in (0.2, -0.2)]
-    vertices = np.concatenate(parts)
-    return vertices, armature_of(vertices, held(vertices, [ANIMAL[name] for name in order], 0.07))
+    vertices, centres = np.concatenate(parts), [ANIMAL[name] for name in order]
+    return vertices, held(vertices, centres, 0.07), twins(centres)
 
 
-def given_names(armature: Armature, order=tuple(ANIMAL)) -> list[str]:
-    return [order[index] for index in armature.order]
+def animal(order=tuple(ANIMAL)) -> tuple[np.ndarray, Armature]:
+    vertices, weights, twin = animal_held(order)
+    return vertices, armature(vertices, weights, twin)
 
 
-def assert_sound(armature: Armature, count: int) -> None:
+def noisy(weights, amount, seed=0) -> np.ndarray:
+    """Shares that differ from one side to the other, as after a fit."""
+    uneven = weights * np.random.default_rng(seed).uniform(1 - amount, 1 + amount, weights.shape)
+    return uneven / uneven.sum(1, keepdims=True)
+
+
+def given_names(found: Armature, order=tuple(ANIMAL)) -> list[str]:
+    return [order[index] for index in found.order]
+
+
+def assert_sound(found: Armature, count: int) -> None:
     """All that holds whatever the body."""
-    assert sorted(armature.order) == list(range(count))
-    assert armature.parents[0] == -1 and (armature.parents[1:] >= 0).all(), "one root"
-    assert (armature.parents < np.arange(count)).all(), "parents before their children"
-    turn, lengths = armature.rest[:, :3, :3], armature.lengths
+    assert sorted(found.order) == list(range(count))
+    assert found.parents[0] == -1 and (found.parents[1:] >= 0).all(), "one root"
+    assert (found.parents < np.arange(count)).all(), "parents before their children"
+    turn, lengths = found.rest[:, :3, :3], found.lengths
     np.testing.assert_allclose(turn @ turn.transpose(0, 2, 1), np.eye(3)[None].repeat(count, 0), atol=1e-9)
     np.testing.assert_allclose(np.linalg.det(turn), 1)
-    assert (armature.rest[:, 3] == [0, 0, 0, 1]).all() and (lengths > 0).all() and np.isfinite(armature.rest).all()
-    assert len(set(armature.names)) == count and armature.names.dtype.kind == "U"
-    assert all(0 < len(name.encode()) <= 63 for name in armature.names)
+    assert (found.rest[:, 3] == [0, 0, 0, 1]).all() and (lengths > 0).all() and np.isfinite(found.rest).all()
+    assert len(set(found.names)) == count and found.names.dtype.kind == "U"
+    assert all(0 < len(name.encode()) <= 63 for name in found.names)
+
+
+def assert_pairs_are_named_alike(found: Armature, twin) -> None:
+    """Those of the root's own pair aside, of which only one can be the root."""
+    named = dict(zip(found.order, found.names, strict=True))
+    tails = found.rest[:, :3, 3] + found.lengths[:, None] * found.rest[:, :3, 1]
+    x = dict(zip(found.order, (found.rest[:, :3, 3] + tails)[:, 0], strict=True))
+    for bone in set(range(len(twin))) - {found.order[0], twin[found.order[0]]}:
+        if twin[bone] == bone:
+            assert not named[bone].endswith((".L", ".R"))
+        else:
+            left, right = sorted((bone, twin[bone]), key=lambda b: named[b])
+            assert named[left][:-2] == named[right][:-2]
+            assert (named[left][-2:], named[right][-2:]) == (".L", ".R") and x[left] >= x[right]
 
 
 @pytest.mark.parametrize("order", [range(5), (3, 0, 4, 2, 1)])
@@ -159,18 +194,24 @@ def test_bones_of_a_chain_are_numbered_outwards():
             assert int(place.split(".")[0]) == int(found.names[parent].partition("_")[2].split(".")[0]) + 1
 
 
+@pytest.mark.parametrize("paired", [False, True], ids=["all central", "random twins"])
 @pytest.mark.parametrize("count", [1, 2, 30, 128])
 @pytest.mark.parametrize("seed", range(2))
-def test_bones_anywhere_make_a_sound_armature(count, seed):
+def test_bones_anywhere_make_a_sound_armature(count, seed, paired):
     random = np.random.default_rng([count, seed])
     vertices = random.normal(size=(642, 3)) * [0.2, 0.5, 0.3]
-    weights = held(vertices, vertices[random.permutation(642)[:count]])
-    assert_sound(armature_of(vertices, weights), count)
+    weights, twin = held(vertices, vertices[random.permutation(642)[:count]]), np.arange(count)
+    if paired:
+        one, other = random.permutation(count)[: 2 * (count // 3)].reshape(2, -1)
+        twin[one], twin[other] = other, one
+    found = armature(vertices, weights, twin)
+    assert_sound(found, count)
+    assert_pairs_are_named_alike(found, twin)
 
 
 def test_bones_that_hold_the_same_still_have_directions_and_lengths():
     vertices = tube([[0, -0.5, 0], [0, 0.5, 0]])
-    found = armature_of(vertices, np.full((len(vertices), 3), 1 / 3))
+    found = armature(vertices, np.full((len(vertices), 3), 1 / 3), np.arange(3))
     assert_sound(found, 3)
     assert found.lengths.min() > 0.01
 
@@ -178,6 +219,92 @@ def test_bones_that_hold_the_same_still_have_directions_and_lengths():
 def test_a_body_turned_about_the_vertical_has_the_same_tree():
     vertices = tube([[0, -0.5, 0], [0, 0.5, 0]])
     weights, turn = held(vertices, CHAIN), Rotation.from_euler("z", 0.05).as_matrix()
-    there, here = armature_of(vertices @ turn.T, weights), armature_of(vertices, weights)
+    there, here = (armature(v, weights, np.arange(5)) for v in (vertices @ turn.T, vertices))
     assert np.array_equal(there.order, here.order) and np.array_equal(there.parents, here.parents)
     np.testing.assert_allclose(there.rest[:, :3, 3], here.rest[:, :3, 3] @ turn.T, atol=1e-9)
+
+
+def assert_alike_on_both_sides(tree: Tree, twin, atol) -> None:
+    """Bones in the middle aside that only one of a pair can have."""
+    for bone, parent in enumerate(tree.parents):
+        if parent < 0 or twin[bone] != bone:
+            assert parent < 0 or tree.parents[twin[bone]] == twin[parent]
+        elif twin[parent] != parent:
+            continue
+        np.testing.assert_allclose(tree.joints[twin[bone]], tree.joints[bone] * [-1, 1, 1], atol=atol)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("seed", range(4))
+def test_left_and_right_hang_alike_even_if_their_weights_differ_a_little(noise, seed):
+    order = tuple(np.random.default_rng(seed).permutation(list(ANIMAL)))
+    vertices, weights, twin = animal_held(order)
+    uneven = noisy(weights, noise, seed)
+    tree = tree_of(vertices, uneven, twin)
+    assert_alike_on_both_sides(tree, twin, 0.01 + 0.1 * noise)
+    assert np.array_equal(tree.parents, tree_of(vertices, weights, twin).parents)
+    assert_pairs_are_named_alike(armature(vertices, uneven, twin), twin)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_symmetric_body_of_any_shape_has_a_symmetric_tree(seed):
+    random = np.random.default_rng(seed)
+    half = np.abs(random.normal(size=(400, 3))) * [0.2, 1, 1] + [0.02, 0, 0]
+    middle = random.normal(size=(200, 3)) * [0, 0.7, 0.7]
+    vertices = np.concatenate([half, half * [-1, 1, 1], middle])
+    pick = random.permutation(400)[:8]
+    chosen = np.concatenate([pick, 400 + pick, 800 + np.arange(5)])[random.permutation(21)]
+    twin = twins(vertices[chosen])
+    tree = tree_of(vertices, noisy(held(vertices, vertices[chosen], 0.2), 1e-3, seed), twin)
+    (root,) = np.flatnonzero(tree.parents < 0)
+    assert twin[root] == root, "in the middle"
+    assert_alike_on_both_sides(tree, twin, 0.01)
+
+
+def two_legs(bones=3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices, weights and twins of a body that is two legs and has no bone in the middle."""
+    vertices = np.concatenate([tube([(x, 0, 0.4), (x, 0, -0.4)], radius=0.04) for x in (0.1, -0.1)])
+    centres = [(x, 0, z) for x in (0.1, -0.1) for z in np.linspace(0.3, -0.3, bones)]
+    return vertices, held(vertices, centres, 0.1), twins(centres)
+
+
+def test_without_a_bone_in_the_middle_one_of_a_pair_leads_and_the_other_hangs_on_it():
+    vertices, weights, twin = two_legs()
+    tree = tree_of(vertices, weights, twin)
+    (root,) = np.flatnonzero(tree.parents < 0)
+    assert root in (1, 4) and tree.parents[twin[root]] == root, "each leg's middle is the body's nearest"
+    others = [bone for bone in range(6) if bone not in (root, twin[root])]
+    assert all(tree.parents[bone] == (1 if bone < 3 else 4) for bone in others)
+    found = armature_of(vertices, weights, tree, twin)
+    assert_sound(found, 6)
+    assert_pairs_are_named_alike(found, twin)
+
+
+def with_idle(count) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The animal with one bone more in the middle, or a pair of them, that holds nothing."""
+    vertices, weights, twin = animal_held()
+    idle = len(twin) + np.arange(count)
+    return vertices, np.pad(weights, ((0, 0), (0, count))), np.concatenate([twin, idle[::-1]])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_bones_that_hold_nothing_are_sound_and_change_nothing_for_the_others(count):
+    vertices, weights, twin = with_idle(count)
+    tree = tree_of(vertices, weights, twin)
+    expected = tree_of(*animal_held()).parents
+    kept = tree.parents[:-count] < len(expected)
+    assert np.array_equal(tree.parents[:-count][kept], expected[kept])
+    found = armature_of(vertices, weights, tree, twin)
+    assert_sound(found, len(twin))
+    assert_pairs_are_named_alike(found, twin)
+
+
+def test_a_joint_is_the_middle_of_what_a_bone_and_its_parent_share():
+    vertices = np.array([[0.0, 0, 0], [1, 0, 0], [2, 2, 0], [3, 0, 0]])
+    weights = np.array([[1.0, 0, 0], [0.5, 0.5, 0], [0.25, 0.75, 0], [0, 0, 1]])
+    joints = joints_of(vertices, weights, np.array([-1, 0, 1]))
+    shares = np.array([0, 0.25, 0.1875, 0])
+    means = weights.T @ vertices / weights.sum(0)[:, None]
+    np.testing.assert_allclose(joints[0], means[0])
+    np.testing.assert_allclose(joints[1], shares @ vertices / shares.sum(), atol=1e-5)
+    np.testing.assert_allclose(joints[2], (means[1] + means[2]) / 2, err_msg="those that share nothing meet half-way")

@@ -10,9 +10,22 @@ from torch import nn
 
 from vmr_backend.geometry.cameras import project
 from vmr_backend.geometry.resampling import spread_evenly
+from vmr_backend.geometry.rotations import from_axis_angle
 from vmr_backend.geometry.sphere import icosphere, subdivided
 from vmr_backend.geometry.topology import edges_of, winding_numbers
-from vmr_backend.lasr.model import LEVEL_CAMERA, SPHERE_RADIUS, Model, RestMesh, Skeleton, View, spread_out
+from vmr_backend.lasr.model import (
+    JOINT_GIVE,
+    LEVEL_CAMERA,
+    MIRRORED,
+    ROOT_REACH,
+    SPHERE_RADIUS,
+    TURNED,
+    Model,
+    RestMesh,
+    Skeleton,
+    View,
+    spread_out,
+)
 
 FRAMES = 9
 CENTRE = torch.stack([torch.linspace(60, 140, FRAMES), torch.linspace(90, 40, FRAMES)], 1)
@@ -141,11 +154,15 @@ def test_the_skeleton_starts_at_rest():
     assert torch.allclose(found, rest.expand(FRAMES, -1, -1), atol=1e-6)
 
 
-def test_the_mean_of_motion_over_time_is_zero():
-    skeleton = with_bones().skeleton
-    motion = skeleton.motion_parameters()
-    assert motion.shape == (FRAMES, len(skeleton.centres), 6)
-    assert motion.abs().max() > 1e-3 and motion.mean(0).abs().max() < 1e-6
+@pytest.mark.parametrize("bones", [7, 21])
+def test_what_a_bone_and_its_mirror_image_do_alike_on_the_mean_is_zero(bones):
+    skeleton = stirred(boned(bones).skeleton)
+    mean, twin = skeleton.motion_parameters().detach().mean(0), skeleton.twin
+    alike = mean + torch.cat([TURNED, MIRRORED]) * mean[twin]
+    assert mean.abs().max() > 1e-3 and alike.abs().max() < 1e-6
+    free = skeleton.motion().detach()[0].unflatten(-1, (len(twin), 6)).mean(0)
+    unlike = free - torch.cat([TURNED, MIRRORED]) * free[twin]
+    assert torch.allclose(mean, unlike / 2, atol=1e-6), "what they do unlike stays"
 
 
 @pytest.mark.parametrize("bones", [1, 3, 6, 40])
@@ -162,29 +179,80 @@ SIX = torch.tensor([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [
 
 
 def test_a_vertex_as_near_to_six_bones_as_to_four_is_held_by_four():
-    together = torch.zeros(6, 2, 3)
-    weights = Skeleton(VIEW, SIX, together, 0.5).skin_weights(torch.zeros(1, 3), torch.zeros(1, 3))
+    skeleton = Skeleton(VIEW, SIX, torch.zeros(6, 2, 3), torch.tensor([1, 0, 2, 3, 4, 5]), 0.5)
+    weights = skeleton.skin_weights(torch.zeros(1, 3), torch.zeros(1, 3))
     assert weights[weights > 0].tolist() == pytest.approx([0.25] * 4)
 
 
 def test_of_bones_equally_near_in_space_the_one_near_on_the_sphere_holds():
     anchors = torch.stack([SIX[:2], torch.stack([SIX[2], SIX[3]])])  # one at either end of x, one at either end of y
-    skeleton = Skeleton(VIEW, torch.zeros(2, 3), anchors, 0.5)
+    skeleton = Skeleton(VIEW, torch.zeros(2, 3), anchors, torch.arange(2), 0.5)
     weights = skeleton.skin_weights(torch.zeros(3, 3), torch.nn.functional.normalize(SIX[[1, 3, 0]] + 0.2 * SIX[4]))
     off = (torch.cdist(torch.nn.functional.normalize(SIX[:1] + 0.2 * SIX[4]), SIX).square() / SPHERE_RADIUS**2)[0]
     near = torch.sigmoid(off[2] - off[0]).item()
     assert weights[:, 0].tolist() == pytest.approx([near, 1 - near, near], abs=1e-5) and near > 0.99
 
 
-def test_bones_turn_about_their_centres_and_shift():
-    skeleton = Skeleton(VIEW, torch.randn(2, 3), torch.zeros(2, 2, 3), 0.5)
-    motion = torch.zeros(FRAMES, 2, 6)
-    motion[3, 0, 2], motion[3, 1, 3] = math.pi / 2, 1.0
+def hung(parents) -> Skeleton:
+    """Bones with joints anywhere that hang on these parents."""
+    torch.manual_seed(0)
+    skeleton = Skeleton.empty(VIEW, len(parents))
+    skeleton.parents.copy_(torch.as_tensor(parents))
+    skeleton.joints.copy_(torch.randn(len(parents), 3))
+    return skeleton
+
+
+def test_bones_turn_about_their_joints_and_shift():
+    skeleton, motion = hung([-1, -1, 1]), torch.zeros(FRAMES, 3, 6)
+    motion[3, 0, 2], motion[3, 1, 3], motion[3, 2, 4] = math.pi / 2, 1.0, 1.0
     rotations, translations = skeleton.transforms(motion)
-    moved = (rotations @ skeleton.centres.unsqueeze(-1)).squeeze(-1) + translations
-    assert torch.allclose(moved[:, 0], skeleton.centres[0].expand(FRAMES, 3), atol=1e-6)
+    moved = (rotations @ skeleton.joints.unsqueeze(-1)).squeeze(-1) + translations
+    assert torch.allclose(moved[:, 0], skeleton.joints[0].expand(FRAMES, 3), atol=1e-6)
     assert torch.allclose(rotations[3, 0], torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), atol=1e-6)
-    assert moved[3, 1, 0] > skeleton.centres[1, 0] and torch.allclose(rotations[3, 1], torch.eye(3))
+    assert torch.allclose(moved[3, 1] - skeleton.joints[1], torch.tensor([ROOT_REACH, 0, 0]), atol=1e-6)
+    assert torch.allclose(moved[3, 2] - skeleton.joints[2], torch.tensor([ROOT_REACH, JOINT_GIVE, 0]), atol=1e-6)
+    assert torch.allclose(rotations[3, 1:], torch.eye(3)) and (translations[[0, 8]] == 0).all()
+
+
+TREES = {
+    "one": [-1], "chain of two": [1, -1], "chain of eight": [1, 2, 3, 4, 5, 6, 7, -1],
+    "chain of nine": [-1, 0, 1, 2, 3, 4, 5, 6, 7], "star": [3, 3, 3, -1, 3],
+    "tree": [4, 0, 0, 7, -1, 4, 3, 5, 6, 8, 9, 2], "two roots": [4, 0, 0, 7, -1, -1, 3, 5, 6, 8, 9, 2],
+}
+every_tree = pytest.mark.parametrize("parents", TREES.values(), ids=TREES)
+
+
+def local(skeleton, motion, bone) -> torch.Tensor:
+    """(..., 4, 4) of a bone against its parent."""
+    matrix = torch.eye(4, dtype=torch.float64).repeat(*motion.shape[:-2], 1, 1)
+    turn, joint = from_axis_angle(motion[..., bone, :3].double()), skeleton.joints[bone].double()
+    reach = ROOT_REACH if skeleton.parents[bone] < 0 else JOINT_GIVE
+    matrix[..., :3, :3], matrix[..., :3, 3] = turn, joint - turn @ joint + reach * motion[..., bone, 3:].double()
+    return matrix
+
+
+@every_tree
+@pytest.mark.parametrize("lead", [(), (4,), (2, 3)])
+def test_a_bone_follows_its_parent(parents, lead):
+    skeleton, motion = hung(parents), torch.randn(*lead, len(parents), 6)
+    rotations, translations = skeleton.transforms(motion)
+    for bone, parent in enumerate(parents):
+        expected = local(skeleton, motion, bone)
+        while parent >= 0:
+            expected, parent = local(skeleton, motion, parent) @ expected, parents[parent]
+        assert torch.allclose(rotations[..., bone, :, :].double(), expected[..., :3, :3], atol=1e-5)
+        assert torch.allclose(translations[..., bone, :].double(), expected[..., :3, 3], atol=2e-5)
+
+
+@every_tree
+def test_the_joint_of_a_bone_that_only_turns_stays_where_its_parent_has_it(parents):
+    skeleton, motion = hung(parents), torch.randn(FRAMES, len(parents), 6)
+    motion[..., 3:] = 0
+    rotations, translations = skeleton.transforms(motion)
+    own = (rotations @ skeleton.joints.unsqueeze(-1)).squeeze(-1) + translations
+    above = (rotations[:, parents] @ skeleton.joints.unsqueeze(-1)).squeeze(-1) + translations[:, parents]
+    expected = torch.where(skeleton.parents[:, None] < 0, skeleton.joints, above)
+    assert torch.allclose(own, expected, atol=1e-5)
 
 
 def test_vertices_are_the_blend_of_their_bones():
@@ -238,31 +306,131 @@ def boned(bones, shape=None) -> Model:
     return model
 
 
+def central(skeleton: Skeleton) -> torch.Tensor:
+    """(B,) whether a bone is of both sides."""
+    return skeleton.twin == torch.arange(len(skeleton.twin))
+
+
 @pytest.mark.parametrize("bones", [9, 21, 36])
 def test_bones_of_a_body_with_legs_are_pairs_or_in_the_middle(bones):
     skeleton = boned(bones).skeleton
-    anchors, centres, flip = skeleton.anchors, skeleton.centres.detach(), torch.tensor([-1.0, 1, 1])
-    assert bones <= len(centres) <= bones + 1
-    both_sides = (anchors[:, 0] * flip - anchors[:, 1]).norm(dim=1) < 1e-5
-    one_side = ~both_sides
-    assert both_sides.any() and one_side.any() and torch.equal(anchors[one_side, 0], anchors[one_side, 1])
-    assert centres[both_sides, 0].abs().max() < 5e-3
-    image = torch.cdist(anchors[one_side, 0] * flip, anchors[one_side, 0])
-    assert image.min(1).values.max() < 1e-3 and (image.argmin(1) != torch.arange(len(image))).all()
-    # Vertices on the mirror plane are as near to both of a pair, and count to one of them.
-    assert (centres[one_side][image.argmin(1)] * flip - centres[one_side]).norm(dim=1).max() < 0.06
+    anchors, twin, both_sides = skeleton.anchors, skeleton.twin, central(skeleton)
+    assert bones <= len(twin) <= bones + 1
+    assert torch.equal(twin[twin], torch.arange(len(twin)))
+    assert both_sides.any() and not both_sides.all()
+    assert torch.equal(anchors[~both_sides, 0], anchors[~both_sides, 1])
+    assert skeleton.centres[both_sides, 0].abs().max() < 5e-3
+    assert torch.allclose(anchors[twin] * MIRRORED, anchors.flip(1), atol=1e-5)
 
 
 @pytest.mark.parametrize("bones", [13, 21, 36])
 def test_bones_of_both_sides_lie_inside_and_hold_both_walls_alike(bones):
     model = boned(bones)
     skeleton, rest = model.skeleton, model.mesh().detach()[0]
-    filled = ((skeleton.anchors[:, 0] - skeleton.anchors[:, 1]).norm(dim=1) > 0.1).nonzero()[:, 0]
-    inside = winding_numbers(skeleton.centres[filled].detach(), rest, model.mesh.faces) > 0.5
-    assert len(filled) and inside.double().mean() >= 0.8, "one that holds the chest may lie between the legs"
-    weights = skeleton.skin_weights(rest, model.mesh.places).detach()[:, filled]
-    assert torch.allclose(weights, weights[model.mesh.mirror], atol=0.2)
+    both_sides = central(skeleton)
+    inside = winding_numbers(skeleton.centres[both_sides].detach(), rest, model.mesh.faces) > 0.5
+    assert inside.double().mean() >= 0.8, "one that holds the chest may lie between the legs"
+    weights = skeleton.skin_weights(rest, model.mesh.places).detach()[:, both_sides]
+    assert torch.allclose(weights, weights[model.mesh.mirror], atol=1e-4)
     assert (weights.sum(0) > 1).all()
+
+
+@pytest.mark.parametrize("bones", [9, 21, 36])
+def test_skin_weights_of_twins_mirror_each_other_whatever_has_been_fitted(bones):
+    model = boned(bones)
+    stirred(model.skeleton)
+    rest = model.mesh(1.0).detach()[0]
+    weights = model.skeleton.skin_weights(rest, model.mesh.places).detach()
+    image = weights[model.mesh.mirror][:, model.skeleton.twin]
+    # On the mirror plane both of a pair are equally near, though only one may be a vertex's fourth.
+    sided = model.mesh.side != 0
+    assert torch.allclose(image[sided], weights[sided], atol=1e-4) and torch.allclose(image, weights, atol=0.2)
+
+
+def same_tree(a: Skeleton, b: Skeleton) -> bool:
+    return torch.equal(a.parents, b.parents) and torch.equal(a.joints, b.joints)
+
+
+@pytest.mark.parametrize("bones", [9, 21, 36])
+def test_bones_hang_in_one_tree_alike_on_both_sides_with_joints_inside_the_body(bones):
+    model = boned(bones)
+    skeleton, rest = model.skeleton, model.mesh().detach()[0]
+    parents, twin = skeleton.parents, skeleton.twin
+    (root,) = (parents < 0).nonzero()[:, 0]
+    assert twin[root] == root
+    for bone in range(len(parents)):
+        steps, above = 0, bone
+        while above != root:
+            above, steps = int(parents[above]), steps + 1
+            assert steps < len(parents), "no bone hangs on itself"
+        if twin[bone] != bone:
+            assert parents[twin[bone]] == twin[parents[bone]]
+    assert torch.equal(skeleton.joints[twin] * MIRRORED, skeleton.joints)
+    inside = winding_numbers(skeleton.joints, rest, model.mesh.faces) > 0.5
+    assert inside[~central(skeleton)].all() and inside.double().mean() > 0.9
+
+
+def swaying(skeleton: Skeleton) -> torch.Tensor:
+    """(T, B, 6) one wave through which every bone bends against its parent; its mean over time is zero."""
+    return wave() * torch.tensor([0.15, 0.045, 0.03, 0, 0, 0]).expand(len(skeleton.twin), 6)
+
+
+def wave() -> torch.Tensor:
+    """(T, 1, 1)."""
+    return torch.sin(2 * math.pi * torch.arange(FRAMES) / FRAMES)[:, None, None]
+
+
+@torch.no_grad()
+def moved_by(model: Model, motion=None) -> torch.Tensor:
+    """(T, V, 3) of the symmetric rest mesh, which the bones grow on."""
+    motion = model.skeleton.motion_parameters() if motion is None else motion
+    return model.vertices(model.mesh(1.0), motion, EVERY)[0]
+
+
+def mean_distance(a, b) -> float:
+    return (a - b).norm(dim=-1).mean().item()
+
+
+def test_bones_follow_a_body_that_moved_as_one_exactly():
+    model = boned(9)
+    motion = torch.zeros(FRAMES, len(model.skeleton.twin), 6)
+    motion[:, model.skeleton.parents < 0] = wave()
+    target = moved_by(model, motion)
+    model.skeleton.follow(model.mesh(1.0)[0], model.mesh.places, target)
+    assert (moved_by(model) - target).norm(dim=-1).max() < 5e-3
+    assert (model.skeleton.motion_parameters() - motion).abs().max() < 0.02, "the root moves, the others are still"
+
+
+@pytest.mark.parametrize("bones", [9, 21])
+def test_bones_follow_what_bones_of_the_same_tree_did(bones):
+    model = boned(bones)
+    target, rest = moved_by(model, swaying(model.skeleton)), model.mesh(1.0).detach()[0]
+    model.skeleton.follow(rest, model.mesh.places, target)
+    assert mean_distance(moved_by(model), target) < 0.1 * mean_distance(target, rest)
+    assert model.skeleton.motion_parameters().abs().max() < 0.5
+
+
+@pytest.mark.parametrize(("before", "after"), [(21, 21), (9, 21), (21, 13)])
+def test_bones_grown_again_go_on_with_the_motion(before, after):
+    model = boned(before)
+    skeleton, rest = model.skeleton, model.mesh(1.0).detach()[0]
+    skeleton.motion.approach(swaying(skeleton).flatten(1)[None])
+    target = moved_by(model)
+    model.grow_skeleton(after)
+    assert model.skeleton is not skeleton and after <= len(model.skeleton.twin) <= after + 1
+    assert mean_distance(moved_by(model), target) < 0.25 * mean_distance(target, rest)
+
+
+def test_a_grown_skeleton_is_read_from_what_was_saved_of_it():
+    model = boned(9)
+    stirred(model.skeleton)
+    found = Skeleton.empty(VIEW, len(model.skeleton.twin))
+    found.load_state_dict(model.skeleton.state_dict())
+    motion, rest, places = found.motion_parameters(), model.mesh()[0], model.mesh.places
+    assert torch.equal(motion, model.skeleton.motion_parameters()) and same_tree(found, model.skeleton)
+    for a, b in zip(found.transforms(motion), model.skeleton.transforms(motion), strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(found.skin_weights(rest, places), model.skeleton.skin_weights(rest, places))
 
 
 @pytest.mark.parametrize("bones", [13, 21, 36])

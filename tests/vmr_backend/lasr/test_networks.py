@@ -67,3 +67,39 @@ def test_one_hypothesis_learns_nothing_from_anothers_error(chosen):
     for parameter in net.parameters():
         others = [h for h in range(3) if h != chosen]
         assert parameter.grad[chosen].abs().sum() > 0 and (parameter.grad[others] == 0).all()
+
+
+def test_values_that_a_network_can_have_are_approached_to_a_thousandth():
+    net, truth = stirred(network()), stirred(network())
+    with torch.no_grad():
+        truth.hidden.copy_(net.hidden)
+        truth.bias.copy_(net.bias)
+        layers = net.hidden.clone(), net.bias.clone()
+    net.approach(truth().detach())
+    assert (net() - truth()).abs().max() < 1e-3 * truth().abs().max()
+    assert torch.equal(net.hidden, layers[0]) and torch.equal(net.bias, layers[1])
+
+
+def test_few_frames_are_approached_whatever_their_values():
+    torch.manual_seed(0)
+    net, values = TimeNetwork(2, time_embedding(torch.arange(6), 3), 5, 96), torch.randn(2, 6, 5)
+    net.approach(values)
+    assert (net() - values).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_of_more_frames_than_width_the_approach_is_the_least_squares_fit(noise):
+    torch.manual_seed(0)
+    net = TimeNetwork(2, time_embedding(torch.arange(120), 8), 5, 12)
+    time = torch.linspace(0, 6, 120)[:, None]
+    values = torch.sin(time * torch.arange(1, 6) / 2).expand(2, -1, -1) + noise * torch.randn(2, 120, 5)
+    net.approach(values)
+    for h in range(2):
+        hidden = (torch.tanh(net.embedding @ net.hidden[h] + net.bias[h]) / math.sqrt(12)).detach().double().numpy()
+        best, target = np.linalg.lstsq(hidden, values[h].double().numpy(), rcond=None)[0], values[h].numpy()
+        found = net.output[h].detach().double().numpy()
+        ridge = 1e-5 * (hidden**2).sum(0).mean()
+        cost = {"found": found, "best": best, "none": 0 * best, "less": 0.99 * found}
+        cost = {name: ((hidden @ w - target) ** 2).sum() + ridge * (w**2).sum() for name, w in cost.items()}
+        assert cost["found"] <= min(cost.values()) * (1 + 1e-6)
+        assert ((net()[h].detach().numpy() - target) ** 2).mean() < ((hidden @ best - target) ** 2).mean() + 2e-3
