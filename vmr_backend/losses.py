@@ -37,9 +37,9 @@ def contour_loss(points: Tensor, pixels: Tensor, hidden: Tensor | None = None,
 
     points (..., V, 2) projected vertices, pixels (..., P, 2) places inside the mask. Returns (...,), crop units.
 
-    hidden (..., V) bool marks vertices that the mesh itself hides, missed (..., P) bool pixels that it leaves open. Such
-    a pixel draws a hidden vertex where one is near: of two legs that stand in line the far one is free to leave, while
-    the near one explains what it covers. Drawn alike, they would stay together.
+    hidden (..., V) bool marks vertices that the mesh itself hides, missed (..., P) bool pixels that it leaves open.
+    Such a pixel draws a hidden vertex where one is near: of two legs that stand in line the far one is free to leave,
+    while the near one explains what it covers. Drawn alike, they would stay together.
     """
     nearest = nearest_points(points.detach(), pixels)
     if hidden is not None:

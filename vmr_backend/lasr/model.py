@@ -160,7 +160,7 @@ class Skeleton(nn.Module):
     joints: Tensor
     """(B, 3) about which bones turn, object space at rest."""
     pose: Tensor
-    """(B, 6) motion that a bone and its mirror image share on the mean over time: none, unless taken over from others."""
+    """(B, 6) motion that a bone and its mirror image share on the mean over time: none, unless taken over."""
 
     def __init__(self, view: View, centres: Tensor, anchors: Tensor, twin: Tensor, radius: float):
         super().__init__()

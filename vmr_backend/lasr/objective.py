@@ -133,7 +133,7 @@ def _hidden(points: Tensor, faces: Tensor, nearest: Surface) -> Tensor:
         turned = turned.index_add(-1, faces[:, k], away)
     size = nearest.depth.shape[-1]
     column, row = ((points[..., :2] + 1) * (size / 2)).long().clamp(0, size - 1).unbind(-1)
-    # The furthest of a pixel and its neighbours: where a surface is steep, its own rim is no more hidden than its middle.
+    # The furthest of a pixel and its neighbours: the rim of a surface, steep as it is, does not hide itself.
     depth = nearest.depth.masked_fill(nearest.depth <= 0, torch.inf)
     ahead = functional.max_pool2d(depth, 3, 1, 1).flatten(-2).gather(-1, row * size + column)
     return (turned < 0) & (points[..., 2] > ahead + HIDDEN_DEPTH)
