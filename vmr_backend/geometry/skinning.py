@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+RIDGE = 0.02
+"""Of a bone's square extent, how much `rigid_motions` leans towards no rotation."""
+
 
 def gaussian_skin_weights(points: Tensor, centres: Tensor, precisions: Tensor, apart: Tensor | float = 0.0,
                           bones_per_vertex: int = 4) -> Tensor:
@@ -44,8 +47,9 @@ def rigid_motions(rest: Tensor, moved: Tensor, weights: Tensor) -> tuple[Tensor,
     start, end = share.T @ rest, share.T @ moved
     shared = (share.unsqueeze(-1) * rest.unsqueeze(1)).flatten(1)
     outer = (shared.T @ moved).unflatten(1, (-1, 3)).mT - end.unsqueeze(-1) * start.unsqueeze(-2)
-    # A little of the identity decides what a bone that holds next to nothing leaves open.
-    u, _, vt = torch.linalg.svd(outer + 1e-6 * torch.eye(3).to(outer))
+    # A little of the identity decides what the vertices leave open: how far a thin limb has twisted.
+    size = (share.T @ rest.square()).sum(-1) - start.square().sum(-1)
+    u, _, vt = torch.linalg.svd(outer + (RIDGE * size + 1e-6)[:, None, None] * torch.eye(3).to(outer))
     proper = torch.ones_like(end)
     proper[..., 2] = torch.linalg.det(u @ vt).sign()
     rotations = u * proper.unsqueeze(-2) @ vt

@@ -64,9 +64,11 @@ def stages_of(settings: Settings) -> list[Stage]:
     level, crop = settings.subdivision, settings.crop_size
     half = settings.fine_iterations // 2
     upright = (0.0, 1.0) if settings.upright else (1.0, 1.0)
+    # Whatever stage is the last lets symmetry go, and smooths least.
+    symmetry, stiffness = (1.0, 0.5) if settings.fine_iterations else (0.0, 0.2)
     stages = [
         Stage("coarse", min(96, crop), level, FINE_SMOOTHING,
-              Schedule(settings.coarse_iterations, (1.0, 1.0), upright, (1.0, 0.5))),
+              Schedule(settings.coarse_iterations, (1.0, symmetry), upright, (1.0, stiffness))),
         Stage("fine", min(128, crop), level, FINE_SMOOTHING, Schedule(half, (1.0, 1.0), stiffness=(0.5, 0.3))),
         Stage("finest", 3 * crop // 4, level, FINE_SMOOTHING,
               Schedule(settings.fine_iterations - half, (1.0, 0.0), stiffness=(0.3, 0.2), rate=0.5)),
