@@ -116,14 +116,14 @@ class Settings:
         36, "Bones", "Number of bones that move the mesh", "shape",
         minimum=1, maximum=128, soft_maximum=64, method="lasr", source="LASR: 20 to 35")
     subdivision: int = _setting(
-        4, "Mesh Level", "Subdivisions of the sphere once there are bones: 3 has 642 vertices, 4 has 2,562, 5 has 10,242",
+        4, "Mesh Level", "Subdivisions of the sphere with bones: 3 has 642 vertices, 4 has 2,562, 5 has 10,242",
         "shape", minimum=3, maximum=5, method="lasr", source="CMR: 3; LASR ends near 3.6")
 
     rigid_iterations: int = _setting(
         320, "Rigid Iterations", "Iterations of the stage in which only camera and rest shape move", "stages",
         minimum=10, maximum=20000, method="lasr", source="measured; LASR S0: 4000")
     coarse_iterations: int = _setting(
-        700, "Coarse Iterations", "Iterations with the first bones, in which limbs come out of the rigid shape", "stages",
+        700, "Coarse Iterations", "Iterations with the first bones; limbs come out", "stages",
         minimum=10, maximum=20000, method="lasr", source="measured; LASR S1 and S2: 4000")
     fine_iterations: int = _setting(
         2000, "Fine Iterations", "Iterations with the bones that the limbs get then", "stages",

@@ -216,19 +216,18 @@ def _prepare(model: Model, stage: Stage, settings: Settings) -> None:
 @torch.no_grad()
 def _result(model: Model, footage: Footage) -> Reconstruction:
     """The fitted model in the units of the format: the rest shape's longest extent is 1."""
-    rest = model.mesh()
+    rest, skeleton = model.mesh(), model.skeleton
     rotation, translation = model.camera(1.0)
-    motion = model.skeleton.motion_parameters()
+    motion = skeleton.motion_parameters()
     vertices = model.vertices(rest, motion, torch.arange(len(motion), device=rest.device))[0]
     scale = 1 / (rest[0].amax(0) - rest[0].amin(0)).max()
-    weights = model.skeleton.skin_weights(rest[0], model.mesh.places)
-    skeleton = model.skeleton
+    weights = skeleton.skin_weights(rest[0], model.mesh.places)
     tree = Tree(skeleton.parents.cpu().numpy(), (scale * skeleton.joints).double().cpu().numpy())
-    held = (t.double().cpu().numpy() for t in (scale * rest[0], weights))
-    armature = armature_of(*held, tree, skeleton.twin.cpu().numpy())
+    rest_vertices, shares = (t.double().cpu().numpy() for t in (scale * rest[0], weights))
+    armature = armature_of(rest_vertices, shares, tree, skeleton.twin.cpu().numpy())
     order = torch.from_numpy(armature.order).to(rest.device)
     rest_pose = torch.from_numpy(armature.rest).to(rest)
-    bone_rotation, bone_translation = (part[:, order] for part in model.skeleton.transforms(motion))
+    bone_rotation, bone_translation = (part[:, order] for part in skeleton.transforms(motion))
     moved = torch.eye(4, device=rest.device).repeat(len(motion), len(order), 1, 1)
     moved[..., :3, :3], moved[..., :3, 3] = bone_rotation, scale * bone_translation
 

@@ -185,8 +185,8 @@ class Skeleton(nn.Module):
     @torch.no_grad()
     def join(self, rest: Tensor, places: Tensor) -> None:
         """Hang the bones on one another as they hold the rest mesh (V, 3) with its places (V, 3) on the sphere."""
-        weights = self.skin_weights(rest, places)
-        tree = tree_of(*(t.double().cpu().numpy() for t in (rest, weights)), self.twin.cpu().numpy())
+        vertices, weights = (t.double().cpu().numpy() for t in (rest, self.skin_weights(rest, places)))
+        tree = tree_of(vertices, weights, self.twin.cpu().numpy())
         self.parents.copy_(torch.from_numpy(tree.parents))
         self.joints.copy_(self._even(torch.from_numpy(tree.joints).to(self.joints), MIRRORED))
 
