@@ -5,9 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-RIDGE = 0.02
-"""Of a bone's square extent, how much `rigid_motions` leans towards no rotation."""
-
 
 def gaussian_skin_weights(points: Tensor, centres: Tensor, precisions: Tensor, apart: Tensor | float = 0.0,
                           bones_per_vertex: int = 4) -> Tensor:
@@ -37,19 +34,19 @@ def blend_skinning(rest: Tensor, weights: Tensor, rotations: Tensor, translation
     return shares.flatten(1) @ transforms
 
 
-def rigid_motions(rest: Tensor, moved: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def rigid_motions(rest: Tensor, moved: Tensor, weights: Tensor, lean: float = 0.0) -> tuple[Tensor, Tensor]:
     """Each bone's rigid motion that comes nearest to how the vertices it holds have moved (Kabsch 1976).
 
-    rest (V, 3), moved (T, V, 3), weights (V, B). Returns rotations (T, B, 3, 3) and translations (T, B, 3) with
-    x -> R x + t in object space.
+    rest (V, 3), moved (T, V, 3), weights (V, B); lean, a share of the bone's square extent, is how much speaks for no
+    rotation: it decides what the vertices leave open, as how far a thin limb has twisted.
+    Returns rotations (T, B, 3, 3) and translations (T, B, 3) with x -> R x + t in object space.
     """
     share = weights / weights.sum(0).clamp_min(1e-9)
     start, end = share.T @ rest, share.T @ moved
     shared = (share.unsqueeze(-1) * rest.unsqueeze(1)).flatten(1)
     outer = (shared.T @ moved).unflatten(1, (-1, 3)).mT - end.unsqueeze(-1) * start.unsqueeze(-2)
-    # A little of the identity decides what the vertices leave open: how far a thin limb has twisted.
     size = (share.T @ rest.square()).sum(-1) - start.square().sum(-1)
-    u, _, vt = torch.linalg.svd(outer + (RIDGE * size + 1e-6)[:, None, None] * torch.eye(3).to(outer))
+    u, _, vt = torch.linalg.svd(outer + (lean * size + 1e-6)[:, None, None] * torch.eye(3).to(outer))
     proper = torch.ones_like(end)
     proper[..., 2] = torch.linalg.det(u @ vt).sign()
     rotations = u * proper.unsqueeze(-2) @ vt

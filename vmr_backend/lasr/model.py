@@ -39,6 +39,9 @@ pair of legs, which the rigid shape melts into one, would never come apart."""
 ROOT_REACH, JOINT_GIVE = 0.3, 0.2
 """Object units that a unit of motion shifts the root, and a bone out of its joint."""
 
+LEAN = 0.02
+"""Of a bone's square extent, how much speaks against a twist of bones that take a motion over."""
+
 MIRRORED, TURNED = torch.tensor([-1.0, 1, 1]), torch.tensor([1.0, -1, -1])
 """Signs that mirror a place or shift at x = 0, and an axis-angle."""
 
@@ -227,7 +230,7 @@ class Skeleton(nn.Module):
     @torch.no_grad()
     def follow(self, rest: Tensor, places: Tensor, moved: Tensor) -> None:
         """Move as vertices did that were moved (T, V, 3) from the rest mesh (V, 3) by other bones."""
-        turn, shift = rigid_motions(rest, moved, self.skin_weights(rest, places))
+        turn, shift = rigid_motions(rest, moved, self.skin_weights(rest, places), LEAN)
         hung = (self.parents >= 0).unsqueeze(-1)
         lead = torch.where(hung.unsqueeze(-1), turn[:, self.parents], torch.eye(3).to(turn)).mT
         shift = (lead @ (shift - torch.where(hung, shift[:, self.parents], 0)).unsqueeze(-1)).squeeze(-1)
