@@ -55,9 +55,15 @@ def winding_numbers(points: Tensor, vertices: Tensor, faces: Tensor) -> Tensor:
 
     The sum of the faces' solid angles (van Oosterom and Strackee 1983), so folds and crossings count too.
     """
+    # A few points at a time: one tensor for all points and faces of a fine mesh takes gigabytes.
+    return torch.cat([_solid_angles(some, vertices, faces) for some in points.split(256)]) / (4 * torch.pi)
+
+
+def _solid_angles(points: Tensor, vertices: Tensor, faces: Tensor) -> Tensor:
+    """(P,) in steradians of all faces (F, 3) together, as seen from points (P, 3)."""
     a, b, c = (vertices[faces[:, k]] - points[:, None] for k in range(3))
     length = [v.norm(dim=-1) for v in (a, b, c)]
     volume = (a * torch.linalg.cross(b, c)).sum(-1)
     beside = [(u * v).sum(-1) for u, v in ((b, c), (c, a), (a, b))]
     sum_of = length[0] * length[1] * length[2] + sum(d * r for d, r in zip(beside, length, strict=True))
-    return 2 * torch.atan2(volume, sum_of).sum(-1) / (4 * torch.pi)
+    return 2 * torch.atan2(volume, sum_of).sum(-1)
