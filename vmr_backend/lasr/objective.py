@@ -148,21 +148,24 @@ def _facing_all_round(vertices: Tensor, faces: Tensor, renderer: Renderer) -> Te
     points = centred @ turns.mT / (2 * reach) + vertices.new_tensor([0.0, 0.0, 2.0])
     pixels = torch.randint(SIDE_SIZE, (len(turns), SIDE_SAMPLES, 2), device=vertices.device)
     front, nearest = (Surface.of(points, faces, pixels, SIDE_SIZE, renderer, cull) for cull in (True, False))
-    turned = (front.covered & (front.index != nearest.index)).float()
-    ahead, near = ((2 * reach * s.of_vertices(points[..., 2:]))[..., 0] for s in (front, nearest))
-    return losses.facing_loss(ahead, near, turned).sum(1) / front.covered.float().mean(-1).sum(1).clamp_min(1e-3)
+    facing = _facing(front, nearest, 2 * reach * points[..., 2:])
+    return facing.sum(1) / front.covered.float().mean(-1).sum(1).clamp_min(1e-3)
+
+
+def _facing(front: Surface, nearest: Surface, depth: Tensor) -> Tensor:
+    """The facing loss (H, N) of the culled and the nearest surface; depth (H, N, V, 1) of the vertices."""
+    turned = front.covered & (front.index != nearest.index)
+    ahead, near = (surface.of_vertices(depth)[..., 0] for surface in (front, nearest))
+    return losses.facing_loss(ahead, near, turned.float())
 
 
 def _surface_terms(model: Model, seen: Observations, link: Link, frames: Tensor, points: Tensor, renderer: Renderer,
                    symmetry: float) -> dict[str, Tensor]:
-    """Flow and colour at the sampled pixels that the mesh covers, and which way its surface faces there."""
+    """Contour, flow and colour at the sampled pixels, and which way the surface faces there."""
     view = points, model.mesh.faces, seen.pixels[frames], seen.size, renderer
     front, nearest = Surface.of(*view, cull=True), Surface.of(*view, cull=False)
     hit = front.covered * seen.frame_weight[frames][:, None]
-    depth = points[..., 2:]
-    turned = front.covered & (front.index != nearest.index)
-    ahead, near = (surface.of_vertices(depth)[..., 0] for surface in (front, nearest))
-    facing = losses.facing_loss(ahead, near, turned.float())
+    facing = _facing(front, nearest, points[..., 2:])
     places = points[..., :2], seen.places[frames]
     if model.skeleton is None:
         contour = losses.contour_loss(*places)

@@ -391,15 +391,15 @@ def mean_distance(a, b) -> float:
     return (a - b).norm(dim=-1).mean().item()
 
 
-def test_bones_follow_a_body_that_moved_as_one():
+def test_bones_follow_a_body_that_moved_as_one_exactly(monkeypatch):
+    monkeypatch.setattr("vmr_backend.lasr.model.LEAN", 0.0)  # what speaks against turns apart
     model = boned(9)
     motion = torch.zeros(FRAMES, len(model.skeleton.twin), 6)
     motion[:, model.skeleton.parents < 0] = wave()
     target = moved_by(model, motion)
     model.skeleton.follow(model.mesh(1.0)[0], model.mesh.places, target)
-    # Less what leans against the turn.
-    assert (moved_by(model) - target).norm(dim=-1).max() < 0.05
-    assert (model.skeleton.motion_parameters() - motion).abs().max() < 0.25, "the root moves, the others hardly"
+    assert (moved_by(model) - target).norm(dim=-1).max() < 5e-3
+    assert (model.skeleton.motion_parameters() - motion).abs().max() < 0.02, "the root moves, the others are still"
 
 
 @pytest.mark.parametrize("bones", [9, 21])
