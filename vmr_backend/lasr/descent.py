@@ -26,6 +26,9 @@ SETTLED = 0.03
 """Factor of the rate at which the camera still turns once there are bones. At the full rate bones and camera trade a
 turn for a stretch, and a path that the rigid stage had found to within 5 degrees is lost."""
 
+FASTEST, RELEASED = 4.0, 0.7
+"""Frames that bones take at the least to move to and fro, and the share of a leg after which not even that holds."""
+
 FINAL_RATE = 0.1
 """Of the first, reached along a cosine."""
 
@@ -43,6 +46,10 @@ class Schedule:
     """Factor of the terms that smooth the rest mesh (LASR lets its fall from 0.5 to 0.05)."""
     rate: float = 1.0
     """Factor of the learning rates."""
+    shortest: float = 0.0
+    """Frames that bones take at the least to move to and fro at its start; falls by octaves to FASTEST. Slow motion
+    first: two limbs that pass each other then do pass, and do not turn back half-way, which takes twice the speed
+    (coarse to fine as in Nerfies, Park et al. 2021)."""
 
 
 def descend(model: Model, seen: Observations, renderer: Renderer, settings: Settings, schedule: Schedule,
@@ -62,7 +69,7 @@ def descend(model: Model, seen: Observations, renderer: Renderer, settings: Sett
         link = seen.links[0 if i % 2 == 0 else i // 2 % len(seen.links)]
         starts = torch.from_numpy(random.permutation(frames - link.gap)[:pairs]).to(seen.masks.device)
         found = terms(model, seen, link, starts, renderer, regularity, _between(schedule.symmetry, at),
-                      _between(schedule.freedom, at))
+                      _between(schedule.freedom, at), _shortest(schedule.shortest, at))
         stiffness = _between(schedule.stiffness, at)
         total = torch.stack([weights[name] * (stiffness if name in ("laplacian", "flatten") else 1) * value
                              for name, value in found.items()]).sum(0)
@@ -127,6 +134,11 @@ def _rate_curve(iterations: int) -> Callable[[int], float]:
         return min(1.0, (i + 1) / warm) * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
     return factor
+
+
+def _shortest(first: float, at: float) -> float:
+    """Of a schedule's periods (frames) at a share of its leg."""
+    return first * (FASTEST / first) ** (at / RELEASED) if first and at < RELEASED else 0.0
 
 
 def _between(ends: tuple[float, float], at: float) -> float:

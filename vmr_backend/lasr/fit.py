@@ -29,6 +29,9 @@ COARSE_LEVEL = 3
 RIGID_SMOOTHING, FINE_SMOOTHING = 10.0, 10.0
 """Strengths of the rest mesh's preconditioner; more vertices want more for the same smoothness."""
 
+SLOW = 48.0
+"""Frames (two seconds of film) that bones first take at the least to move to and fro."""
+
 REFINEMENTS = 2
 """How often the camera found is refined with flow that it helped to find itself."""
 
@@ -68,7 +71,7 @@ def stages_of(settings: Settings) -> list[Stage]:
     symmetry, stiffness = (1.0, 0.5) if settings.fine_iterations else (0.0, 0.2)
     stages = [
         Stage("coarse", min(96, crop), level, FINE_SMOOTHING,
-              Schedule(settings.coarse_iterations, (1.0, symmetry), upright, (1.0, stiffness))),
+              Schedule(settings.coarse_iterations, (1.0, symmetry), upright, (1.0, stiffness), shortest=SLOW)),
         Stage("fine", min(128, crop), level, FINE_SMOOTHING, Schedule(half, (1.0, 1.0), stiffness=(0.5, 0.3))),
         Stage("finest", 3 * crop // 4, level, FINE_SMOOTHING,
               Schedule(settings.fine_iterations - half, (1.0, 0.0), stiffness=(0.3, 0.2), rate=0.5)),

@@ -17,7 +17,7 @@ from ..geometry.skinning import blend_skinning, gaussian_skin_weights, rigid_mot
 from ..geometry.smoothing import Preconditioner
 from ..geometry.topology import winding_numbers
 from .armature import tree_of
-from .networks import TimeNetwork, time_embedding
+from .networks import TimeNetwork, slow_part, time_embedding
 
 LEVEL_CAMERA = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 """Object to camera for a camera at -y that looks along +y: Blender's front view."""
@@ -36,8 +36,8 @@ CENTRAL_WIDTH = 0.4
 """Of the body's half width: only what lies nearer to the mirror plane may belong to a bone of both sides. Further out a
 pair of legs, which the rigid shape melts into one, would never come apart."""
 
-ROOT_REACH, JOINT_GIVE = 0.3, 0.2
-"""Object units that a unit of motion shifts the root, and a bone out of its joint."""
+SHIFT_REACH = 0.3
+"""Object units that a unit of motion shifts a bone's joint."""
 
 LEAN = 0.02
 """Of a bone's square extent, how much speaks against a twist of bones that take a motion over."""
@@ -203,46 +203,37 @@ class Skeleton(nn.Module):
         apart = torch.cdist(places, self.anchors.transpose(0, 1)).amin(0).square() / SPHERE_RADIUS**2
         return gaussian_skin_weights(rest, self._even(self.centres, MIRRORED), precision, apart)
 
-    def motion_parameters(self) -> Tensor:
-        """(T, B, 6): axis-angle in radians against the parent, shift out of the joint.
+    def motion_parameters(self, shortest: float = 0.0) -> Tensor:
+        """(T, B, 6): axis-angle in radians about the joint, shift of the joint in units of SHIFT_REACH.
 
         What a bone and its mirror image do alike on the mean over time stays: the rest mesh takes up changes of it.
+
+        shortest  frames; of the network's motion only what takes longer than this is kept
         """
-        motion = self.motion()[0].unflatten(-1, (len(self.centres), 6))
+        motion = slow_part(self.motion()[0], shortest).unflatten(-1, (len(self.centres), 6))
         return motion - self._even(motion.mean(0), torch.cat([TURNED, MIRRORED])) + self.pose
 
     def transforms(self, motion: Tensor) -> tuple[Tensor, Tensor]:
-        """Rotations (..., B, 3, 3) and translations (..., B, 3) in object space: each bone turns about its joint, and
-        follows its parent."""
+        """Rotations (..., B, 3, 3) and translations (..., B, 3) in object space: x -> R x + t, each bone by itself."""
         turn = from_axis_angle(motion[..., :3])
-        shift = self.joints - (turn @ self.joints.unsqueeze(-1)).squeeze(-1) + self._reach() * motion[..., 3:]
-        bones = len(self.parents)
-        # One more, that all roots hang on and that stays. Each round doubles the ancestors that a bone has followed.
-        turn = torch.cat([turn, torch.eye(3).to(turn).expand(*turn.shape[:-3], 1, 3, 3)], -3)
-        shift = torch.cat([shift, shift.new_zeros(*shift.shape[:-2], 1, 3)], -2)
-        above = torch.cat([self.parents.where(self.parents >= 0, bones), self.parents.new_full((1,), bones)])
-        for _ in range(bones.bit_length()):
-            lead = turn[..., above, :, :]
-            turn, shift = lead @ turn, (lead @ shift.unsqueeze(-1)).squeeze(-1) + shift[..., above, :]
-            above = above[above]
-        return turn[..., :bones, :, :], shift[..., :bones, :]
+        return turn, self.joints - (turn @ self.joints.unsqueeze(-1)).squeeze(-1) + SHIFT_REACH * motion[..., 3:]
+
+    def gaps(self, motion: Tensor) -> Tensor:
+        """(..., B, 3) from where a bone's parent takes their joint to where the bone has it; zero for the root."""
+        turn, shift = self.transforms(motion)
+        ahead = self.parents.clamp_min(0)
+        led = (turn[..., ahead, :, :] @ self.joints.unsqueeze(-1)).squeeze(-1) + shift[..., ahead, :]
+        apart = self.joints + SHIFT_REACH * motion[..., 3:] - led
+        return torch.where((self.parents >= 0).unsqueeze(-1), apart, 0.0)
 
     @torch.no_grad()
     def follow(self, rest: Tensor, places: Tensor, moved: Tensor) -> None:
         """Move as vertices did that were moved (T, V, 3) from the rest mesh (V, 3) by other bones."""
         turn, shift = rigid_motions(rest, moved, self.skin_weights(rest, places), LEAN)
-        hung = (self.parents >= 0).unsqueeze(-1)
-        lead = torch.where(hung.unsqueeze(-1), turn[:, self.parents], torch.eye(3).to(turn)).mT
-        shift = (lead @ (shift - torch.where(hung, shift[:, self.parents], 0)).unsqueeze(-1)).squeeze(-1)
-        turn = lead @ turn
         out_of_joint = (turn @ self.joints.unsqueeze(-1)).squeeze(-1) - self.joints + shift
-        motion = torch.cat([to_axis_angle(turn), out_of_joint / self._reach()], -1)
+        motion = torch.cat([to_axis_angle(turn), out_of_joint / SHIFT_REACH], -1)
         self.pose.copy_(self._even(motion.mean(0), torch.cat([TURNED, MIRRORED])))
         self.motion.approach((motion - self.pose).flatten(1)[None])
-
-    def _reach(self) -> Tensor:
-        """(B, 1) object units of a unit of shift."""
-        return torch.where(self.parents < 0, ROOT_REACH, JOINT_GIVE).unsqueeze(-1)
 
     def _even(self, values: Tensor, signs: Tensor) -> Tensor:
         """What bones (B, C) and their mirror images have in common."""

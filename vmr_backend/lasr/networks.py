@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from scipy.fft import dct
 from torch import Tensor, nn
 
 
@@ -47,3 +49,18 @@ class TimeNetwork(nn.Module):
 
     def _features(self) -> Tensor:
         return torch.tanh(self.embedding @ self.hidden + self.bias) / math.sqrt(self.output.shape[1])
+
+
+def slow_part(path: Tensor, shortest: float) -> Tensor:
+    """What of a path (T, C) takes longer than `shortest` frames; all of it at 0.
+
+    The path's cosine transform, without what is shorter by a quarter octave or more; what lies nearer fades. Among the
+    cosines' half periods are those that do not close within the clip, so that it need not end where it began.
+    """
+    frames = len(path)
+    if shortest <= 0:
+        return path
+    waves = torch.from_numpy(dct(np.eye(frames), axis=0, norm="ortho")).to(path)
+    period = 2 * frames / torch.arange(frames).to(path).clamp_min(1e-9)
+    kept = (2 * (period / shortest).log2() + 0.5).clamp(0, 1)
+    return waves.mT @ (kept.unsqueeze(-1) * (waves @ path))

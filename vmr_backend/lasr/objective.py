@@ -52,15 +52,16 @@ def weights_of(settings: Settings) -> dict[str, float]:
 
 
 def terms(model: Model, seen: Observations, link: Link, starts: Tensor, renderer: Renderer, regularity: Regularity,
-          symmetry: float, freedom: float) -> dict[str, Tensor]:
+          symmetry: float, freedom: float, shortest: float) -> dict[str, Tensor]:
     """Every term, unweighted, one value per hypothesis (H,), for the linked frames `starts` and `starts` + gap.
 
     symmetry  0..1, how far the rest mesh is forced onto its mirror image
     freedom   0..1, how far the camera may leave an upright turn
+    shortest  frames that bones take at the least to move to and fro
     """
     frames = torch.cat([starts, starts + link.gap])
     rest = model.mesh(symmetry)
-    motion = model.skeleton.motion_parameters() if model.skeleton else None
+    motion = model.skeleton.motion_parameters(shortest) if model.skeleton else None
     rotation, translation = model.camera(freedom)
     vertices = model.vertices(rest, motion, frames)
     points = project(vertices, model.cameras(rotation, translation, frames))
@@ -85,6 +86,7 @@ def terms(model: Model, seen: Observations, link: Link, starts: Tensor, renderer
         some = vertices[:, torch.randperm(len(frames), device=frames.device)[:POSES]]
         found["arap"] = arap_energy(rest[:, None], some, regularity.edges, weights).mean(1)
         found["facing"] = found["facing"] + _facing_all_round(some, faces, renderer)
+        found["joint"] = model.skeleton.gaps(motion).square().sum(-1).mean()[None]
         found["motion"] = motion.square().sum(-1).mean()[None]
         found["temporal"] = losses.acceleration_loss(motion.flatten(1))[None] / motion.shape[1]
     return found

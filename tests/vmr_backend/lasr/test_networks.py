@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vmr_backend.lasr.networks import TimeNetwork, time_embedding
+from vmr_backend.lasr.networks import TimeNetwork, slow_part, time_embedding
 
 NUMBERS = torch.tensor([10, 11, 13, 20])
 
@@ -78,6 +78,22 @@ def test_values_that_a_network_can_have_are_approached_to_a_thousandth():
     net.approach(truth().detach())
     assert (net() - truth()).abs().max() < 1e-3 * truth().abs().max()
     assert torch.equal(net.hidden, layers[0]) and torch.equal(net.bias, layers[1])
+
+
+FORTY = torch.arange(40) + 0.5
+
+
+@pytest.mark.parametrize(("half_periods", "shortest", "kept"),
+                         [(0, 40, 1), (1, 60, 1), (2, 30, 1), (3, 20, 1), (4, 20, 0.5), (5, 20, 0), (8, 20, 0),
+                          (39, 1.5, 1), (39, 0, 1), (39, 4, 0)])
+def test_of_a_path_only_what_takes_longer_than_asked_for_is_kept(half_periods, shortest, kept):
+    path = torch.stack([torch.cos(math.pi * half_periods * FORTY / 40), 0 * FORTY], 1)
+    assert torch.allclose(slow_part(path, shortest), kept * path, atol=1e-5)
+
+
+def test_the_slow_part_of_a_path_that_does_not_close_keeps_its_ends_apart():
+    path = torch.linspace(-1, 1, 40)[:, None]
+    assert (slow_part(path, 10.0) - path).abs().max() < 0.1
 
 
 def test_few_frames_are_approached_whatever_their_values():

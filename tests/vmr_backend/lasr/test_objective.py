@@ -61,7 +61,8 @@ def link_of(displacement) -> Link:
 
 def terms_of(model: Model, seen: Observations, link=None) -> dict[str, torch.Tensor]:
     starts = torch.tensor([0, 2])
-    return terms(model, seen, link or seen.links[0], starts, get_renderer("warp", CPU), Regularity.of(model), 0.0, 1.0)
+    return terms(model, seen, link or seen.links[0], starts, get_renderer("warp", CPU), Regularity.of(model), 0.0, 1.0,
+                 0.0)
 
 
 @torch.no_grad()
@@ -77,7 +78,7 @@ def robust(square, knee):
 def test_every_weight_has_its_term_and_every_term_its_weight():
     model, seen = resting_ball(1), observations()
     weights = set(weights_of(Settings()))
-    assert set(terms_of(model, seen)) == weights - {"arap", "motion", "temporal"}, "without bones"
+    assert set(terms_of(model, seen)) == weights - {"arap", "joint", "motion", "temporal"}, "without bones"
     model.grow_skeleton(6)
     found = terms_of(model, seen)
     assert set(found) == weights
