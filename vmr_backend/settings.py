@@ -159,7 +159,7 @@ class Settings:
                                      "LASR: 1.0", "lasr")
     weight_side: float = _weight(100.0, "Sides", "Left and right half of the rest mesh passing through each other",
                                  "measured", "lasr")
-    weight_facing: float = _weight(1.0, "Outside Out", "Walls that turn their inside to the camera", "measured", "lasr")
+    weight_facing: float = _weight(5.0, "Outside Out", "Walls that turn their inside to the camera", "measured", "lasr")
     weight_joint: float = _weight(10.0, "Joints", "Bones that leave the joint with their parent", "measured", "lasr")
     weight_motion: float = _weight(0.1, "Least Motion", "Movement of the bones away from the rest pose",
                                    "LASR: 1.0 of another form", "lasr")
