@@ -5,14 +5,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+NEWTON_STEPS = 20
+"""From 1.7 times a covariance's size down to the trace that its best rotation reaches. Each at least halves what is
+left, and six suffice where the rotation is well defined."""
 
+
+@torch.no_grad()
 def best_rotations(covariance: Tensor) -> Tensor:
-    """Rotations R (..., 3, 3) that maximise trace(R @ covariance), by SVD; constant for autograd."""
-    with torch.no_grad():
-        u, _, vh = torch.linalg.svd(covariance)
-        sign = torch.ones_like(covariance[..., 0])
-        sign[..., 2] = torch.det(u @ vh)
-        return (vh.mT * sign[..., None, :]) @ u.mT
+    """Rotations R (..., 3, 3) that maximise trace(R @ covariance); constant for autograd.
+
+    In closed form, a fifth of the time of a singular value decomposition and without a GPU's waiting for it: the
+    trace x that R reaches is the largest root of the characteristic polynomial of Horn's 4x4 matrix (Horn 1987), found
+    by Newton's method (Theobald 2005). With singular values s of the transposed covariance m, the last one bearing the
+    sign of the determinant, x = s1 + s2 + s3, and R follows from m's powers and cofactors (Cayley and Hamilton).
+
+    Where many rotations are best, as for neighbourhoods that fell on a line, the result is finite, but shorter than
+    one.
+    """
+    m = covariance.double().mT
+    m = m / m.square().sum((-1, -2), keepdim=True).sqrt().clamp_min(1e-30)
+    cofactors = torch.linalg.cross(m.roll(-1, -2), m.roll(-2, -2))
+    determinant = (m[..., :1, :] * cofactors[..., :1, :]).sum((-1, -2), keepdim=True)
+    area = cofactors.square().sum((-1, -2), keepdim=True)
+    x = torch.full_like(determinant, 3**0.5)
+    for _ in range(NEWTON_STEPS):
+        beyond = x * x - 1
+        x = x - (beyond * beyond - 8 * determinant * x - 4 * area) / (4 * x * beyond - 8 * determinant)
+    rotations = (x * x + 1) * m + 2 * x * cofactors - 2 * m @ m.mT @ m
+    return (rotations / (x * (x * x - 1) - 2 * determinant)).to(covariance)
 
 
 def arap_energy(rest: Tensor, posed: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
@@ -25,14 +45,17 @@ def arap_energy(rest: Tensor, posed: Tensor, edges: Tensor, weights: Tensor) -> 
     Returns (...,), object units: the weighted mean over edges of |(p_i - p_j) - R_i (r_i - r_j)|, seen from both ends;
     zero exactly where every neighbourhood moved rigidly. The best-fit rotations R are constants of the derivative.
     """
-    i, j = torch.cat([edges, edges.flip(1)]).T
-    w = torch.cat([weights, weights], -1)
+    i, j = edges.T
     before = rest[..., i, :] - rest[..., j, :]
     after = posed[..., i, :] - posed[..., j, :]
-    outer = (w[..., None] * before).unsqueeze(-1) * after.unsqueeze(-2)
+    # An edge adds the same to the covariance of either end: both its vectors change sign.
+    outer = (weights[..., None] * before).unsqueeze(-1) * after.unsqueeze(-2)
     covariance = outer.new_zeros(*outer.shape[:-3], posed.shape[-2], 3, 3).index_add(-3, i, outer)
-    rotations = best_rotations(covariance)[..., i, :, :]
-    residual = after - (rotations * before.unsqueeze(-2)).sum(-1)
-    # The root of a sum with a floor keeps the derivative finite where the residual is zero.
-    length = (residual.square().sum(-1) + 1e-12).sqrt() - 1e-6
-    return (w * length).sum(-1) / w.sum(-1).clamp_min(1e-9)
+    rotations = best_rotations(covariance.index_add(-3, j, outer))
+    length = sum(_length(after - (rotations[..., end, :, :] @ before.unsqueeze(-1)).squeeze(-1)) for end in (i, j))
+    return (weights * length).sum(-1) / (2 * weights.sum(-1)).clamp_min(1e-9)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    """(...,) of vectors (..., 3). The root of a sum with a floor keeps the derivative finite where it is zero."""
+    return (vectors.square().sum(-1) + 1e-12).sqrt() - 1e-6

@@ -121,6 +121,44 @@ def test_arap_energy_is_zero_for_rigid_motion_and_equals_the_stretch_of_a_scalin
     assert torch.isclose(arap_of(1.1 * rest, rest, ball), 0.1 * (weights * length).sum() / weights.sum(), rtol=1e-4)
 
 
+def rotations_by_decomposition(covariance):
+    """Rotations that maximise trace(R @ covariance), from singular values (Kabsch 1976)."""
+    u, _, vh = torch.linalg.svd(covariance)
+    proper = torch.ones_like(covariance[..., 0])
+    proper[..., 2] = torch.linalg.det(u @ vh)
+    return (vh.mT * proper.unsqueeze(-2)) @ u.mT
+
+
+@pytest.mark.parametrize("rank", [3, 2])
+def test_best_rotations_are_those_of_a_singular_value_decomposition(rank):
+    covariance = normals(2000, 3, rank) @ normals(2000, rank, 3, seed=1)
+    found, expected = arap.best_rotations(covariance), rotations_by_decomposition(covariance)
+    assert torch.allclose(found, expected, atol=1e-8)
+    assert torch.allclose(arap.best_rotations(1e-6 * covariance.float()), expected.float(), atol=1e-3)
+
+
+def test_best_rotations_of_what_fell_on_a_line_turn_it_right_and_stay_finite():
+    start, end = torch.nn.functional.normalize(normals(2, 500, 3), dim=-1)
+    found = arap.best_rotations(start.unsqueeze(-1) * end.unsqueeze(-2))
+    assert torch.allclose((found @ start.unsqueeze(-1)).squeeze(-1), end, atol=1e-4)
+    for undecided in (torch.zeros(3, 3), -torch.eye(3)):
+        assert torch.linalg.matrix_norm(arap.best_rotations(undecided)) < 2
+
+
+def test_arap_energy_is_the_mean_over_neighbourhoods_seen_from_both_ends():
+    ball = sphere.icosphere(1)
+    rest, posed = torch.from_numpy(ball.vertices), torch.from_numpy(ball.vertices) + 0.1 * normals(42, 3)
+    edges, weights = weighted_edges(rest, ball)
+    ends = [(int(i), int(j), float(w)) for (i, j), w in zip(edges, weights, strict=True)]
+    total = 0.0
+    for v in range(len(rest)):
+        around = [(j if i == v else i, w) for i, j, w in ends if v in (i, j)]
+        turn = rotations_by_decomposition(sum(w * torch.outer(rest[v] - rest[k], posed[v] - posed[k])
+                                              for k, w in around))
+        total += sum(w * (posed[v] - posed[k] - turn @ (rest[v] - rest[k])).norm() for k, w in around)
+    assert torch.isclose(arap_of(posed, rest, ball), total / (2 * weights.sum()), rtol=1e-4)
+
+
 def test_arap_energy_descends_to_the_rest_shape():
     ball = sphere.icosphere(1)
     rest = torch.from_numpy(ball.vertices)
