@@ -14,9 +14,6 @@ from torch import Tensor
 HIDDEN_REACH, HIDDEN_SLACK = 2.0, 0.02
 """How much further than the nearest vertex a hidden one may be that a missed pixel draws: a factor, and crop units."""
 
-ASIDE = 1e3
-"""Crop units by which points are moved that nothing shall find."""
-
 
 def silhouette_loss(alpha: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Mean squared error plus one minus the soft intersection over union (LASR's and UMR's mask terms).
@@ -43,10 +40,10 @@ def contour_loss(points: Tensor, pixels: Tensor, hidden: Tensor | None = None,
     """
     nearest = nearest_points(points.detach(), pixels)
     if hidden is not None:
-        aside = points.detach() + ASIDE * ~hidden.unsqueeze(-1)
-        free = nearest_points(aside, pixels)
+        free = nearest_points(points.detach(), pixels, hidden)
         reach = HIDDEN_REACH * _square_distance(points.detach(), nearest, pixels).sqrt() + HIDDEN_SLACK
-        nearest = torch.where(missed & (_square_distance(aside, free, pixels) < reach.square()), free, nearest)
+        near = _square_distance(points.detach(), free, pixels) < reach.square()
+        nearest = torch.where(missed & near & hidden.gather(-1, free), free, nearest)
     return charbonnier(_square_distance(points, nearest, pixels), 0.02).mean(-1)
 
 
@@ -55,17 +52,29 @@ def _square_distance(points: Tensor, index: Tensor, pixels: Tensor) -> Tensor:
     return (points.gather(-2, index.unsqueeze(-1).expand(*index.shape, 2)) - pixels).square().sum(-1)
 
 
-def nearest_points(points: Tensor, places: Tensor) -> Tensor:
-    """Index (..., P) of the point (..., V, 2) nearest to each place (..., P, 2)."""
+def nearest_points(points: Tensor, places: Tensor, among: Tensor | None = None) -> Tensor:
+    """Index (..., P) of the point (..., V, 2) nearest to each place (..., P, 2); any where there is no point.
+
+    among  (..., V) bool, the points that may be found; all of them if None
+    """
     if points.is_cuda:
-        return torch.cdist(places, points).argmin(-1)
-    lead = points.shape[:-2]
-    places = places.expand(*lead, *places.shape[-2:])
-    trees = (cKDTree(each.nan_to_num().numpy(), compact_nodes=False, balanced_tree=False)
-             for each in points.reshape(-1, *points.shape[-2:]))
-    found = [tree.query(each.numpy())[1]
-             for tree, each in zip(trees, places.reshape(-1, *places.shape[-2:]), strict=True)]
+        distance = torch.cdist(places, points)
+        return (distance if among is None else distance.masked_fill(~among.unsqueeze(-2), torch.inf)).argmin(-1)
+    lead, (vertices, pixels) = points.shape[:-2], (points.shape[-2], places.shape[-2])
+    among = torch.ones(points.shape[:-1], dtype=torch.bool) if among is None else among
+    batch = (points.nan_to_num().reshape(-1, vertices, 2), places.expand(*lead, pixels, 2).reshape(-1, pixels, 2),
+             among.reshape(-1, vertices))
+    found = [_nearest(*(each.numpy() for each in one)) for one in zip(*batch, strict=True)]
     return torch.from_numpy(np.stack(found)).view(*lead, -1)
+
+
+def _nearest(points: np.ndarray, places: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """As nearest_points, of one set."""
+    allowed = np.flatnonzero(among)
+    if not len(allowed):
+        return np.zeros(len(places), np.int64)
+    tree = cKDTree(points[allowed], compact_nodes=False, balanced_tree=False)
+    return allowed[tree.query(places)[1]]
 
 
 def flow_loss(predicted: Tensor, observed: Tensor, weight: Tensor) -> Tensor:

@@ -222,10 +222,23 @@ def test_the_nearest_point_is_the_one_found_by_trying_all(lead, shared):
             assert index == min(range(40), key=lambda v: ((points[place][v] - p) ** 2).sum())
 
 
+def test_the_nearest_of_some_points_is_the_one_found_by_trying_these():
+    points, places, among = numbers(3, 40, 2), numbers(25, 2, seed=1), numbers(3, 40, seed=2) > 0.5
+    among[2] = False
+    found = losses.nearest_points(points, places, among)
+    for i in range(2):
+        allowed = among[i].nonzero()[:, 0].tolist()
+        for p, index in zip(places, found[i], strict=True):
+            assert index == min(allowed, key=lambda v: ((points[i][v] - p) ** 2).sum())
+    assert ((found >= 0) & (found < 40)).all(), "where there is no point, an index that can be looked up"
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: its search for the nearest point is another")
 def test_a_gpu_finds_the_same_nearest_points():
     points, places = numbers(2, 3, 40, 2).float(), numbers(3, 25, 2, seed=1).float()
-    assert torch.equal(losses.nearest_points(points.cuda(), places.cuda()).cpu(), losses.nearest_points(points, places))
+    for among in (None, numbers(2, 3, 40, seed=2) > 0):
+        found = losses.nearest_points(points.cuda(), places.cuda(), None if among is None else among.cuda())
+        assert torch.equal(found.cpu(), losses.nearest_points(points, places, among))
 
 
 def test_a_wall_that_stands_inside_out_before_another_is_pushed_behind_it():

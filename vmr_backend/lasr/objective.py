@@ -137,8 +137,20 @@ def _hidden(points: Tensor, faces: Tensor, nearest: Surface) -> Tensor:
     column, row = ((points[..., :2] + 1) * (size / 2)).long().clamp(0, size - 1).unbind(-1)
     # The furthest of a pixel and its neighbours: the rim of a surface, steep as it is, does not hide itself.
     depth = nearest.depth.masked_fill(nearest.depth <= 0, torch.inf)
-    ahead = functional.max_pool2d(depth, 3, 1, 1).flatten(-2).gather(-1, row * size + column)
+    ahead = _furthest_around(depth).flatten(-2).gather(-1, row * size + column)
     return (turned < 0) & (points[..., 2] > ahead + HIDDEN_DEPTH)
+
+
+def _furthest_around(depth: Tensor) -> Tensor:
+    """The greatest depth (..., S, S) of each pixel and its eight neighbours.
+
+    By columns, then by rows: max_pool2d, which finds places too, takes ten times as long on a CPU.
+    """
+    greatest = functional.pad(depth, (1, 1, 1, 1))
+    for dim in (-1, -2):
+        before, at, after = (greatest.narrow(dim, k, depth.shape[dim]) for k in range(3))
+        greatest = torch.maximum(torch.maximum(before, at), after)
+    return greatest
 
 
 def _facing_all_round(vertices: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:

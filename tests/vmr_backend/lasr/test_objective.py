@@ -17,6 +17,7 @@ from vmr_backend.lasr.objective import (
     Regularity,
     Surface,
     _facing_all_round,
+    _furthest_around,
     _hidden,
     _surface_terms,
     terms,
@@ -205,6 +206,14 @@ def test_of_two_balls_in_a_row_the_far_ones_face_is_hidden_and_nothing_else(size
     near, far = found[0, 0].split(len(BALL))
     assert not near[off_the_rim(size)].any() and not near[BALL[:, 2] > 0].any(), "neither its face nor its back"
     assert far[BALL[:, 2] < -0.1].all() and not far[BALL[:, 2] > 0.1].any()
+
+
+def test_the_furthest_around_a_pixel_is_the_greatest_of_it_and_its_neighbours():
+    depth = torch.rand(2, 6, 5, generator=torch.Generator().manual_seed(0))
+    depth[1, 2, 3] = torch.inf
+    expected = torch.stack([depth[:, max(r - 1, 0):r + 2, max(c - 1, 0):c + 2].amax((1, 2))
+                            for r in range(6) for c in range(5)], 1).view(2, 6, 5)
+    assert torch.equal(_furthest_around(depth), expected)
 
 
 def test_beside_the_near_ball_the_far_one_is_not_hidden():
