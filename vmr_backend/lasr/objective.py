@@ -12,7 +12,7 @@ from .. import losses
 from ..geometry.arap import arap_energy
 from ..geometry.cameras import project
 from ..geometry.topology import cotangent_weights, edges_of, neighbouring_faces, opposite_edges
-from ..rendering import Renderer
+from ..rendering import Renderer, Visibility
 from ..settings import Settings
 from .model import ELEVATION, Model
 from .observations import Link, Observations, look_up
@@ -108,15 +108,21 @@ class Surface:
     """(H, N, S, S) of the surface in every pixel, 0 where there is none."""
 
     @staticmethod
-    def of(points: Tensor, faces: Tensor, pixels: Tensor, size: int, renderer: Renderer, cull: bool) -> Surface:
-        """The nearest surface, or the nearest that turns its outside to the camera: points (H, N, V, 3) on the screen,
-        pixels (N, P, 2)."""
-        visible = renderer.visibility(points.detach().flatten(0, 1), faces, size, cull)
+    def front_and_nearest(points: Tensor, faces: Tensor, pixels: Tensor, size: int,
+                          renderer: Renderer) -> tuple[Surface, Surface]:
+        """The nearest surface that turns its outside to the camera, and the nearest at all: points (H, N, V, 3) on the
+        screen, pixels (N, P, 2)."""
+        front, nearest = renderer.front_and_nearest(points.detach().flatten(0, 1), faces, size)
+        lead = points.shape[:2]
+        return Surface._at(pixels, faces, front, lead), Surface._at(pixels, faces, nearest, lead)
+
+    @staticmethod
+    def _at(pixels: Tensor, faces: Tensor, visible: Visibility, lead: tuple[int, ...]) -> Surface:
         columns, rows = pixels.unbind(-1)
         image = torch.arange(len(pixels), device=pixels.device)[:, None]
-        index = visible.face_index.unflatten(0, points.shape[:2])[:, image, rows, columns].long()
-        shares = visible.barycentrics.unflatten(0, points.shape[:2])[:, image, rows, columns]
-        depth = visible.depth.unflatten(0, points.shape[:2])
+        index = visible.face_index.unflatten(0, lead)[:, image, rows, columns].long()
+        shares = visible.barycentrics.unflatten(0, lead)[:, image, rows, columns]
+        depth = visible.depth.unflatten(0, lead)
         return Surface(faces[index.clamp_min(0)].flatten(2), shares, index >= 0, index, depth)
 
     def of_vertices(self, values: Tensor) -> Tensor:
@@ -161,7 +167,7 @@ def _facing_all_round(vertices: Tensor, faces: Tensor, renderer: Renderer) -> Te
     reach = centred.detach().norm(dim=-1).amax((1, 2))[:, None, None, None]
     points = centred @ turns.mT / (2 * reach) + vertices.new_tensor([0.0, 0.0, 2.0])
     pixels = torch.randint(SIDE_SIZE, (len(turns), SIDE_SAMPLES, 2), device=vertices.device)
-    front, nearest = (Surface.of(points, faces, pixels, SIDE_SIZE, renderer, cull) for cull in (True, False))
+    front, nearest = Surface.front_and_nearest(points, faces, pixels, SIDE_SIZE, renderer)
     facing = _facing(front, nearest, 2 * reach * points[..., 2:])
     return facing.sum(1) / front.covered.float().mean(-1).sum(1).clamp_min(1e-3)
 
@@ -177,7 +183,7 @@ def _surface_terms(model: Model, seen: Observations, link: Link, frames: Tensor,
                    symmetry: float) -> dict[str, Tensor]:
     """Contour, flow and colour at the sampled pixels, and which way the surface faces there."""
     view = points, model.mesh.faces, seen.pixels[frames], seen.size, renderer
-    front, nearest = Surface.of(*view, cull=True), Surface.of(*view, cull=False)
+    front, nearest = Surface.front_and_nearest(*view)
     hit = front.covered * seen.frame_weight[frames][:, None]
     facing = _facing(front, nearest, points[..., 2:])
     places = points[..., :2], seen.places[frames]

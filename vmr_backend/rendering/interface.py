@@ -60,6 +60,9 @@ class Renderer(Protocol):
         cull  only faces that turn their outside to the camera, their corners running counter-clockwise as seen there
         """
 
+    def front_and_nearest(self, points: Tensor, faces: Tensor, size: Size) -> tuple[Visibility, Visibility]:
+        """Visibility with and without `cull`."""
+
     def attributes(
         self, points: Tensor, faces: Tensor, attributes: Tensor, size: Size, sigma: float, gamma: float
     ) -> tuple[Tensor, Tensor]:

@@ -57,6 +57,9 @@ class PyTorch3DRenderer:
         weights, depth = nearest.weights[..., 0, :], nearest.depth[..., 0]
         return Visibility(nearest.face[..., 0].int(), weights * hit[..., None], depth * hit)
 
+    def front_and_nearest(self, points: Tensor, faces: Tensor, size: Size) -> tuple[Visibility, Visibility]:
+        return self.visibility(points, faces, size, cull=True), self.visibility(points, faces, size)
+
     def attributes(
         self, points: Tensor, faces: Tensor, attributes: Tensor, size: Size, sigma: float, gamma: float
     ) -> tuple[Tensor, Tensor]:

@@ -45,6 +45,9 @@ class ReferenceRenderer:
         depth = nearest.masked_fill(face == 0, 0.0)
         return Visibility((face - 1).int(), weights.to(points.dtype), depth.to(points.dtype))
 
+    def front_and_nearest(self, points: Tensor, faces: Tensor, size: Size) -> tuple[Visibility, Visibility]:
+        return self.visibility(points, faces, size, cull=True), self.visibility(points, faces, size)
+
     def attributes(
         self, points: Tensor, faces: Tensor, attributes: Tensor, size: Size, sigma: float, gamma: float
     ) -> tuple[Tensor, Tensor]:

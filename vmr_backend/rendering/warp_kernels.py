@@ -492,10 +492,11 @@ def visibility_nearest(
     faces: wp.array2d(dtype=int),
     first_image: int,
     chunk: int,
-    cull: bool,
+    front: wp.array3d(dtype=wp.int64),
     nearest: wp.array3d(dtype=wp.int64),
 ):
-    """Keeps the least (depth, face) of each pixel in nearest (N, H, W), faces turned away left out or not.
+    """Keeps the least (depth, face) of each pixel: in nearest (N, H, W) of all faces, in front of those that turn their
+    outside to the camera.
 
     The depth's bits stand above the face's index, so that one atomic operation compares both; bits of positive floats
     sort as the floats do.
@@ -510,8 +511,7 @@ def visibility_nearest(
     c = points[n, i2]
     if not is_drawn(a, b, c):
         return
-    if cull and cross(xy(b) - xy(a), xy(c) - xy(a)) > 0.0:
-        return
+    outside = cross(xy(b) - xy(a), xy(c) - xy(a)) < 0.0  # the screen's y points down
     height = nearest.shape[1]
     width = nearest.shape[2]
     box = box_around(triangle(a, b, c), 1.0e-5, height, width)  # rounding must not lose a pixel on a corner
@@ -523,6 +523,8 @@ def visibility_nearest(
                 found = perspective(w, a, b, c)
                 key = (wp.int64(wp.cast(found[3], wp.int32)) << wp.int64(32)) | wp.int64(f)
                 wp.atomic_min(nearest, n, j, i, key)
+                if outside:
+                    wp.atomic_min(front, n, j, i, key)
 
 
 @wp.kernel
@@ -546,6 +548,8 @@ def visibility_resolve(
         f = int(key & wp.int64(0x7FFFFFFF))
         if f == 0x7FFFFFFF:
             face_index[n, j, i] = -1
+            barycentrics[n, j, i] = wp.vec3(0.0)
+            depth[n, j, i] = 0.0
         else:
             i0 = faces[f, 0]
             i1 = faces[f, 1]

@@ -41,15 +41,13 @@ class WarpRenderer:
 
     def visibility(self, points: Tensor, faces: Tensor, size: Size, cull: bool = False) -> Visibility:
         points, faces = _float(points), _indices(faces, points)
-        shape = (len(points), *image_size(size))
-        nearest = points.new_full(shape, NO_FACE, dtype=torch.int64)
-        face_index = points.new_empty(shape, dtype=torch.int32)
-        barycentrics = points.new_zeros((*shape, 3))
-        depth = points.new_zeros(shape)
-        _launch(kernels.visibility_nearest, points, faces, len(faces), [cull, _view(nearest)])
-        seen = [_view(nearest), _view(face_index), _view(barycentrics, wp.vec3), _view(depth)]
-        _launch(kernels.visibility_resolve, points, faces, shape[1], seen)
-        return Visibility(face_index, barycentrics, depth)
+        front, nearest = _nearest(points, faces, size)
+        return _resolved(points, faces, front if cull else nearest)
+
+    def front_and_nearest(self, points: Tensor, faces: Tensor, size: Size) -> tuple[Visibility, Visibility]:
+        points, faces = _float(points), _indices(faces, points)
+        front, nearest = (_resolved(points, faces, found) for found in _nearest(points, faces, size))
+        return front, nearest
 
     def attributes(
         self, points: Tensor, faces: Tensor, attributes: Tensor, size: Size, sigma: float, gamma: float
@@ -72,6 +70,22 @@ class WarpRenderer:
         corners = torch.arange(3 * len(faces), dtype=torch.int32, device=points.device).view(-1, 3)
         places = uv.detach().reshape(1, -1, 2)
         return _Shading.apply(points, faces, corners, places, texture, image_size(size), float(sigma), float(gamma))
+
+
+def _nearest(points: Tensor, faces: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    """Keys (N, H, W) of the nearest of the faces that turn their outside to the camera, and of all."""
+    front, nearest = points.new_full((2, len(points), *image_size(size)), NO_FACE, dtype=torch.int64)
+    _launch(kernels.visibility_nearest, points, faces, len(faces), [_view(front), _view(nearest)])
+    return front, nearest
+
+
+def _resolved(points: Tensor, faces: Tensor, nearest: Tensor) -> Visibility:
+    """What the keys (N, H, W) say."""
+    face_index, depth = torch.empty_like(nearest, dtype=torch.int32), torch.empty_like(nearest, dtype=points.dtype)
+    barycentrics = points.new_empty((*nearest.shape, 3))
+    seen = [_view(nearest), _view(face_index), _view(barycentrics, wp.vec3), _view(depth)]
+    _launch(kernels.visibility_resolve, points, faces, nearest.shape[1], seen)
+    return Visibility(face_index, barycentrics, depth)
 
 
 class _Silhouette(torch.autograd.Function):

@@ -167,7 +167,7 @@ def test_the_culled_surface_of_a_mesh_inside_out_is_its_far_wall():
     model, seen = inside_out(resting_ball(1)), observations()
     points = screen(model, torch.arange(FRAMES))
     view = points, model.mesh.faces, seen.pixels, SIZE, get_renderer("warp", CPU)
-    front, nearest = Surface.of(*view, cull=True), Surface.of(*view, cull=False)
+    front, nearest = Surface.front_and_nearest(*view)
     assert front.covered.all() and nearest.covered.all() and (front.index != nearest.index).all()
     depth = [surface.of_vertices(points[..., 2:])[..., 0] for surface in (front, nearest)]
     assert (depth[0] > depth[1]).all()
@@ -190,7 +190,7 @@ def in_a_row(gap, shift=0.0, flip=False) -> tuple[torch.Tensor, torch.Tensor]:
 
 def hidden_in(points, faces, size=SIZE) -> torch.Tensor:
     pixels = torch.zeros(points.shape[1], 1, 2, dtype=torch.long)
-    nearest = Surface.of(points, faces, pixels, size, get_renderer("warp", CPU), cull=False)
+    _, nearest = Surface.front_and_nearest(points, faces, pixels, size, get_renderer("warp", CPU))
     return _hidden(points, faces, nearest)
 
 

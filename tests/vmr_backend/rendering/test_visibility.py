@@ -104,3 +104,12 @@ def test_a_mesh_that_is_all_turned_away_is_not_seen(warp):
     assert (warp.visibility(triangle, counter_clockwise, 9, cull=True).face_index == 0).any()
     assert (warp.visibility(triangle, counter_clockwise.flip(1), 9, cull=True).face_index == -1).all()
     assert (warp.visibility(triangle, counter_clockwise.flip(1), 9).face_index == 0).any()
+
+
+def test_front_and_nearest_together_are_the_same_as_one_by_one(warp):
+    points, faces = (x.to(warp.device) for x in scattered_faces(images=3, faces=15))
+    found = warp.front_and_nearest(points, faces, (19, 30))
+    for one, cull in zip(found, (True, False), strict=True):
+        alone = warp.visibility(points, faces, (19, 30), cull)
+        assert all(torch.equal(getattr(one, name), getattr(alone, name)) for name in vars(alone))
+    assert not torch.equal(found[0].face_index, found[1].face_index)
