@@ -11,6 +11,8 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from .geometry.sphere import mirror_image
+
 HIDDEN_REACH, HIDDEN_SLACK = 2.0, 0.02
 """How much further than the nearest vertex a hidden one may be that a missed pixel draws: a factor, and crop units."""
 
@@ -123,8 +125,7 @@ def flatten_loss(vertices: Tensor, faces: Tensor, neighbours: Tensor) -> Tensor:
 
 def symmetry_loss(vertices: Tensor, mirror: Tensor) -> Tensor:
     """Mean squared distance of the shape (..., V, 3) from its mirror image at x = 0; mirror (V,) pairs the vertices."""
-    image = vertices[..., mirror, :] * vertices.new_tensor([-1.0, 1.0, 1.0])
-    return (vertices - image).square().sum(-1).mean(-1)
+    return (vertices - mirror_image(vertices, mirror)).square().sum(-1).mean(-1)
 
 
 def side_loss(vertices: Tensor, side: Tensor, margin: float = 0.01) -> Tensor:

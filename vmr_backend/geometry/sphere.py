@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.spatial import cKDTree
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,9 @@ def spherical_uv(sphere: Sphere) -> np.ndarray:
     mean = (u * ~at_pole).sum(1, keepdims=True) / (~at_pole).sum(1, keepdims=True)
     u = np.where(at_pole, mean, u) - (mean > 1)
     return np.stack([(u + U_MARGIN) / (1 + 2 * U_MARGIN), v], 2)
+
+
+def mirror_image(vertices: Tensor, mirror: Tensor) -> Tensor:
+    """Of a shape (..., V, 3) made from a sphere, at x = 0; mirror (V,) is the sphere's."""
+    x, rest = vertices[..., mirror, :].split([1, 2], -1)
+    return torch.cat([-x, rest], -1)

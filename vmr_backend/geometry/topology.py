@@ -38,10 +38,10 @@ def opposite_edges(faces: np.ndarray, edges: np.ndarray) -> np.ndarray:
 def cotangent_weights(vertices: Tensor, faces: Tensor, opposite: Tensor) -> Tensor:
     """Half the sum of the cotangents of the angles opposite each edge (Pinkall and Polthier 1993).
 
-    vertices (..., V, 3), faces (F, 3), opposite (F, 3) from `opposite_edges`. Returns (..., E), never below zero:
-    obtuse angles would make an energy built on them unbounded.
+    vertices (..., V, 3) of a closed mesh, faces (F, 3), opposite (F, 3) from `opposite_edges`. Returns (..., E), never
+    below zero: obtuse angles would make an energy built on them unbounded.
     """
-    weights = vertices.new_zeros(*vertices.shape[:-2], int(opposite.max()) + 1)
+    weights = vertices.new_zeros(*vertices.shape[:-2], 3 * len(faces) // 2)
     for apex, left, right in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
         a = vertices[..., faces[:, left], :] - vertices[..., faces[:, apex], :]
         b = vertices[..., faces[:, right], :] - vertices[..., faces[:, apex], :]

@@ -29,6 +29,10 @@ turn for a stretch, and a path that the rigid stage had found to within 5 degree
 FASTEST, RELEASED = 4.0, 0.7
 """Frames that bones take at the least to move to and fro, and the share of a leg after which not even that holds."""
 
+CHECKED = 50
+"""Iterations after which a GPU is asked whether the objective is still finite: it has to finish all its work to answer.
+On the CPU each is checked, since PyTorch crashes where it looks up pictures at places that are not finite."""
+
 FINAL_RATE = 0.1
 """Of the first, reached along a cosine."""
 
@@ -67,20 +71,23 @@ def descend(model: Model, seen: Observations, renderer: Renderer, settings: Sett
         at = i / schedule.iterations
         # Every other iteration looks at neighbours, the rest at frames further apart.
         link = seen.links[0 if i % 2 == 0 else i // 2 % len(seen.links)]
-        starts = torch.from_numpy(random.permutation(frames - link.gap)[:pairs]).to(seen.masks.device)
+        starts = torch.from_numpy(random.permutation(frames - link.gap)[:pairs])
+        starts = starts.to(seen.masks.device, non_blocking=True)
         found = terms(model, seen, link, starts, renderer, regularity, _between(schedule.symmetry, at),
                       _between(schedule.freedom, at), _shortest(schedule.shortest, at))
         stiffness = _between(schedule.stiffness, at)
         total = torch.stack([weights[name] * (stiffness if name in ("laplacian", "flatten") else 1) * value
                              for name, value in found.items()]).sum(0)
-        if not torch.isfinite(total).all():
+        last = i + 1 == schedule.iterations
+        checked = last or i % CHECKED == 0 or not total.is_cuda
+        if checked and not torch.isfinite(total).all():
             raise FloatingPointError("the fit diverged; another seed, or lower loss weights, may help")
         model.zero_grad(set_to_none=True)
         total.sum().backward()
         for optimiser, rate in zip(optimisers, rates, strict=True):
             optimiser.step()
             rate.step()
-        if at >= 2 / 3 or i + 1 == schedule.iterations:
+        if at >= 2 / 3 or last:
             tail.append({name: value.detach() for name, value in (found | {"total": total}).items()})
         progress(i + 1, schedule.iterations)
     return {name: torch.stack([values[name] for values in tail]).mean(0) for name in tail[0]}

@@ -17,7 +17,7 @@ from ..geometry.skinning import blend_skinning, gaussian_skin_weights, rigid_mot
 from ..geometry.smoothing import Preconditioner
 from ..geometry.topology import winding_numbers
 from .armature import tree_of
-from .networks import TimeNetwork, slow_part, time_embedding
+from .networks import TimeNetwork, cosine_waves, slow_part, time_embedding
 
 LEVEL_CAMERA = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 """Object to camera for a camera at -y that looks along +y: Blender's front view."""
@@ -103,8 +103,7 @@ class RestMesh(nn.Module):
     def forward(self, symmetry: float = 0.0) -> Tensor:
         """(H, V, 3); `symmetry` blends from the free shape (0) to its mean with its mirror image (1)."""
         vertices = self.preconditioner.vertices(self.latent)
-        image = vertices[..., self.mirror, :] * vertices.new_tensor([-1.0, 1.0, 1.0])
-        return vertices + symmetry / 2 * (image - vertices)
+        return vertices + symmetry / 2 * (spheres.mirror_image(vertices, self.mirror) - vertices)
 
 
 class CameraPath(nn.Module):
@@ -164,6 +163,11 @@ class Skeleton(nn.Module):
     """(B, 3) about which bones turn, object space at rest."""
     pose: Tensor
     """(B, 6) motion that a bone and its mirror image share on the mean over time: none, unless taken over."""
+    mirrored: Tensor
+    turned: Tensor
+    """(3,) MIRRORED and TURNED where the bones are: a copy in each iteration would make a GPU wait."""
+    waves: Tensor
+    """(T, T) `cosine_waves`."""
 
     def __init__(self, view: View, centres: Tensor, anchors: Tensor, twin: Tensor, radius: float):
         super().__init__()
@@ -173,6 +177,9 @@ class Skeleton(nn.Module):
         self.register_buffer("parents", torch.full_like(twin, -1))
         self.register_buffer("joints", centres.clone())
         self.register_buffer("pose", centres.new_zeros(bones, 6))
+        constants = {"mirrored": MIRRORED, "turned": TURNED, "waves": cosine_waves(frames)}
+        for name, values in constants.items():
+            self.register_buffer(name, values.to(centres), persistent=False)
         self.centres = nn.Parameter(centres.clone())
         self.log_precision = nn.Parameter(centres.new_full((bones, 3), -math.log(radius)))
         self.orientation = nn.Parameter(centres.new_zeros(bones, 3))
@@ -191,17 +198,17 @@ class Skeleton(nn.Module):
         vertices, weights = (t.double().cpu().numpy() for t in (rest, self.skin_weights(rest, places)))
         tree = tree_of(vertices, weights, self.twin.cpu().numpy())
         self.parents.copy_(torch.from_numpy(tree.parents))
-        self.joints.copy_(self._even(torch.from_numpy(tree.joints).to(self.joints), MIRRORED))
+        self.joints.copy_(self._even(torch.from_numpy(tree.joints).to(self.joints), self.mirrored))
 
     def skin_weights(self, rest: Tensor, places: Tensor) -> Tensor:
         """(V, B) of the rest mesh (V, 3), whose vertices have these places (V, 3) on the unit sphere.
 
         Two legs stand side by side in space, yet far apart on the sphere: there a bone tells its own from the other.
         """
-        turn = from_axis_angle(self._even(self.orientation, TURNED))
-        precision = self._even(self.log_precision, torch.ones(3)).exp().unsqueeze(-1) * turn
+        turn = from_axis_angle(self._even(self.orientation, self.turned))
+        precision = self._even(self.log_precision).exp().unsqueeze(-1) * turn
         apart = torch.cdist(places, self.anchors.transpose(0, 1)).amin(0).square() / SPHERE_RADIUS**2
-        return gaussian_skin_weights(rest, self._even(self.centres, MIRRORED), precision, apart)
+        return gaussian_skin_weights(rest, self._even(self.centres, self.mirrored), precision, apart)
 
     def motion_parameters(self, shortest: float = 0.0) -> Tensor:
         """(T, B, 6): axis-angle in radians about the joint, shift of the joint in units of SHIFT_REACH.
@@ -210,8 +217,8 @@ class Skeleton(nn.Module):
 
         shortest  frames; of the network's motion only what takes longer than this is kept
         """
-        motion = slow_part(self.motion()[0], shortest).unflatten(-1, (len(self.centres), 6))
-        return motion - self._even(motion.mean(0), torch.cat([TURNED, MIRRORED])) + self.pose
+        motion = slow_part(self.motion()[0], self.waves, shortest).unflatten(-1, (len(self.centres), 6))
+        return motion - self._even(motion.mean(0), torch.cat([self.turned, self.mirrored])) + self.pose
 
     def transforms(self, motion: Tensor) -> tuple[Tensor, Tensor]:
         """Rotations (..., B, 3, 3) and translations (..., B, 3) in object space: x -> R x + t, each bone by itself."""
@@ -232,12 +239,12 @@ class Skeleton(nn.Module):
         turn, shift = rigid_motions(rest, moved, self.skin_weights(rest, places), LEAN)
         out_of_joint = (turn @ self.joints.unsqueeze(-1)).squeeze(-1) - self.joints + shift
         motion = torch.cat([to_axis_angle(turn), out_of_joint / SHIFT_REACH], -1)
-        self.pose.copy_(self._even(motion.mean(0), torch.cat([TURNED, MIRRORED])))
+        self.pose.copy_(self._even(motion.mean(0), torch.cat([self.turned, self.mirrored])))
         self.motion.approach((motion - self.pose).flatten(1)[None])
 
-    def _even(self, values: Tensor, signs: Tensor) -> Tensor:
+    def _even(self, values: Tensor, signs: Tensor | float = 1.0) -> Tensor:
         """What bones (B, C) and their mirror images have in common."""
-        return (values + signs.to(values) * values[self.twin]) / 2
+        return (values + signs * values[self.twin]) / 2
 
 
 class Model(nn.Module):

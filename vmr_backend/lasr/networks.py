@@ -51,8 +51,14 @@ class TimeNetwork(nn.Module):
         return torch.tanh(self.embedding @ self.hidden + self.bias) / math.sqrt(self.output.shape[1])
 
 
-def slow_part(path: Tensor, shortest: float) -> Tensor:
-    """What of a path (T, C) takes longer than `shortest` frames; all of it at 0.
+def cosine_waves(frames: int) -> Tensor:
+    """(T, T) float64 orthogonal matrix of the cosine transform over frames: the first wave is even, row k has k half
+    periods."""
+    return torch.from_numpy(dct(np.eye(frames), axis=0, norm="ortho"))
+
+
+def slow_part(path: Tensor, waves: Tensor, shortest: float) -> Tensor:
+    """What of a path (T, C) takes longer than `shortest` frames; all of it at 0. Waves (T, T) are `cosine_waves`.
 
     The path's cosine transform, without what is shorter by a quarter octave or more; what lies nearer fades. Among the
     cosines' half periods are those that do not close within the clip, so that it need not end where it began.
@@ -60,7 +66,6 @@ def slow_part(path: Tensor, shortest: float) -> Tensor:
     frames = len(path)
     if shortest <= 0:
         return path
-    waves = torch.from_numpy(dct(np.eye(frames), axis=0, norm="ortho")).to(path)
-    period = 2 * frames / torch.arange(frames).to(path).clamp_min(1e-9)
+    period = 2 * frames / torch.arange(frames, device=path.device).clamp_min(1e-9)
     kept = (2 * (period / shortest).log2() + 0.5).clamp(0, 1)
     return waves.mT @ (kept.unsqueeze(-1) * (waves @ path))

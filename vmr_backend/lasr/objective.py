@@ -165,7 +165,8 @@ def _facing_all_round(vertices: Tensor, faces: Tensor, renderer: Renderer) -> Te
     turns = turns * turns.det().sign()[:, None, None]  # a mirrored view would see every face turned
     centred = vertices - vertices.detach().mean(2, keepdim=True)
     reach = centred.detach().norm(dim=-1).amax((1, 2))[:, None, None, None]
-    points = centred @ turns.mT / (2 * reach) + vertices.new_tensor([0.0, 0.0, 2.0])
+    across, deep = (centred @ turns.mT / (2 * reach)).split([2, 1], -1)
+    points = torch.cat([across, deep + 2], -1)
     pixels = torch.randint(SIDE_SIZE, (len(turns), SIDE_SAMPLES, 2), device=vertices.device)
     front, nearest = Surface.front_and_nearest(points, faces, pixels, SIDE_SIZE, renderer)
     facing = _facing(front, nearest, 2 * reach * points[..., 2:])
@@ -193,7 +194,7 @@ def _surface_terms(model: Model, seen: Observations, link: Link, frames: Tensor,
         contour = losses.contour_loss(*places, _hidden(points.detach(), model.mesh.faces, nearest), ~nearest.covered)
 
     half, count = len(frames) // 2, len(frames)
-    partner = torch.cat([torch.arange(half, count), torch.arange(half)]).to(frames.device)
+    partner = torch.arange(count, device=frames.device).roll(half)
     first, second = frames[:half], frames[half:]
     observed = torch.cat([link.forward[first], link.backward[second]])
     trust = torch.cat([link.forward_weight[first], link.backward_weight[second]])

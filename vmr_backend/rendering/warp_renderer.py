@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
 import warp as wp
@@ -34,25 +35,26 @@ class WarpRenderer:
 
     def __init__(self, device="cpu"):
         self.device = torch.device(device)
+        self._last: _Checked | None = None
         _compile(wp.device_from_torch(str(self.device)).alias)
 
     def silhouette(self, points: Tensor, faces: Tensor, size: Size, sigma: float) -> Tensor:
-        return _Silhouette.apply(points, _indices(faces, points), image_size(size), float(sigma))
+        return _Silhouette.apply(points, self._indices(faces, points), image_size(size), float(sigma))
 
     def visibility(self, points: Tensor, faces: Tensor, size: Size, cull: bool = False) -> Visibility:
-        points, faces = _float(points), _indices(faces, points)
+        points, faces = _float(points), self._indices(faces, points)
         front, nearest = _nearest(points, faces, size)
         return _resolved(points, faces, front if cull else nearest)
 
     def front_and_nearest(self, points: Tensor, faces: Tensor, size: Size) -> tuple[Visibility, Visibility]:
-        points, faces = _float(points), _indices(faces, points)
+        points, faces = _float(points), self._indices(faces, points)
         front, nearest = (_resolved(points, faces, found) for found in _nearest(points, faces, size))
         return front, nearest
 
     def attributes(
         self, points: Tensor, faces: Tensor, attributes: Tensor, size: Size, sigma: float, gamma: float
     ) -> tuple[Tensor, Tensor]:
-        faces = _indices(faces, points)
+        faces = self._indices(faces, points)
         attributes = attributes.expand(len(points), *attributes.shape[-2:])
         if attributes.shape[1] != points.shape[1]:
             raise ValueError(f"there are attributes of {attributes.shape[1]} vertices, but {points.shape[1]} points")
@@ -61,7 +63,7 @@ class WarpRenderer:
     def textured(
         self, points: Tensor, faces: Tensor, uv: Tensor, texture: Tensor, size: Size, sigma: float, gamma: float
     ) -> tuple[Tensor, Tensor]:
-        faces = _indices(faces, points)
+        faces = self._indices(faces, points)
         if uv.shape != (len(faces), 3, 2):
             raise ValueError(f"uv have shape {tuple(uv.shape)}; {(len(faces), 3, 2)} is needed")
         texture = texture.reshape(-1, *texture.shape[-3:])
@@ -70,6 +72,26 @@ class WarpRenderer:
         corners = torch.arange(3 * len(faces), dtype=torch.int32, device=points.device).view(-1, 3)
         places = uv.detach().reshape(1, -1, 2)
         return _Shading.apply(points, faces, corners, places, texture, image_size(size), float(sigma), float(gamma))
+
+    def _indices(self, faces: Tensor, points: Tensor) -> Tensor:
+        """The faces as kernels take them. Only faces other than the last ones are looked at: a GPU would have to finish
+        all its work to answer, several times in each iteration of a fit."""
+        state = faces._version, points.shape[1:], points.device
+        if self._last is None or self._last.faces is not faces or self._last.state != state:
+            check_inputs(points, faces)  # a kernel would read beyond the points
+            self._last = _Checked(faces, state, faces.to(device=points.device, dtype=torch.int32).contiguous())
+        return self._last.indices
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """Faces that name vertices which are there."""
+
+    faces: Tensor
+    state: tuple
+    """Of the faces and of the points that they were compared with."""
+    indices: Tensor
+    """(F, 3) int32, on the device of the points."""
 
 
 def _nearest(points: Tensor, faces: Tensor, size: Size) -> tuple[Tensor, Tensor]:
@@ -184,11 +206,6 @@ def _blocks(values: Tensor) -> list[Tensor]:
 
 def _float(values: Tensor) -> Tensor:
     return values.detach().float().contiguous()
-
-
-def _indices(faces: Tensor, points: Tensor) -> Tensor:
-    check_inputs(points, faces)  # a kernel would read beyond the points
-    return faces.to(device=points.device, dtype=torch.int32).contiguous()
 
 
 def _sensitivity(alpha_gradient: Tensor, background: Tensor) -> Tensor:

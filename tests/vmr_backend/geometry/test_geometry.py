@@ -28,6 +28,13 @@ def test_icosphere_is_a_closed_symmetric_sphere(level):
     assert (np.linalg.det(corners) > 0).all(), "faces look outward"
 
 
+def test_a_mirror_image_takes_the_place_of_the_other_side():
+    ball = sphere.icosphere(1)
+    shape = torch.from_numpy(ball.vertices) * torch.tensor([1.0, 2, 3]) + torch.tensor([0.5, 0, 0])
+    found = sphere.mirror_image(shape.expand(2, -1, -1), torch.from_numpy(ball.mirror))
+    assert torch.allclose(found, (shape - torch.tensor([1.0, 0, 0])).expand(2, -1, -1))
+
+
 def test_subdivision_keeps_the_coarse_vertices_first_and_places_midpoints():
     ball = sphere.icosphere(1)
     fine, faces, edges = sphere.subdivide(ball.vertices, ball.faces)

@@ -125,3 +125,16 @@ def test_wrong_shapes_and_indices_are_refused(warp):
         warp.silhouette(points, faces[:, :2], 8, SIGMA)
     with pytest.raises(ValueError, match="vertices"):
         warp.silhouette(points, faces + 20, 8, SIGMA)
+
+
+def test_faces_that_were_drawn_are_refused_once_they_or_the_points_have_changed(warp):
+    points, faces = (x.to(warp.device) for x in sheet())
+    warp.silhouette(points, faces, 8, SIGMA)
+    with pytest.raises(ValueError, match="vertices"):
+        warp.silhouette(points[:, :-1], faces, 8, SIGMA)
+    with pytest.raises(ValueError, match="points have shape"):
+        warp.silhouette(points[0], faces, 8, SIGMA)
+    warp.silhouette(points, faces, 8, SIGMA)
+    faces += 20
+    with pytest.raises(ValueError, match="vertices"):
+        warp.silhouette(points, faces, 8, SIGMA)
