@@ -169,6 +169,8 @@ class Settings:
                                        "measured", "lasr")
     weight_elevation: float = _weight(0.1, "Level Camera", "Angle by which the camera looks down, from 9 degrees",
                                       "measured", "lasr")
+    weight_hints: float = _weight(0.3, "Facing Hints", "Angle of the camera to the facing hints, above 20 degrees",
+                                  "measured", "lasr")
 
     texture_size: int = _setting(
         1024, "Texture Size", "Height of the baked texture; it is twice as wide", "texture",

@@ -21,8 +21,8 @@ from .armature import Tree, armature_of
 from .cameras import Hypothesis, Starts, search, starts_of
 from .correspondence import guided_flows
 from .descent import Schedule, descend
-from .known import NOTHING, Known, intrinsics_of
-from .model import ELEVATION, INITIAL_COVER, INITIAL_RADIUS, CameraPath, Model, RestMesh, Skeleton, View
+from .known import NOTHING, Known, hints_at, intrinsics_of
+from .model import ELEVATION, INITIAL_COVER, INITIAL_RADIUS, CameraPath, Hints, Model, RestMesh, Skeleton, View
 from .observations import far_flows, observe
 
 COARSE_LEVEL = 3
@@ -98,7 +98,7 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
     resume    go on from the checkpoint in the folder, if there is one
     known     what is known of the camera beforehand
     """
-    view = _view(footage, intrinsics_of(known, footage.image_size, settings.field_of_view), device)
+    view = _view(footage, known, settings, device)
     paths = starts_of(settings.hypotheses, known, footage.numbers)
     renderer = get_renderer("warp", device)
     found = Checkpoint.load(folder) if folder and resume else None
@@ -155,11 +155,13 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
     return Fit(_result(model, footage), starts, seconds)
 
 
-def _view(footage: Footage, intrinsics: np.ndarray, device: torch.device) -> View:
-    """The footage's camera of intrinsics (4,) as tensors."""
-    each = np.repeat(intrinsics[None], len(footage.numbers), 0)
-    return View(*(torch.as_tensor(x).float().to(device) for x in
-                  (footage.numbers, each, footage.crop_centre, footage.crop_half)))
+def _view(footage: Footage, known: Known, settings: Settings, device: torch.device) -> View:
+    """What is known of the footage's camera beforehand, as tensors."""
+    intrinsics = intrinsics_of(known, footage.image_size, settings.field_of_view)
+    numbers, each, centre, half = (torch.as_tensor(x).float().to(device) for x in (
+        footage.numbers, np.repeat(intrinsics[None], len(footage.numbers), 0), footage.crop_centre, footage.crop_half))
+    places, rotations = (torch.from_numpy(x).to(device) for x in hints_at(known, footage.numbers))
+    return View(numbers, each, centre, half, Hints(places, rotations.float()) if len(places) else None)
 
 
 def _ellipsoids(view: View, paths: Starts, extent: tuple[float, float]) -> Model:

@@ -50,6 +50,16 @@ INITIAL_COVER = 0.5
 
 
 @dataclass(frozen=True)
+class Hints:
+    """Which way the subject faces in some frames, as a user sees it."""
+
+    frames: Tensor
+    """(K,) int64, places among a clip's frames."""
+    rotations: Tensor
+    """(K, 3, 3), object to camera."""
+
+
+@dataclass(frozen=True)
 class View:
     """How the footage's camera and crops stand in pixels of the full frame; T frames."""
 
@@ -61,6 +71,8 @@ class View:
     """(T, 2)."""
     crop_half: Tensor
     """(T,)."""
+    hints: Hints | None = None
+    """None where there are none."""
 
     @property
     def in_crop(self) -> Tensor:
