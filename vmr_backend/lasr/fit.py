@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..checkpoint import Checkpoint
+from ..geometry.cameras import zoomed
 from ..geometry.sphere import icosphere, spherical_uv
 from ..job import BadInput
 from ..reconstruction import Reconstruction
@@ -161,7 +162,8 @@ def _view(footage: Footage, known: Known, settings: Settings, device: torch.devi
     numbers, each, centre, half = (torch.as_tensor(x).float().to(device) for x in (
         footage.numbers, np.repeat(intrinsics[None], len(footage.numbers), 0), footage.crop_centre, footage.crop_half))
     places, rotations = (torch.from_numpy(x).to(device) for x in hints_at(known, footage.numbers))
-    return View(numbers, each, centre, half, Hints(places, rotations.float()) if len(places) else None)
+    return View(numbers, each, centre, half, Hints(places, rotations.float()) if len(places) else None,
+                guessed=settings.fit_focal_length and known.focal_length is None)
 
 
 def _ellipsoids(view: View, paths: Starts, extent: tuple[float, float]) -> Model:
@@ -223,6 +225,7 @@ def _result(model: Model, footage: Footage) -> Reconstruction:
     """The fitted model in the units of the format: the rest shape's longest extent is 1."""
     rest, skeleton = model.mesh(), model.skeleton
     rotation, translation = model.camera(1.0)
+    intrinsics = zoomed(model.view.intrinsics, model.camera.zoom()[0])
     motion = skeleton.motion_parameters()
     vertices = model.vertices(rest, motion, torch.arange(len(motion), device=rest.device))[0]
     scale = 1 / (rest[0].amax(0) - rest[0].amin(0)).max()
@@ -243,7 +246,7 @@ def _result(model: Model, footage: Footage) -> Reconstruction:
         frames=footage.numbers.astype(np.int32), vertices=array(scale * vertices),
         rest_vertices=array(scale * rest[0]), faces=model.mesh.sphere.faces.astype(np.int32),
         uv=spherical_uv(model.mesh.sphere).astype(np.float32), camera_rotation=array(rotation[0]),
-        camera_translation=array(scale * translation[0]), intrinsics=array(model.view.intrinsics),
+        camera_translation=array(scale * translation[0]), intrinsics=array(intrinsics),
         image_size=np.array(footage.image_size, np.int32), bone_parents=armature.parents,
         bone_names=armature.names, bone_lengths=armature.lengths.astype(np.float32),
         bone_rest=array(rest_pose), bone_pose=array(moved @ rest_pose), skin_weights=array(weights[:, order]))

@@ -162,6 +162,10 @@ def test_projection_of_the_full_frame_and_of_a_crop_agree():
     crop = cameras.Camera(camera.rotation, camera.translation,
                           cameras.crop_intrinsics(camera.intrinsics, centre, half))
     assert torch.allclose(cameras.project(points, crop)[:, :2] * half + centre, pixels[:, :2])
+    factor = torch.tensor([0.5, 2.0], dtype=torch.float64)
+    whole = cameras.zoomed(camera.intrinsics, factor)
+    assert whole.tolist() == [[150, 155, 160, 120], [600, 620, 160, 120]]
+    assert torch.allclose(cameras.zoomed(crop.intrinsics, factor), cameras.crop_intrinsics(whole, centre, half))
 
 
 def test_a_long_focus_perspective_camera_replaces_a_weak_one():

@@ -53,6 +53,17 @@ def test_cameras_that_strayed_from_hints_are_drawn_back_to_where_a_user_may_be_w
     assert (off < HINT_SLACK + 0.02).all()
 
 
+@pytest.mark.parametrize(("guessed", "bones"), [(True, 4), (False, 4), (True, 0)])
+def test_only_a_guessed_focal_length_is_fitted_and_only_with_bones(turning_egg, quick, guessed, bones):
+    model = model_of(turning_egg, [90.0], guessed=guessed)
+    with torch.no_grad():
+        model.camera.log_zoom.fill_(1.0)
+    if bones:
+        model.grow_skeleton(bones)
+    descended(model, turning_egg, quick, 1.0, {"weight_lens": 1})
+    assert (model.camera.log_zoom.item() < 0.9) == (guessed and bones > 0)
+
+
 def test_hints_turn_a_solve_about_the_vertical_alone(turning_egg, quick):
     model = model_of(turning_egg, [40.0], solved=True, hints=hints_of(0, 0))
     before = model.camera(1.0)[0].detach()
