@@ -6,16 +6,21 @@ Image coordinates are those of the crop, -1 to 1; the rest shape's longest exten
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from .geometry.rotations import angle_between
 from .geometry.sphere import mirror_image
 
 HIDDEN_REACH, HIDDEN_SLACK = 2.0, 0.02
 """How much further than the nearest vertex a hidden one may be that a missed pixel draws: a factor, and crop units."""
 
+HINT_SLACK = math.radians(20)
+"""Angle by which a user may be wrong about which way a subject faces."""
 
 def silhouette_loss(alpha: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Mean squared error plus one minus the soft intersection over union (LASR's and UMR's mask terms).
@@ -154,6 +159,14 @@ def unsteadiness_loss(rotations: Tensor) -> Tensor:
         return rotations.new_zeros(rotations.shape[:-3])
     turns = rotations[..., 1:, :, :] @ rotations[..., :-1, :, :].mT
     return (turns[..., 1:, :, :] - turns[..., :-1, :, :]).square().sum((-1, -2)).mean(-1)
+
+
+def hint_loss(rotations: Tensor, hints: Tensor) -> Tensor:
+    """Mean squared angle by which rotations (..., N, 3, 3) are off hints (N, 3, 3), as far as it is above HINT_SLACK.
+
+    Returns (...,), radians squared.
+    """
+    return torch.relu(angle_between(hints, rotations) - HINT_SLACK).square().mean(-1)
 
 
 def charbonnier(square: Tensor, knee: float) -> Tensor:

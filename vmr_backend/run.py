@@ -23,7 +23,7 @@ from .metrics.coverage import coverage
 from .metrics.segmentation import evaluate
 from .outputs.overlay import write_overlay
 from .outputs.preview import write_preview
-from .outputs.report import Stage, write_report
+from .outputs.report import Lens, Stage, write_report
 from .outputs.trust import judge, measure
 from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME
 from .settings import settings_of
@@ -95,7 +95,8 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         log.warning(warnings[-1])
     write_whole(folder / TEXTURE_NAME, cv2.imencode(".png", baked.image[..., ::-1])[1].tobytes())
     write_report(folder, request=request, settings=settings, device=device_name(device), stages=stages, scores=scores,
-                 colour_error=errors, coverage=baked.seen, trust=trust, left_out=footage.left_out,
+                 colour_error=errors, coverage=baked.seen, trust=trust,
+                 lens=Lens.of(result, request, settings), left_out=footage.left_out,
                  hypotheses=found.hypotheses, warnings=warnings)
     result.save(folder)
     Checkpoint.remove(folder)

@@ -105,6 +105,9 @@ class Settings:
     field_of_view: float = _setting(
         30.0, "Field of View", "Horizontal angle of the footage's camera, where nothing better is known", "camera",
         minimum=2.0, maximum=120.0, unit="DEGREES", source="between a phone's main camera (65) and a long lens (10)")
+    fit_focal_length: bool = _setting(
+        False, "Fit Focal Length", "Let the subject's perspective correct the field of view, where no focal length is "
+        "known; it may go the wrong way", "camera", method="lasr", source="measured; LASR: on")
     hypotheses: int = _setting(
         16, "Camera Hypotheses", "Turning senses, rates and headings tried together before the best is kept", "camera",
         minimum=1, maximum=64, method="lasr", source="LASR: 16")
@@ -169,6 +172,10 @@ class Settings:
                                        "measured", "lasr")
     weight_elevation: float = _weight(0.1, "Level Camera", "Angle by which the camera looks down, from 9 degrees",
                                       "measured", "lasr")
+    weight_lens: float = _weight(0.001, "Lens", "Fitted focal length away from that of the field of view", "measured",
+                                 "lasr")
+    weight_hints: float = _weight(0.3, "Facing Hints", "Angle of the camera to the facing hints, above 20 degrees",
+                                  "measured", "lasr")
 
     texture_size: int = _setting(
         1024, "Texture Size", "Height of the baked texture; it is twice as wide", "texture",

@@ -135,6 +135,7 @@ def test_a_run_writes_down_what_was_asked_for_and_how_well_it_went(clip, job, do
     assert [stage["name"] for stage in report["stages"]] == [
         "footage", "camera", "coarse", "fine", "finest", "texture", "pictures"]
     assert len(report["hypotheses"]) == 2 and report["hypotheses"][0]["kept"]
+    assert report["lens"]["source"] == "assumed" and report["lens"]["field_of_view"] == pytest.approx(30)
     assert report["scores"]["scored_frames"] == FRAMES and report["scores"]["J"] > 0.75
 
 

@@ -85,6 +85,17 @@ def facing(front, nearest, turned):
     return sum(t * (f - n) for f, n, t in zip(front, nearest, turned, strict=True)) / len(front)
 
 
+def hint(found, hints):
+    degrees = [np.degrees((Rotation.from_matrix(a).inv() * Rotation.from_matrix(b)).magnitude())
+               for a, b in zip(found, hints, strict=True)]
+    return np.mean([np.radians(max(0, each - 20)) ** 2 for each in degrees])
+
+
+def turns(*lead, seed=0):
+    count = int(np.prod(lead))
+    return torch.from_numpy(Rotation.random(count, random_state=seed).as_matrix().reshape(*lead, 3, 3))
+
+
 SHARES = {"low": 0.02, "high": 0.98}
 TERMS = {
     "silhouette": (losses.silhouette_loss, silhouette, lambda *lead: [
@@ -101,6 +112,7 @@ TERMS = {
     "laplacian": (lambda v: losses.laplacian_loss(v, EDGES), laplacian, lambda *lead: [uneven_balls(*lead)]),
     "flatten": (lambda v: losses.flatten_loss(v, FACES, NEIGHBOURS), flatten, lambda *lead: [uneven_balls(*lead)]),
     "symmetry": (lambda v: losses.symmetry_loss(v, MIRROR), symmetry, lambda *lead: [uneven_balls(*lead)]),
+    "hint": (losses.hint_loss, hint, lambda *lead: [turns(*lead, 5), turns(*lead, 5, seed=1)]),
     "acceleration": (losses.acceleration_loss, acceleration, lambda *lead: [numbers(*lead, 6, 4)]),
 }
 every_term = pytest.mark.parametrize(("term", "reference", "inputs"), TERMS.values(), ids=TERMS)
@@ -121,7 +133,7 @@ def test_hypotheses_and_frames_together_are_the_same_as_one_by_one(term, referen
         assert together[place].item() == pytest.approx(term(*(x[place] for x in given)).item(), rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["silhouette", "contour", "flow", "colour"])
+@pytest.mark.parametrize("name", ["silhouette", "contour", "flow", "colour", "hint"])
 def test_hypotheses_share_what_was_observed(name):
     term, _, inputs = TERMS[name]
     fitted, observed = inputs(2, 3)[0], inputs(3)[1:]
@@ -315,6 +327,23 @@ def test_steady_turning_costs_nothing_however_fast_and_a_change_of_its_rate_does
     changed = losses.unsteadiness_loss(turning([0, rate, 2 * rate + 0.1, 3 * rate + 0.1]))
     assert changed.item() == pytest.approx(4 * (1 - np.cos(0.1)))
     assert torch.equal(losses.unsteadiness_loss(turning([0, rate])), torch.zeros((), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("degrees", [0, 19.9, 20.1, 90, 179])
+def test_a_camera_within_20_degrees_of_a_hint_costs_nothing_and_further_off_is_drawn_back(degrees):
+    hints, axis = turns(1), np.array([0.6, 0.0, 0.8])
+    off = torch.from_numpy(Rotation.from_rotvec(np.radians(degrees) * axis).as_matrix())
+    found = (off @ hints).requires_grad_()
+    loss = losses.hint_loss(found, hints)
+    assert loss.item() == pytest.approx(np.radians(max(0, degrees - 20)) ** 2, abs=1e-9)
+    loss.backward()
+    assert torch.isfinite(found.grad).all() and found.grad.any() == (degrees > 20)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_hints_cost_the_same_on_a_gpu():
+    found, hints = turns(2, 5).float(), turns(5, seed=1).float()
+    assert torch.allclose(losses.hint_loss(found.cuda(), hints.cuda()).cpu(), losses.hint_loss(found, hints))
 
 
 def test_the_robust_distance_is_a_square_below_its_knee_and_a_line_above():

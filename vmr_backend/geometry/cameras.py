@@ -42,6 +42,12 @@ def crop_intrinsics(intrinsics: Tensor, centre: Tensor, half: Tensor) -> Tensor:
     return torch.cat([focal, principal - centre], -1) / half.unsqueeze(-1)
 
 
+def zoomed(intrinsics: Tensor, factor: Tensor) -> Tensor:
+    """Intrinsics (..., 4), of the full frame or of a crop, with their focal lengths times a factor (...,)."""
+    one = torch.ones_like(factor)
+    return intrinsics * torch.stack([factor, factor, one, one], -1)
+
+
 def perspective_from_weak(rotation: Tensor, scale: Tensor, shift: Tensor, focal: Tensor) -> Camera:
     """The long-focus camera that gives the picture of a weak-perspective one, x2d = scale * (R X)_xy + shift.
 

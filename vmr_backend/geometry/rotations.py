@@ -38,9 +38,13 @@ def about_z(angle: Tensor) -> Tensor:
 
 
 def angle_between(a: Tensor, b: Tensor) -> Tensor:
-    """Angle (...) in radians of the rotation that carries a (..., 3, 3) to b (..., 3, 3)."""
-    trace = (a * b).sum((-1, -2))
-    return ((trace - 1) / 2).clamp(-1, 1).arccos()
+    """Angle (...) in radians, 0 to pi, of the rotation that carries a (..., 3, 3) to b (..., 3, 3).
+
+    Its gradient is finite everywhere, which that of an arc cosine is not.
+    """
+    turn = b @ a.mT
+    sine = torch.stack([turn[..., i, j] - turn[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))], -1).norm(dim=-1)
+    return torch.atan2(sine, turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1)
 
 
 def to_axis_angle(rotations: Tensor) -> Tensor:

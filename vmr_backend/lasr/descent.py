@@ -16,7 +16,7 @@ from .model import Model
 from .objective import Regularity, terms, weights_of
 from .observations import Observations
 
-MESH_RATE, COLOUR_RATE, CAMERA_RATE, BONE_RATE, MOTION_RATE = 0.3, 2e-2, 5e-3, 3e-3, 5e-3
+MESH_RATE, COLOUR_RATE, CAMERA_RATE, BONE_RATE, MOTION_RATE, ZOOM_RATE = 0.3, 2e-2, 5e-3, 3e-3, 5e-3, 2e-2
 """Learning rates by kind of parameter, measured. The mesh's is that of `UniformAdam`, whose steps are mostly far
 smaller than its rate; the others are Adam's."""
 
@@ -125,6 +125,8 @@ def _groups(model: Model, rate: float) -> list[dict]:
     turning = 0.0 if camera.solved else heading
     groups += [([camera.heading], heading), ([camera.elevation, *camera.slow.parameters()], turning),
                (camera.fast.parameters(), CAMERA_RATE)]
+    # A rigid shape is too rough to tell perspective by.
+    groups.append(([camera.log_zoom], ZOOM_RATE if model.view.guessed and model.skeleton is not None else 0.0))
     if model.skeleton is not None:
         skeleton = model.skeleton
         groups += [([skeleton.centres, skeleton.log_precision, skeleton.orientation], BONE_RATE),

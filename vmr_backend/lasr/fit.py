@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..checkpoint import Checkpoint
+from ..geometry.cameras import zoomed
 from ..geometry.sphere import icosphere, spherical_uv
 from ..job import BadInput
 from ..reconstruction import Reconstruction
@@ -21,8 +22,8 @@ from .armature import Tree, armature_of
 from .cameras import Hypothesis, Starts, search, starts_of
 from .correspondence import guided_flows
 from .descent import Schedule, descend
-from .known import NOTHING, Known, intrinsics_of
-from .model import ELEVATION, INITIAL_COVER, INITIAL_RADIUS, CameraPath, Model, RestMesh, Skeleton, View
+from .known import NOTHING, Known, hints_at, intrinsics_of
+from .model import ELEVATION, INITIAL_COVER, INITIAL_RADIUS, CameraPath, Hints, Model, RestMesh, Skeleton, View
 from .observations import far_flows, observe
 
 COARSE_LEVEL = 3
@@ -98,7 +99,7 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
     resume    go on from the checkpoint in the folder, if there is one
     known     what is known of the camera beforehand
     """
-    view = _view(footage, intrinsics_of(known, footage.image_size, settings.field_of_view), device)
+    view = _view(footage, known, settings, device)
     paths = starts_of(settings.hypotheses, known, footage.numbers)
     renderer = get_renderer("warp", device)
     found = Checkpoint.load(folder) if folder and resume else None
@@ -155,11 +156,14 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
     return Fit(_result(model, footage), starts, seconds)
 
 
-def _view(footage: Footage, intrinsics: np.ndarray, device: torch.device) -> View:
-    """The footage's camera of intrinsics (4,) as tensors."""
-    each = np.repeat(intrinsics[None], len(footage.numbers), 0)
-    return View(*(torch.as_tensor(x).float().to(device) for x in
-                  (footage.numbers, each, footage.crop_centre, footage.crop_half)))
+def _view(footage: Footage, known: Known, settings: Settings, device: torch.device) -> View:
+    """What is known of the footage's camera beforehand, as tensors."""
+    intrinsics = intrinsics_of(known, footage.image_size, settings.field_of_view)
+    numbers, each, centre, half = (torch.as_tensor(x).float().to(device) for x in (
+        footage.numbers, np.repeat(intrinsics[None], len(footage.numbers), 0), footage.crop_centre, footage.crop_half))
+    places, rotations = (torch.from_numpy(x).to(device) for x in hints_at(known, footage.numbers))
+    return View(numbers, each, centre, half, Hints(places, rotations.float()) if len(places) else None,
+                guessed=settings.fit_focal_length and known.focal_length is None)
 
 
 def _ellipsoids(view: View, paths: Starts, extent: tuple[float, float]) -> Model:
@@ -221,6 +225,7 @@ def _result(model: Model, footage: Footage) -> Reconstruction:
     """The fitted model in the units of the format: the rest shape's longest extent is 1."""
     rest, skeleton = model.mesh(), model.skeleton
     rotation, translation = model.camera(1.0)
+    intrinsics = zoomed(model.view.intrinsics, model.camera.zoom()[0])
     motion = skeleton.motion_parameters()
     vertices = model.vertices(rest, motion, torch.arange(len(motion), device=rest.device))[0]
     scale = 1 / (rest[0].amax(0) - rest[0].amin(0)).max()
@@ -241,7 +246,7 @@ def _result(model: Model, footage: Footage) -> Reconstruction:
         frames=footage.numbers.astype(np.int32), vertices=array(scale * vertices),
         rest_vertices=array(scale * rest[0]), faces=model.mesh.sphere.faces.astype(np.int32),
         uv=spherical_uv(model.mesh.sphere).astype(np.float32), camera_rotation=array(rotation[0]),
-        camera_translation=array(scale * translation[0]), intrinsics=array(model.view.intrinsics),
+        camera_translation=array(scale * translation[0]), intrinsics=array(intrinsics),
         image_size=np.array(footage.image_size, np.int32), bone_parents=armature.parents,
         bone_names=armature.names, bone_lengths=armature.lengths.astype(np.float32),
         bone_rest=array(rest_pose), bone_pose=array(moved @ rest_pose), skin_weights=array(weights[:, order]))

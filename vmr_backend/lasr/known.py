@@ -38,6 +38,9 @@ class Known:
 
 NOTHING = Known()
 
+NEAR = 2
+"""Frames by which a hint may miss a frame that is fitted, and still hold for it."""
+
 
 def known_of(request: JobRequest) -> Known:
     """What a request tells of the camera."""
@@ -89,6 +92,19 @@ def starting_turns(known: Known, numbers: np.ndarray, rates: Sequence[float]) ->
     beyond = np.minimum(numbers - frames[0], 0) + np.maximum(numbers - frames[-1], 0)
     span = max(float(np.max(numbers) - np.min(numbers)), 1.0)
     return np.interp(numbers, frames, yaw) + np.asarray(rates, float)[:, None] * beyond / span
+
+
+def hints_at(known: Known, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places (K,) among frame numbers (T,) of those that hints are of, and the hints (K, 3, 3) float64.
+
+    The hint of a frame that is not fitted, as its mask is empty, say, holds for the nearest one, or where none is NEAR
+    for none.
+    """
+    if known.hints is None:
+        return np.zeros(0, int), np.zeros((0, 3, 3))
+    apart = np.abs(numbers - known.hints.frames[:, None])
+    near = apart.min(1) <= NEAR
+    return apart.argmin(1)[near], known.hints.matrices[near]
 
 
 def yaw_of(rotations: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry import sphere as spheres
-from ..geometry.cameras import Camera, crop_intrinsics
+from ..geometry.cameras import Camera, crop_intrinsics, zoomed
 from ..geometry.resampling import spread_evenly
 from ..geometry.rotations import about_x, about_z, from_axis_angle, to_axis_angle
 from ..geometry.skinning import blend_skinning, gaussian_skin_weights, rigid_motions
@@ -50,6 +50,16 @@ INITIAL_COVER = 0.5
 
 
 @dataclass(frozen=True)
+class Hints:
+    """Which way the subject faces in some frames, as a user sees it."""
+
+    frames: Tensor
+    """(K,) int64, places among a clip's frames."""
+    rotations: Tensor
+    """(K, 3, 3), object to camera."""
+
+
+@dataclass(frozen=True)
 class View:
     """How the footage's camera and crops stand in pixels of the full frame; T frames."""
 
@@ -61,6 +71,10 @@ class View:
     """(T, 2)."""
     crop_half: Tensor
     """(T,)."""
+    hints: Hints | None = None
+    """None where there are none."""
+    guessed: bool = False
+    """The focal length is a guess, which the fit corrects."""
 
     @property
     def in_crop(self) -> Tensor:
@@ -131,6 +145,7 @@ class CameraPath(nn.Module):
         self.elevation = nn.Parameter(turn.new_full((hypotheses, 1), elevation))
         self.slow = TimeNetwork(hypotheses, time_embedding(view.numbers, min(6, max(2, frames // 16))), 4)
         self.fast = TimeNetwork(hypotheses, time_embedding(view.numbers, max(2, frames // 3)), 3)
+        self.log_zoom = nn.Parameter(turn.new_zeros(hypotheses, 1))
         focal, centre = view.intrinsics[:, :2], view.intrinsics[:, 2:]
         self.register_buffer("bearing", (view.crop_centre - centre) / focal)
         self.register_buffer("step", view.crop_half.unsqueeze(1) / focal)
@@ -144,7 +159,15 @@ class CameraPath(nn.Module):
         rotation = free @ self.tilt @ about_x(self.elevation) @ self.axes @ about_z(yaw)
         depth = self.depth * fast[..., 2].exp()
         lateral = (self.bearing + self.step * fast[..., :2]) * depth.unsqueeze(-1)
-        return rotation, torch.cat([lateral, depth.unsqueeze(-1)], -1)
+        return rotation, torch.cat([lateral, (self.zoom() * depth).unsqueeze(-1)], -1)
+
+    def zoom(self) -> Tensor:
+        """Factor (H, 1) of the focal length, the same for the whole clip.
+
+        The distance has the same factor, and the way beside the camera's axis, which is distance over focal length, has
+        none. So the subject keeps its place and size in the picture, and only its perspective changes: a dolly zoom.
+        """
+        return self.log_zoom.exp()
 
 
 class Skeleton(nn.Module):
@@ -315,7 +338,8 @@ class Model(nn.Module):
 
     def cameras(self, rotation: Tensor, translation: Tensor, frames: Tensor) -> Camera:
         """Cameras (H, N) in crop coordinates at some frames, from all frames' rotation and translation."""
-        return Camera(rotation[:, frames], translation[:, frames], self.view.in_crop[frames])
+        intrinsics = zoomed(self.view.in_crop[frames], self.camera.zoom())
+        return Camera(rotation[:, frames], translation[:, frames], intrinsics)
 
 
 def spread_out(points: Tensor, central: Tensor, mirror: Tensor, count: int) -> Tensor:

@@ -81,6 +81,9 @@ def terms(model: Model, seen: Observations, link: Link, starts: Tensor, renderer
     found["side"] = losses.side_loss(rest, model.mesh.side)
     found["steadiness"] = losses.unsteadiness_loss(rotation)
     found["elevation"] = (model.camera.elevation[:, 0] - ELEVATION).square()
+    found["lens"] = model.camera.log_zoom[:, 0].square()
+    if (hints := model.view.hints) is not None:
+        found["hints"] = losses.hint_loss(rotation[:, hints.frames], hints.rotations)
     if model.skeleton is not None:
         weights = cotangent_weights(rest[0].detach(), faces, regularity.opposite)
         some = vertices[:, torch.randperm(len(frames), device=frames.device)[:POSES]]

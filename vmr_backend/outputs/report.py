@@ -15,7 +15,7 @@ import numpy as np
 
 from ..job import JobRequest, write_whole
 from ..metrics.segmentation import Scores
-from ..reconstruction import REPORT_NAME
+from ..reconstruction import REPORT_NAME, Reconstruction
 from ..settings import Settings
 from .trust import Trust
 
@@ -34,10 +34,29 @@ class Stage:
     """Largest memory of the process (or of the device) up to the end of the stage."""
 
 
+@dataclass(frozen=True)
+class Lens:
+    """The footage's camera as the result has it."""
+
+    field_of_view: float
+    """Horizontal, degrees."""
+    focal_length: float
+    """Pixels of the full frame."""
+    source: str
+    """"given" with the request, "assumed" from the setting, or "fitted" from there."""
+
+    @staticmethod
+    def of(result: Reconstruction, request: JobRequest, settings: Settings) -> Lens:
+        guess = "fitted" if settings.fit_focal_length else "assumed"
+        source = guess if request.focal_length is None else "given"
+        focal, width = float(result.intrinsics[0, 0]), float(result.image_size[0])
+        return Lens(math.degrees(2 * math.atan(width / 2 / focal)), focal, source)
+
+
 def write_report(folder: Path, *, request: JobRequest, settings: Settings, device: str, stages: Sequence[Stage],
                  versions: Mapping[str, str] | None = None, scores: Scores | None = None,
                  colour_error: Mapping[int, float] | None = None, coverage: float | None = None,
-                 trust: Trust | None = None, left_out: Sequence[tuple[int, str]] = (),
+                 trust: Trust | None = None, lens: Lens | None = None, left_out: Sequence[tuple[int, str]] = (),
                  hypotheses: Sequence[Any] = (), warnings: Sequence[str] = ()) -> None:
     """Writes report.json; docs/result-format.md describes it.
 
@@ -46,6 +65,7 @@ def write_report(folder: Path, *, request: JobRequest, settings: Settings, devic
     colour_error  mean difference (of 255) between footage and textured mesh, by number of the clip's frame
     coverage      share of the surface that some frame shows well enough to take its colour
     trust         how far the result and each of its frames can be trusted
+    lens          of the result, and where it is from
     left_out      number and reason of the frames that are not in the result
     hypotheses    what is known of each camera hypothesis, the one chosen first: objects, dataclasses or numbers
     """
@@ -62,6 +82,7 @@ def write_report(folder: Path, *, request: JobRequest, settings: Settings, devic
         "scores": scores.means() if scores else None,
         "colour_error": float(np.mean(list(colour_error.values()))) if colour_error else None,
         "coverage": coverage,
+        "lens": lens,
         "never_seen": trust and trust.measures.never_seen,
         "turn": trust and trust.measures.turn,
         "rival_gap": trust and trust.measures.rival_gap,

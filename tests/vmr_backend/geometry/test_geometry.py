@@ -1,5 +1,7 @@
 """Geometry against closed forms, SciPy and finite differences."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -86,6 +88,19 @@ def test_angle_between_rotations():
     a = random_rotation(1)
     turn = rotations.from_axis_angle(torch.tensor([0.3, -0.4, 0.5], dtype=torch.float64))
     assert torch.isclose(rotations.angle_between(a, turn @ a), torch.tensor(0.5**0.5, dtype=torch.float64)).all()
+
+
+@pytest.mark.parametrize("degrees", [0.0, 1e-3, 20.0, 90.0, 179.999, 180.0])
+def test_the_angle_between_rotations_is_scipys_and_its_gradient_is_finite_everywhere(degrees):
+    a, axis = random_rotation(1).reshape(3, 3), torch.nn.functional.normalize(normals(3), dim=0)
+    b = (rotations.from_axis_angle(math.radians(degrees) * axis) @ a).requires_grad_()
+    found = rotations.angle_between(a, b)
+    expected = Rotation.from_matrix((b.detach() @ a.T).numpy()).magnitude()
+    assert found.item() == pytest.approx(expected, abs=1e-7)
+    found.backward()
+    assert torch.isfinite(b.grad).all()
+    if 1 < degrees < 179:
+        assert torch.autograd.gradcheck(lambda b: rotations.angle_between(a, b), b)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -192,6 +207,10 @@ def test_projection_of_the_full_frame_and_of_a_crop_agree():
     crop = cameras.Camera(camera.rotation, camera.translation,
                           cameras.crop_intrinsics(camera.intrinsics, centre, half))
     assert torch.allclose(cameras.project(points, crop)[:, :2] * half + centre, pixels[:, :2])
+    factor = torch.tensor([0.5, 2.0], dtype=torch.float64)
+    whole = cameras.zoomed(camera.intrinsics, factor)
+    assert whole.tolist() == [[150, 155, 160, 120], [600, 620, 160, 120]]
+    assert torch.allclose(cameras.zoomed(crop.intrinsics, factor), cameras.crop_intrinsics(whole, centre, half))
 
 
 def test_a_long_focus_perspective_camera_replaces_a_weak_one():

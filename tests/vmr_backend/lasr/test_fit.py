@@ -111,6 +111,34 @@ def test_the_camera_has_the_angle_of_view_asked_for(turning_egg, quick, result):
     assert (result.intrinsics[:, 2:] == [width / 2, height / 2]).all()
 
 
+@pytest.fixture(scope="module")
+def zooming(quick):
+    return quick.with_values({"fit_focal_length": True, "field_of_view": 60.0})
+
+
+def test_a_fitted_focal_length_is_one_for_the_clip_and_the_result_is_seen_with_it(turning_egg, zooming):
+    result = run(turning_egg, zooming).reconstruction
+    width, height = turning_egg.footage.image_size
+    start = width / 2 / np.tan(np.radians(30))
+    focal = result.intrinsics[:, :2]
+    assert np.ptp(focal) == 0 and 0.01 < abs(np.log(focal[0, 0] / start)) < 1
+    assert (result.intrinsics[:, 2:] == [width / 2, height / 2]).all()
+    assert evaluate(result, turning_egg.masks).j.mean() > 0.85
+
+
+@pytest.mark.parametrize("stage", ["coarse", "finest"])
+def test_a_resumed_run_goes_on_with_the_focal_length_fitted_so_far(turning_egg, zooming, tmp_path, stage):
+    with pytest.raises(Interrupted):
+        run(turning_egg, zooming, folder=tmp_path, until=stage)
+    resumed = run(turning_egg, zooming, folder=tmp_path, resume=True)
+    assert same(resumed.reconstruction, run(turning_egg, zooming).reconstruction)
+
+
+def test_a_known_focal_length_is_never_fitted(turning_egg, zooming):
+    result = run(turning_egg, zooming, known=Known(focal_length=364.0)).reconstruction
+    assert (result.intrinsics[:, :2] == 364).all()
+
+
 def test_every_stage_of_the_plan_is_told_from_start_to_end(quick, found, news):
     stages = list(plan_of(quick))
     assert list(dict.fromkeys(stage for stage, _, _ in news)) == stages == list(found.seconds)

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from vmr_backend.geometry.rotations import about_x, about_z
 from vmr_backend.job import FrameRotation, JobRequest, facing
-from vmr_backend.lasr.known import Known, intrinsics_of, known_of, starting_rotations, starting_turns, yaw_of
+from vmr_backend.lasr.known import Known, hints_at, intrinsics_of, known_of, starting_rotations, starting_turns, yaw_of
 from vmr_backend.lasr.model import LEVEL_CAMERA
 
 NUMBERS = np.arange(10, 31)
@@ -33,6 +33,17 @@ def tumbling() -> np.ndarray:
     t = np.linspace(0, 1, len(NUMBERS))
     turn = Rotation.from_euler("zxy", np.stack([0.4 + 2.5 * t, 0.5 * np.sin(6 * t), 0.8 * t], 1))
     return Rotation.from_euler("x", 0.2).as_matrix() @ LEVEL_CAMERA.double().numpy() @ turn.as_matrix()
+
+
+def test_a_hint_holds_for_its_frame_or_the_nearest_fitted_one_within_two():
+    numbers = np.array([10, 11, 14, 15, 20])
+    told = known(hints=[facing(frame, frame) for frame in (7, 8, 11, 13, 17, 18, 22, 23)])
+    places, rotations = hints_at(told, numbers)
+    assert numbers[places].tolist() == [10, 11, 14, 15, 20, 20]
+    np.testing.assert_allclose(np.degrees(yaw_of(rotations)), [8, 11, 13, 17, 18, 22])
+    for nothing in (known(), known(hints=[facing(99, 0)])):
+        places, rotations = hints_at(nothing, numbers)
+        assert places.shape == (0,) and rotations.shape == (0, 3, 3)
 
 
 def test_nothing_known_leaves_all_open():

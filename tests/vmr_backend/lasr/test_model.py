@@ -91,6 +91,47 @@ def test_a_camera_without_freedom_stays_upright():
     assert torch.allclose(rotation @ rotation.mT, torch.eye(3).expand_as(rotation), atol=1e-5)
 
 
+def zoomed_by(model: Model, *factors) -> Model:
+    with torch.no_grad():
+        model.camera.log_zoom.copy_(torch.tensor(factors).log().unsqueeze(1))
+    return model
+
+
+def test_a_zoom_changes_nothing_of_what_is_as_far_away_as_the_subject_and_the_perspective_of_all_else():
+    plain, factors = zoomed_by(stirred(start(3), 0.05), 1.0, 1.0, 1.0), (0.5, 1.0, 2.5)
+    rotation, translation = plain.camera(1.0)
+    points = 0.4 * torch.randn(3, FRAMES, 20, 3)
+    flat = (points * torch.tensor([1.0, 1, 0])) @ rotation  # in the plane through the subject, across the line of sight
+    before = project(flat, plain.cameras(rotation, translation, EVERY))
+    model = zoomed_by(plain, *factors)
+    rotation, translation = model.camera(1.0)
+    camera = model.cameras(rotation, translation, EVERY)
+    assert torch.allclose(project(flat, camera)[..., :2], before[..., :2], atol=1e-4)
+    zoom = torch.tensor(factors)[:, None, None]
+    depth, nearer = zoom * before[..., 2], points[..., 2]
+    ahead = project(flat + nearer.unsqueeze(-1) * rotation[..., None, 2, :], camera)
+    principal = VIEW.in_crop[:, None, 2:]
+    expected = principal + (before[..., :2] - principal) * (depth / (depth + nearer)).unsqueeze(-1)
+    assert torch.allclose(ahead[..., :2], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("true", [0.6, 1.0, 1.8])
+def test_the_perspective_of_a_known_shape_tells_the_zoom(true):
+    target = seen(zoomed_by(start(), true)).detach()[..., :2]
+    model = start()
+    parameters = [model.camera.log_zoom, *model.camera.fast.parameters()]
+    optimiser = torch.optim.LBFGS(parameters, max_iter=300, tolerance_change=0, line_search_fn="strong_wolfe")
+
+    def error() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = 1e4 * (seen(model)[..., :2] - target).square().mean()
+        loss.backward()
+        return loss
+
+    optimiser.step(error)
+    assert model.camera.zoom().item() == pytest.approx(true, rel=0.02)
+
+
 @pytest.mark.parametrize("strength", [0.0, 1.0, 30.0])
 def test_a_mesh_is_the_shape_it_was_made_from_however_smoothing_it_is(strength):
     shape = torch.from_numpy(icosphere(2).vertices).float()[None] + 0.1 * torch.randn(1, 162, 3)

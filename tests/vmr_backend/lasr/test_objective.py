@@ -9,9 +9,19 @@ from scipy.spatial.transform import Rotation
 from spheres import sphere_seen_by
 
 from vmr_backend.geometry.cameras import project
+from vmr_backend.geometry.rotations import about_x, about_z
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.lasr.cameras import Hypothesis, Starts
-from vmr_backend.lasr.model import INITIAL_COVER, INITIAL_RADIUS, Model, RestMesh, View
+from vmr_backend.lasr.model import (
+    ELEVATION,
+    INITIAL_COVER,
+    INITIAL_RADIUS,
+    LEVEL_CAMERA,
+    Hints,
+    Model,
+    RestMesh,
+    View,
+)
 from vmr_backend.lasr.objective import (
     HIDDEN_DEPTH,
     Regularity,
@@ -79,11 +89,31 @@ def robust(square, knee):
 def test_every_weight_has_its_term_and_every_term_its_weight():
     model, seen = resting_ball(1), observations()
     weights = set(weights_of(Settings()))
-    assert set(terms_of(model, seen)) == weights - {"arap", "joint", "motion", "temporal"}, "without bones"
+    assert weights - set(terms_of(model, seen)) == {"hints", "arap", "joint", "motion", "temporal"}
+    model.view = hinted(0)
     model.grow_skeleton(6)
     found = terms_of(model, seen)
     assert set(found) == weights
     assert all(value.shape == (1,) and torch.isfinite(value).all() for value in found.values())
+
+
+def hinted(*degrees) -> View:
+    """VIEW with hints in the first frames that the subject's yaw is so many degrees, before a camera at ELEVATION."""
+    yaw = torch.tensor(degrees).float().deg2rad()
+    rotations = about_x(torch.tensor(ELEVATION)) @ LEVEL_CAMERA @ about_z(yaw)
+    return replace(VIEW, hints=Hints(torch.arange(len(degrees)), rotations))
+
+
+def test_hints_cost_each_hypothesis_what_it_is_off_them_beyond_20_degrees_upright_or_free():
+    model, seen = resting_ball(3), observations()
+    model.view = hinted(0, 15, 50)
+    with torch.no_grad():
+        model.camera.heading.copy_(torch.tensor([[0.0], [10], [90]]).deg2rad())
+    off = np.array([[0, 0, 30], [0, 0, 20], [70, 55, 20]])
+    for freedom in (0.0, 1.0):
+        found = terms(model, seen, seen.links[0], torch.tensor([0, 2]), get_renderer("warp", CPU),
+                      Regularity.of(model), 0.0, freedom, 0.0)["hints"]
+        assert found.tolist() == pytest.approx((np.radians(off) ** 2).mean(1), abs=1e-5)
 
 
 def test_gradients_of_all_terms_reach_all_parameters_and_are_finite():

@@ -8,7 +8,7 @@ import pytest
 
 from vmr_backend.job import JobRequest
 from vmr_backend.metrics.segmentation import Scores
-from vmr_backend.outputs.report import Stage, installed_versions, plain, write_report
+from vmr_backend.outputs.report import Lens, Stage, installed_versions, plain, write_report
 from vmr_backend.outputs.trust import Measures, judge
 from vmr_backend.settings import settings_of
 
@@ -61,6 +61,16 @@ def test_without_a_verdict_what_is_known_remains(tmp_path):
     assert found["frames"] == [{"frame": 4, "colour_error": 12}]
     assert found["doubtful_frames"] == []
     assert found["verdict"] is found["turn"] is found["never_seen"] is None
+
+
+@pytest.mark.parametrize(("focal_length", "fitted", "source"), [
+    (None, False, "assumed"), (None, True, "fitted"), (260.0, True, "given"), (260.0, False, "given")])
+def test_the_lens_is_told_with_its_angle_of_view_and_where_it_is_from(tmp_path, egg_seen_from, focal_length, fitted,
+                                                                     source):
+    result = egg_seen_from([0.0], size=(520, 100))
+    request = JobRequest("/clips/fox.mp4", focal_length=focal_length)
+    lens = Lens.of(result, request, settings_of("preview", {"fit_focal_length": fitted}))
+    assert report(tmp_path, lens=lens)["lens"] == {"field_of_view": 90, "focal_length": 260, "source": source}
 
 
 def test_everything_becomes_plain_json():
