@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from ..geometry.rotations import about_x, about_z
 from ..rendering import Renderer
@@ -22,6 +23,15 @@ from .observations import Observations
 
 RATES = (0.6, -0.6, 1.8, -1.8)
 """Turns over the whole clip in radians, both senses."""
+
+ROLLING_RATES = (1.2, -1.2)
+"""The same for subjects that may roll."""
+
+ROLL_SHARES = (0.6, 1.0)
+"""Of the roll that flow shows: where the camera looks down, turning about the vertical is part of it."""
+
+NOTABLE_ROLL = math.radians(40)
+"""Between the extremes of the clip, from which on subjects that roll are tried, too."""
 
 HEADINGS = (math.pi / 2, 0.0, math.pi / 4, -math.pi / 4)
 """Of the symmetry plane in the middle of the clip: side view, front or back, and between. Head and tail look alike to
@@ -44,6 +54,8 @@ class Hypothesis:
     """Radians, in the middle of the clip."""
     turn: float
     """Radians over the whole clip, at the start of the fit."""
+    roll: float = 0.0
+    """Radians between the extremes of the clip by which the subject turns in the picture's plane, likewise."""
     scores: list[float] = field(default_factory=list)
     """At the end of each round that it lived through, the objective and its vote of colour; lower is better."""
     kept: bool = True
@@ -61,31 +73,52 @@ class Starts:
     turn: np.ndarray
     """(H, T) yaw in radians."""
     tilt: np.ndarray
-    """(T, 3, 3) rotations that follow the upright ones, in camera axes: the identity where nothing is known of them."""
+    """(H, T, 3, 3) rotations that follow the upright ones, in camera axes: the identity for upright subjects."""
     solved: bool = False
     """The turning is known; only the heading is open."""
 
     def first(self) -> Starts:
-        return replace(self, hypotheses=self.hypotheses[:1], turn=self.turn[:1])
+        return replace(self, hypotheses=self.hypotheses[:1], turn=self.turn[:1], tilt=self.tilt[:1])
 
 
-def starts_of(count: int, known: Known, numbers: np.ndarray) -> Starts:
+def starts_of(count: int, known: Known, numbers: np.ndarray, roll: np.ndarray) -> Starts:
     """Paths to try at frame numbers (T,): `count` of a grid of headings and rates, or what is left open by what is
-    known. Repeated ones differ by their networks' random start."""
+    known. Repeated ones differ by their networks' random start. Where the flow shows that the subject may roll, by the
+    angles `roll` (T,) in radians, a grid of paths that do follows."""
     if known.solve is not None:
         # A solve leaves no rate open, and is not blind to front and back.
         open_headings = [h + half for h in HEADINGS for half in (0.0, math.pi)] if known.hints is None else [0.0]
         rotations = np.stack([starting_rotations(known, numbers, heading) for heading in open_headings])
         turn = np.unwrap(yaw_of(rotations), axis=1)
-        return Starts(_hypotheses(turn), turn, _tilts(rotations[0], turn[0]), solved=True)
+        return Starts(_hypotheses(turn), turn, _each(_tilts(rotations[0], turn[0]), len(turn)), solved=True)
     if known.hints is not None:
         turn = starting_turns(known, numbers, [0.0, *RATES] if len(known.hints.frames) == 1 else [0.0])
         rotations = starting_rotations(known, numbers)
-        return Starts(_hypotheses(turn), turn, _tilts(rotations, yaw_of(rotations)))
+        return Starts(_hypotheses(turn), turn, _each(_tilts(rotations, yaw_of(rotations)), len(turn)))
     grid = [(heading, rate) for heading in HEADINGS for rate in RATES]
+    headings, rates = np.array([grid[i % len(grid)] for i in range(count)]).T
+    upright = _evenly(headings, rates, np.zeros(count), numbers, roll)
+    if np.ptp(roll) < NOTABLE_ROLL:
+        return upright
+    shares, headings, rates = (np.ravel(grid) for grid in np.meshgrid(ROLL_SHARES, HEADINGS, ROLLING_RATES))
+    rolling = _evenly(headings, rates, shares, numbers, roll)
+    return Starts(upright.hypotheses + rolling.hypotheses, np.concatenate([upright.turn, rolling.turn]),
+                  np.concatenate([upright.tilt, rolling.tilt]))
+
+
+def _evenly(headings: np.ndarray, rates: np.ndarray, shares: np.ndarray, numbers: np.ndarray,
+            roll: np.ndarray) -> Starts:
+    """Paths of headings and rates (H,) that turn evenly at frame numbers (T,), and roll by shares (H,) of roll (T,)."""
     time = (numbers - numbers.min()) / max(numbers.max() - numbers.min(), 1) - 0.5
-    turn = np.stack([heading + rate * time for heading, rate in (grid[i % len(grid)] for i in range(count))])
-    return Starts(_hypotheses(turn), turn, np.repeat(np.eye(3)[None], len(numbers), 0))
+    turn = headings[:, None] + rates[:, None] * time
+    tilt = np.stack([Rotation.from_rotvec(share * roll[:, None] * [0, 0, 1]).as_matrix() for share in shares])
+    rolls = (shares * np.ptp(roll)).tolist()
+    return Starts([replace(h, roll=r) for h, r in zip(_hypotheses(turn), rolls, strict=True)], turn, tilt)
+
+
+def _each(tilt: np.ndarray, count: int) -> np.ndarray:
+    """Tilts (T, 3, 3) for every one of `count` hypotheses."""
+    return np.repeat(tilt[None], count, 0)
 
 
 def _hypotheses(turn: np.ndarray) -> list[Hypothesis]:
@@ -112,11 +145,12 @@ def search(model: Model, starts: list[Hypothesis], seen: Observations, renderer:
                         lambda i, _, before=done: progress(min(before + i, total), total))
         done += iterations
         scores = (found["total"] + COLOUR_VOTE * found["colour"]).tolist()
-        yaws = np.unwrap(yaw_of(model.camera(freedom)[0].detach().cpu().numpy()), axis=1)
+        upright = model.camera.tilt.mT @ model.camera(freedom)[0].detach()
+        yaws = np.unwrap(yaw_of(upright.cpu().numpy()), axis=1)
         for hypothesis, score, yaw in zip(alive, scores, yaws, strict=True):
             hypothesis.scores.append(score)
             hypothesis.found_heading, hypothesis.found_turn = float(yaw.mean()), float(yaw[-1] - yaw[0])
-        keep = _survivors(alive, max(2, round(survivors * len(starts))) if survivors else 1)
+        keep = _survivors(alive, max(2, round(survivors * min(settings.hypotheses, len(starts)))) if survivors else 1)
         model.keep(torch.tensor(keep))
         for hypothesis in alive:
             hypothesis.kept = False
@@ -127,9 +161,10 @@ def search(model: Model, starts: list[Hypothesis], seen: Observations, renderer:
 
 
 def _survivors(alive: list[Hypothesis], count: int) -> list[int]:
-    """Indices of those that go on: the best of each turning sense, then the best of the rest."""
+    """Indices of those that go on: the best of each turning sense and roll, then the best of the rest."""
     order = sorted(range(len(alive)), key=lambda i: alive[i].scores[-1])
     if count == 1:
         return order[:1]
-    first = [next(i for i in order if (alive[i].turn > 0) == sense) for sense in {h.turn > 0 for h in alive}]
-    return sorted((first + [i for i in order if i not in first])[:count])
+    kinds = [(hypothesis.turn > 0, hypothesis.roll) for hypothesis in alive]
+    first = [next(i for i in order if kinds[i] == kind) for kind in sorted(set(kinds))]
+    return sorted((first + [i for i in order if i not in first])[:max(count, len(first))])

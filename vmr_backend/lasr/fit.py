@@ -25,6 +25,7 @@ from .descent import Schedule, descend
 from .known import NOTHING, Known, hints_at, intrinsics_of
 from .model import ELEVATION, INITIAL_COVER, INITIAL_RADIUS, CameraPath, Hints, Model, RestMesh, Skeleton, View
 from .observations import far_flows, observe
+from .roll import roll_path
 
 COARSE_LEVEL = 3
 RIGID_SMOOTHING, FINE_SMOOTHING = 10.0, 10.0
@@ -100,7 +101,7 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
     known     what is known of the camera beforehand
     """
     view = _view(footage, known, settings, device)
-    paths = starts_of(settings.hypotheses, known, footage.numbers)
+    paths = starts_of(settings.hypotheses, known, footage.numbers, roll_path(footage))
     renderer = get_renderer("warp", device)
     found = Checkpoint.load(folder) if folder and resume else None
     torch.manual_seed(seed)

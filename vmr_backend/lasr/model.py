@@ -131,7 +131,7 @@ class CameraPath(nn.Module):
     depth: Tensor
 
     def __init__(self, view: View, turn: Tensor, tilt: Tensor, elevation: float, solved: bool = False):
-        """turn (H, T) yaw of the subject in radians and tilt (T, 3, 3) after it that the hypotheses start from.
+        """turn (H, T) yaw of the subject in radians and tilt (H, T, 3, 3) after it that the hypotheses start from.
 
         solved  these are exact but for the heading
         """
@@ -286,7 +286,7 @@ class Model(nn.Module):
         for module in self.modules():
             for name, parameter in list(module.named_parameters(recurse=False)):
                 setattr(module, name, nn.Parameter(parameter.detach()[hypotheses].clone()))
-        self.camera.turn = self.camera.turn[hypotheses]
+        self.camera.turn, self.camera.tilt = self.camera.turn[hypotheses], self.camera.tilt[hypotheses]
 
     @torch.no_grad()
     def grow_skeleton(self, bones: int) -> None:

@@ -22,6 +22,8 @@ class TurningEgg:
     truth: Reconstruction
     masks: dict[int, np.ndarray]
     """(H, W) bool by frame number."""
+    pictures: list[np.ndarray]
+    """(H, W, 3) BGR."""
     footage: Footage
 
 
@@ -44,9 +46,11 @@ def turning_egg(egg_seen_from, filmed, tmp_path_factory) -> TurningEgg:
     truth = replace(truth, vertices=truth.vertices * SLIM, rest_vertices=truth.rest_vertices * SLIM)
     film = filmed(truth, speckled())
     folder = tmp_path_factory.mktemp("turning_egg")
-    frames = write(folder / "frames", [image[..., ::-1] for image in film.images])
+    pictures = [image[..., ::-1] for image in film.images]
+    frames = write(folder / "frames", pictures)
     masks = write(folder / "masks", [mask * np.uint8(255) for mask in film.masks])
-    return TurningEgg(truth, dict(enumerate(film.masks)), load_footage(frames, masks, crop_size=64))
+    return TurningEgg(truth, dict(enumerate(film.masks)), pictures,
+                      load_footage(frames, masks, crop_size=64))
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,8 @@ def camera_from(view: View, starts: Starts) -> CameraPath:
 
 def unknown(count: int, view: View) -> Starts:
     """The paths that are tried where nothing is known."""
-    return starts_of(count, Known(), np.asarray(view.numbers))
+    numbers = np.asarray(view.numbers)
+    return starts_of(count, Known(), numbers, np.zeros(len(numbers)))
 
 
 def view_of(footage: Footage, field_of_view: float) -> View:

@@ -16,8 +16,8 @@ CPU = torch.device("cpu")
 
 
 def tried(*scored) -> list[Hypothesis]:
-    """Hypotheses from pairs of turn and last score."""
-    return [Hypothesis(0.0, turn, [9.0, score]) for turn, score in scored]
+    """Hypotheses from turn, last score and, where it rolls, roll."""
+    return [Hypothesis(0.0, turn, sum(roll), [9.0, score]) for turn, score, *roll in scored]
 
 
 def test_those_who_go_on_are_the_best_of_each_sense_and_then_the_best_of_the_rest():
@@ -26,6 +26,13 @@ def test_those_who_go_on_are_the_best_of_each_sense_and_then_the_best_of_the_res
     assert _survivors(alive, 3) == [1, 3, 4]
     assert _survivors(alive, 5) == [0, 1, 3, 4, 5]
     assert _survivors(alive, 9) == [0, 1, 2, 3, 4, 5]
+
+
+def test_those_that_roll_go_on_by_themselves_until_the_last_round():
+    alive = tried((1, 0.1), (1, 0.2), (-1, 0.3), (1, 0.9, 1.5), (1, 0.8, 1.5))
+    assert _survivors(alive, 3) == [0, 2, 4]
+    assert _survivors(alive, 2) == [0, 2, 4], "no kind is lost before its time"
+    assert _survivors(alive, 1) == [0]
 
 
 def test_the_last_one_is_the_best_whatever_its_sense():

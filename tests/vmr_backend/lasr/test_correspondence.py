@@ -29,7 +29,7 @@ VIEW = View(torch.arange(float(FRAMES)), torch.tensor([400.0, 400, 100, 60]).exp
 
 def ball_that_turns(step_degrees: float) -> Model:
     turn = np.radians(step_degrees) * np.arange(FRAMES)[None]
-    return sphere_seen_by(VIEW, Starts([Hypothesis(0.0, 0.0)], turn, np.eye(3)[None].repeat(FRAMES, 0)))
+    return sphere_seen_by(VIEW, Starts([Hypothesis(0.0, 0.0)], turn, np.eye(3)[None, None].repeat(FRAMES, 1)))
 
 
 @dataclass(frozen=True)

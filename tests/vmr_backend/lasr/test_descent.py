@@ -22,7 +22,8 @@ def model_of(egg, yaws, solved=False, **view) -> Model:
     """A hypothesis for each yaw in degrees, of a subject that stands still."""
     frames = len(egg.footage.numbers)
     turn = np.radians(yaws)[:, None].repeat(frames, 1)
-    starts = Starts([Hypothesis(0.0, 0.0)] * len(yaws), turn, np.eye(3)[None].repeat(frames, 0), solved)
+    tilt = np.broadcast_to(np.eye(3), (len(yaws), frames, 3, 3)).copy()
+    starts = Starts([Hypothesis(0.0, 0.0)] * len(yaws), turn, tilt, solved)
     return sphere_seen_by(replace(view_of(egg.footage, 30.0), **view), starts)
 
 

@@ -47,7 +47,7 @@ SHIFT = torch.tensor([0.03, -0.02])
 
 def resting_ball(hypotheses=2) -> Model:
     starts = Starts([Hypothesis(0.0, 0.0)] * hypotheses, np.zeros((hypotheses, FRAMES)),
-                    np.eye(3)[None].repeat(FRAMES, 0))
+                    np.broadcast_to(np.eye(3), (hypotheses, FRAMES, 3, 3)).copy())
     return sphere_seen_by(VIEW, starts)
 
 

@@ -15,6 +15,7 @@ from vmr_backend.lasr.known import Known, known_of, yaw_of
 from vmr_backend.lasr.model import LEVEL_CAMERA, View
 
 NUMBERS = np.arange(10, 31)
+UPRIGHT = np.zeros(21)
 VIEW = View(torch.from_numpy(NUMBERS).float(), torch.tensor([400.0, 400, 100, 60]).expand(21, 4),
             torch.tensor([110.0, 50]).expand(21, 2), torch.full((21,), 40.0))
 
@@ -44,37 +45,38 @@ def solve_of(rotations, by: Rotation) -> list[FrameRotation]:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 16, 40])
 def test_where_nothing_is_known_as_many_are_tried_as_asked_for_and_both_senses_from_two_on(count):
-    found = starts_of(count, Known(), NUMBERS)
+    found = starts_of(count, Known(), NUMBERS, UPRIGHT)
     assert len(found.hypotheses) == len(found.turn) == count and not found.solved
     assert all(h.kept and not h.scores for h in found.hypotheses)
     assert len({h.turn > 0 for h in found.hypotheses}) == min(count, 2)
     assert len({(round(h.heading, 6), round(h.turn, 6)) for h in found.hypotheses}) == min(count, 16)
-    assert np.array_equal(found.tilt, np.eye(3)[None].repeat(21, 0))
+    assert np.array_equal(found.tilt, np.broadcast_to(np.eye(3), (count, 21, 3, 3)))
 
 
 def test_an_unknown_path_turns_evenly_by_frame_number_about_its_heading():
     numbers = np.array([10, 12, 20])
-    found = starts_of(3, Known(), numbers)
+    found = starts_of(3, Known(), numbers, np.zeros(3))
     for path, one, rate in zip(found.turn, found.hypotheses, RATES, strict=False):
         np.testing.assert_allclose(path, HEADINGS[0] + rate * np.array([-0.5, -0.3, 0.5]))
         assert (one.heading, one.turn) == pytest.approx((HEADINGS[0], rate))
 
 
 def test_unknown_paths_stand_upright_before_a_camera_that_looks_down_a_little():
-    for rotation in paths_of(starts_of(5, Known(), NUMBERS)).reshape(-1, 3, 3):
+    for rotation in paths_of(starts_of(5, Known(), NUMBERS, UPRIGHT)).reshape(-1, 3, 3):
         up = rotation @ [0, 0, 1]
         assert up[0] == pytest.approx(0, abs=1e-6) and -1 < up[1] < -0.9 and up[2] < 0
 
 
 def test_of_a_choice_of_paths_the_first_can_be_taken_alone():
-    found = starts_of(4, Known(), NUMBERS)
-    assert found.first().hypotheses == found.hypotheses[:1] and np.array_equal(found.first().turn, found.turn[:1])
+    found = starts_of(4, Known(), NUMBERS, UPRIGHT)
+    assert found.first().hypotheses == found.hypotheses[:1]
+    assert np.array_equal(found.first().turn, found.turn[:1]) and np.array_equal(found.first().tilt, found.tilt[:1])
 
 
 @pytest.mark.parametrize("hints", [{15: 60}, {12: 150, 20: -150, 26: -100}, {10: 0, 30: 350}],
                          ids=["one", "three", "at both ends"])
 def test_paths_agree_with_hints_at_their_frames(hints):
-    starts = starts_of(16, known(hints=[facing(*hint) for hint in hints.items()]), NUMBERS)
+    starts = starts_of(16, known(hints=[facing(*hint) for hint in hints.items()]), NUMBERS, UPRIGHT)
     assert not starts.solved
     for path in paths_of(starts):
         for frame, degrees in hints.items():
@@ -83,7 +85,7 @@ def test_paths_agree_with_hints_at_their_frames(hints):
 
 
 def test_a_single_hint_leaves_open_how_the_subject_turns_and_several_do_not():
-    one, two = (starts_of(16, known(hints=[facing(*hint) for hint in hints]), NUMBERS)
+    one, two = (starts_of(16, known(hints=[facing(*hint) for hint in hints]), NUMBERS, UPRIGHT)
                 for hints in ([(15, 60)], [(15, 60), (25, 90)]))
     assert sorted(h.turn for h in one.hypotheses) == pytest.approx(sorted([0.0, *RATES]))
     assert len(two.hypotheses) == 1
@@ -93,14 +95,15 @@ def test_a_single_hint_leaves_open_how_the_subject_turns_and_several_do_not():
 def test_hints_are_kept_whole_where_the_subject_rolls_or_the_camera_looks_down():
     rolling = tumbling()
     hints = [FrameRotation(int(NUMBERS[i]), rolling[i].ravel().tolist()) for i in (3, 17)]
-    (path,) = paths_of(starts_of(16, known(hints=hints), NUMBERS))
+    (path,) = paths_of(starts_of(16, known(hints=hints), NUMBERS, UPRIGHT))
     np.testing.assert_allclose(path[[3, 17]], rolling[[3, 17]], atol=1e-5)
     np.testing.assert_allclose(path @ path.transpose(0, 2, 1), np.eye(3)[None].repeat(21, 0), atol=1e-5)
 
 
 def test_a_solve_leaves_one_rotation_of_the_subject_open():
     true = tumbling()
-    starts = starts_of(16, known(camera_solve=solve_of(true, Rotation.random(rng=np.random.default_rng(0)))), NUMBERS)
+    solve = solve_of(true, Rotation.random(rng=np.random.default_rng(0)))
+    starts = starts_of(16, known(camera_solve=solve), NUMBERS, UPRIGHT)
     assert starts.solved
     paths = paths_of(starts)
     assert len(paths) == len(starts.hypotheses) == 2 * len(HEADINGS)
@@ -116,7 +119,8 @@ def test_a_solve_leaves_one_rotation_of_the_subject_open():
 def test_a_solve_and_a_hint_leave_nothing_open():
     true = tumbling()
     solve = solve_of(true, Rotation.random(rng=np.random.default_rng(1)))
-    starts = starts_of(16, known(camera_solve=solve, hints=[FrameRotation(17, true[7].ravel().tolist())]), NUMBERS)
+    hints = [FrameRotation(17, true[7].ravel().tolist())]
+    starts = starts_of(16, known(camera_solve=solve, hints=hints), NUMBERS, UPRIGHT)
     assert starts.solved and len(starts.hypotheses) == 1
     np.testing.assert_allclose(paths_of(starts)[0], true, atol=1e-5)
 
@@ -125,6 +129,6 @@ def test_hypotheses_tell_how_their_paths_turn():
     t = np.linspace(-0.5, 0.5, len(NUMBERS))
     true = (about_x(torch.tensor(0.3).double()) @ LEVEL_CAMERA.double() @ about_z(torch.from_numpy(1.0 + 2.2 * t)))
     starts = starts_of(16, known(camera_solve=solve_of(true.numpy(), Rotation.identity()),
-                                 hints=[FrameRotation(20, true[10].numpy().ravel().tolist())]), NUMBERS)
+                                 hints=[FrameRotation(20, true[10].numpy().ravel().tolist())]), NUMBERS, UPRIGHT)
     assert starts.hypotheses[0].turn == pytest.approx(2.2, abs=1e-6)
     assert starts.hypotheses[0].heading == pytest.approx(1.0, abs=1e-6)
