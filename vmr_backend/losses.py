@@ -22,6 +22,7 @@ HIDDEN_REACH, HIDDEN_SLACK = 2.0, 0.02
 HINT_SLACK = math.radians(20)
 """Angle by which a user may be wrong about which way a subject faces."""
 
+
 def silhouette_loss(alpha: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Mean squared error plus one minus the soft intersection over union (LASR's and UMR's mask terms).
 
