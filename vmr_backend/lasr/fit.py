@@ -71,11 +71,9 @@ def stages_of(settings: Settings) -> list[Stage]:
     upright = (0.0, 1.0) if settings.upright else (1.0, 1.0)
     # Whatever stage is the last lets symmetry go, and smooths least.
     symmetry, stiffness = (1.0, 0.5) if settings.fine_iterations else (0.0, 0.2)
-    # Holding fast motion back costs outlines, which only later stages win back.
-    shortest = SLOW if settings.fine_iterations else 0.0
     stages = [
         Stage("coarse", min(96, crop), level, FINE_SMOOTHING,
-              Schedule(settings.coarse_iterations, (1.0, symmetry), upright, (1.0, stiffness), shortest=shortest)),
+              Schedule(settings.coarse_iterations, (1.0, symmetry), upright, (1.0, stiffness), shortest=SLOW)),
         Stage("fine", min(128, crop), level, FINE_SMOOTHING, Schedule(half, (1.0, 1.0), stiffness=(0.5, 0.3))),
         Stage("finest", 3 * crop // 4, level, FINE_SMOOTHING,
               Schedule(settings.fine_iterations - half, (1.0, 0.0), stiffness=(0.3, 0.2), rate=0.5)),
