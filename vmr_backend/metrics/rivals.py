@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-OTHER_HEADING, OTHER_TURN = math.radians(45), math.radians(30)
-"""Cameras that the search left closer than this, both in heading and in turn, are the same reading of the clip: where
+OTHER_HEADING, OTHER_TURN, OTHER_ROLL = math.radians(45), math.radians(30), math.radians(30)
+"""Cameras that the search left closer than this, in heading, turn and roll, are the same reading of the clip: where
 they began does not tell, those of most starts come together."""
 
 
@@ -16,13 +16,14 @@ class Hypothesis(Protocol):
 
     found_heading: float
     found_turn: float
+    roll: float
     scores: list[float]
 
 
 def rival_gap(hypotheses: Sequence[Hypothesis]) -> float | None:
     """By how much the nearest rival scores worse than the chosen hypothesis, the first, as a share of its score.
 
-    A rival ended with another turn or another heading (of the mirror plane: half a circle), and was compared with the
+    A rival ended with another turn, roll or heading (of the mirror plane: half a circle), and was compared with the
     chosen one for as long as any. 0: it fits just as well, so that front and back, or the sense in which the subject
     turns, are anybody's guess. None where there was no rival.
     """
@@ -39,4 +40,5 @@ def rival_gap(hypotheses: Sequence[Hypothesis]) -> float | None:
 
 def _is_other(a: Hypothesis, b: Hypothesis) -> bool:
     apart = abs(a.found_heading - b.found_heading) % math.pi
-    return abs(a.found_turn - b.found_turn) > OTHER_TURN or min(apart, math.pi - apart) > OTHER_HEADING
+    return (min(apart, math.pi - apart) > OTHER_HEADING or abs(a.found_turn - b.found_turn) > OTHER_TURN
+            or abs(a.roll - b.roll) > OTHER_ROLL)

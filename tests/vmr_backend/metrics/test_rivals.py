@@ -12,11 +12,13 @@ from vmr_backend.metrics.rivals import rival_gap
 class Tried:
     found_heading: float
     found_turn: float
-    """Both in degrees here, for reading."""
     scores: list[float]
+    roll: float = 0.0
+    """Angles in degrees here, for reading."""
 
     def __post_init__(self):
-        self.found_heading, self.found_turn = math.radians(self.found_heading), math.radians(self.found_turn)
+        self.found_heading, self.found_turn, self.roll = (
+            math.radians(angle) for angle in (self.found_heading, self.found_turn, self.roll))
 
 
 CHOSEN = Tried(90, 40, [0.6, 0.5, 0.4])
@@ -26,6 +28,11 @@ def test_another_turn_is_a_rival():
     assert rival_gap([CHOSEN, Tried(90, -40, [0.6, 0.5, 0.42])]) == pytest.approx(0.05)
     assert rival_gap([CHOSEN, Tried(90, 75, [0.6, 0.5, 0.42])]) == pytest.approx(0.05)
     assert rival_gap([CHOSEN, Tried(90, 50, [0.6, 0.5, 0.42])]) is None
+
+
+def test_another_roll_is_a_rival():
+    assert rival_gap([CHOSEN, Tried(90, 40, [0.6, 0.5, 0.42], roll=90)]) == pytest.approx(0.05)
+    assert rival_gap([CHOSEN, Tried(90, 40, [0.6, 0.5, 0.42], roll=20)]) is None
 
 
 def test_another_heading_is_a_rival_half_a_circle_apart_is_not():
