@@ -15,7 +15,6 @@ ROUNDS, KNEE = 6, 0.02
 """How often samples are weighted anew by how well they agree, and crop units off at which one counts half: the body
 outweighs its limbs."""
 
-
 SMOOTHING = 1 / 20
 """Standard deviation of what smooths the path, as a share of the clip: a body that nods as it runs does not roll."""
 
