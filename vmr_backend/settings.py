@@ -129,7 +129,7 @@ class Settings:
         700, "Coarse Iterations", "Iterations with the first bones; limbs come out", "stages",
         minimum=10, maximum=20000, method="lasr", source="measured; LASR S1 and S2: 4000")
     fine_iterations: int = _setting(
-        2600, "Fine Iterations", "Iterations with the bones that the limbs get then", "stages",
+        2200, "Fine Iterations", "Iterations with the bones that the limbs get then", "stages",
         minimum=0, maximum=20000, method="lasr", source="measured; LASR S3 to S5: 6000")
     frames_per_iteration: int = _setting(
         8, "Frames per Iteration", "Frames rendered in one iteration, in pairs with flow between them", "stages",
