@@ -36,8 +36,8 @@ def silhouette_loss(alpha: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     return error + 1 - both / either.clamp_min(1e-6)
 
 
-def contour_loss(points: Tensor, pixels: Tensor, hidden: Tensor | None = None, missed: Tensor | None = None,
-                 nearest: Tensor | None = None) -> Tensor:
+def contour_loss(points: Tensor, pixels: Tensor, hidden: Tensor | None = None,
+                 missed: Tensor | None = None) -> Tensor:
     """How far the mask's pixels lie from the mesh: the one-way Chamfer distance that draws vertices into thin parts.
 
     points (..., V, 2) projected vertices, pixels (..., P, 2) places inside the mask. Returns (...,), crop units.
@@ -45,12 +45,10 @@ def contour_loss(points: Tensor, pixels: Tensor, hidden: Tensor | None = None, m
     hidden (..., V) bool marks vertices that the mesh itself hides, missed (..., P) bool pixels that it leaves open.
     Such a pixel draws a hidden vertex where one is near: of two legs that stand in line the far one is free to leave,
     while the near one explains what it covers. Drawn alike, they would stay together.
-
-    nearest (..., P) as from `nearest_points`, where it has been found already.
     """
-    nearest = nearest_points(points.detach(), pixels) if nearest is None else nearest
+    nearest = nearest_points(points.detach(), pixels)
     if hidden is not None:
-        free = nearest_points(points.detach(), pixels, hidden, missed)
+        free = nearest_points(points.detach(), pixels, hidden)
         reach = HIDDEN_REACH * _square_distance(points.detach(), nearest, pixels).sqrt() + HIDDEN_SLACK
         near = _square_distance(points.detach(), free, pixels) < reach.square()
         nearest = torch.where(missed & near & hidden.gather(-1, free), free, nearest)
@@ -62,31 +60,29 @@ def _square_distance(points: Tensor, index: Tensor, pixels: Tensor) -> Tensor:
     return (points.gather(-2, index.unsqueeze(-1).expand(*index.shape, 2)) - pixels).square().sum(-1)
 
 
-def nearest_points(points: Tensor, places: Tensor, among: Tensor | None = None, asked: Tensor | None = None) -> Tensor:
+def nearest_points(points: Tensor, places: Tensor, among: Tensor | None = None) -> Tensor:
     """Index (..., P) of the point (..., V, 2) nearest to each place (..., P, 2); any where there is no point.
 
     among  (..., V) bool, the points that may be found; all of them if None
-    asked  (..., P) bool, the places that matter: any index will do for the others; all of them if None
     """
     if points.is_cuda:
         distance = torch.cdist(places, points)
         return (distance if among is None else distance.masked_fill(~among.unsqueeze(-2), torch.inf)).argmin(-1)
     lead, (vertices, pixels) = points.shape[:-2], (points.shape[-2], places.shape[-2])
     among = torch.ones(points.shape[:-1], dtype=torch.bool) if among is None else among
-    asked = torch.ones(*lead, pixels, dtype=torch.bool) if asked is None else asked.expand(*lead, pixels)
     batch = (points.nan_to_num().reshape(-1, vertices, 2), places.expand(*lead, pixels, 2).reshape(-1, pixels, 2),
-             among.reshape(-1, vertices), asked.reshape(-1, pixels))
+             among.reshape(-1, vertices))
     found = [_nearest(*(each.numpy() for each in one)) for one in zip(*batch, strict=True)]
     return torch.from_numpy(np.stack(found)).view(*lead, -1)
 
 
-def _nearest(points: np.ndarray, places: np.ndarray, among: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def _nearest(points: np.ndarray, places: np.ndarray, among: np.ndarray) -> np.ndarray:
     """As nearest_points, of one set."""
-    allowed, index = np.flatnonzero(among), np.zeros(len(places), np.int64)
-    if len(allowed) and asked.any():
-        tree = cKDTree(points[allowed], compact_nodes=False, balanced_tree=False)
-        index[asked] = allowed[tree.query(places[asked])[1]]
-    return index
+    allowed = np.flatnonzero(among)
+    if not len(allowed):
+        return np.zeros(len(places), np.int64)
+    tree = cKDTree(points[allowed], compact_nodes=False, balanced_tree=False)
+    return allowed[tree.query(places)[1]]
 
 
 def flow_loss(predicted: Tensor, observed: Tensor, weight: Tensor) -> Tensor:

@@ -243,9 +243,6 @@ def test_the_nearest_of_some_points_is_the_one_found_by_trying_these():
         for p, index in zip(places, found[i], strict=True):
             assert index == min(allowed, key=lambda v: ((points[i][v] - p) ** 2).sum())
     assert ((found >= 0) & (found < 40)).all(), "where there is no point, an index that can be looked up"
-    asked = numbers(3, 25, seed=3) > 0
-    some = losses.nearest_points(points, places, among, asked)
-    assert torch.equal(some[asked], found[asked]) and ((some >= 0) & (some < 40)).all()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: its search for the nearest point is another")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +28,6 @@ HIDDEN_DEPTH = 0.02
 
 EDGE_SOFTNESS = 0.2
 """Of the rendered silhouette, in pixels: the square root of SoftRas's sigma."""
-
-_aside = ThreadPoolExecutor(1, thread_name_prefix="nearest")
 
 
 @dataclass(frozen=True)
@@ -189,14 +186,15 @@ def _facing(front: Surface, nearest: Surface, depth: Tensor) -> Tensor:
 def _surface_terms(model: Model, seen: Observations, link: Link, frames: Tensor, points: Tensor, renderer: Renderer,
                    symmetry: float) -> dict[str, Tensor]:
     """Contour, flow and colour at the sampled pixels, and which way the surface faces there."""
-    places = points[..., :2], seen.places[frames]
-    # Searched for beside the rest, which keeps but one core busy.
-    nearest_vertex = _aside.submit(losses.nearest_points, places[0].detach(), places[1])
     view = points, model.mesh.faces, seen.pixels[frames], seen.size, renderer
     front, nearest = Surface.front_and_nearest(*view)
     hit = front.covered * seen.frame_weight[frames][:, None]
     facing = _facing(front, nearest, points[..., 2:])
-    hidden = None if model.skeleton is None else _hidden(points.detach(), model.mesh.faces, nearest)
+    places = points[..., :2], seen.places[frames]
+    if model.skeleton is None:
+        contour = losses.contour_loss(*places)
+    else:
+        contour = losses.contour_loss(*places, _hidden(points.detach(), model.mesh.faces, nearest), ~nearest.covered)
 
     half, count = len(frames) // 2, len(frames)
     partner = torch.arange(count, device=frames.device).roll(half)
@@ -210,6 +208,5 @@ def _surface_terms(model: Model, seen: Observations, link: Link, frames: Tensor,
     picture = look_up(seen.images[frames], front.of_vertices(screen))
     colours = model.colours + symmetry / 2 * (model.colours[:, model.mesh.mirror] - model.colours)
     believed = front.of_vertices(colours[:, None].expand(-1, count, -1, -1))
-    contour = losses.contour_loss(*places, hidden, ~nearest.covered, nearest_vertex.result())
     return {"facing": facing.mean(1), "contour": contour.mean(1), "flow": flow.mean(1),
             "colour": losses.colour_loss(picture, believed, hit * seen.colour_weight[frames][:, None]).mean(1)}
