@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..geometry.smoothing import BETAS, UniformAdam
 from ..rendering import Renderer
 from ..settings import Settings
 from .model import Model
@@ -19,8 +20,6 @@ from .observations import Observations
 MESH_RATE, COLOUR_RATE, CAMERA_RATE, BONE_RATE, MOTION_RATE, ZOOM_RATE = 0.3, 2e-2, 5e-3, 3e-3, 5e-3, 2e-2
 """Learning rates by kind of parameter, measured. The mesh's is that of `UniformAdam`, whose steps are mostly far
 smaller than its rate; the others are Adam's."""
-
-BETAS = (0.9, 0.99)
 
 SETTLED = 0.03
 """Factor of the rate at which the camera still turns once there are bones. At the full rate bones and camera trade a
@@ -91,31 +90,6 @@ def descend(model: Model, seen: Observations, renderer: Renderer, settings: Sett
             tail.append({name: value.detach() for name, value in (found | {"total": total}).items()})
         progress(i + 1, schedule.iterations)
     return {name: torch.stack([values[name] for values in tail]).mean(0) for name in tail[0]}
-
-
-class UniformAdam(torch.optim.Optimizer):
-    """Adam with one second moment for a whole mesh, its largest (Nicolet et al. 2021).
-
-    Plain Adam takes equal steps everywhere, so vertices that no picture constrains walk at random on the noise of their
-    gradients; here they hardly move. Parameters are (H, V, 3), each hypothesis by itself.
-    """
-
-    def __init__(self, groups: list[dict]):
-        super().__init__(groups, {"lr": MESH_RATE})
-
-    @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                state = self.state[parameter]
-                if not state:
-                    state.update(count=0, first=torch.zeros_like(parameter), second=torch.zeros_like(parameter))
-                state["count"] += 1
-                state["first"].lerp_(parameter.grad, 1 - BETAS[0])
-                state["second"].lerp_(parameter.grad.square(), 1 - BETAS[1])
-                first = state["first"] / (1 - BETAS[0] ** state["count"])
-                second = (state["second"] / (1 - BETAS[1] ** state["count"])).amax((1, 2), keepdim=True)
-                parameter.sub_(group["lr"] * first / (second.sqrt() + 1e-12))
 
 
 def _groups(model: Model, rate: float) -> list[dict]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..checkpoint import Checkpoint
+from ..geometry.body import BODY_RADIUS
 from ..geometry.cameras import zoomed
 from ..geometry.sphere import icosphere, spherical_uv
 from ..job import BadInput
@@ -23,7 +24,7 @@ from .cameras import Hypothesis, Starts, search, starts_of
 from .correspondence import guided_flows
 from .descent import Schedule, descend
 from .known import NOTHING, Known, hints_at, intrinsics_of
-from .model import ELEVATION, INITIAL_COVER, INITIAL_RADIUS, CameraPath, Hints, Model, RestMesh, Skeleton, View
+from .model import ELEVATION, INITIAL_COVER, CameraPath, Hints, Model, RestMesh, Skeleton, View
 from .observations import far_flows, observe
 from .roll import roll_path
 
@@ -183,7 +184,7 @@ def _ellipsoids(view: View, paths: Starts, extent: tuple[float, float]) -> Model
 
 def _radii(starts: list[Hypothesis], extent: tuple[float, float]) -> torch.Tensor:
     """(H, 3) radii in object units: along the picture the masks' width, into the picture their smaller extent."""
-    width, height = (INITIAL_RADIUS / INITIAL_COVER * half for half in extent)
+    width, height = (BODY_RADIUS / INITIAL_COVER * half for half in extent)
     thin = min(width, height)
     heading = torch.tensor([h.heading for h in starts])
     return torch.stack([thin + (width - thin) * heading.cos().abs(), thin + (width - thin) * heading.sin().abs(),

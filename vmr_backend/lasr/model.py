@@ -10,31 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry import sphere as spheres
+from ..geometry.body import BODY_RADIUS, parts_of_body, spread_out
 from ..geometry.cameras import Camera, crop_intrinsics, zoomed
 from ..geometry.resampling import spread_evenly
 from ..geometry.rotations import about_x, about_z, from_axis_angle, to_axis_angle
 from ..geometry.skinning import blend_skinning, gaussian_skin_weights, rigid_motions
 from ..geometry.smoothing import Preconditioner
-from ..geometry.topology import winding_numbers
 from .armature import tree_of
 from .networks import TimeNetwork, cosine_waves, slow_part, time_embedding
 
 LEVEL_CAMERA = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 """Object to camera for a camera at -y that looks along +y: Blender's front view."""
 
-INITIAL_RADIUS = 0.35
-"""Of the sphere, in object units: a subject whose longest extent is near 1 is 0.7 across on the average."""
-
-
 ELEVATION = 0.15
 """Radians by which cameras look down on subjects, where nothing speaks against it."""
 
 SPHERE_RADIUS = 0.5
 """Of a bone's hold on the unit sphere."""
-
-CENTRAL_WIDTH = 0.4
-"""Of the body's half width: only what lies nearer to the mirror plane may belong to a bone of both sides. Further out a
-pair of legs, which the rigid shape melts into one, would never come apart."""
 
 SHIFT_REACH = 0.3
 """Object units that a unit of motion shifts a bone's joint."""
@@ -46,7 +38,7 @@ MIRRORED, TURNED = torch.tensor([-1.0, 1, 1]), torch.tensor([1.0, -1, -1])
 """Signs that mirror a place or shift at x = 0, and an axis-angle."""
 
 INITIAL_COVER = 0.5
-"""Radius, in crop units, that a sphere of INITIAL_RADIUS has in the picture at the camera's initial distance."""
+"""Radius, in crop units, that a sphere of BODY_RADIUS has in the picture at the camera's initial distance."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +141,7 @@ class CameraPath(nn.Module):
         focal, centre = view.intrinsics[:, :2], view.intrinsics[:, 2:]
         self.register_buffer("bearing", (view.crop_centre - centre) / focal)
         self.register_buffer("step", view.crop_half.unsqueeze(1) / focal)
-        self.register_buffer("depth", INITIAL_RADIUS / INITIAL_COVER * focal[:, 0] / view.crop_half)
+        self.register_buffer("depth", BODY_RADIUS / INITIAL_COVER * focal[:, 0] / view.crop_half)
 
     def forward(self, freedom: float) -> tuple[Tensor, Tensor]:
         """Rotations (H, T, 3, 3) and translations (H, T, 3); `freedom` scales what leaves the upright turn."""
@@ -297,19 +289,14 @@ class Model(nn.Module):
         every = torch.arange(len(self.view.numbers), device=self.colours.device)
         moved = self.vertices(self.mesh(1.0), self.skeleton.motion_parameters(), every)[0] if self.skeleton else None
         rest, places = self.mesh(1.0)[0], self.mesh.places
-        middle = rest * rest.new_tensor([0.0, 1.0, 1.0])
-        # A left vertex and its right image belong to one part where the body fills the space between them.
-        narrow = rest[:, 0].abs() < CENTRAL_WIDTH * rest[:, 0].abs().max()
-        central = narrow & (winding_numbers(middle, rest, self.mesh.faces) > 0.5)
-        held = torch.where(central[:, None], middle, rest)
-        apart = torch.where(central[:, None], places * places.new_tensor([0.0, 1.0, 1.0]), places)
-        spread = torch.cat([held / INITIAL_RADIUS, apart / 2], 1)
-        chosen = spread_out(spread, central, self.mesh.mirror, bones)
+        parts = parts_of_body(rest, places, self.mesh.faces)
+        spread = parts.features
+        chosen = spread_out(spread, parts.central, self.mesh.mirror, bones)
         own = torch.cdist(spread, spread[chosen]).argmin(1)
-        centres = torch.stack([held[own == b].mean(0) for b in range(len(chosen))])
-        image = torch.where(central, self.mesh.mirror, torch.arange(len(rest), device=rest.device))
+        centres = torch.stack([parts.held[own == b].mean(0) for b in range(len(chosen))])
+        image = torch.where(parts.central, self.mesh.mirror, torch.arange(len(rest), device=rest.device))
         anchors = torch.stack([places[chosen], places[image[chosen]]], 1)
-        partner = torch.where(central, torch.arange(len(rest), device=rest.device), self.mesh.mirror)[chosen]
+        partner = torch.where(parts.central, torch.arange(len(rest), device=rest.device), self.mesh.mirror)[chosen]
         twin = (partner[:, None] == chosen).int().argmax(1)
         radius = 0.6 / math.sqrt(len(chosen))
         self.skeleton = Skeleton(self.view, centres, anchors, twin, radius).to(rest.device)
@@ -340,20 +327,3 @@ class Model(nn.Module):
         """Cameras (H, N) in crop coordinates at some frames, from all frames' rotation and translation."""
         intrinsics = zoomed(self.view.in_crop[frames], self.camera.zoom())
         return Camera(rotation[:, frames], translation[:, frames], intrinsics)
-
-
-def spread_out(points: Tensor, central: Tensor, mirror: Tensor, count: int) -> Tensor:
-    """Indices (about `count`,) of points (V, C) that lie far from one another: limbs get theirs, unlike with K-means.
-
-    A point that is not central (V,) brings its mirror image (V,) along, so that there may be one more than asked for.
-    """
-    chosen: list[int] = []
-    distance = (points - points.mean(0)).norm(dim=1)
-    while len(chosen) < count:
-        found = int(distance.argmax())
-        new = [found] if central[found] else sorted({found, int(mirror[found])})
-        distance = torch.full_like(distance, torch.inf) if not chosen else distance
-        for index in new:
-            distance = torch.minimum(distance, (points - points[index]).norm(dim=1))
-        chosen += new
-    return torch.tensor(chosen, device=points.device)

@@ -5,16 +5,17 @@ import math
 import numpy as np
 import torch
 
+from vmr_backend.geometry.body import BODY_RADIUS
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.lasr.cameras import Starts, starts_of
 from vmr_backend.lasr.known import Known
-from vmr_backend.lasr.model import ELEVATION, INITIAL_RADIUS, CameraPath, Model, RestMesh, View
+from vmr_backend.lasr.model import ELEVATION, CameraPath, Model, RestMesh, View
 from vmr_backend.video.footage import Footage
 
 
 def sphere_seen_by(view: View, starts: Starts) -> Model:
     torch.manual_seed(0)
-    vertices = INITIAL_RADIUS * torch.from_numpy(icosphere(3).vertices).float()
+    vertices = BODY_RADIUS * torch.from_numpy(icosphere(3).vertices).float()
     mesh = RestMesh(vertices.expand(len(starts.turn), -1, -1), icosphere(3), 10.0)
     return Model(view, mesh, camera_from(view, starts))
 

@@ -8,6 +8,7 @@ import torch
 from spheres import sphere_seen_by, unknown
 from torch import nn
 
+from vmr_backend.geometry.body import spread_out
 from vmr_backend.geometry.cameras import project
 from vmr_backend.geometry.resampling import spread_evenly
 from vmr_backend.geometry.rotations import from_axis_angle, to_axis_angle
@@ -23,7 +24,6 @@ from vmr_backend.lasr.model import (
     RestMesh,
     Skeleton,
     View,
-    spread_out,
 )
 
 FRAMES = 9

@@ -8,6 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from spheres import sphere_seen_by
 
+from vmr_backend.geometry.body import BODY_RADIUS
 from vmr_backend.geometry.cameras import project
 from vmr_backend.geometry.rotations import about_x, about_z
 from vmr_backend.geometry.sphere import icosphere
@@ -15,7 +16,6 @@ from vmr_backend.lasr.cameras import Hypothesis, Starts
 from vmr_backend.lasr.model import (
     ELEVATION,
     INITIAL_COVER,
-    INITIAL_RADIUS,
     LEVEL_CAMERA,
     Hints,
     Model,
@@ -175,8 +175,8 @@ def test_a_ball_costs_nothing_and_one_turned_inside_out_its_mean_depth():
     model, frames = inside_out(resting_ball()), torch.tensor([0, 2, 2, 4])
     view = frames, screen(model, frames), get_renderer("warp", CPU), 0.0
     found = _surface_terms(model, seen, seen.links[0], *view)["facing"]
-    off_axis = seen.places[frames].norm(dim=-1) * INITIAL_RADIUS / INITIAL_COVER
-    chord = 2 * (INITIAL_RADIUS**2 - off_axis**2).sqrt()
+    off_axis = seen.places[frames].norm(dim=-1) * BODY_RADIUS / INITIAL_COVER
+    chord = 2 * (BODY_RADIUS**2 - off_axis**2).sqrt()
     assert found.tolist() == pytest.approx([chord.mean().item()] * 2, rel=0.03)
     assert (terms_of(model, seen)["facing"] >= found - 1e-6).all()
 
