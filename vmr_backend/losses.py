@@ -85,6 +85,15 @@ def _nearest(points: np.ndarray, places: np.ndarray, among: np.ndarray) -> np.nd
     return allowed[tree.query(places)[1]]
 
 
+def keypoint_loss(projected: Tensor, keypoints: Tensor, annotated: Tensor) -> Tensor:
+    """Mean distance of projected keypoints from annotated ones (VMR Eq. 2), robust against a few wrong annotations.
+
+    projected, keypoints (..., K, 2), annotated (..., K) in 0..1. Returns (...,), crop units.
+    """
+    distance = charbonnier((projected - keypoints).square().sum(-1), 0.02)
+    return (annotated * distance).sum(-1) / annotated.sum(-1).clamp_min(1.0)
+
+
 def flow_loss(predicted: Tensor, observed: Tensor, weight: Tensor) -> Tensor:
     """Robust distance between the surface's motion and optical flow (LASR's flow term).
 

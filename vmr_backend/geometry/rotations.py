@@ -37,6 +37,20 @@ def about_z(angle: Tensor) -> Tensor:
     return from_axis_angle(torch.stack([o, o, angle], -1))
 
 
+def from_two_columns(v: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) of vectors (..., 6): zero is the identity (Zhou et al. 2019).
+
+    What is added to the first two columns of the identity is made orthonormal; the third follows. Without jumps, unlike
+    axis-angles and quaternions, so a network learns it well.
+    """
+    first, second = v.split(3, -1)
+    eye = torch.eye(3, dtype=v.dtype, device=v.device)
+    x = torch.nn.functional.normalize(first + eye[0], dim=-1)
+    second = second + eye[1]
+    y = torch.nn.functional.normalize(second - (x * second).sum(-1, keepdim=True) * x, dim=-1)
+    return torch.stack([x, y, torch.linalg.cross(x, y)], -1)
+
+
 def angle_between(a: Tensor, b: Tensor) -> Tensor:
     """Angle (...) in radians, 0 to pi, of the rotation that carries a (..., 3, 3) to b (..., 3, 3).
 

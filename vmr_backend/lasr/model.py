@@ -11,16 +11,13 @@ from torch import Tensor, nn
 
 from ..geometry import sphere as spheres
 from ..geometry.body import BODY_RADIUS, parts_of_body, spread_out
-from ..geometry.cameras import Camera, crop_intrinsics, zoomed
+from ..geometry.cameras import LEVEL_CAMERA, Camera, crop_intrinsics, zoomed
 from ..geometry.resampling import spread_evenly
 from ..geometry.rotations import about_x, about_z, from_axis_angle, to_axis_angle
 from ..geometry.skinning import blend_skinning, gaussian_skin_weights, rigid_motions
 from ..geometry.smoothing import Preconditioner
 from .armature import tree_of
 from .networks import TimeNetwork, cosine_waves, slow_part, time_embedding
-
-LEVEL_CAMERA = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-"""Object to camera for a camera at -y that looks along +y: Blender's front view."""
 
 ELEVATION = 0.15
 """Radians by which cameras look down on subjects, where nothing speaks against it."""

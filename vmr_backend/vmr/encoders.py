@@ -1,0 +1,131 @@
+"""What a network sees in a picture: ResNet-18, and a small encoder for processors without a GPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+GRID = 4
+"""Cells across the features that are handed on: where in the picture something is must not be lost."""
+
+ENCODERS = ("small", "resnet18")
+
+
+def encoder_of(name: str, extra: int, size: int) -> nn.Module:
+    """The encoder of that name: pictures (N, 3 + extra, S, S), the first three channels RGB, to features (N, size)."""
+    return {"small": SmallEncoder, "resnet18": ResNet18}[name](extra, size)
+
+
+class Residual(nn.Module):
+    """Two convolutions beside the identity (He et al. 2016), with group norms: batches may be small, or one picture."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.GroupNorm(8, channels), nn.ReLU(inplace=True), nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.GroupNorm(8, channels), nn.ReLU(inplace=True), nn.Conv2d(channels, channels, 3, padding=1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class SmallEncoder(nn.Module):
+    """A twentieth of ResNet-18's work; for pictures of 64 to 128 pixels."""
+
+    WIDTHS = (24, 48, 96, 160)
+
+    def __init__(self, extra: int, size: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3 + extra
+        for width in self.WIDTHS:
+            layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1)]
+            layers += [Residual(width)] if width > self.WIDTHS[0] else [nn.ReLU(inplace=True)]
+            channels = width
+        self.layers = nn.Sequential(*layers, nn.GroupNorm(8, channels), nn.ReLU(inplace=True))
+        self.code = nn.Sequential(nn.Linear(channels * GRID**2, size), nn.LayerNorm(size), nn.ReLU(inplace=True))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.code(functional.adaptive_avg_pool2d(self.layers(pictures), GRID).flatten(1))
+
+
+class BasicBlock(nn.Module):
+    """ResNet-18's block; modules are named as torchvision names them."""
+
+    def __init__(self, channels: int, width: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = None
+        if stride != 1 or channels != width:
+            self.downsample = nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        beside = x if self.downsample is None else self.downsample(x)
+        return functional.relu(beside + self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x))))))
+
+
+class ResNet18(nn.Module):
+    """ResNet-18 (He et al. 2016) down to `layer4`, then CMR's way to a code.
+
+    Its state dict takes torchvision's ImageNet weights (`load_imagenet`). Channels beyond RGB have a first convolution of
+    their own, which starts at zero.
+    """
+
+    def __init__(self, extra: int, size: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.conv1_extra = nn.Conv2d(extra, 64, 7, 2, 3, bias=False)
+        nn.init.zeros_(self.conv1_extra.weight)
+        self.bn1 = nn.BatchNorm2d(64)
+        channels = 64
+        for number, width in enumerate((64, 128, 256, 512), 1):
+            blocks = [BasicBlock(channels, width, 1 if number == 1 else 2), BasicBlock(width, width, 1)]
+            setattr(self, f"layer{number}", nn.Sequential(*blocks))
+            channels = width
+        self.code = nn.Sequential(nn.Conv2d(512, 256, 1), nn.LeakyReLU(0.2), nn.AdaptiveAvgPool2d(GRID), nn.Flatten(),
+                                  nn.Linear(256 * GRID**2, size), nn.LayerNorm(size), nn.ReLU(inplace=True))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        rgb, extra = pictures.split([3, pictures.shape[1] - 3], 1)
+        x = functional.relu(self.bn1(self.conv1(rgb) + self.conv1_extra(extra)))
+        x = functional.max_pool2d(x, 3, 2, 1)
+        for number in range(1, 5):
+            x = getattr(self, f"layer{number}")(x)
+        return self.code(x)
+
+    def load_imagenet(self, state: dict[str, Tensor]) -> None:
+        """Take torchvision's ResNet-18 weights; ValueError where they are of another network."""
+        own = {name for name in self.state_dict() if not name.startswith(("code.", "conv1_extra."))}
+        if missing := sorted(own - set(state)):
+            raise ValueError(f"found no {missing[0]}, needs the weights of torchvision's resnet18")
+        self.load_state_dict({name: state[name] for name in own}, strict=False)
+
+
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the channels of ImageNet's pictures, which its weights expect."""
+
+
+def standardised(images: Tensor) -> Tensor:
+    """Images (N, 3, S, S) in 0..1 as ImageNet's weights expect them."""
+    mean, deviation = (images.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+    return (images - mean) / deviation
+
+
+def weightless(module: nn.Linear) -> nn.Linear:
+    """A layer that says zero until it has learnt."""
+    nn.init.zeros_(module.weight)
+    nn.init.zeros_(module.bias)
+    return module
+
+
+def cut_out(images: Tensor, masks: Tensor) -> Tensor:
+    """Network input (N, 4, S, S) of images (N, 3, S, S) and masks (N, S, S) in 0..1: the subject alone, and its mask.
+
+    What stands behind the subject tells nothing of it, and clips have masks as training pictures do.
+    """
+    masks = masks.unsqueeze(1)
+    return torch.cat([standardised(images) * masks, masks], 1)

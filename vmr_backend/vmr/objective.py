@@ -1,0 +1,81 @@
+"""What a category model's mesh should look like in a picture: every term but those of texture (VMR 3.1, CMR, UMR)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import losses
+from ..geometry.arap import arap_energy
+from ..rendering import Renderer
+from .shape import CategoryShape
+
+EDGE_SOFTNESS = 0.2
+"""Of the rendered silhouette, in pixels: the square root of SoftRas's sigma."""
+
+DISTANCE = 5.0
+"""At which a weak perspective camera's subjects stand: depth only sorts faces (CMR)."""
+
+
+@dataclass(frozen=True)
+class WeakCamera:
+    """Weak perspective cameras of N pictures: x2d = scale * (R X)_xy + shift, crop coordinates."""
+
+    rotation: Tensor
+    """(N, 3, 3), object to camera; camera axes x right, y down, z forward."""
+    scale: Tensor
+    """(N,) crop units per object unit."""
+    shift: Tensor
+    """(N, 2) crop units."""
+
+    def __getitem__(self, chosen) -> WeakCamera:
+        return WeakCamera(self.rotation[chosen], self.scale[chosen], self.shift[chosen])
+
+    def project(self, points: Tensor) -> Tensor:
+        """Object points (N, P, 3) to (N, P, 3): x and y in crop coordinates, and a depth that only sorts."""
+        turned = self.scale[:, None, None] * (points @ self.rotation.mT)
+        return turned + torch.cat([self.shift, torch.full_like(self.shift[:, :1], DISTANCE)], 1).unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What N pictures show."""
+
+    masks: Tensor
+    """(N, S, S) in 0..1."""
+    inside: Tensor
+    """(N, P, 2) places inside the mask, crop coordinates."""
+    keypoints: Tensor
+    """(N, K, 2) crop coordinates."""
+    annotated: Tensor
+    """(N, K) 1 where a keypoint is annotated, else 0."""
+
+    def __getitem__(self, chosen) -> Targets:
+        return Targets(self.masks[chosen], self.inside[chosen], self.keypoints[chosen], self.annotated[chosen])
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+
+def terms(shape: CategoryShape, base: Tensor, vertices: Tensor, camera: WeakCamera, affinity: Tensor | None,
+          targets: Targets, renderer: Renderer) -> dict[str, Tensor]:
+    """Every term, unweighted, one value per picture (N,).
+
+    base, vertices  (N, V, 3) before and after deformation, object units
+    affinity        (K, V) shares of vertices in keypoints, rows sum to 1; None without keypoints
+    """
+    points = camera.project(vertices)
+    size = targets.masks.shape[-1]
+    alpha = renderer.silhouette(points, shape.faces, size, (2 * EDGE_SOFTNESS / size) ** 2)
+    found = {
+        "mask": losses.silhouette_loss(alpha, targets.masks, torch.ones_like(alpha)),
+        "contour": losses.contour_loss(points[..., :2], targets.inside),
+        "arap": arap_energy(base, vertices, shape.edges, shape.cotangents(base)),
+        "laplacian": losses.laplacian_loss(vertices, shape.edges),
+        "deformation": (vertices - base).square().sum(-1).mean(-1),
+    }
+    if affinity is not None:
+        found["keypoint"] = losses.keypoint_loss(affinity @ points[..., :2], targets.keypoints, targets.annotated)
+    return found
