@@ -19,8 +19,8 @@ LAYOUTS = ("a COCO file, a folder with annotations.json, CUB-200-2011's folder, 
 def open_collection(path: Path | str, category: str | None = None) -> Collection:
     """The pictures of a category, checked as far as is possible without decoding them.
 
-    path      a COCO .json file; a folder with annotations.json or with one file in annotations/; CUB-200-2011's folder; a
-              folder with images/ and masks/ whose files have the same names, or with X.png and X_mask.png
+    path      a COCO .json file; a folder with annotations.json or with one file in annotations/; CUB-200-2011's
+              folder; a folder with images/ and masks/ whose files have the same names, or with X.png and X_mask.png
     category  which one of a COCO file that holds several; what a plain folder shows, if not what the folder's name says
 
     What is broken is left out and told in `problems`; BadInput where nothing is left.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from ..job import BadInput
@@ -54,11 +56,14 @@ def load_crops(collection: Collection, size: int, progress: Callable[[int, int],
             _fill(crops, place, pictures[place])
         except BadInput as error:
             return str(error)
+        except cv2.error as error:  # such as a side of more pixels than OpenCV can warp
+            return f"{pictures[place].image}: cannot be cropped ({' '.join(error.err.split())})"
         return None
 
     said = []
-    with ThreadPoolExecutor(READERS) as readers:
-        for done, problem in enumerate(readers.map(fill, range(len(pictures))), 1):
+    # closing: where `progress` raises, because the user cancels, what has not begun is given up
+    with ThreadPoolExecutor(READERS) as readers, closing(readers.map(fill, range(len(pictures)))) as filled:
+        for done, problem in enumerate(filled, 1):
             said.append(problem)
             if progress:
                 progress(done, len(pictures))

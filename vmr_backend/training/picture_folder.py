@@ -13,21 +13,21 @@ from ..video.clip import IMAGE_SUFFIXES
 from .headers import picture_size
 from .pictures import LICENCE_UNKNOWN, Collection, MaskFile, Picture
 
-MASK_ENDING = "_mask"
+IMAGES, MASKS, MASK_ENDING = "images", "masks", "_mask"
 
 
 def is_picture_folder(folder: Path) -> bool:
-    return (folder / "images").is_dir() and (folder / "masks").is_dir() or any(map(_is_mask, _images_in(folder)))
+    return _has_both(folder) or any(map(_is_mask, _images_in(folder, "*")))
 
 
 def read_picture_folder(folder: Path, category: str | None = None) -> Collection:
     """Pictures from images/ and masks/, files of the same name but for the ending, or from X.png and X_mask.png."""
     problems: list[str] = []
-    if (folder / "images").is_dir() and (folder / "masks").is_dir():
-        images = _by_name(folder / "images", _images_in(folder / "images"), problems)
-        masks = _by_name(folder / "masks", _images_in(folder / "masks"), problems)
+    if _has_both(folder):
+        images = _by_name(folder / IMAGES, _images_in(folder / IMAGES, "**/*"), problems)
+        masks = _by_name(folder / MASKS, _images_in(folder / MASKS, "**/*"), problems)
     else:
-        files = _images_in(folder)
+        files = _images_in(folder, "*")
         images = _by_name(folder, [file for file in files if not _is_mask(file)], problems)
         masks = _by_name(folder, filter(_is_mask, files), problems)
     problems += [f"{masks[name]}: found a mask without an image, needs both" for name in sorted(masks.keys() - images)]
@@ -62,8 +62,12 @@ def _by_name(folder: Path, files: Iterable[Path], problems: list[str]) -> dict[s
     return named
 
 
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*")
+def _has_both(folder: Path) -> bool:
+    return (folder / IMAGES).is_dir() and (folder / MASKS).is_dir()
+
+
+def _images_in(folder: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in folder.glob(pattern)
                   if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
 
 

@@ -107,8 +107,7 @@ def placed_keypoints(keypoints: np.ndarray, names: Iterable[str], size: tuple[in
     size  width and height of the picture
     """
     told = keypoints[:, 2] > ABSENT
-    with np.errstate(invalid="ignore"):
-        inside = ((keypoints[:, :2] >= -EDGE_TOLERANCE) & (keypoints[:, :2] <= np.add(size, EDGE_TOLERANCE))).all(1)
+    inside = ((keypoints[:, :2] >= -EDGE_TOLERANCE) & (keypoints[:, :2] <= np.add(size, EDGE_TOLERANCE))).all(1)
     for name, (x, y, _) in zip(np.array(list(names), object)[told & ~inside], keypoints[told & ~inside], strict=True):
         raise BadInput(f"{of}: found {name} at {x:g}, {y:g}, outside the picture of {size[0]}x{size[1]} pixels; needs "
                        "keypoints inside")
