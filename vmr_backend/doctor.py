@@ -38,7 +38,10 @@ REQUIREMENTS = (
     Requirement("numpy", "numpy", "NumPy", "1.26"),
     Requirement("scipy", "scipy", "SciPy", "1.11"),
     Requirement("cv2", "opencv-python-headless", "OpenCV", "4.9"),
+    Requirement("pycocotools", "pycocotools", "pycocotools", "2.0.8"),
     Requirement("safetensors", "safetensors", "safetensors", "0.4"),
+    Requirement("sklearn", "scikit-learn", "scikit-learn", "1.5"),
+    Requirement("tensorboardX", "tensorboardX", "tensorboardX", "2.6"),
     Requirement("torch", "torch", "PyTorch", "2.4"),
     Requirement("warp", "warp-lang", "Warp", "1.19"),
 )

@@ -16,7 +16,10 @@ STAND_INS = {
     "numpy": ("numpy", ""),
     "scipy": ("scipy", ""),
     "opencv-python-headless": ("cv2", ""),
+    "pycocotools": ("pycocotools", ""),
     "safetensors": ("safetensors", ""),
+    "scikit-learn": ("sklearn", ""),
+    "tensorboardX": ("tensorboardX", ""),
     "torch": ("torch", "class cuda:\n is_available = staticmethod(lambda: False)\nclass version:\n cuda = None\n"),
     "warp-lang": ("warp", "def init(): print('hello')\ndef get_devices(): return ['cpu']\n"),
 }

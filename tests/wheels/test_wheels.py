@@ -93,7 +93,7 @@ def test_every_committed_lock_holds_the_requirements_in_wheels_that_fit(target):
     locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+) \\\n    --hash=sha256:[0-9a-f]{64}", text, flags=re.MULTILINE))
     requirements = [Requirement(line) for line in (ROOT / "requirements" / "backend.txt").read_text().splitlines()
                     if not line.startswith("#")]
-    assert all(locked.get(item.name) in item.specifier for item in requirements)
+    assert all(locked.get(canonicalize_name(item.name)) in item.specifier for item in requirements)
     files = re.findall(r"^# (\S+\.whl)$", text, flags=re.MULTILINE)
     for name, _, _, tags in map(parse_wheel_filename, files):
         assert name in locked

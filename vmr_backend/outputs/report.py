@@ -21,7 +21,8 @@ from .trust import Trust
 
 FORMAT = 1
 
-PACKAGES = ("numpy", "scipy", "opencv-python-headless", "torch", "warp-lang", "safetensors")
+PACKAGES = ("numpy", "scipy", "opencv-python-headless", "torch", "warp-lang", "safetensors", "pycocotools",
+            "scikit-learn", "tensorboardX")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,110 @@
+"""Square crops of a collection's pictures, framed as those of a clip are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..job import BadInput
+from ..video.clip import as_rgb, read_image
+from ..video.crops import Crop, crop_track, cut, inside_frame
+from ..video.masks import SMALLEST_AREA
+from .pictures import Collection, Picture
+
+READERS = 4
+"""Threads; decoding runs beside Python, and more only fill the memory with whole pictures."""
+
+
+@dataclass(frozen=True)
+class Crops:
+    """N crops of S x S pixels. Crop coordinates: x right, y down, in [-1, 1]."""
+
+    images: np.ndarray
+    """(N, S, S, 3) uint8 RGB, black outside the picture"""
+    masks: np.ndarray
+    """(N, S, S) uint8, 255 times the share of the pixel that the subject covers"""
+    keypoints: np.ndarray
+    """(N, K, 2) float32 crop coordinates; 0 where absent"""
+    seen: np.ndarray
+    """(N, K) uint8 ABSENT, HIDDEN or VISIBLE"""
+    kept: np.ndarray
+    """(N,) int64, place of each in the collection's pictures"""
+    problems: tuple[str, ...] = ()
+    """one line for each picture that was left out"""
+
+
+def load_crops(collection: Collection, size: int, progress: Callable[[int, int], None] | None = None) -> Crops:
+    """Decode and crop all pictures, in the collection's order; what cannot be used is left out and told.
+
+    size      S
+    progress  called with (pictures done, pictures)
+
+    BadInput where there are pictures and none can be used.
+    """
+    pictures, points = collection.pictures, len(collection.category.keypoints)
+    crops = Crops(np.zeros((len(pictures), size, size, 3), np.uint8), np.zeros((len(pictures), size, size), np.uint8),
+                  np.zeros((len(pictures), points, 2), np.float32), np.zeros((len(pictures), points), np.uint8),
+                  np.arange(len(pictures)))
+
+    def fill(place: int) -> str | None:
+        try:
+            _fill(crops, place, pictures[place])
+        except BadInput as error:
+            return str(error)
+        except cv2.error as error:  # such as a side of more pixels than OpenCV can warp
+            return f"{pictures[place].image}: cannot be cropped ({' '.join(error.err.split())})"
+        return None
+
+    said = []
+    # closing: where `progress` raises, because the user cancels, what has not begun is given up
+    with ThreadPoolExecutor(READERS) as readers, closing(readers.map(fill, range(len(pictures)))) as filled:
+        for done, problem in enumerate(filled, 1):
+            said.append(problem)
+            if progress:
+                progress(done, len(pictures))
+    problems = tuple(problem for problem in said if problem)
+    if pictures and len(problems) == len(pictures):
+        raise BadInput(f"{collection.category.name}: none of {len(pictures)} pictures can be used, the first: "
+                       f"{problems[0]}")
+    return _without(crops, np.array([bool(problem) for problem in said], bool), problems)
+
+
+def _fill(crops: Crops, place: int, picture: Picture) -> None:
+    image, mask = as_rgb(read_image(picture.image)), picture.mask.read()
+    height, width = image.shape[:2]
+    if mask.shape != (height, width):
+        raise BadInput(f"{picture.image}: found a mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image of "
+                       f"{width}x{height}; needs one size")
+    if (area := np.count_nonzero(mask)) < SMALLEST_AREA:
+        raise BadInput(f"{picture.image}: found a mask of {area} pixels, needs at least {SMALLEST_AREA}")
+    crop, size = crop_around(mask), crops.images.shape[1]
+    inside = inside_frame(crop, size, (width, height))
+    crops.images[place] = cut(image, crop, size) * inside[..., None]
+    crops.masks[place] = cut(mask.view(np.uint8) * np.uint8(255), crop, size) * inside
+    crops.seen[place] = picture.keypoints[:, 2]
+    told = crops.seen[place] > 0
+    crops.keypoints[place, told] = (picture.keypoints[told, :2] - crop.centre) / crop.half
+
+
+def crop_around(mask: np.ndarray) -> Crop:
+    """The crop of a mask (H, W) bool with something in it: that of a clip in which the subject rests."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], float)
+    centre, half = crop_track(box, np.zeros(1))
+    return Crop(centre[0], float(half[0]))
+
+
+def _without(crops: Crops, broken: np.ndarray, problems: tuple[str, ...]) -> Crops:
+    """The crops that are not broken, moved together in place: a second copy may not fit into the memory."""
+    kept = np.flatnonzero(~broken)
+    moved = [crops.images, crops.masks, crops.keypoints, crops.seen]
+    for to, place in enumerate(kept):
+        if to != place:
+            for values in moved:
+                values[to] = values[place]
+    return Crops(*(values[:len(kept)] for values in moved), kept=kept, problems=problems)
