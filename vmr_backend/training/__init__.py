@@ -1,0 +1,1 @@
+"""Stage 1 of vmr: what a category model is trained on, and how."""
