@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry import sphere as spheres
-from ..geometry.resampling import parts_of_body, spread_out
+from ..geometry.body import parts_of_body, spread_out
 from ..geometry.rotations import from_axis_angle
 from ..geometry.smoothing import Preconditioner
 from ..geometry.topology import cotangent_weights, edges_of, opposite_edges

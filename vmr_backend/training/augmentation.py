@@ -1,0 +1,116 @@
+"""Training pictures turned, shifted, scaled, mirrored and recoloured at random, with all that is known of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..geometry.rotations import about_z
+from ..geometry.sphere import mirror_image
+from ..vmr.objective import WeakCamera
+
+ROLL, ZOOM, SHIFT = math.radians(12), 0.12, 0.08
+"""Most by which a picture is turned (radians), scaled (a share) and shifted (crop units): crops of clips are framed less
+evenly than those of single pictures."""
+GAIN, BRIGHTNESS = 0.35, 0.15
+"""Most by which the contrast of a colour channel, and its level, change."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """N pictures and what a network should say of them."""
+
+    images: Tensor
+    """(N, 3, S, S) in 0..1."""
+    masks: Tensor
+    """(N, S, S) in 0..1."""
+    keypoints: Tensor
+    """(N, K, 2) crop coordinates."""
+    annotated: Tensor
+    """(N, K) 1 where a keypoint is annotated, else 0."""
+    vertices: Tensor
+    """(N, V, 3) of the meshes fitted to them, object units."""
+    camera: WeakCamera
+    cluster: Tensor
+    """(N,) int64, the shape basis nearest to each."""
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How N pictures are to be changed, drawn before they are dealt out to processes: all see the same whatever their
+    number."""
+
+    flip: Tensor
+    """(N,) bool, mirrored."""
+    roll: Tensor
+    """(N,) radians, clockwise as y points down."""
+    zoom: Tensor
+    """(N,) factor."""
+    shift: Tensor
+    """(N, 2) crop units."""
+    gain: Tensor
+    """(N, 3) factor of each colour channel."""
+    level: Tensor
+    """(N, 3) added to it."""
+
+    @staticmethod
+    def draw(count: int, random: torch.Generator) -> Variation:
+        def within(bound: float, *shape: int) -> Tensor:
+            return bound * (2 * torch.rand(count, *shape, generator=random) - 1)
+
+        flip = torch.rand(count, generator=random) < 0.5
+        return Variation(flip, within(ROLL), within(ZOOM).exp(), within(SHIFT, 2), 1 + within(GAIN, 3),
+                         within(BRIGHTNESS, 3))
+
+    def __getitem__(self, chosen) -> Variation:
+        return Variation(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
+    def to(self, device: torch.device) -> Variation:
+        return Variation(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+def varied(examples: Examples, change: Variation, keypoint_mirror: Tensor, vertex_mirror: Tensor) -> Examples:
+    """The pictures changed, with all that is known of them."""
+    examples = _chosen(change.flip, _mirrored(examples, keypoint_mirror, vertex_mirror), examples)
+    moved = _moved(examples, change.roll, change.zoom, change.shift)
+    images = (moved.images * change.gain[..., None, None] + change.level[..., None, None]).clamp(0, 1)
+    return replace(moved, images=images)
+
+
+def _mirrored(e: Examples, keypoint_mirror: Tensor, vertex_mirror: Tensor) -> Examples:
+    """The other way round: left is right, in the picture and on the animal."""
+    sign = e.camera.shift.new_tensor([-1.0, 1.0])
+    flip = torch.diag(e.camera.rotation.new_tensor([-1.0, 1, 1]))
+    camera = WeakCamera(flip @ e.camera.rotation @ flip, e.camera.scale, e.camera.shift * sign)
+    return Examples(e.images.flip(-1), e.masks.flip(-1), (e.keypoints * sign)[:, keypoint_mirror],
+                    e.annotated[:, keypoint_mirror], mirror_image(e.vertices, vertex_mirror), camera, e.cluster)
+
+
+def _chosen(first: Tensor, a: Examples, b: Examples) -> Examples:
+    """Of each picture that from a where `first` (N,), else that from b."""
+    def choose(x: Tensor, y: Tensor) -> Tensor:
+        return torch.where(first.view(-1, *[1] * (x.ndim - 1)), x, y)
+
+    camera = WeakCamera(choose(a.camera.rotation, b.camera.rotation), choose(a.camera.scale, b.camera.scale),
+                        choose(a.camera.shift, b.camera.shift))
+    return Examples(choose(a.images, b.images), choose(a.masks, b.masks), choose(a.keypoints, b.keypoints),
+                    choose(a.annotated, b.annotated), choose(a.vertices, b.vertices), camera, b.cluster)
+
+
+def _moved(e: Examples, roll: Tensor, zoom: Tensor, shift: Tensor) -> Examples:
+    """Pictures turned by roll (N,), scaled by zoom (N,), then shifted by (N, 2)."""
+    turn = about_z(roll)
+    linear = turn[:, :2, :2] * zoom[:, None, None]
+    back = torch.linalg.inv(linear)
+    place = torch.cat([back, -back @ shift.unsqueeze(-1)], -1)
+    both = torch.cat([e.images, e.masks.unsqueeze(1)], 1)
+    grid = functional.affine_grid(place, list(both.shape), align_corners=False)
+    both = functional.grid_sample(both, grid, align_corners=False)
+    camera = WeakCamera(turn @ e.camera.rotation, e.camera.scale * zoom,
+                        (linear @ e.camera.shift.unsqueeze(-1)).squeeze(-1) + shift)
+    keypoints = e.keypoints @ linear.mT + shift.unsqueeze(1)
+    return Examples(both[:, :3], both[:, 3], keypoints, e.annotated, e.vertices, camera, e.cluster)
