@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from ..job import BadInput
 from ..video.clip import as_rgb, read_image
 from ..video.crops import Crop, crop_track, cut, inside_frame
 from ..video.masks import SMALLEST_AREA
+from .headers import check_size
 from .pictures import Collection, Picture
 
 READERS = 4
@@ -56,8 +56,6 @@ def load_crops(collection: Collection, size: int, progress: Callable[[int, int],
             _fill(crops, place, pictures[place])
         except BadInput as error:
             return str(error)
-        except cv2.error as error:  # such as a side of more pixels than OpenCV can warp
-            return f"{pictures[place].image}: cannot be cropped ({' '.join(error.err.split())})"
         return None
 
     said = []
@@ -77,6 +75,7 @@ def load_crops(collection: Collection, size: int, progress: Callable[[int, int],
 def _fill(crops: Crops, place: int, picture: Picture) -> None:
     image, mask = as_rgb(read_image(picture.image)), picture.mask.read()
     height, width = image.shape[:2]
+    check_size((width, height), picture.image)
     if mask.shape != (height, width):
         raise BadInput(f"{picture.image}: found a mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image of "
                        f"{width}x{height}; needs one size")
