@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from ..job import BadInput
 from ..video.clip import as_rgb, read_image
 from ..video.crops import Crop, crop_track, cut, inside_frame
 from ..video.masks import SMALLEST_AREA
+from .headers import check_size
 from .pictures import Collection, Picture
 
 READERS = 4
@@ -56,17 +55,17 @@ def load_crops(collection: Collection, size: int, progress: Callable[[int, int],
             _fill(crops, place, pictures[place])
         except BadInput as error:
             return str(error)
-        except cv2.error as error:  # such as a side of more pixels than OpenCV can warp
-            return f"{pictures[place].image}: cannot be cropped ({' '.join(error.err.split())})"
         return None
 
     said = []
-    # closing: where `progress` raises, because the user cancels, what has not begun is given up
-    with ThreadPoolExecutor(READERS) as readers, closing(readers.map(fill, range(len(pictures)))) as filled:
-        for done, problem in enumerate(filled, 1):
+    readers = ThreadPoolExecutor(READERS)
+    try:
+        for done, problem in enumerate(readers.map(fill, range(len(pictures))), 1):
             said.append(problem)
             if progress:
                 progress(done, len(pictures))
+    finally:  # where the user cancels, what has not begun is given up
+        readers.shutdown(cancel_futures=True)
     problems = tuple(problem for problem in said if problem)
     if pictures and len(problems) == len(pictures):
         raise BadInput(f"{collection.category.name}: none of {len(pictures)} pictures can be used, the first: "
@@ -77,6 +76,7 @@ def load_crops(collection: Collection, size: int, progress: Callable[[int, int],
 def _fill(crops: Crops, place: int, picture: Picture) -> None:
     image, mask = as_rgb(read_image(picture.image)), picture.mask.read()
     height, width = image.shape[:2]
+    check_size((width, height), picture.image)
     if mask.shape != (height, width):
         raise BadInput(f"{picture.image}: found a mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image of "
                        f"{width}x{height}; needs one size")
@@ -102,9 +102,9 @@ def crop_around(mask: np.ndarray) -> Crop:
 def _without(crops: Crops, broken: np.ndarray, problems: tuple[str, ...]) -> Crops:
     """The crops that are not broken, moved together in place: a second copy may not fit into the memory."""
     kept = np.flatnonzero(~broken)
-    moved = [crops.images, crops.masks, crops.keypoints, crops.seen]
     for to, place in enumerate(kept):
         if to != place:
-            for values in moved:
+            for values in (crops.images, crops.masks, crops.keypoints, crops.seen):
                 values[to] = values[place]
-    return Crops(*(values[:len(kept)] for values in moved), kept=kept, problems=problems)
+    count = len(kept)
+    return Crops(crops.images[:count], crops.masks[:count], crops.keypoints[:count], crops.seen[:count], kept, problems)

@@ -9,8 +9,8 @@ from typing import BinaryIO
 from ..job import BadInput
 from ..video.clip import IMAGE_SUFFIXES
 
-LARGEST_PICTURE = 2**27
-"""Pixels; what says that it is larger is meant to fill the memory."""
+LONGEST_SIDE, LARGEST_PICTURE = 2**14, 2**27
+"""Pixels along a side, and in all; what says that it is larger is meant to fill the memory."""
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 SUFFIXES_OF_OTHERS = IMAGE_SUFFIXES - {".png", ".jpg", ".jpeg"}
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -35,9 +35,10 @@ def picture_size(path: Path) -> tuple[int, int] | None:
 
 
 def check_size(size: tuple[int, int], name: object) -> None:
-    """BadInput where a picture has no pixels, or more than any picture has."""
-    if min(size) < 1 or size[0] * size[1] > LARGEST_PICTURE:
-        raise BadInput(f"{name}: found a size of {size[0]}x{size[1]}, needs 1 to {LARGEST_PICTURE} pixels")
+    """BadInput where a picture has no pixels, or more than any photograph has."""
+    if min(size) < 1 or max(size) > LONGEST_SIDE or size[0] * size[1] > LARGEST_PICTURE:
+        raise BadInput(f"{name}: found a size of {size[0]}x{size[1]}, needs sides of 1 to {LONGEST_SIDE} pixels and "
+                       f"{LARGEST_PICTURE} in all")
 
 
 def _size(file: BinaryIO, path: Path) -> tuple[int, int] | None:
