@@ -33,8 +33,8 @@ def wheels(tmp_path):
     target = install.target_name()
     lines = []
     for name, (module, code) in STAND_INS.items():
-        path = make_wheel(folder / target, name, "9.0", module=module, code=f"__version__ = '9.0'\n{code}")
-        lines.append(f"{name}==9.0 --hash=sha256:{sha256(path)}\n")
+        path = make_wheel(folder / target, name, "2.9", module=module, code=f"__version__ = '2.9'\n{code}")
+        lines.append(f"{name}==2.9 --hash=sha256:{sha256(path)}\n")
     (folder / f"{target}.txt").write_text("".join(lines), encoding="utf-8")
     return folder
 
@@ -66,7 +66,7 @@ def test_bundled_wheels_become_an_environment_that_passes_its_check(wheels, tmp_
     assert python == Path(events[-1].message) and python.is_relative_to(user_folder)
     status = check(python)
     assert status.ok and status.devices == ["cpu"]
-    assert "PyTorch 9.0" in status.lines
+    assert "PyTorch 2.9" in status.lines
 
 
 def test_a_failed_installation_leaves_the_earlier_one_in_use_and_a_finished_one_replaces_it(wheels, tmp_path):
@@ -89,7 +89,7 @@ def test_a_failed_installation_leaves_the_earlier_one_in_use_and_a_finished_one_
 
 
 def test_a_wheel_that_is_not_the_locked_one_is_refused(wheels, tmp_path):
-    make_wheel(wheels / install.target_name(), "torch", "9.0", code="print('something else')")
+    make_wheel(wheels / install.target_name(), "torch", "2.9", code="print('something else')")
     installation = installation_from(wheels, tmp_path)
     run_to_end(installation)
     assert "differs from the one that was locked" in installation.error
