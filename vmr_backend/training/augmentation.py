@@ -38,6 +38,9 @@ class Examples:
     cluster: Tensor
     """(N,) int64, the shape basis nearest to each."""
 
+    def __getitem__(self, chosen) -> Examples:
+        return Examples(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
 
 @dataclass(frozen=True)
 class Variation:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..geometry.rotations import from_axis_angle
 from ..geometry.smoothing import BETAS, UniformAdam
+from ..losses import laplacian_loss
 from ..rendering import Renderer
 from ..vmr.objective import Targets, WeakCamera, terms
 from ..vmr.shape import HANDLE_SIZE, CategoryShape
@@ -66,9 +67,10 @@ def descend(shape: CategoryShape, instances: Instances, targets: Targets, affini
         base = (base if learn_shape else base.detach()).expand(len(batch), -1, -1)
         found = terms(shape, base, shape.deformed(base, some.handles), some.camera, affinity, targets[batch], renderer)
         found["handle"] = some.handles.square().sum(-1).mean(-1)
+        found["proportion"] = _unevenness(shape, some.handles)
         if learn_shape:
-            found["base"] = _base_term(shape, base[:1])
-        total = sum(weights[name] * value.sum() for name, value in found.items())
+            found["laplacian"] = laplacian_loss(base[:1], shape.edges)
+        total = len(batch) * sum(weights[name] * value.mean() for name, value in found.items())
         shape.latent.grad = None
         total.backward()
         optimiser.step(batch, [leaf.grad for leaf in leaves])
@@ -77,9 +79,10 @@ def descend(shape: CategoryShape, instances: Instances, targets: Targets, affini
         progress({name: value.detach() for name, value in found.items()})
 
 
-def _base_term(shape: CategoryShape, base: Tensor) -> Tensor:
-    from ..losses import laplacian_loss
-    return laplacian_loss(base, shape.edges)
+def _unevenness(shape: CategoryShape, handles: Tensor) -> Tensor:
+    """By how much the two sides of a body differ in scale (N,): a leg that seems short is turned away, not short."""
+    scales = handles[..., 3:6]
+    return (scales - scales[:, shape.twin]).square().sum(-1).mean(-1)
 
 
 class RowAdam:

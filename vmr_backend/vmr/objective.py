@@ -15,6 +15,9 @@ from .shape import CategoryShape
 EDGE_SOFTNESS = 0.2
 """Of the rendered silhouette, in pixels: the square root of SoftRas's sigma."""
 
+ARAP_SHARE = 0.25
+"""Of a batch's pictures, how many are compared with their base shapes."""
+
 DISTANCE = 5.0
 """At which a weak perspective camera's subjects stand: depth only sorts faces (CMR)."""
 
@@ -61,7 +64,7 @@ class Targets:
 
 def terms(shape: CategoryShape, base: Tensor, vertices: Tensor, camera: WeakCamera, affinity: Tensor | None,
           targets: Targets, renderer: Renderer) -> dict[str, Tensor]:
-    """Every term, unweighted, one value per picture (N,).
+    """Every term, unweighted, one value per picture (N,), but for ARAP's.
 
     base, vertices  (N, V, 3) before and after deformation, object units
     affinity        (K, V) shares of vertices in keypoints, rows sum to 1; None without keypoints
@@ -72,10 +75,15 @@ def terms(shape: CategoryShape, base: Tensor, vertices: Tensor, camera: WeakCame
     found = {
         "mask": losses.silhouette_loss(alpha, targets.masks, torch.ones_like(alpha)),
         "contour": losses.contour_loss(points[..., :2], targets.inside),
-        "arap": arap_energy(base, vertices, shape.edges, shape.cotangents(base)),
-        "laplacian": losses.laplacian_loss(vertices, shape.edges),
+        "arap": _rigidity(shape, base, vertices),
         "deformation": (vertices - base).square().sum(-1).mean(-1),
     }
     if affinity is not None:
         found["keypoint"] = losses.keypoint_loss(affinity @ points[..., :2], targets.keypoints, targets.annotated)
     return found
+
+
+def _rigidity(shape: CategoryShape, base: Tensor, vertices: Tensor) -> Tensor:
+    """ARAP's energy (n,) of a few of the pictures, drawn anew each time: it takes longer than drawing them all."""
+    some = torch.randperm(len(vertices), device=vertices.device)[: max(1, round(ARAP_SHARE * len(vertices)))]
+    return arap_energy(base[some], vertices[some], shape.edges, shape.cotangents(base[some]))

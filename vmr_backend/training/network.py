@@ -1,0 +1,141 @@
+"""The training loop: a network learns from pictures and the meshes fitted to them, on one processor or many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..rendering import Renderer
+from ..vmr.model import CategoryModel
+from ..vmr.objective import Targets
+from .augmentation import Examples, Variation, varied
+from .lessons import hypotheses_loss, imitation_losses, picture_losses, weighted
+
+INSIDE = 256
+"""Places inside each mask that the contour term looks at."""
+
+IMITATION = {"vertices": 2.0, "projection": 4.0, "rotation": 0.5, "cluster": 0.05}
+"""Weights of what is learnt from fitted meshes; measured."""
+
+WARM_UP, FINAL_RATE = 200, 0.02
+"""Steps until the full rate is reached, and what is left of it at the end, along a cosine."""
+
+CLIP = 1.0
+"""Largest norm of a gradient."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast a network learns."""
+
+    steps: int
+    batch: int
+    rate: float
+    looking: float
+    """Share of the steps after which second looks are taught, too."""
+    seeing: float
+    """Share of the steps after which predictions are compared with the pictures themselves, too."""
+    weights: Mapping[str, float]
+    """Of the objective's terms."""
+
+
+class Lesson(nn.Module):
+    """One batch and what is to be learnt from it; wrapped whole, so that gradients are averaged over processes."""
+
+    def __init__(self, model: CategoryModel, affinity: Tensor | None, renderer: Renderer, plan: Plan):
+        super().__init__()
+        self.model, self.plan, self._renderer = model, plan, renderer
+        self._affinity = affinity
+
+    def forward(self, examples: Examples, looking: bool, seeing: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean loss of a batch, and its parts."""
+        model = self.model
+        state, hypotheses = model.first_look(examples.images, examples.masks)
+        losses = hypotheses_loss(hypotheses, model.anchors, examples.camera.rotation)
+        predictions = [model.predict(state)]
+        if looking:
+            for _ in range(model.architecture.looks):
+                state = model.look_again(examples.images, examples.masks, predictions[-1], self._renderer)
+                predictions.append(model.predict(state))
+        parts = {"hypotheses": losses}
+        for prediction in predictions:
+            parts |= imitation_losses(prediction, examples)
+            losses = losses + weighted(parts, IMITATION)
+        if seeing:
+            seen = picture_losses(model, predictions[-1], self._affinity, targets_of(examples), self._renderer)
+            parts |= seen
+            losses = losses + weighted(seen, self.plan.weights)
+        return losses.mean(), {name: value.detach().mean() for name, value in parts.items()}
+
+
+def targets_of(examples: Examples) -> Targets:
+    """What the objective compares predictions with."""
+    return Targets(examples.masks, places_inside(examples.masks, INSIDE), examples.keypoints, examples.annotated)
+
+
+def places_inside(masks: Tensor, count: int) -> Tensor:
+    """Random pixel centres (N, count, 2) inside masks (N, S, S), crop coordinates."""
+    size = masks.shape[-1]
+    pixel = torch.multinomial(masks.flatten(1).clamp_min(1e-6), count, replacement=True)
+    return torch.stack([pixel % size, pixel // size], -1) * (2 / size) + (1 / size - 1)
+
+
+def rate_factor(step: int, steps: int) -> float:
+    """Of the learning rate at a step: a warm-up, then half a cosine."""
+    cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / steps))
+    return min(1.0, (step + 1) / WARM_UP) * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
+
+
+class Learner:
+    """A model that learns, with its optimiser and the order of its lessons; goes on from any step."""
+
+    def __init__(self, model: CategoryModel, affinity: Tensor | None, examples: Examples, keypoint_mirror: Tensor,
+                 plan: Plan, renderer: Renderer, seed: int):
+        self.model, self.plan, self.step = model, plan, 0
+        self._examples, self._keypoint_mirror, self._seed = examples, keypoint_mirror, seed
+        lesson = Lesson(model, affinity, renderer, plan)
+        self._rank, self._processes = process()
+        self._lesson = DistributedDataParallel(lesson, find_unused_parameters=True) if self._processes > 1 else lesson
+        slow = [model.shape.latent]
+        fast = [p for p in model.parameters() if p is not model.shape.latent]
+        # The shape is the same for all pictures: it learns what they have in common, slowly.
+        self.optimiser = torch.optim.AdamW([{"params": fast, "base": plan.rate},
+                                            {"params": slow, "base": 0.1 * plan.rate, "weight_decay": 0.0}],
+                                           lr=plan.rate, betas=(0.9, 0.98), weight_decay=1e-4)
+
+    def batch(self) -> Examples:
+        """This process's share of the step's pictures, varied. The same whatever the number of processes."""
+        random = torch.Generator().manual_seed(hash((self._seed, self.step)) % 2**31)
+        count = min(self.plan.batch, len(self._examples.images))
+        chosen = torch.randperm(len(self._examples.images), generator=random)[:count]
+        own = slice(self._rank, None, self._processes)
+        change = Variation.draw(count, random)[own].to(self._examples.images.device)
+        return varied(self._examples[chosen[own]], change, self._keypoint_mirror, self.model.shape.mirror)
+
+    def learn(self) -> dict[str, float]:
+        """One step; the parts of its loss."""
+        at = self.step / self.plan.steps
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["base"] * rate_factor(self.step, self.plan.steps)
+        loss, parts = self._lesson(self.batch(), at >= self.plan.looking, at >= self.plan.seeing)
+        if not torch.isfinite(loss):
+            raise FloatingPointError("the training diverged; a lower learning rate may help")
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        self.optimiser.step()
+        self.step += 1
+        return {name: float(value) for name, value in parts.items()}
+
+
+def process() -> tuple[int, int]:
+    """Which of how many processes this is."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
