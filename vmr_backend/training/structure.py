@@ -36,13 +36,13 @@ SIDE_WEIGHT, SIDE_DEPTH = 1.0, 0.05
 """What a seen keypoint behind its hidden twin costs a pose, and at which difference of depth, object units."""
 TILT_WEIGHT, TILT = 0.5, np.radians(35)
 """What standing askew costs a pose, and at which angle."""
-CLEAR = 0.1
-"""Balance of the evidence of hidden twins, -1 to 1, above which it decides what is near and what is far."""
+TRIAL_PICTURES, TRIAL_ROUNDS, FIRST_SPREAD = 300, 8, 0.1
+"""As many pictures and rounds decide between starts, whose spreads are all alike, object units."""
 FLAT = 1e-3
 """A shape thinner than this share of its extent has no depth."""
 CHUNK = 20000
 """Poses refined at a time: bounds memory."""
-MIRROR, REVERSED_DEPTH, REVERSED_FRONT = np.diag([-1.0, 1, 1]), np.diag([1.0, 1, -1]), np.diag([1.0, -1, 1])
+MIRROR, REVERSED_FRONT = np.diag([-1.0, 1, 1]), np.diag([1.0, -1, 1])
 
 
 @dataclass(frozen=True)
@@ -142,22 +142,64 @@ def _check(usable: _Pictures) -> None:
 
 
 def _first(pictures: _Pictures, on_left: np.ndarray) -> Structure:
-    """A structure from the affine factorisation of all pictures and their mirror images."""
+    """The start that leads to the most likely structure of some of the pictures."""
+    some = pictures[:: len(pictures.seen) // TRIAL_PICTURES + 1]
+    trials = []
+    for start in (_upright(some, on_left), _affine(some, on_left)):
+        for trial in (start, _reversed(start)):
+            for _ in range(TRIAL_ROUNDS):
+                trial = _framed(_reshaped(_searched(trial, some), some), on_left, some.twins)
+            trials.append(trial)
+    return min(trials, key=lambda trial: _unlikeliness(trial, some))
+
+
+def _unlikeliness(structure: Structure, pictures: _Pictures) -> float:
+    """Negative log likelihood of the pictures, spreads included."""
+    poses = _Poses(structure.rotations, structure.scales, structure.shifts)
+    energy = _energies(structure, pictures, structure.scales, poses).sum()
+    return float(energy + 2 * (pictures.annotated.sum(0) * np.log(structure.spreads)).sum())
+
+
+def _upright(pictures: _Pictures, on_left: np.ndarray) -> Structure:
+    """A start from moments, right if subjects stand upright, are seen from their height, and from all sides alike.
+
+    Then height is the mean height in the pictures, and of a place in the plane half the square shows along the
+    picture's horizontal on average: what twins share is length, in what they differ is width.
+    """
+    seen, twins = pictures.annotated.astype(float), pictures.twins
+    centre = (pictures.points * seen[..., None]).sum(1) / seen.sum(1)[:, None]
+    x = (pictures.points - centre[:, None]) * seen[..., None]
+    height = -x[..., 1].sum(0) / seen.sum(0).clip(1)
+    moments = (x[..., 0].T @ x[..., 0]) / (seen.T @ seen).clip(1)
+    moments = (moments + moments[twins][:, twins]) / 2
+    shared = (moments + moments[:, twins]) / 2
+    values, vectors = np.linalg.eigh(shared)
+    length = vectors[:, -1] * np.sqrt(2 * values[-1])
+    width = np.sqrt((np.diag(moments) - moments[np.arange(len(twins)), twins]).clip(1e-6))
+    side = np.where(twins == np.arange(len(twins)), 0, np.where(on_left, 1, -1))
+    shape = np.stack([side * width, length, (height + height[twins]) / 2], 1)
+    extent = np.ptp(shape, axis=0).max()
+    return Structure(shape / extent, np.zeros((0, 3, 3)), np.zeros(0), np.zeros((0, 2)), np.zeros(0),
+                     np.full(len(shape), FIRST_SPREAD))
+
+
+def _affine(pictures: _Pictures, on_left: np.ndarray) -> Structure:
+    """A start from the affine factorisation of all pictures and their mirror images: subjects may lie askew."""
     flipped = _Pictures(pictures.points[:, pictures.twins] * [-1, 1], pictures.seen[:, pictures.twins], pictures.twins)
     affine, shape = _factorised(np.concatenate([pictures.points, flipped.points]),
                                 np.concatenate([pictures.annotated, flipped.annotated]))
     upgrade = _metric(affine)
-    own = (affine @ upgrade)[:len(pictures.points)]
-    shape = shape @ np.linalg.inv(upgrade).T
-    u, stretch, vt = np.linalg.svd(own, full_matrices=False)
+    u, stretch, vt = np.linalg.svd((affine @ upgrade)[:len(pictures.points)], full_matrices=False)
     rows = u @ vt
     rotations = np.concatenate([rows, np.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
-    spread = np.full(len(shape), 0.1 * np.ptp(shape, axis=0).max())
-    count = pictures.annotated.sum(1)[:, None]
-    projected = stretch.mean(1)[:, None, None] * (shape @ rows.swapaxes(1, 2))
-    shifts = ((pictures.points - projected) * pictures.annotated[..., None]).sum(1) / count
-    found = Structure(shape, rotations, stretch.mean(1), shifts, np.zeros(len(own)), spread)
-    return _right_way_round(_framed(found, on_left, pictures.twins), pictures)
+    start = Structure(shape @ np.linalg.inv(upgrade).T, rotations, stretch.mean(1), np.zeros((len(rows), 2)),
+                      np.zeros(len(rows)), np.ones(len(shape)))
+    return replace(_framed(start, on_left, pictures.twins), spreads=np.full(len(shape), FIRST_SPREAD))
+
+
+def _reversed(structure: Structure) -> Structure:
+    """The other structure, of reversed depth: the projections are the same."""
+    return replace(structure, keypoints=structure.keypoints @ REVERSED_FRONT)
 
 
 def _factorised(points: np.ndarray, annotated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -235,20 +277,6 @@ def _framed(structure: Structure, on_left: np.ndarray, twins: np.ndarray) -> Str
     shifts = structure.shifts + structure.scales[:, None] * (rotations @ middle)[:, :2]
     return replace(structure, keypoints=shape / extent, rotations=rotations, scales=structure.scales * extent,
                    shifts=shifts, spreads=structure.spreads / extent)
-
-
-def _right_way_round(structure: Structure, pictures: _Pictures) -> Structure:
-    """The structure or its other solution, of reversed depth: the projections are the same."""
-    depth = structure.keypoints @ structure.rotations[:, 2].T
-    behind = ((depth[pictures.twins] - depth).T)[pictures.beside_hidden]
-    balance = behind.sum() / np.abs(behind).sum().clip(1e-12)
-    if abs(balance) < CLEAR:
-        # Nothing hides: animals are looked down on rather than up at.
-        balance = -structure.rotations[:, 2, 2].mean()
-    if balance >= 0:
-        return structure
-    return replace(structure, keypoints=structure.keypoints @ REVERSED_FRONT,
-                   rotations=REVERSED_DEPTH @ structure.rotations @ REVERSED_FRONT)
 
 
 def _reshaped(structure: Structure, pictures: _Pictures) -> Structure:
