@@ -1,6 +1,6 @@
 """Families of procedural animals, the project's own, and collections of their pictures.
 
-    python -m samples.families OUT --family quadruped [--count 1000] [--size 160] [--seed 0]
+    python -m samples.families OUT --family bird|quadruped [--count 1000] [--size 160] [--seed 0]
 
 `python` is the backend's. OUT receives
   images/000000.jpg …   one animal each, of its own proportions, pose, coat, light, background and camera
@@ -10,6 +10,6 @@
 The same seed gives the same pictures, whatever their count; `render.animal_of` gives the mesh of any of them again.
 """
 
-from . import quadruped
+from . import bird, quadruped
 
-FAMILIES = {"quadruped": quadruped.FAMILY}
+FAMILIES = {"bird": bird.FAMILY, "quadruped": quadruped.FAMILY}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
 from vmr_backend.annotations import Category
 
 from .tubes import Part, faces_of

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
+
 from vmr_backend.annotations import Category
 
 from .animal import Animal, Family, assembled, blend_of_kinds
 from .coats import clouds, drawn_colour, painted, soft
-from .tubes import MIRROR, Part, chain, direction, smooth_line, tube, turned_left, turned_up, unit
+from .tubes import MIRROR, Part, chain, direction, leaning, tube, turned_left, turned_up, unit
 
 SIDES = ("left", "right")
 LEGS = {"fore": ("shoulder", "elbow", "wrist", "paw"), "hind": ("hip", "knee", "hock", "foot")}
@@ -210,8 +211,9 @@ class Trunk:
     def back(self, y) -> np.ndarray:
         """Height of the back line, humps left out."""
         b, y = self.b, np.asarray(y, float)
-        return (b.chest + b.arch * (1 - 4 * y**2) + b.withers * np.exp(-(((y + 0.3) / 0.12) ** 2))
-                - 0.25 * b.rump * np.clip((y - 0.30) / 0.2, 0, 1) ** 2 - 0.30 * b.chest * np.clip((-y - 0.32) / 0.18, 0, 1))
+        falls = (0.25 * b.rump * np.clip((y - 0.30) / 0.2, 0, 1) ** 2
+                 + 0.30 * b.chest * np.clip((-y - 0.32) / 0.18, 0, 1))
+        return b.chest + b.arch * (1 - 4 * y**2) + b.withers * np.exp(-(((y + 0.3) / 0.12) ** 2)) - falls
 
     def hump(self, y) -> np.ndarray:
         b = self.b
@@ -373,12 +375,6 @@ def foot_of(b, joints, way) -> Part:
     wide = thin * np.array([0.95, 1.15 + 0.15 * (1 - b.hoof), 1.2 + 0.1 * (1 - b.hoof)])
     deep = thin * np.array([0.95, 0.95 + 0.1 * b.hoof, 0.7 + 0.45 * b.hoof])
     return tube(np.c_[np.stack([heel, heel + 0.5 * (toe - heel), toe]), wide, deep], 5, 8, ends=(0.8, 0.5))
-
-
-def leaning(degrees: float) -> np.ndarray:
-    """The rotation (3, 3) about the axis ahead that lowers the left side."""
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
 COATS = np.array([[.45, .29, .17], [.62, .42, .24], [.76, .60, .41], [.85, .76, .60], [.30, .20, .14], [.13, .12, .12],

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+
 from vmr_backend.annotations import HIDDEN, VISIBLE, Annotation, save_annotations
 from vmr_backend.job import write_whole
 from vmr_backend.rendering import get_renderer
@@ -166,10 +167,10 @@ def light(animal: Animal, view: View, rng) -> np.ndarray:
 
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
     """Soft random clouds (S, S, 3) in sRGB 0 to 1, sometimes over a ground of another tone."""
-    image = np.full((size, size, 3), rng.uniform(0.15, 0.9, 3) * 0.5 + rng.uniform(0.05, 0.45), np.float32)
+    image = np.full((size, size, 3), rng.uniform(0.15, 0.85) + rng.normal(0, 0.07, 3), np.float32)
     for cells in (2, 6, 24):
-        noise = rng.normal(0, rng.uniform(0.02, 0.12), (cells, cells, 3))
-        noise = 0.35 * noise + 0.65 * noise.mean(2, keepdims=True)
+        noise = rng.normal(0, rng.uniform(0.01, 0.12), (cells, cells, 3))
+        noise = 0.25 * noise + 0.75 * noise.mean(2, keepdims=True)
         image += cv2.resize(noise.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     if rng.random() < 0.5:
         height = np.arange(size)[:, None, None] / size - rng.uniform(0.4, 0.85) + image[..., :1] * 0.1 - 0.05

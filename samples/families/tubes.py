@@ -167,6 +167,12 @@ def turned_left(degrees: float) -> np.ndarray:
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 
 
+def leaning(degrees: float) -> np.ndarray:
+    """The rotation (3, 3) about the axis ahead that lowers the left side."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+
+
 def direction(pitch, yaw=0.0) -> np.ndarray:
     """Unit vectors (..., 3) from straight ahead (-y), raised by `pitch` and turned left by `yaw` degrees."""
     pitch, yaw = np.broadcast_arrays(np.radians(pitch), np.radians(yaw))
