@@ -40,14 +40,13 @@ class Animal:
 class Family:
     """A category and how one of it is made.
 
-    animal  from a generator: proportions, pose and coat
-    views   from a generator and the animal's pose: degrees of the camera above the horizon
+    animal     from a generator: its proportions, pose and coat
+    elevation  degrees of the camera above the horizon, between which most views lie
     """
 
     category: Category
     animal: Callable[[np.random.Generator], Animal]
     elevation: tuple[float, float]
-    """Degrees of the camera above the horizon, between which most views lie."""
 
 
 def blend_of_kinds(tables: list[str], rng: np.random.Generator, jitter: float = 0.12) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +11,21 @@ from vmr_backend.annotations import Category
 
 from .animal import Animal, Family, assembled, blend_of_kinds
 from .coats import clouds, drawn_colour, painted, soft
-from .tubes import MIRROR, Part, chain, direction, leaning, sheet, smooth_line, tube, turned_left, turned_up, unit
+from .tubes import (
+    MIRROR,
+    Part,
+    chain,
+    cross,
+    direction,
+    leaning,
+    sheet,
+    smooth_line,
+    tangents_of,
+    tube,
+    turned_left,
+    turned_up,
+    unit,
+)
 
 SIDES = ("left", "right")
 WING = ("shoulder", "elbow", "wrist", "wing_tip")
@@ -81,9 +95,14 @@ ostrich    1.55  .050  .20  .20  .55  .40   .9     .2
 tip; chord: its width at the body; round: of its tip; fingers: how far the feathers there stand apart."""
 
 
+STANDING, PERCHED, TUCKED, TRAILING, HANGING = ((48, -26, 8), (62, -48, 38), (55, -84, 84), (-75, -88, -90),
+                                                (45, -30, 20))
+"""Degrees forward from straight down of a thigh, a shank and a foot."""
+
+
 @dataclass(frozen=True)
 class Pose:
-    """Degrees, but for lengths.
+    """Degrees, but for lengths; without any, a bird that stands upright with folded wings.
 
     pitch, bank   of the body: front up, left side down
     neck          (4,) pitch of the neck from its base to its top; head, turn, tilt: of the head
@@ -96,24 +115,20 @@ class Pose:
     water         half heights of the body below its axis where the water cuts it off; None on land and in the air
     """
 
-    pitch: float
-    bank: float
-    neck: np.ndarray
-    head: float
-    turn: float
-    tilt: float
-    legs: np.ndarray
-    legs_follow: bool
-    toes: np.ndarray
-    wings: tuple
-    twist: np.ndarray
-    tail: float
-    spread: float
-    water: float | None
-
-
-STANDING, PERCHED, TUCKED, TRAILING, HANGING = ((48, -26, 8), (62, -48, 38), (55, -84, 84), (-75, -88, -90),
-                                                (45, -30, 20))
+    pitch: float = 12.0
+    bank: float = 0.0
+    neck: np.ndarray = field(default_factory=lambda: np.array([30, 90, 100, 50]))
+    head: float = -8.0
+    turn: float = 0.0
+    tilt: float = 0.0
+    legs: np.ndarray = field(default_factory=lambda: np.array([STANDING, STANDING]))
+    legs_follow: bool = False
+    toes: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    wings: tuple = (None, None)
+    twist: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    tail: float = 0.0
+    spread: float = 1.0
+    water: float | None = None
 
 
 def animal(rng: np.random.Generator) -> Animal:
@@ -215,7 +230,7 @@ def built(body: dict[str, float], pose: Pose, plumage) -> Animal:
         surface = -pose.water * b.body
         parts = {name: cut_off(part, surface) for name, part in parts.items()}
         points = {name: (np.maximum(place, [-9, -9, surface]), depth) for name, (place, depth) in points.items()}
-    longest = 1 + 0.8 * b.tail + 0.8 * b.neck + 1.5 * b.head + 0.7 * b.beak
+    longest = max(1 + 0.8 * b.tail + 0.8 * b.neck + 1.5 * b.head + 0.7 * b.beak, b.leg + b.body + 0.9 * b.neck + b.head)
     return assembled(parts, plumage, points, KEYPOINTS, 1 / longest, np.zeros(3))
 
 
@@ -249,8 +264,7 @@ def build_body_and_tail(b, pose: Pose, parts, points) -> None:
     wide = smooth_line(np.array([[0.5 * half_height(b, 0.4)], [0.7 * b.fan * pose.spread], [b.fan * pose.spread],
                                  [0.85 * b.fan * pose.spread]]), 9)
     thick = np.interp(step, [0, 0.3, 1], [0.5 * half_height(b, 0.45), 0.035, 0.008])[:, None]
-    up = np.cross(way, [1.0, 0, 0]) * -1
-    up *= np.sign(up[:, 2:])
+    up = way[:, [0, 2, 1]] * [0, -1, 1]
     # The tail runs backward: its sections go round the other way, from the right to the left.
     parts["tail"] = sheet(line, wide * [-1.0, 0, 0], up * thick, np.stack([line[0], line[-1] + 0.1 * b.tail * way[-1]]),
                           12)
@@ -290,8 +304,8 @@ def spread_wing(b, shoulder, angles, twist: float) -> tuple[Part, np.ndarray]:
 
 def folded_wing(b, shoulder) -> tuple[Part, np.ndarray]:
     """The left wing laid on the flank, and its joints (4, 3)."""
-    y = np.array([-0.36, -0.22, 0.05, 0.3, 0.42])
-    low, high = np.radians([[-5, -32, -32, -12, 8], [38, 56, 66, 70, 62]])
+    y = np.array([-0.37, -0.22, 0.05, 0.3, 0.42])
+    low, high = np.radians([[8, -30, -32, -12, 8], [24, 54, 66, 70, 62]])
     height = half_height(b, y)
     edges = [np.stack([1.04 * b.breadth * height * np.cos(a), y, axis(b, y) + 1.04 * height * np.sin(a)], 1)
              for a in (low, high)]
@@ -316,8 +330,8 @@ def wing_between(lead, trail, chord: float, fingers: float, sag: float = 0.12) -
     notched = fingers * 0.28 * (np.arange(rings) % 2) * np.linspace(-0.9, 1.3, rings).clip(0, 1)
     rear = rear + notched[:, None] * (front - rear)
     centre, across = (front + rear) / 2, (rear - front) / 2
-    span = unit(np.gradient(centre, axis=0))
-    normal = unit(np.cross(span, across))
+    span = tangents_of(centre)
+    normal = unit(cross(span, across))
     thick = chord * np.interp(np.linspace(0, 1, rings), [0, 0.3, 1], [0.075, 0.05, 0.015])[:, None]
     wide = np.linalg.norm(across, axis=1, keepdims=True)
     tips = np.stack([centre[0] - 0.02 * span[0], centre[-1] + 0.05 * chord * span[-1]])
@@ -424,7 +438,7 @@ def drawn_plumage(rng: np.random.Generator):
     quills, bar, under = one_of(4, 1, 0.5, 5, 0.5), one_of(8, 1, 1, 1, 2), one_of(5, 1, 0.5, 1, 3)
     line, neck_from, quills_from = rng.uniform(-0.5, 0.4), rng.uniform(0, 0.8), rng.uniform(0.0, 0.7)
     along_tips = rng.random() < 0.5
-    shapes, down = clouds(rng, rng.uniform(2, 9)), clouds(rng, 10)
+    shapes, down = clouds(rng, rng.uniform(2, 9)), clouds(rng, 8)
     mottled = rng.uniform(-0.2, 1.0) if rng.random() < 0.3 else None
     asymmetric = rng.random() < 0.33
     beak_tip = np.array([.1, .1, .1]) if rng.random() < 0.3 else None
@@ -438,7 +452,7 @@ def drawn_plumage(rng: np.random.Generator):
         if asymmetric:
             cloth = cloth + (0.8 if name.startswith("right") else 0.0)
         elif kind != "wing":
-            cloth = np.abs(part.cloth) * [1, 0, 0] + cloth * [0, 1, 1]
+            cloth = np.abs(part.cloth) * [0, 1, 0] + cloth * [1, 0, 1]
 
         def paint(colour, amount):
             nonlocal colours
@@ -455,7 +469,7 @@ def drawn_plumage(rng: np.random.Generator):
             paint(wing, np.ones(len(along)))
             paint(bar, soft(0.08 - np.abs(across - 0.1), 0.1))
             edge = along + 0.25 * across - 0.9 + 0.5 * quills_from if along_tips else across - quills_from
-            paint(quills, soft(edge, 0.25))
+            paint(quills, soft(edge, 0.25) * soft(along - 0.2, 0.2))
             paint(under, soft(-up - 0.1, 0.2) * 0.8 * soft(quills_from - across + 0.2, 0.4))
         if mottled is not None:
             paint(second, soft(shapes(cloth) - mottled, 0.5))
@@ -474,7 +488,7 @@ def drawn_plumage(rng: np.random.Generator):
         if kind == "leg":
             paint(belly, np.ones(len(along)))
             paint(legs, soft(along - 0.42, 0.1))
-        return colours * (1 + 0.04 * down(2.0 * cloth))[:, None]
+        return colours * (1 + 0.04 * down(cloth))[:, None]
 
     return coat
 

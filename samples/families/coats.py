@@ -24,10 +24,13 @@ def drawn_colour(rng: np.random.Generator, palette: np.ndarray, wild: float) -> 
 
 
 def clouds(rng: np.random.Generator, scale: float, stretch=(1.0, 1.0, 1.0)) -> Pattern:
-    """A smooth random pattern of about unit spread, its clouds about 1 / scale wide."""
-    waves = rng.normal(0, scale * 2.2, (3, 12)) * np.reshape(stretch, (3, 1))
-    phases = rng.uniform(0, 2 * np.pi, 12)
-    return lambda cloth: np.sin(cloth @ waves + phases).sum(1) / np.sqrt(6)
+    """A smooth random pattern of about unit spread on a part's cloth, its clouds about 1 / scale wide.
+
+    stretch  how much faster it changes along, across and up
+    """
+    waves = (rng.normal(0, scale * 2.2, (3, 12)) * np.reshape(stretch, (3, 1))).astype(np.float32)
+    phases = rng.uniform(0, 2 * np.pi, 12).astype(np.float32)
+    return lambda cloth: np.sin(cloth.astype(np.float32) @ waves + phases).sum(1) / np.sqrt(6)
 
 
 def soft(value, width: float) -> np.ndarray:

@@ -37,7 +37,7 @@ cat        .14  .138 .135  .80    .02   .00   .00   .20   .11     .085     40   
 lion       .19  .17  .165  .76    .00   .02   .00   .25   .17     .13      20       0   .36  .13   .66    20
 horse      .22  .21  .20   .70    .00   .03   .00   .60   .17     .095     42       5   .48  .105  .56    48
 foal       .19  .17  .175  .68    .00   .02   .00   .50   .12     .085     52       0   .42  .105  .50    40
-camel      .25  .20  .17   .72    .03   .02   .19   .85   .13     .075      5      70   .36  .085  .62    10
+camel      .25  .20  .17   .72    .02   .02   .17   .85   .13     .075      0      92   .36  .085  .62    10
 llama      .215 .20  .19   .82    .00   .00   .00   .70   .12     .085     68       8   .28  .085  .60    18
 cow        .265 .27  .23   .74    .00  -.01   .00   .36   .18     .13      15       0   .42  .12   .72    40
 deer       .19  .17  .17   .70    .00   .00   .00   .48   .12     .07      55       0   .35  .085  .48    28
@@ -99,13 +99,6 @@ def animal(rng: np.random.Generator) -> Animal:
     body = drawn_body(rng)
     pose = drawn_pose(rng, body)
     return built(body, pose, drawn_coat(rng))
-
-
-def resting(rng: np.random.Generator) -> Animal:
-    """The animal of the same generator, standing straight."""
-    body = drawn_body(rng)
-    drawn_pose(rng, body)
-    return built(body, Pose(), drawn_coat(rng))
 
 
 def drawn_body(rng: np.random.Generator) -> dict[str, float]:
@@ -206,7 +199,7 @@ class Trunk:
     def half_height(self, y) -> np.ndarray:
         b = self.b
         return np.interp(y, (-0.5, -0.42, -0.25, 0.12, 0.33, 0.45, 0.5),
-                              (0.62 * b.chest, 0.84 * b.chest, b.chest, b.waist, b.rump, 0.88 * b.rump, 0.6 * b.rump))
+                              (0.50 * b.chest, 0.78 * b.chest, b.chest, b.waist, b.rump, 0.88 * b.rump, 0.6 * b.rump))
 
     def back(self, y) -> np.ndarray:
         """Height of the back line, humps left out."""
@@ -217,7 +210,7 @@ class Trunk:
 
     def hump(self, y) -> np.ndarray:
         b = self.b
-        places, width = ([0.02], 0.15) if b.humps == 1 else ([-0.15, 0.2], 0.085)
+        places, width = ([0.02], 0.12) if b.humps == 1 else ([-0.14, 0.18], 0.075)
         return b.hump * sum(np.exp(-(((np.asarray(y) - place) / width) ** 2)) for place in places)
 
     def at(self, y, z, x=0.0) -> np.ndarray:
@@ -234,7 +227,7 @@ class Trunk:
         height, hump = self.half_height(y), self.hump(y)
         centre = np.stack([self.pose.bend * y * y, y, self.back(y) + hump / 2 - height - self.pose.gather * y * y], 1)
         rows = np.c_[centre @ self.tilted.T, self.b.breadth * height, height + hump / 2]
-        parts["trunk"] = tube(rows, 34, 22, ends=(0.7, 0.6))
+        parts["trunk"] = tube(rows, 34, 22, ends=(0.8, 0.8))
         axis = self.back(y) - height
         middle, front = np.interp(0.05, -y[::-1], axis[::-1]), axis[-1]
         points["neck_base"] = self.at(-0.3, self.back(-0.3) - 0.02), 0.03
@@ -251,9 +244,10 @@ def build_neck_and_head(b, pose: Pose, trunk: Trunk, parts, points) -> None:
     way = direction(pitch[:-1], 0.7 * pose.turn * step[1:]) @ base.T
     start = trunk.at(-0.36, trunk.back(-0.36) - 0.95 * b.neck_base)
     line = chain(start, np.full(5, b.neck / 5), way)
-    line = np.vstack([start - 0.10 * way[0] - [0, 0, 0.02], line])
-    height = np.interp(np.linspace(0, 1, 7), [0, 0.25, 0.6, 1],
-                       [1.1 * b.neck_base, b.neck_base, 0.45 * b.neck_base + 0.55 * b.neck_top, b.neck_top])
+    line = np.vstack([start - 0.14 * way[0] - [0, 0, 0.03], line])
+    height = np.interp(np.linspace(0, 1, 7), [0, 0.17, 0.34, 0.65, 1],
+                       [0.8 * b.neck_base, 1.1 * b.neck_base, 0.95 * b.neck_base,
+                        0.45 * b.neck_base + 0.55 * b.neck_top, b.neck_top])
     head = base @ turned_left(pose.turn) @ turned_up(-b.pitch + pose.nod) @ leaning(pose.tilt)
     sides = np.linspace(base[:, 0], head[:, 0], 7)
     parts["neck"] = tube(np.c_[line, 0.72 * height, height], 18, 16, sides)
@@ -392,8 +386,8 @@ def drawn_coat(rng: np.random.Generator):
                          p=[0.38, 0.2, 0.13, 0.1, 0.12, 0.07])
     scale = {"stripes": rng.uniform(5, 10), "spots": rng.uniform(8, 14), "flecks": rng.uniform(14, 25)}.get(
         pattern, rng.uniform(1.2, 3))
-    stretch = (0.35, 1.6, 0.35) if pattern == "stripes" else (1, 1, 1)
-    shapes, hair = clouds(rng, scale, stretch), clouds(rng, 12)
+    stretch = (1.6, 0.35, 0.35) if pattern == "stripes" else (1, 1, 1)
+    shapes, hair = clouds(rng, scale, stretch), clouds(rng, rng.uniform(4, 9))
     threshold = rng.uniform(-0.3, 0.8)
     asymmetric = rng.random() < 0.35
     socks, sock_height = [None, pale, dark, second][rng.choice(4, p=[0.4, 0.2, 0.25, 0.15])], rng.uniform(0.3, 0.8)
@@ -411,7 +405,7 @@ def drawn_coat(rng: np.random.Generator):
         if asymmetric:
             cloth = cloth + (0.8 if name.startswith("right") else 0.0)
         else:
-            cloth = np.abs(part.cloth) * [1, 0, 0] + cloth * [0, 1, 1]
+            cloth = np.abs(part.cloth) * [0, 1, 0] + cloth * [1, 0, 1]
         if kind == "eye":
             return np.tile([.04, .03, .03], (len(along), 1))
         if kind == "horn":
@@ -440,7 +434,7 @@ def drawn_coat(rng: np.random.Generator):
             if muzzle is not None:
                 colours = painted(colours, muzzle, soft(along - 0.65, 0.15))
             colours = painted(colours, nose, soft(along - 0.97, 0.03) * soft(up + 0.1, 0.3))
-        return colours * (1 + 0.06 * hair(2.3 * cloth))[:, None]
+        return colours * (1 + 0.04 * hair(cloth))[:, None]
 
     return coat
 

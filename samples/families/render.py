@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ SAMPLES = 2
 """Samples a pixel, across and down."""
 BATCH = 16
 TRUTH_NAME = "truth.npz"
+LICENCE = "GPL-3.0-or-later"
+DISTANCE = 4.0
+"""Of the animal from the renderer's camera, in units of object space; only the order of depths counts."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +120,6 @@ def _generators(seed: int, index: int) -> list[np.random.Generator]:
     return np.random.default_rng([seed, index]).spawn(2)
 
 
-DISTANCE = 4.0
-"""Of the animal from the camera, in units of object space; only the order of depths counts."""
-
-
 def _seen_by_renderer(animal: Animal, view: View, size: int) -> np.ndarray:
     ndc = view.pixels(animal.vertices) * (2 / size) - 1
     return np.c_[ndc, animal.vertices @ view.rotation[2] + DISTANCE].astype(np.float32)
@@ -137,22 +136,23 @@ def _annotated(animal: Animal, view: View, depth: np.ndarray) -> np.ndarray:
 
 
 def drawn(animal: Animal, view: View, faces, weights, behind, rng) -> tuple[np.ndarray, np.ndarray]:
-    """The animal in a random light before a background (S, S, 3): image (S, S, 3) uint8 BGR, mask (S, S)."""
+    """The animal in a random light before a background (S, S, 3): image (S, S, 3) uint8 BGR, mask (S, S).
+
+    faces, weights  at each sample: index (S', S'), -1 where there is none, and barycentrics (S', S', 3)
+    """
     rows, columns = np.nonzero(faces >= 0)
     corners = animal.faces[faces[rows, columns]]
-    shares = weights[rows, columns][..., None].astype(np.float32)
-    shade = light(animal, view, rng)
-    values = (animal.colours * shade[:, None]).astype(np.float32)
-    size = len(behind)
+    shares = weights[rows, columns]
+    values = np.c_[animal.colours * light(animal, view, rng)[:, None], np.ones(len(animal.colours))].astype(np.float32)
     colour = np.zeros((*faces.shape, 4), np.float32)
-    colour[rows, columns, :3] = sum(values[corners[:, k]] * shares[:, k] for k in range(3))
-    colour[rows, columns, 3] = 1
-    pooled = colour.reshape(size, SAMPLES, size, SAMPLES, 4).mean((1, 3))
+    colour[rows, columns] = sum(values[corners[:, k]] * shares[:, k, None] for k in range(3))
+    size = len(behind)
+    pooled = cv2.resize(colour, (size, size), interpolation=cv2.INTER_AREA)
     image = pooled[..., :3] + (1 - pooled[..., 3:]) * behind
     if rng.random() < 0.3:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.9) * size / 160)
-    image = image + rng.uniform(0, 0.02) * rng.standard_normal(image.shape[:2], np.float32)[..., None]
-    return (np.clip(image[..., ::-1], 0, 1) * 255).astype(np.uint8), pooled[..., 3] >= 0.5
+    image += rng.uniform(0, 0.02) * rng.standard_normal((size, size, 1), np.float32)
+    return (np.clip(image[..., ::-1], 0, 1) * 255).astype(np.uint8), pooled[..., 3] >= 0.499
 
 
 def light(animal: Animal, view: View, rng) -> np.ndarray:
@@ -179,9 +179,10 @@ def background(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.clip(image, 0, 1).astype(np.float32)
 
 
-def write_collection(folder: Path, family: Family, count: int, size: int, seed: int, told=lambda done: None) -> None:
-    """Pictures in images/, annotations.json and truth.npz: rotation (N, 3, 3), scale (N,), shift (N, 2), in pixels,
-    keypoints (N, K, 3) in object space, seed."""
+def write_collection(folder: Path, family: Family, count: int, size: int, seed: int,
+                     tell: Callable[[int, int], None] = lambda done, of: None) -> None:
+    """Pictures in images/, annotations.json and truth.npz: rotation (N, 3, 3), scale (N,) and shift (N, 2) in pixels,
+    keypoints (N, K, 3) in object space, seed; `tell` hears how many of how many pictures are done."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     annotations, views, keypoints = [], [], []
     for index, picture in enumerate(pictures(family, count, size, seed)):
@@ -190,15 +191,12 @@ def write_collection(folder: Path, family: Family, count: int, size: int, seed: 
         annotations.append(Annotation(name, picture.mask, picture.keypoints))
         views.append(picture.view)
         keypoints.append(picture.animal.keypoints)
-        told(index + 1)
+        tell(index + 1, count)
     truth = io.BytesIO()
     np.savez_compressed(truth, rotation=np.stack([v.rotation for v in views]), scale=np.array([v.scale for v in views]),
                         shift=np.stack([v.shift for v in views]), keypoints=np.stack(keypoints), seed=np.array(seed))
     write_whole(folder / TRUTH_NAME, truth.getvalue())
     save_annotations(folder, family.category, annotations, LICENCE)
-
-
-LICENCE = "GPL-3.0-or-later, made by the project's own program"
 
 
 def encoded(image: np.ndarray, quality: int) -> bytes:

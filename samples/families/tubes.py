@@ -22,7 +22,7 @@ class Part:
 
     vertices  (V, 3); ring after ring, then the points that close the first and the last ring
     place     (V, 3); along the part 0 to 1, then across it: side and up, on the unit circle (0 at both ends)
-    cloth     (V, 3); the same in lengths, side, along, up: what patterns are drawn on, whatever the pose
+    cloth     (V, 3); the same in lengths: what patterns are drawn on, whatever the pose
     rings, segments  their numbers, caps included
     mirrored  made as a left part and reflected since, so that its faces turn the other way
     """
@@ -58,10 +58,10 @@ def tube(rows, rings: int, segments: int, side=(1.0, 0.0, 0.0), ends=(1.0, 1.0))
     weights = curve_weights(len(rows), rings)
     smooth = weights @ rows
     centre, width, height = smooth[:, :3], np.maximum(smooth[:, 3:4], 1e-4), np.maximum(smooth[:, 4:5], 1e-4)
-    tangent = unit(np.gradient(centre, axis=0))
+    tangent = tangents_of(centre)
     near = weights @ np.broadcast_to(np.asarray(side, float), (len(rows), 3))
     across = unit(near - (near * tangent).sum(1, keepdims=True) * tangent)
-    up = np.cross(tangent, across)
+    up = cross(tangent, across)
     return sheet(*_capped(centre, tangent, across * width, up * height, np.minimum(width, height), ends), segments)
 
 
@@ -75,26 +75,25 @@ def _capped(centre, tangent, across, up, reach, ends):
     return np.vstack(centre_rows), np.vstack(around[0]), np.vstack(around[1]), tips
 
 
-def sheet(centre, across, up, tips, segments: int, bow=0.0) -> Part:
+def sheet(centre, across, up, tips, segments: int, bow=(0.0, 0.0, 0.0)) -> Part:
     """The part with the sections centre + cos(a) across + sin(a) up + cos(a)^2 bow, closed by both tips.
 
-    centre, across, up, bow  (R, 3), half axes with their lengths; a runs from `across` to `up`
+    centre, across, up, bow  (R, 3), bow also (3,); half axes with their lengths; a runs from `across` to `up`
     tips                     (2, 3)
     """
     angle = np.arange(segments) * (2 * np.pi / segments)
     cosine, sine = np.cos(angle)[None, :, None], np.sin(angle)[None, :, None]
-    rings = centre[:, None] + cosine * across[:, None] + sine * up[:, None]
-    if np.ndim(bow):
-        rings = rings + cosine**2 * bow[:, None]
-    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(centre, axis=0), axis=1))])
-    along = np.broadcast_to((length / max(length[-1], 1e-9))[:, None, None], (len(centre), segments, 1))
-    here = np.broadcast_to(length[:, None, None], along.shape)
-    ones = np.ones_like(along)
-    wide, high = (np.linalg.norm(axis, axis=1)[:, None, None] for axis in (across, up))
-    place = np.concatenate([along, cosine * ones, sine * ones], 2).reshape(-1, 3)
-    cloth = np.concatenate([cosine * wide, here, sine * high], 2).reshape(-1, 3)
-    return Part(np.vstack([rings.reshape(-1, 3), tips]), np.vstack([place, [[0, 0, 0], [1, 0, 0]]]),
-                np.vstack([cloth, [[0, 0, 0], [0, length[-1], 0]]]), len(centre), segments)
+    count = len(centre) * segments
+    vertices, place, cloth = np.empty((3, count + 2, 3))
+    rings = vertices[:count].reshape(len(centre), segments, 3)
+    rings[:] = centre[:, None] + cosine * across[:, None] + sine * up[:, None] + cosine**2 * np.reshape(bow, (-1, 1, 3))
+    length = np.append(0.0, np.cumsum(lengths_of(centre[1:] - centre[:-1])[:, 0]))
+    for values, sizes in ((place, (length / length[-1], 1, 1)), (cloth, (length, lengths_of(across), lengths_of(up)))):
+        grid = values[:count].reshape(len(centre), segments, 3)
+        grid[..., 0], grid[..., 1], grid[..., 2] = sizes[0][:, None], cosine[..., 0] * sizes[1], sine[..., 0] * sizes[2]
+        values[count:] = [[0, 0, 0], [sizes[0][-1], 0, 0]]
+    vertices[count:] = tips
+    return Part(vertices, place, cloth, len(centre), segments)
 
 
 @functools.lru_cache
@@ -148,11 +147,28 @@ def _corners_of(layouts) -> csr_matrix:
 def normals_of(vertices: np.ndarray, layouts) -> np.ndarray:
     """Unit normals (V, 3) of the vertices, those of their faces averaged by area."""
     a, b, c = (vertices[corner] for corner in faces_of(layouts).T)
-    return unit(_corners_of(layouts) @ np.cross(b - a, c - a))
+    return unit(_corners_of(layouts) @ cross(b - a, c - a))
+
+
+def tangents_of(line: np.ndarray) -> np.ndarray:
+    """Unit directions (N, 3) of a row of points."""
+    padded = np.vstack([2 * line[:1] - line[1:2], line, 2 * line[-1:] - line[-2:-1]])
+    return unit(padded[2:] - padded[:-2])
+
+
+def cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Cross products (N, 3); NumPy's own takes several times as long on few vectors."""
+    turned, further = [1, 2, 0], [2, 0, 1]
+    return u[:, turned] * v[:, further] - u[:, further] * v[:, turned]
+
+
+def lengths_of(vectors: np.ndarray) -> np.ndarray:
+    """(..., 1)"""
+    return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))[..., None]
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    return vectors / np.maximum(lengths_of(vectors), 1e-12)
 
 
 def turned_up(degrees: float) -> np.ndarray:
