@@ -145,7 +145,7 @@ def drawn_body(rng: np.random.Generator) -> dict[str, float]:
 def drawn_pose(rng: np.random.Generator, body: dict[str, float]) -> Pose:
     """In half of all cases in flight, else standing, walking, perched, feeding, swimming, or with raised wings."""
     way = rng.choice(["flight", "landing", "stand", "perch", "feed", "swim", "display"],
-                     p=[0.42, 0.06, 0.22, 0.1, 0.06, 0.1, 0.04])
+                     p=[0.44, 0.06, 0.19, 0.1, 0.06, 0.11, 0.04])
     flies = way in ("flight", "landing")
     pitch = {"flight": rng.normal(2, 8), "landing": rng.uniform(15, 60), "stand": rng.normal(14, 12),
              "perch": rng.uniform(15, 70), "feed": rng.normal(-8, 10), "swim": rng.normal(3, 4),
@@ -307,7 +307,7 @@ def folded_wing(b, shoulder) -> tuple[Part, np.ndarray]:
     y = np.array([-0.37, -0.22, 0.05, 0.3, 0.42])
     low, high = np.radians([[8, -30, -32, -12, 8], [24, 54, 66, 70, 62]])
     height = half_height(b, y)
-    edges = [np.stack([1.04 * b.breadth * height * np.cos(a), y, axis(b, y) + 1.04 * height * np.sin(a)], 1)
+    edges = [np.stack([1.05 * b.breadth * height * np.cos(a), y, axis(b, y) + 1.05 * height * np.sin(a)], 1)
              for a in (low, high)]
     over = 0.5 + 0.25 * (b.wing - 0.9) + 0.1 * b.tail
     tip = np.array([0.25 * b.breadth * half_height(b, 0.5), over, axis(b, 0.5) + 0.5 * half_height(b, 0.5)])
@@ -316,7 +316,7 @@ def folded_wing(b, shoulder) -> tuple[Part, np.ndarray]:
     joints = np.array([shoulder, [outward[0], 0.18, axis(b, 0.18)], [outward[1], -0.32, axis(b, -0.32)], tip])
     joints[1:3, 2] += [0.25 * b.body, -0.05 * b.body]
     joints[1:3, 0] *= [0.9, 0.98]
-    return wing_between(lead, trail, 0.5 * b.chord, 0.0, sag=0.30), joints
+    return wing_between(lead, trail, 0.5 * b.chord, 0.0, sag=0.48), joints
 
 
 def wing_between(lead, trail, chord: float, fingers: float, sag: float = 0.12) -> Part:
@@ -335,7 +335,7 @@ def wing_between(lead, trail, chord: float, fingers: float, sag: float = 0.12) -
     thick = chord * np.interp(np.linspace(0, 1, rings), [0, 0.3, 1], [0.075, 0.05, 0.015])[:, None]
     wide = np.linalg.norm(across, axis=1, keepdims=True)
     tips = np.stack([centre[0] - 0.02 * span[0], centre[-1] + 0.05 * chord * span[-1]])
-    return sheet(centre + 0.5 * sag * wide * normal, across, normal * np.minimum(thick, wide), tips, 12,
+    return sheet(centre + sag * wide * normal, across, normal * np.minimum(thick, wide), tips, 12,
                  bow=-sag * wide * normal)
 
 

@@ -244,7 +244,8 @@ def build_neck_and_head(b, pose: Pose, trunk: Trunk, parts, points) -> None:
     way = direction(pitch[:-1], 0.7 * pose.turn * step[1:]) @ base.T
     start = trunk.at(-0.36, trunk.back(-0.36) - 0.95 * b.neck_base)
     line = chain(start, np.full(5, b.neck / 5), way)
-    line = np.vstack([start - 0.14 * way[0] - [0, 0, 0.03], line])
+    # It starts inside the trunk, wherever the neck turns.
+    line = np.vstack([trunk.at(-0.22, trunk.back(-0.36) - 0.95 * b.neck_base - 0.05), line])
     height = np.interp(np.linspace(0, 1, 7), [0, 0.17, 0.34, 0.65, 1],
                        [0.8 * b.neck_base, 1.1 * b.neck_base, 0.95 * b.neck_base,
                         0.45 * b.neck_base + 0.55 * b.neck_top, b.neck_top])
