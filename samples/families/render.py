@@ -217,5 +217,5 @@ def _marked(family: Family, picture: Picture) -> np.ndarray:
         cv2.line(image, places[a], places[b], (255, 255, 255), 1, cv2.LINE_AA, 4)
     for name, place, state in zip(family.category.keypoints, places, picture.keypoints[:, 2], strict=True):
         hue = (60, 60, 255) if "left" in name else (255, 120, 40) if "right" in name else (60, 230, 60)
-        cv2.circle(image, place, 40, hue, -1 if state == VISIBLE else 1, cv2.LINE_AA, 4)
+        cv2.circle(image, place, len(image) // 4, hue, -1 if state == VISIBLE else 1, cv2.LINE_AA, 4)
     return image
