@@ -14,7 +14,7 @@ from .coats import clouds, drawn_colour, painted, soft
 from .tubes import MIRROR, Part, chain, direction, leaning, tube, turned_left, turned_up, unit
 
 SIDES = ("left", "right")
-LEGS = {"fore": ("shoulder", "elbow", "wrist", "paw"), "hind": ("hip", "knee", "hock", "foot")}
+LEGS = {"fore": ("shoulder", "elbow", "wrist", "fore_paw"), "hind": ("hip", "knee", "hock", "hind_paw")}
 KEYPOINTS = ("nose", "left_eye", "right_eye", "left_ear_tip", "right_ear_tip", "head_top", "throat", "neck_base",
              "back_middle", "tail_base", "tail_tip", "chest", "belly",
              *(f"{side}_{joint}" for joints in LEGS.values() for side in SIDES for joint in joints))
@@ -90,8 +90,7 @@ SHARES = ((0.27, 0.42, 0.31), (0.36, 0.36, 0.28))
 """Of the height of a leg, those of its parts."""
 SITTING = np.array([[10, -4, 0, 0]] * 2 + [[52, -30, 70, 10]] * 2, float)
 LYING = np.array([[-25, 78, 88, 20]] * 2 + [[58, -48, 80, 15]] * 2, float)
-
-
+"""Swings of the legs' parts, as in a pose."""
 
 
 def animal(rng: np.random.Generator) -> Animal:
@@ -199,7 +198,7 @@ class Trunk:
     def half_height(self, y) -> np.ndarray:
         b = self.b
         return np.interp(y, (-0.5, -0.42, -0.25, 0.12, 0.33, 0.45, 0.5),
-                              (0.50 * b.chest, 0.78 * b.chest, b.chest, b.waist, b.rump, 0.88 * b.rump, 0.6 * b.rump))
+                         (0.50 * b.chest, 0.78 * b.chest, b.chest, b.waist, b.rump, 0.88 * b.rump, 0.6 * b.rump))
 
     def back(self, y) -> np.ndarray:
         """Height of the back line, humps left out."""

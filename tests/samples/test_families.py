@@ -118,7 +118,7 @@ def test_at_rest_the_animal_looks_ahead_stands_upright_and_is_about_one_long(nam
     for seed in range(10):
         animal, family = at_rest(name, seed)
         place = dict(zip(family.category.keypoints, animal.keypoints, strict=True))
-        front, low = ("nose", "left_paw") if name == "quadruped" else ("beak_tip", "left_foot")
+        front, low = ("nose", "left_fore_paw") if name == "quadruped" else ("beak_tip", "left_foot")
         assert place[front][1] < place["tail_base"][1]
         assert place[low][2] < place["belly"][2]
         assert 0.55 < np.ptp(animal.vertices, 0).max() < 1.25
