@@ -7,6 +7,7 @@ Image coordinates are those of the crop, -1 to 1; the rest shape's longest exten
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -182,3 +183,8 @@ def hint_loss(rotations: Tensor, hints: Tensor) -> Tensor:
 def charbonnier(square: Tensor, knee: float) -> Tensor:
     """Grows like a square below the knee and like a line above it, from a squared distance."""
     return (square + knee**2).sqrt() - knee
+
+
+def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The sum of the terms' means over a batch; a term without a weight does not count."""
+    return torch.stack([weights[name] * value.mean() for name, value in losses.items() if weights.get(name)]).sum()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Self
 
 GROUPS = {
     "input": "Input",
@@ -95,8 +95,28 @@ def _weight(default: float, label: str, description: str, source: str, method: s
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The values of one run. `Settings.describe()` tells what each of them is."""
+class Tunables:
+    """Values of settings; `describe()` tells what each of them is."""
+
+    @classmethod
+    def describe(cls) -> tuple[Setting, ...]:
+        return tuple(Setting(f.name, f.default, **f.metadata["facts"]) for f in fields(cls))
+
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """These settings with some replaced; ValueError for an unknown name or a value out of range."""
+        known = {s.name: s for s in self.describe()}
+        unknown = [name for name in values if name not in known]
+        if unknown:
+            raise ValueError(f"setting {unknown[0]}: unknown; known are {', '.join(known)}")
+        return replace(self, **{name: known[name].parse(value) for name, value in values.items()})
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        return ((f.name, getattr(self, f.name)) for f in fields(self))
+
+
+@dataclass(frozen=True)
+class Settings(Tunables):
+    """The values of one run."""
 
     crop_size: int = _setting(
         256, "Crop Size", "Side of the square crop of the subject that the fit sees", "input",
@@ -181,21 +201,6 @@ class Settings:
         1024, "Texture Size", "Height of the baked texture; it is twice as wide", "texture",
         minimum=64, maximum=8192, unit="PIXEL", source="CMR: 128; an artist needs more")
 
-    @staticmethod
-    def describe() -> tuple[Setting, ...]:
-        return tuple(Setting(f.name, f.default, **f.metadata["facts"]) for f in fields(Settings))
-
-    def with_values(self, values: Mapping[str, Any]) -> Settings:
-        """These settings with some replaced; ValueError for an unknown name or a value out of range."""
-        known = {s.name: s for s in self.describe()}
-        unknown = [name for name in values if name not in known]
-        if unknown:
-            raise ValueError(f"setting {unknown[0]}: unknown; known are {', '.join(known)}")
-        return replace(self, **{name: known[name].parse(value) for name, value in values.items()})
-
-    def items(self) -> Iterator[tuple[str, Any]]:
-        return ((f.name, getattr(self, f.name)) for f in fields(self))
-
 
 @dataclass(frozen=True)
 class Preset:
@@ -225,3 +230,84 @@ def settings_of(preset: str, values: Mapping[str, Any] | None = None) -> Setting
     if preset not in PRESETS:
         raise ValueError(f"preset: found {preset!r}, needs one of {', '.join(PRESETS)}")
     return Settings().with_values(PRESETS[preset].values).with_values(values or {})
+
+
+TRAININGS = {
+    "weak": "From masks and keypoints: shape bases, cameras from the keypoints",
+    "self": "From masks alone: one symmetric template, cameras among several hypotheses",
+}
+DEFAULT_TRAINING = "weak"
+ENCODERS = {
+    "small": "A small network for processors without a GPU",
+    "resnet18": "ResNet-18, for GPUs; takes torchvision's ImageNet weights",
+}
+
+
+@dataclass(frozen=True)
+class TrainingSettings(Tunables):
+    """The values of the training of a category model."""
+
+    image_size: int = _setting(
+        64, "Image Size", "Side of the square crop that the network sees", "input",
+        minimum=32, maximum=512, unit="PIXEL", source="measured for a CPU; CMR and VMR: 256")
+    encoder: str = _setting(
+        "small", "Encoder", "The network that looks at pictures", "input", choices=ENCODERS,
+        source="CMR and VMR: ResNet-18")
+    held_out: float = _setting(
+        0.1, "Held Out", "Share of the pictures that scores are measured on", "input",
+        minimum=0.01, maximum=0.5, source="CUB's own split where it has one")
+
+    bases: int = _setting(
+        8, "Shape Bases", "Shapes that base shapes are blended from; one is a single template", "shape",
+        minimum=1, maximum=64, source="VMR: 8 (from memory)")
+    handles: int = _setting(
+        32, "Handles", "Places of the body that deform the base shape", "shape",
+        minimum=4, maximum=128, source="measured")
+    hypotheses: int = _setting(
+        8, "Camera Hypotheses", "Headings all round that the network weighs", "camera",
+        minimum=1, maximum=64, source="UMR: 8")
+    looks: int = _setting(
+        2, "Second Looks", "How often the picture is compared with a drawing of the mesh found so far", "camera",
+        minimum=0, maximum=8, source="measured; PyMAF: 3")
+
+    mean_shape_pictures: int = _setting(
+        256, "Mean Shape Pictures", "Pictures from which the mean shape is learnt", "stages",
+        minimum=8, maximum=100000, source="measured")
+    mean_shape_passes: int = _setting(
+        40, "Mean Shape Passes", "How often each of these is looked at", "stages",
+        minimum=1, maximum=10000, source="measured")
+    instance_iterations: int = _setting(
+        80, "Iterations per Picture", "Steps of the fit of a mesh to each picture", "stages",
+        minimum=1, maximum=10000, source="measured")
+    steps: int = _setting(
+        12000, "Steps", "Updates of the network", "stages",
+        minimum=10, maximum=10000000, source="measured; CMR: 500 epochs")
+    batch: int = _setting(
+        32, "Batch", "Pictures in one update, over all processes", "stages",
+        minimum=1, maximum=4096, source="CMR: 16")
+    learning_rate: float = _setting(
+        1e-3, "Learning Rate", "Of the network, at its highest", "stages",
+        minimum=1e-7, maximum=1.0, source="measured; CMR: 0.0001")
+    validate_every: int = _setting(
+        1000, "Validate Every", "Steps from one measuring of scores to the next", "stages",
+        minimum=1, maximum=10000000, source="measured")
+
+    weight_mask: float = _weight(1.0, "Mask", "Rendered silhouette against the mask", "CMR: 2; UMR: 3")
+    weight_contour: float = _weight(4.0, "Contour", "Distance of the mask's pixels from the mesh", "measured")
+    weight_keypoint: float = _weight(4.0, "Keypoints", "Projected keypoints against annotated ones",
+                                     "VMR Eq. 2; CMR: 30 of another form")
+    weight_arap: float = _weight(3.0, "As Rigid As Possible", "Stretching of the mesh against its base shape",
+                                 "VMR Eq. 3; weight measured")
+    weight_deformation: float = _weight(0.05, "Least Deformation", "Distance of vertices from the base shape",
+                                        "CMR: 10 of another form")
+    weight_laplacian: float = _weight(100.0, "Smoothness", "Laplacian of the mean shape", "measured; CMR: 30")
+    weight_handle: float = _weight(0.01, "Idle Handles", "What handles do", "measured")
+    weight_proportion: float = _weight(0.3, "Even Proportions", "Difference in scale of the body's two sides",
+                                       "measured")
+    weight_texture: float = _weight(0.5, "Texture", "Colours of the painted mesh against the picture", "CMR: 0.5")
+    weight_texture_distance: float = _weight(0.5, "Texture Distance", "Texture flow that leaves the mask", "CMR: 0.5")
+
+
+def training_settings_of(values: Mapping[str, Any] | None = None) -> TrainingSettings:
+    """The defaults with single values replaced; ValueError names what is wrong."""
+    return TrainingSettings().with_values(values or {})

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..geometry.rotations import from_axis_angle
 from ..geometry.smoothing import BETAS, UniformAdam
-from ..losses import laplacian_loss
+from ..losses import laplacian_loss, weighted
 from ..rendering import Renderer
 from ..vmr.objective import Targets, WeakCamera, terms
 from ..vmr.shape import HANDLE_SIZE, CategoryShape
@@ -70,7 +70,7 @@ def descend(shape: CategoryShape, instances: Instances, targets: Targets, affini
         found["proportion"] = _unevenness(shape, some.handles)
         if learn_shape:
             found["laplacian"] = laplacian_loss(base[:1], shape.edges)
-        total = len(batch) * sum(weights[name] * value.mean() for name, value in found.items())
+        total = weighted(found, weights)
         shape.latent.grad = None
         total.backward()
         optimiser.step(batch, [leaf.grad for leaf in leaves])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ..geometry.rotations import angle_between
 from ..losses import charbonnier
 from ..rendering import Renderer
-from ..vmr.model import CategoryModel, Hypotheses, Prediction
+from ..vmr.model import CategoryModel, FirstLook, Hypotheses, Prediction
 from ..vmr.objective import Targets, terms
+from ..vmr.texture import barriers, distance_loss, painted, sampled, structure_loss
 from .augmentation import Examples
 
 
@@ -41,6 +39,13 @@ def picture_losses(model: CategoryModel, prediction: Prediction, affinity: Tenso
     return terms(model.shape, prediction.base, prediction.vertices, prediction.camera, affinity, targets, renderer)
 
 
-def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """(N,) sum; a term without a weight does not count."""
-    return torch.stack([weights[name] * value for name, value in losses.items() if weights.get(name)]).sum(0)
+def texture_losses(model: CategoryModel, first: FirstLook, prediction: Prediction, examples: Examples,
+                   renderer: Renderer) -> dict[str, Tensor]:
+    """How well the flow paints the meshes (N,); what it learns leaves mesh and camera alone."""
+    size = examples.masks.shape[-1]
+    resting = Prediction(prediction.state.detached(), prediction.base.detach(), prediction.vertices.detach())
+    flow = model.texture_flow(first.code.detach(), resting, renderer, size)
+    painting = painted(model.shape, model.texels, resting.vertices, resting.camera, sampled(examples.images, flow),
+                       renderer, size)
+    return {"texture": structure_loss(painting, examples.images, examples.masks),
+            "texture_distance": distance_loss(flow, barriers(examples.masks))}

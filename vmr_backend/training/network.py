@@ -11,17 +11,21 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..losses import weighted
 from ..rendering import Renderer
 from ..vmr.model import CategoryModel
 from ..vmr.objective import Targets
 from .augmentation import Examples, Variation, varied
-from .lessons import hypotheses_loss, imitation_losses, picture_losses, weighted
+from .lessons import hypotheses_loss, imitation_losses, picture_losses, texture_losses
 
 INSIDE = 256
 """Places inside each mask that the contour term looks at."""
 
 IMITATION = {"vertices": 2.0, "projection": 4.0, "rotation": 0.5, "cluster": 0.05}
 """Weights of what is learnt from fitted meshes; measured."""
+
+LEARNER = "learner."
+"""What the names of a learner's tensors in a checkpoint begin with."""
 
 WARM_UP, FINAL_RATE = 200, 0.02
 """Steps until the full rate is reached, and what is left of it at the end, along a cosine."""
@@ -56,22 +60,24 @@ class Lesson(nn.Module):
     def forward(self, examples: Examples, looking: bool, seeing: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss of a batch, and its parts."""
         model = self.model
-        state, hypotheses = model.first_look(examples.images, examples.masks)
-        losses = hypotheses_loss(hypotheses, model.anchors, examples.camera.rotation)
-        predictions = [model.predict(state)]
+        first = model.first_look(examples.images, examples.masks)
+        parts = {"hypotheses": hypotheses_loss(first.hypotheses, model.anchors, examples.camera.rotation)}
+        loss = parts["hypotheses"].mean()
+        predictions = [model.predict(first.state)]
         if looking:
             for _ in range(model.architecture.looks):
                 state = model.look_again(examples.images, examples.masks, predictions[-1], self._renderer)
                 predictions.append(model.predict(state))
-        parts = {"hypotheses": losses}
         for prediction in predictions:
-            parts |= imitation_losses(prediction, examples)
-            losses = losses + weighted(parts, IMITATION)
+            imitated = imitation_losses(prediction, examples)
+            parts |= imitated
+            loss = loss + weighted(imitated, IMITATION)
         if seeing:
             seen = picture_losses(model, predictions[-1], self._affinity, targets_of(examples), self._renderer)
+            seen |= texture_losses(model, first, predictions[-1], examples, self._renderer)
             parts |= seen
-            losses = losses + weighted(seen, self.plan.weights)
-        return losses.mean(), {name: value.detach().mean() for name, value in parts.items()}
+            loss = loss + weighted(seen, self.plan.weights)
+        return loss, {name: value.detach().mean() for name, value in parts.items()}
 
 
 def targets_of(examples: Examples) -> Targets:
@@ -111,7 +117,7 @@ class Learner:
 
     def batch(self) -> Examples:
         """This process's share of the step's pictures, varied. The same whatever the number of processes."""
-        random = torch.Generator().manual_seed(hash((self._seed, self.step)) % 2**31)
+        random = torch.Generator().manual_seed(self._seed * 1_000_003 + self.step)
         count = min(self.plan.batch, len(self._examples.images))
         chosen = torch.randperm(len(self._examples.images), generator=random)[:count]
         own = slice(self._rank, None, self._processes)
@@ -132,6 +138,27 @@ class Learner:
         self.optimiser.step()
         self.step += 1
         return {name: float(value) for name, value in parts.items()}
+
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that `restore` needs to go on, by names that start with LEARNER."""
+        found = {f"{LEARNER}model.{name}": value for name, value in self.model.state_dict().items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            found |= {f"{LEARNER}optimiser.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+        return {name: value.detach().cpu() for name, value in found.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Go on where `tensors` were taken, after so many steps."""
+        of_model = LEARNER + "model."
+        self.model.load_state_dict({name.removeprefix(of_model): value for name, value in tensors.items()
+                                    if name.startswith(of_model)})
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith(LEARNER + "optimiser."):
+                index, key = name.removeprefix(LEARNER + "optimiser.").split(".")
+                states.setdefault(int(index), {})[key] = value
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": states})
+        self.step = step
 
 
 def process() -> tuple[int, int]:

@@ -13,6 +13,7 @@ from ..rendering import Renderer
 from .encoders import cut_out, encoder_of, weightless
 from .objective import WeakCamera
 from .shape import HANDLE_SIZE, CategoryShape, shares_of
+from .texture import FlowCorrection, Texels, surface_flow
 
 CODE = 256
 """Of a picture; CMR: 200."""
@@ -91,6 +92,16 @@ class Hypotheses:
         return self.rotations[torch.arange(len(index), device=index.device), index]
 
 
+@dataclass(frozen=True)
+class FirstLook:
+    """What N pictures say by themselves."""
+
+    state: State
+    hypotheses: Hypotheses
+    code: Tensor
+    """(N, CODE)."""
+
+
 class CategoryModel(nn.Module):
     """The network of a category and its shape."""
 
@@ -112,6 +123,8 @@ class CategoryModel(nn.Module):
         self.probabilities = weightless(nn.Linear(HIDDEN, architecture.hypotheses))
         self.turns = weightless(nn.Linear(HIDDEN, architecture.hypotheses * 6))
         self.register_buffer("usual_place", torch.zeros(3))
+        self.flow_correction = FlowCorrection(CODE)
+        self.texels = Texels(shape.sphere)
         if architecture.looks:
             self.second_encoder = encoder_of(architecture.encoder, 5, CODE)
             state = bases + handles * HANDLE_SIZE + 9 + 3
@@ -119,14 +132,16 @@ class CategoryModel(nn.Module):
                                               nn.Linear(HIDDEN, HIDDEN), nn.ReLU(inplace=True))
             self.correction = weightless(nn.Linear(HIDDEN, bases + handles * HANDLE_SIZE + 3 + 3))
 
-    def first_look(self, images: Tensor, masks: Tensor) -> tuple[State, Hypotheses]:
+    def first_look(self, images: Tensor, masks: Tensor) -> FirstLook:
         """What the picture alone says; the state has the likeliest camera."""
-        found = self.trunk(self.encoder(cut_out(images, masks)))
+        code = self.encoder(cut_out(images, masks))
+        found = self.trunk(code)
         turns = from_two_columns(self.turns(found).unflatten(1, (-1, 6)))
         hypotheses = Hypotheses(turns @ self.anchors, self.probabilities(found))
         handles = self.handles(found).unflatten(1, (-1, HANDLE_SIZE)) * found.new_tensor(HANDLE_UNITS)
         rotation = hypotheses.chosen(hypotheses.logits.argmax(1))
-        return State(self.shares(found), handles, rotation, self.usual_place + 0.3 * self.place(found)), hypotheses
+        state = State(self.shares(found), handles, rotation, self.usual_place + 0.3 * self.place(found))
+        return FirstLook(state, hypotheses, code)
 
     def look_again(self, images: Tensor, masks: Tensor, before: Prediction, renderer: Renderer) -> State:
         """A state corrected by comparing the picture with a drawing of the mesh (after PyMAF, Zhang et al. 2021)."""
@@ -144,13 +159,19 @@ class CategoryModel(nn.Module):
         base = self.shape.base(shares_of(state.shares))
         return Prediction(state, base, self.shape.deformed(base, state.handles))
 
-    def forward(self, images: Tensor, masks: Tensor, renderer: Renderer) -> tuple[list[Prediction], Hypotheses]:
-        """What is believed after each look, the last the best, of images (N, 3, S, S) and masks (N, S, S) in 0..1."""
-        state, hypotheses = self.first_look(images, masks)
-        predictions = [self.predict(state)]
+    def texture_flow(self, code: Tensor, prediction: Prediction, renderer: Renderer, size: int) -> Tensor:
+        """Where the texels of the UV map find their colours (N, ROWS, COLUMNS, 2), crop coordinates."""
+        return self.flow_correction(code) + surface_flow(self.shape, self.texels, prediction.vertices,
+                                                         prediction.camera, renderer, size)
+
+    def forward(self, images: Tensor, masks: Tensor, renderer: Renderer) -> tuple[Prediction, FirstLook]:
+        """What is believed after the last look, and what the first one said, of images (N, 3, S, S) and masks (N, S, S)
+        in 0..1."""
+        first = self.first_look(images, masks)
+        prediction = self.predict(first.state)
         for _ in range(self.architecture.looks):
-            predictions.append(self.predict(self.look_again(images, masks, predictions[-1], renderer)))
-        return predictions, hypotheses
+            prediction = self.predict(self.look_again(images, masks, prediction, renderer))
+        return prediction, first
 
 
 @torch.no_grad()

@@ -1,0 +1,181 @@
+"""A first shape for a category: a sphere drawn over tubes around the skeleton of its keypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from scipy.spatial import ConvexHull, QhullError
+from torch import Tensor
+
+from .. import losses
+from ..geometry.cameras import LEVEL_CAMERA
+from ..geometry.resampling import spread_evenly
+from ..geometry.rotations import about_x, about_z
+from ..geometry.smoothing import Preconditioner, UniformAdam
+from ..geometry.sphere import Sphere, icosphere, mirror_image
+from ..geometry.topology import edges_of
+from ..job import BadInput
+from ..rendering import Renderer, Visibility
+from ..vmr.model_file import STRENGTH
+from ..vmr.objective import EDGE_SOFTNESS, WeakCamera
+from .network import INSIDE, places_inside
+from .structure import Structure
+
+LEGS, STEPS, VIEWS, SIZE = 3, 250, 12, 64
+"""Legs of descent with vertices spread evenly in between, steps of each, views of a step and pixels across them."""
+RATE = 0.3
+"""Of `UniformAdam`."""
+FILL = 0.85
+"""Of a view, from its middle, that the tubes reach to."""
+FIRST_SIZE = 0.5
+"""Of the tubes' half extents, of the ellipsoid that they are drawn from."""
+WEIGHTS = {"mask": 1.0, "contour": 6.0, "facing": 5.0, "laplacian": 30.0}
+"""Of the terms, as in the fit of a clip; the smoothness less, since nothing here is noisy."""
+THIN_QUANTILE = 0.3
+"""Of a part's thickness over pictures: seen against the body, a part looks thicker than it is."""
+SMALLEST_RADIUS, LARGEST_RADIUS = 0.015, 0.2
+"""Object units."""
+ALONG = np.linspace(0.25, 0.75, 5)
+"""Shares of a part's length at which its thickness is measured."""
+
+
+def radii_of(structure: Structure, skeleton: Sequence[tuple[int, int]], keypoints: np.ndarray, seen: np.ndarray,
+             masks: np.ndarray) -> np.ndarray:
+    """Radii (P,) in object units of the parts that run between pairs of keypoints.
+
+    keypoints (N, K, 2) crop coordinates, seen (N, K), masks (N, S, S) uint8. A part is as thick as the mask is around
+    the line between its keypoints.
+    """
+    size = masks.shape[-1]
+    inside = np.stack([cv2.distanceTransform((mask > 127).astype(np.uint8), cv2.DIST_L2, 5) for mask in masks])
+    radii = np.full(len(skeleton), SMALLEST_RADIUS)
+    usable = np.isfinite(structure.errors)
+    for index, (a, b) in enumerate(skeleton):
+        both = np.flatnonzero((seen[:, a] > 0) & (seen[:, b] > 0) & usable)
+        if not len(both):
+            continue
+        places = keypoints[both, a, None] + ALONG[:, None] * (keypoints[both, b] - keypoints[both, a])[:, None]
+        column, row = ((places + 1) * size / 2).astype(int).clip(0, size - 1).transpose(2, 0, 1)
+        thickness = np.median(inside[both[:, None], row, column], 1) * 2 / size / structure.scales[both]
+        radii[index] = np.quantile(thickness, THIN_QUANTILE)
+    return radii.clip(SMALLEST_RADIUS, LARGEST_RADIUS)
+
+
+def template_of(keypoints: np.ndarray, skeleton: Sequence[tuple[int, int]], mirror: np.ndarray, radii: np.ndarray,
+                sphere: Sphere, renderer: Renderer, seed: int) -> tuple[np.ndarray, Sphere]:
+    """Vertices (V, 3) of a shape made from the sphere, symmetric in x = 0, and the sphere with their places.
+
+    keypoints (K, 3) object space, mirror (K,), radii (P,) of the skeleton's parts. Where there is no skeleton, the shape
+    is the convex hull of the keypoints (CMR).
+    """
+    keypoints = (keypoints + keypoints[mirror] * [-1, 1, 1]) / 2
+    if not len(skeleton):
+        return hull_of(keypoints, sphere), sphere
+    parts = _both_sides(skeleton, mirror, radii)
+    return drawn_over(*tubes_of(keypoints, parts), sphere, renderer, seed)
+
+
+def _both_sides(skeleton: Sequence[tuple[int, int]], mirror: np.ndarray, radii: np.ndarray) -> dict[tuple, float]:
+    """Mean radius of each part and its mirror image, by their pairs of keypoints."""
+    found: dict[tuple, list[float]] = {}
+    for (a, b), radius in zip(skeleton, radii, strict=True):
+        for pair in {tuple(sorted((a, b))), tuple(sorted((int(mirror[a]), int(mirror[b]))))}:
+            found.setdefault(pair, []).append(float(radius))
+    return {pair: float(np.mean(values)) for pair, values in found.items()}
+
+
+def tubes_of(keypoints: np.ndarray, parts: dict[tuple, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (N, 3) and faces of capsules around pairs of keypoints (K, 3), which may cross each other."""
+    ball = icosphere(2)
+    vertices, faces = [], []
+    for number, ((a, b), radius) in enumerate(parts.items()):
+        along = keypoints[b] - keypoints[a]
+        ahead = ball.vertices @ along > 0
+        vertices.append(keypoints[a] + radius * ball.vertices + ahead[:, None] * along)
+        faces.append(ball.faces + number * len(ball.vertices))
+    return np.concatenate(vertices), np.concatenate(faces)
+
+
+def hull_of(points: np.ndarray, sphere: Sphere) -> np.ndarray:
+    """Vertices (V, 3) of the sphere moved along their rays onto the convex hull of points (K, 3); BadInput where these
+    lie in a plane."""
+    centre = points.mean(0)
+    try:
+        planes = ConvexHull(points - centre).equations
+    except QhullError:
+        raise BadInput("keypoints: found their mean places in one plane, needs some that stand out of it") from None
+    towards = np.maximum(sphere.vertices @ planes[:, :3].T, 1e-9)
+    return centre + sphere.vertices * (-planes[:, 3] / towards).min(1, keepdims=True)
+
+
+def drawn_over(points: np.ndarray, faces: np.ndarray, sphere: Sphere, renderer: Renderer,
+               seed: int) -> tuple[np.ndarray, Sphere]:
+    """The sphere fitted to a body, points (N, 3) and faces, that is symmetric in x = 0, by how it looks from all round.
+
+    Returns vertices (V, 3) and the sphere with their places, spread evenly over the shape.
+    """
+    random = torch.Generator().manual_seed(seed)
+    body, body_faces = torch.from_numpy(points).float(), torch.from_numpy(faces)
+    low, high = body.amin(0), body.amax(0)
+    centre = (low + high) / 2 * torch.tensor([0.0, 1, 1])
+    scale = FILL / (body - centre).norm(dim=1).max()
+    vertices = torch.from_numpy(sphere.vertices).float() * FIRST_SIZE * (high - low) / 2 + centre
+    for leg in range(LEGS):
+        vertices = _descended(vertices, sphere, body, body_faces, centre, scale, renderer, random)
+        if leg + 1 < LEGS:
+            sphere, spread = spread_evenly(sphere, vertices.double().numpy())
+            vertices = torch.from_numpy(spread).float()
+    return vertices.double().numpy(), sphere
+
+
+def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tensor, centre: Tensor, scale: Tensor,
+               renderer: Renderer, random: torch.Generator) -> Tensor:
+    """One leg of the descent of vertices (V, 3)."""
+    faces, mirror = torch.from_numpy(sphere.faces), torch.from_numpy(sphere.mirror)
+    edges = torch.from_numpy(edges_of(sphere.faces))
+    preconditioner = Preconditioner(sphere.faces, len(vertices), STRENGTH, vertices.device)
+    latent = preconditioner.latent(vertices[None]).requires_grad_()
+    optimiser = UniformAdam([{"params": [latent], "lr": RATE}])
+    for _ in range(STEPS):
+        free = preconditioner.vertices(latent)
+        shape = (free + mirror_image(free, mirror)) / 2
+        camera = _random_view(random, scale)
+        with torch.no_grad():
+            seen = renderer.visibility(camera.project((body - centre).expand(VIEWS, -1, -1)), body_faces, SIZE)
+            mask = (seen.face_index >= 0).float()
+        points = camera.project((shape - centre).expand(VIEWS, -1, -1))
+        alpha = renderer.silhouette(points, faces, SIZE, (2 * EDGE_SOFTNESS / SIZE) ** 2)
+        found = {"mask": losses.silhouette_loss(alpha, mask, torch.ones_like(mask)),
+                 "contour": losses.contour_loss(points[..., :2], places_inside(mask, INSIDE)),
+                 "facing": _facing(points, faces, renderer),
+                 "laplacian": losses.laplacian_loss(shape, edges)}
+        optimiser.zero_grad()
+        sum(WEIGHTS[name] * value.mean() for name, value in found.items()).backward()
+        optimiser.step()
+    return shape[0].detach()
+
+
+def _random_view(random: torch.Generator, scale: Tensor) -> WeakCamera:
+    """Level cameras from all round, and from somewhat below to well above."""
+    heading = 2 * torch.pi * torch.rand(VIEWS, generator=random)
+    elevation = 1.6 * (torch.rand(VIEWS, generator=random) - 0.3)
+    rotation = about_x(elevation) @ LEVEL_CAMERA @ about_z(heading)
+    return WeakCamera(rotation, scale.expand(VIEWS), torch.zeros(VIEWS, 2))
+
+
+def _facing(points: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
+    """The facing loss (N,) of meshes on the screen (N, V, 3)."""
+    front, nearest = renderer.front_and_nearest(points.detach(), faces, SIZE)
+    turned = (front.face_index >= 0) & (front.face_index != nearest.face_index)
+    ahead, near = (_depth(points[..., 2], faces, seen).flatten(1) for seen in (front, nearest))
+    return losses.facing_loss(ahead, near, turned.flatten(1).float())
+
+
+def _depth(depth: Tensor, faces: Tensor, seen: Visibility) -> Tensor:
+    """(N, S, S) of the surface that is seen, from the depths of vertices (N, V)."""
+    corners = faces[seen.face_index.clamp_min(0).long()]
+    images = torch.arange(len(depth))[:, None, None, None]
+    return (depth[images, corners] * seen.barycentrics).sum(-1)

@@ -1,0 +1,353 @@
+"""The training of a category model from first to last: pictures, starting shape and cameras, instances, network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from ..annotations import Category
+from ..checkpoint import Checkpoint
+from ..geometry import sphere as spheres
+from ..job import BadInput, EventLog
+from ..rendering import Renderer, get_renderer
+from ..settings import TrainingSettings, training_settings_of
+from ..vmr.model import Architecture, CategoryModel
+from ..vmr.model_file import STRENGTH, ModelCard, save_model
+from ..vmr.objective import Targets
+from ..vmr.shape import CategoryShape, Handles, evenly
+from .augmentation import Examples
+from .collection import Collection, open_collection
+from .crops import Crops, load_crops
+from .instances import Instances, descend
+from .log import TrainingLog
+from .network import INSIDE, LEARNER, Learner, Plan, places_inside, process
+from .scores import Scores, pictures_of, score
+from .starts import Start, self_start, weak_start
+
+MODEL_NAME = "model.safetensors"
+STAGES = {"pictures": 2.0, "structure": 8.0, "instances": 40.0, "network": 100.0, "scores": 1.0}
+"""Shares of a training's time, for the forecast."""
+
+FINER = 2
+"""Held-out pictures are scored at so many times the network's picture size."""
+TOGETHER = 32
+"""Pictures whose meshes are fitted in one batch."""
+KEPT_EVERY = 16
+"""Batches from one checkpoint of fitted meshes to the next."""
+TABLES = ("turn", "place", "handles")
+"""What is fitted of an instance."""
+POOR_FIT = 0.6
+"""Mask IoU below which a picture's fitted mesh is no example to learn from."""
+LOOKING, SEEING = 0.2, 0.7
+"""Shares of the steps after which second looks are taught, and predictions compared with the pictures themselves."""
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """One training as asked for."""
+
+    collection: str
+    """Path of the image collection."""
+    category: str | None = None
+    """Which of the collection's; None where it has one."""
+    training: str = "weak"
+    settings: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    seed: int = 0
+    imagenet: str | None = None
+    """Torchvision's ResNet-18 weights, a file."""
+
+
+def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool, device: torch.device) -> Scores:
+    """Carry out a training and leave MODEL_NAME in its folder. BadInput where something cannot be used."""
+    settings = training_settings_of(request.settings)
+    log.plan(STAGES)
+    if not resume:
+        Checkpoint.remove(folder)
+        (folder / MODEL_NAME).unlink(missing_ok=True)
+    kept = Checkpoint.load(folder) if resume else None
+    torch.manual_seed(request.seed)
+    renderer = get_renderer("warp", device)
+
+    collection = open_collection(Path(request.collection), request.category)
+    log.progress("pictures", 0, 1000, collection.summary())
+    for line in collection.problems[:3]:
+        log.warning(line)
+    training, held_out = collection.split(settings.held_out)
+    crops = _crops(training, settings.image_size, log, 0.0, 0.8)
+    tests = _crops(held_out, FINER * settings.image_size, log, 0.8, 1.0)
+    _check_keypoints(request, collection.category)
+
+    work = _Work(request, settings, folder, log, device, renderer, collection.category, crops, kept)
+    start = work.start(kept)
+    shape, instances = work.instances(start, kept)
+    model, examples = work.beginning(shape, instances)
+    if request.imagenet:
+        _take_imagenet(model, Path(request.imagenet))
+    card = ModelCard(collection.category, request.training, model.architecture, collection.licence,
+                     settings=dict(settings.items()), pictures=len(crops.images), steps=settings.steps)
+    affinity = None if start.affinity is None else start.affinity.to(device)
+    scores = work.learn(model, examples, affinity, tests, kept, card)
+    return scores
+
+
+def _crops(collection: Collection, size: int, log: EventLog, first: float, last: float) -> Crops:
+    def progress(step: int, steps: int) -> None:
+        log.progress("pictures", round(1000 * (first + (last - first) * step / steps)), 1000)
+
+    if not collection.pictures:
+        raise BadInput(f"{collection.category.name}: found too few pictures to hold some out for scores; needs more")
+    crops = load_crops(collection, size, progress)
+    for line in crops.problems[:3]:
+        log.warning(line)
+    if len(crops.problems) > 3:
+        log.warning(f"{len(crops.problems)} pictures were left out in all")
+    return crops
+
+
+def _check_keypoints(request: TrainingRequest, category: Category) -> None:
+    if request.training == "weak" and not category.keypoints:
+        raise BadInput(f"training: found 'weak' for {category.name}, whose pictures have no keypoints; needs 'self', "
+                       "or a collection with keypoints")
+
+
+def _take_imagenet(model: CategoryModel, path: Path) -> None:
+    if model.architecture.encoder != "resnet18":
+        raise BadInput(f"imagenet: found weights for an encoder {model.architecture.encoder!r}, needs resnet18")
+    try:
+        model.encoder.load_imagenet(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:
+        raise BadInput(f"{path}: holds no weights of torchvision's resnet18 "
+                       f"({str(error).splitlines()[0] if str(error) else error})") from None
+
+
+class _Work:
+    """What all stages of one training share."""
+
+    def __init__(self, request: TrainingRequest, settings: TrainingSettings, folder: Path, log: EventLog,
+                 device: torch.device, renderer: Renderer, category: Category, crops: Crops,
+                 kept: Checkpoint | None):
+        self.request, self.settings, self.folder, self.log = request, settings, folder, log
+        self.device, self.renderer, self.category, self.crops = device, renderer, category, crops
+        self.weights = {name.removeprefix("weight_"): value for name, value in settings.items()
+                        if name.startswith("weight_")}
+        if request.training == "self":
+            # VMR 3.3: without keypoints, and one template.
+            self.weights |= {"keypoint": 0.0}
+        self.bases = settings.bases if request.training == "weak" else 1
+        self._facts: dict[str, Any] = kept.facts if kept else {}
+        self._tensors: dict[str, Tensor] = kept.tensors if kept else {}
+
+    def start(self, kept: Checkpoint | None) -> Start:
+        """First shape and cameras."""
+        if kept:
+            return Start.of_tensors(kept.tensors)
+        start = {"weak": weak_start, "self": self_start}[self.request.training](
+            self.crops, self.category, self.renderer, self.request.seed,
+            lambda step, steps: self.log.progress("structure", step, steps))
+        self._keep({}, start.tensors())
+        return start
+
+    def instances(self, start: Start, kept: Checkpoint | None) -> tuple[CategoryShape, Instances]:
+        """The mean shape and the mesh of each picture."""
+        targets = self._targets()
+        affinity = None if start.affinity is None else start.affinity.to(self.device)
+        sphere = start.sphere
+        if kept and "mean_shape" in kept.tensors:
+            mean = kept.tensors["mean_shape"].to(self.device)
+            shape = self._shape(mean[None], sphere, mean)
+            tables = [kept.tensors[name] for name in TABLES]
+            instances, done = Instances(start.camera.rotation, *tables), int(kept.facts["fitted"])
+        else:
+            shape = self._shape(start.template[None].to(self.device), sphere, start.template)
+            shape = self._mean_shape(shape, start, targets, affinity, sphere)
+            instances, done = Instances.of(start.camera, shape.weights.shape[1]), 0
+        batches = torch.arange(len(targets)).split(TOGETHER)
+        rank, processes = process()
+        iterations = self.settings.instance_iterations
+        for number, batch in enumerate(batches[done:], done):
+            if number % processes == rank:
+                self._fit(shape, instances, targets, affinity, batch, iterations)
+            self.log.progress("instances", number + 1, len(batches))
+            if (number + 1) % KEPT_EVERY == 0 and processes == 1 and number + 1 < len(batches):
+                self._keep_instances(start, shape, instances, number + 1)
+        if processes > 1:
+            self._gather(instances, batches, rank, processes)
+        if done < len(batches):
+            self._keep_instances(start, shape, instances, len(batches))
+        return shape, instances
+
+    def _shape(self, bases: Tensor, sphere: spheres.Sphere, body: Tensor) -> CategoryShape:
+        handles = Handles.spread_over(body.cpu(), sphere, self.settings.handles)
+        return CategoryShape(bases, sphere, handles, STRENGTH).to(self.device)
+
+    def _targets(self) -> Targets:
+        masks = torch.from_numpy(self.crops.masks).float() / 255
+        return Targets(masks, places_inside(masks, INSIDE), torch.from_numpy(self.crops.keypoints),
+                       torch.from_numpy(self.crops.seen > 0).float())
+
+    def _mean_shape(self, shape: CategoryShape, start: Start, targets: Targets, affinity: Tensor | None,
+                    sphere: spheres.Sphere) -> CategoryShape:
+        """The shape with the mean learnt from some pictures and handles spread over that."""
+        random = torch.Generator().manual_seed(self.request.seed)
+        trusted = torch.nonzero(torch.isfinite(start.camera.scale))[:, 0]
+        some = trusted[torch.randperm(len(trusted), generator=random)[: self.settings.mean_shape_pictures]]
+        few = Instances.of(start.camera[some], shape.weights.shape[1])
+        passes = self.settings.mean_shape_passes
+        steps = passes * -(-len(some) // TOGETHER)
+
+        def batches() -> Iterator[Tensor]:
+            for _ in range(passes):
+                yield from torch.randperm(len(some), generator=random).split(TOGETHER)
+
+        told = _counter(lambda step: self.log.progress("structure", step, steps, "Learning the mean shape"))
+        descend(shape, _on(few, self.device), _on(targets[some], self.device), affinity, batches(), self.weights,
+                self.renderer, True, told)
+        mean = shape.bases().detach()
+        return self._shape(mean, sphere, mean[0])
+
+    def _fit(self, shape: CategoryShape, instances: Instances, targets: Targets, affinity: Tensor | None,
+             batch: Tensor, iterations: int) -> None:
+        """The meshes of one batch of pictures, in place."""
+        few = _on(instances[batch], self.device)
+        every = torch.arange(len(batch), device=self.device)
+        descend(shape, few, _on(targets[batch], self.device), affinity, (every for _ in range(iterations)),
+                self.weights, self.renderer, False, lambda _: None)
+        for name in TABLES:
+            getattr(instances, name)[batch] = getattr(few, name).cpu()
+
+    def _gather(self, instances: Instances, batches: tuple[Tensor, ...], rank: int, processes: int) -> None:
+        """Every process gets what the others fitted."""
+        for name in TABLES:
+            table = getattr(instances, name)
+            own = torch.zeros_like(table)
+            for number, batch in enumerate(batches):
+                if number % processes == rank:
+                    own[batch] = table[batch]
+            torch.distributed.all_reduce(own)
+            table.copy_(own)
+
+    def beginning(self, shape: CategoryShape, instances: Instances) -> tuple[CategoryModel, Examples]:
+        """An untaught model with its shape bases, and the examples that it learns from."""
+        vertices, overlaps = self._fitted(shape, instances)
+        good = torch.nonzero((overlaps > POOR_FIT) & vertices.isfinite().all(-1).all(-1))[:, 0]
+        if len(good) < len(overlaps):
+            self.log.warning(f"{len(overlaps) - len(good)} of {len(overlaps)} pictures, whose fitted mesh does not "
+                             "cover the mask, are no examples")
+        if len(good) < self.bases:
+            raise BadInput(f"{self.request.collection}: found {len(good)} pictures that a mesh could be fitted to, "
+                           f"needs {self.bases} at the least; are masks and keypoints right?")
+        vertices = vertices[good]
+        bases, cluster = cluster_shapes(vertices, self.bases, self.request.seed)
+        if self.bases == 1:
+            bases = shape.bases().detach().cpu()
+        final = CategoryShape(bases.to(self.device), shape.sphere, Handles(shape.weights.cpu(), shape.twin.cpu()),
+                              STRENGTH).to(self.device)
+        s = self.settings
+        torch.manual_seed(self.request.seed)
+        model = CategoryModel(final, Architecture(s.encoder, s.image_size, s.hypotheses, s.looks)).to(self.device)
+        camera = instances.camera[good]
+        model.usual_place.copy_(instances.place[good].mean(0))
+        images, masks = pictures_of(self.crops.images[good.numpy()], self.crops.masks[good.numpy()],
+                                    torch.device("cpu"))
+        return model, Examples(images, masks, torch.from_numpy(self.crops.keypoints)[good],
+                               torch.from_numpy(self.crops.seen > 0).float()[good], vertices, camera, cluster)
+
+    @torch.no_grad()
+    def _fitted(self, shape: CategoryShape, instances: Instances) -> tuple[Tensor, Tensor]:
+        """Vertices (N, V, 3) and mask IoU (N,) of the fitted meshes."""
+        found, overlaps = [], []
+        masks = torch.from_numpy(self.crops.masks) > 127
+        base = shape.base(evenly(1, 1).to(self.device))
+        for batch in torch.arange(len(masks)).split(64):
+            some = _on(instances[batch], self.device)
+            vertices = shape.deformed(base.expand(len(batch), -1, -1), some.handles)
+            drawn = self.renderer.visibility(some.camera.project(vertices), shape.faces, masks.shape[-1])
+            covered, mask = drawn.face_index.cpu() >= 0, masks[batch]
+            overlaps.append((covered & mask).sum((1, 2)) / (covered | mask).sum((1, 2)).clamp_min(1))
+            found.append(vertices.cpu())
+        return torch.cat(found), torch.cat(overlaps)
+
+    def learn(self, model: CategoryModel, examples: Examples, affinity: Tensor | None, tests: Crops,
+              kept: Checkpoint | None, card: ModelCard) -> Scores:
+        """Teach the model, keeping the best on held-out pictures; its scores."""
+        s = self.settings
+        plan = Plan(s.steps, s.batch, s.learning_rate, LOOKING, SEEING, self.weights)
+        mirror = torch.tensor(self.category.mirror, dtype=torch.int64)
+        learner = Learner(model, affinity, examples, mirror, plan, self.renderer, self.request.seed)
+        best: Scores | None = None
+        if kept and "step" in kept.facts:
+            learner.restore(kept.tensors, int(kept.facts["step"]))
+            best = Scores(**kept.facts["best"]) if kept.facts.get("best") else None
+        rank, _ = process()
+        with TrainingLog(self.folder) if rank == 0 else nullcontext() as record:
+            while learner.step < s.steps:
+                parts = learner.learn()
+                self.log.progress("network", learner.step, s.steps)
+                if record and learner.step % 20 == 0:
+                    record.write(learner.step, parts)
+                if learner.step % s.validate_every == 0 or learner.step == s.steps:
+                    scores = score(model, affinity, tests, self.renderer)
+                    if record:
+                        record.write(learner.step, {f"held_out_{k}": v for k, v in scores.as_facts().items()})
+                    self.log.progress("network", learner.step, s.steps, f"Step {learner.step}: {scores}")
+                    if best is None or merit(scores) >= merit(best):
+                        best = scores
+                        if rank == 0:
+                            save_model(self.folder / "best.safetensors", model, affinity,
+                                       _with_scores(card, scores))
+                    self._keep(self._facts | {"step": learner.step, "best": asdict(best)},
+                               self._tensors | learner.tensors())
+        if rank == 0:
+            os.replace(self.folder / "best.safetensors", self.folder / MODEL_NAME)
+        self.log.progress("scores", 1, 1, str(best))
+        return best
+
+    def _keep_instances(self, start: Start, shape: CategoryShape, instances: Instances, done: int) -> None:
+        mean = {"mean_shape": shape.bases().detach().cpu()[0]}
+        tables = {name: getattr(instances, name) for name in TABLES}
+        self._keep({"fitted": done}, start.tensors() | mean | tables)
+
+    def _keep(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        self._facts = facts
+        self._tensors = {name: value for name, value in tensors.items() if not name.startswith(LEARNER)}
+        if process()[0] == 0:
+            Checkpoint(facts, tensors).save(self.folder)
+
+
+def cluster_shapes(vertices: Tensor, bases: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Shape bases (bases, V, 3), the centres of K-means over meshes (N, V, 3), and which is nearest to each (N,)."""
+    flat = vertices.flatten(1).numpy()
+    found = KMeans(bases, n_init=4, random_state=seed).fit(flat)
+    centres = torch.from_numpy(found.cluster_centers_).float().unflatten(1, (-1, 3))
+    return centres, torch.from_numpy(found.labels_).long()
+
+
+def merit(scores: Scores) -> float:
+    """What the best of several states is chosen by."""
+    return scores.iou + (scores.pck or 0.0)
+
+
+def _with_scores(card: ModelCard, scores: Scores) -> ModelCard:
+    return replace(card, scores=scores.as_facts())
+
+
+def _on(tensors: Any, device: torch.device) -> Any:
+    """A dataclass of tensors on a device."""
+    return replace(tensors, **{f.name: getattr(tensors, f.name).to(device) for f in fields(tensors)})
+
+
+def _counter(tell: Callable[[int], None]) -> Callable[[Any], None]:
+    """Something to call at each step, which tells how many there were."""
+    step = count(1)
+    return lambda _: tell(next(step))
