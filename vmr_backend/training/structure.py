@@ -34,13 +34,13 @@ SMALLEST_SPREAD, EVENNESS = 0.01, 0.5
 pose can always meet, would be trusted alone."""
 SIDE_WEIGHT, SIDE_DEPTH = 1.0, 0.05
 """What a seen keypoint behind its hidden twin costs a pose, and at which difference of depth, object units."""
-TILT_WEIGHT, TILT = 0.5, np.radians(35)
-"""What standing askew costs a pose, and at which angle."""
+LEAN = np.sin(np.radians(12))
+"""How far subjects lean to a side of the picture: the sine of the standard deviation."""
 TRIAL_PICTURES, TRIAL_ROUNDS, FIRST_SPREAD = 300, 8, 0.1
 """As many pictures and rounds decide between starts, whose spreads are all alike, object units."""
 FLAT = 1e-3
 """A shape thinner than this share of its extent has no depth."""
-CHUNK = 20000
+CHUNK = 6000
 """Poses refined at a time: bounds memory."""
 MIRROR, REVERSED_FRONT = np.diag([-1.0, 1, 1]), np.diag([1.0, -1, 1])
 
@@ -60,8 +60,13 @@ class Structure:
     errors: np.ndarray
     """(N,) root mean square of the distances of a picture's annotated keypoints from the projected ones, crop units;
     infinite where fewer than FEWEST_KEYPOINTS are annotated: such a camera means nothing."""
-    spreads: np.ndarray
-    """(K,) by how much keypoints stray from their mean places in each coordinate, object units: joints of limbs most."""
+    covariance: np.ndarray
+    """(K, K) of how keypoints stray from their mean places together, in each coordinate, object units squared."""
+
+    @property
+    def spreads(self) -> np.ndarray:
+        """(K,) standard deviations of keypoints in each coordinate, object units: joints of limbs stray most."""
+        return np.sqrt(np.diag(self.covariance))
 
 
 @dataclass(frozen=True)
@@ -154,10 +159,11 @@ def _first(pictures: _Pictures, on_left: np.ndarray) -> Structure:
 
 
 def _unlikeliness(structure: Structure, pictures: _Pictures) -> float:
-    """Negative log likelihood of the pictures, spreads included."""
+    """Negative log likelihood of the pictures, that of the covariance included."""
     poses = _Poses(structure.rotations, structure.scales, structure.shifts)
-    energy = _energies(structure, pictures, structure.scales, poses).sum()
-    return float(energy + 2 * (pictures.annotated.sum(0) * np.log(structure.spreads)).sum())
+    energy = _energies(structure, pictures, structure.scales, poses)
+    return float((energy - np.linalg.slogdet(_precisions(structure, pictures)
+                                             + np.eye(len(structure.keypoints)) * ~pictures.annotated[:, None])[1]).sum())
 
 
 def _upright(pictures: _Pictures, on_left: np.ndarray) -> Structure:
@@ -180,7 +186,7 @@ def _upright(pictures: _Pictures, on_left: np.ndarray) -> Structure:
     shape = np.stack([side * width, length, (height + height[twins]) / 2], 1)
     extent = np.ptp(shape, axis=0).max()
     return Structure(shape / extent, np.zeros((0, 3, 3)), np.zeros(0), np.zeros((0, 2)), np.zeros(0),
-                     np.full(len(shape), FIRST_SPREAD))
+                     FIRST_SPREAD**2 * np.eye(len(shape)))
 
 
 def _affine(pictures: _Pictures, on_left: np.ndarray) -> Structure:
@@ -193,8 +199,8 @@ def _affine(pictures: _Pictures, on_left: np.ndarray) -> Structure:
     rows = u @ vt
     rotations = np.concatenate([rows, np.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
     start = Structure(shape @ np.linalg.inv(upgrade).T, rotations, stretch.mean(1), np.zeros((len(rows), 2)),
-                      np.zeros(len(rows)), np.ones(len(shape)))
-    return replace(_framed(start, on_left, pictures.twins), spreads=np.full(len(shape), FIRST_SPREAD))
+                      np.zeros(len(rows)), np.eye(len(shape)))
+    return replace(_framed(start, on_left, pictures.twins), covariance=FIRST_SPREAD**2 * np.eye(len(shape)))
 
 
 def _reversed(structure: Structure) -> Structure:
@@ -276,25 +282,58 @@ def _framed(structure: Structure, on_left: np.ndarray, twins: np.ndarray) -> Str
     rotations = structure.rotations @ turn.T
     shifts = structure.shifts + structure.scales[:, None] * (rotations @ middle)[:, :2]
     return replace(structure, keypoints=shape / extent, rotations=rotations, scales=structure.scales * extent,
-                   shifts=shifts, spreads=structure.spreads / extent)
+                   shifts=shifts, covariance=structure.covariance / extent**2)
 
 
 def _reshaped(structure: Structure, pictures: _Pictures) -> Structure:
-    """The structure with the symmetric shape and the spreads that fit its poses best."""
-    twins = pictures.twins
+    """The structure with the symmetric shape and the covariance that fit its poses best (expectation maximisation)."""
+    twins, count = pictures.twins, len(pictures.twins)
     places = (pictures.points - structure.shifts[:, None]) / structure.scales[:, None, None]
     rows = structure.rotations[:, :2]
-    square = ((places - structure.keypoints @ rows.swapaxes(1, 2)) ** 2).sum(2)
-    share = pictures.annotated * (FREEDOM + 2) / (FREEDOM + square / structure.spreads**2)
-    normal = (share.T @ (rows.swapaxes(1, 2) @ rows).reshape(-1, 9)).reshape(-1, 3, 3) + 1e-6 * np.eye(3)
-    right = np.einsum("nk,nkc,nci->ki", share, places, rows, optimize=True) + 1e-6 * structure.keypoints
-    normal, right = normal + MIRROR @ normal[twins] @ MIRROR, right + right[twins] @ MIRROR
-    shape = np.linalg.solve(normal, right[..., None])[..., 0]
-    square = ((places - shape @ rows.swapaxes(1, 2)) ** 2).sum(2)
-    both = [(values + values[twins]) for values in ((share * square).sum(0) / 2, pictures.annotated.sum(0))]
-    spreads = np.sqrt(both[0] / np.maximum(both[1], 1))
-    spreads = np.maximum(spreads, max(EVENNESS * float(np.median(spreads)), SMALLEST_SPREAD))
-    return replace(structure, keypoints=shape, spreads=spreads)
+    residual = places - structure.keypoints @ rows.swapaxes(1, 2)
+    precision = _trusted(structure, pictures, residual)
+    normal = precision.reshape(-1, count**2).T @ (rows.swapaxes(1, 2) @ rows).reshape(-1, 9)
+    normal = normal.reshape(count, count, 3, 3).transpose(0, 2, 1, 3) + 1e-6 * np.eye(3 * count).reshape(count, 3, count, 3)
+    right = (precision @ places).transpose(1, 0, 2).reshape(count, -1) @ rows.reshape(-1, 3) + 1e-6 * structure.keypoints
+    flip = np.diag(MIRROR)
+    normal = normal + flip[:, None, None] * normal[twins][:, :, twins] * flip
+    right = right + right[twins] * flip
+    shape = np.linalg.solve(normal.reshape(3 * count, -1), right.ravel()).reshape(count, 3)
+    # Where a keypoint is absent, and how far the pose is uncertain, counts as it is to be expected.
+    residual = places - shape @ rows.swapaxes(1, 2)
+    known = structure.covariance @ precision
+    unit = _Poses(structure.rotations, np.ones(len(places)), np.zeros((len(places), 2)))
+    along = np.stack(_derivatives(shape, unit))
+    free = np.linalg.inv(_curvature(along, precision) + _lean_curvature(unit))
+    loose = known @ along
+    strays = known @ residual
+    covariance = (np.einsum("nki,nli->kl", strays, strays, optimize=True)
+                  + np.einsum("inkp,npq,inlq->kl", loose, free, loose, optimize=True)) / 2
+    covariance = (covariance + (structure.covariance - known @ structure.covariance).sum(0)) / len(places)
+    covariance = (covariance + covariance.T + (covariance + covariance.T)[twins][:, twins]) / 4
+    covariance = covariance - covariance.mean(0) - covariance.mean(1)[:, None] + covariance.mean()
+    values, vectors = np.linalg.eigh(covariance)
+    covariance = vectors @ (values.clip(SMALLEST_SPREAD**2)[:, None] * vectors.T)
+    return replace(structure, keypoints=shape, covariance=covariance)
+
+
+def _precisions(structure: Structure, pictures: _Pictures, doubt: np.ndarray | float = 0.0) -> np.ndarray:
+    """(N, K, K) inverse covariances of the annotated keypoints, zero for the others, object units; doubt (N, K) is what
+    single keypoints stray beyond that, as variance."""
+    both = pictures.annotated[:, :, None] & pictures.annotated[:, None]
+    unit = np.eye(len(structure.keypoints))
+    alone = unit * ~pictures.annotated[:, None]
+    spread = structure.covariance + unit * np.expand_dims(doubt, -1)
+    return np.linalg.inv(np.where(both, spread, 0) + alone) - alone
+
+
+def _trusted(structure: Structure, pictures: _Pictures, residual: np.ndarray) -> np.ndarray:
+    """Precisions with doubt in keypoints whose residuals (N, K, 2) the others do not lead one to expect."""
+    precision = _precisions(structure, pictures)
+    own = np.einsum("nkk->nk", precision).clip(1e-9)
+    square = ((precision @ residual) ** 2).sum(2) / own
+    trust = np.minimum((FREEDOM + 2) / (FREEDOM + square), 1)
+    return _precisions(structure, pictures, pictures.annotated * (1 / trust - 1) / own)
 
 
 def _cameras(structure: Structure, pictures: _Pictures) -> Structure:
@@ -311,22 +350,34 @@ def _cameras(structure: Structure, pictures: _Pictures) -> Structure:
 
 def _refined(structure: Structure, pictures: _Pictures) -> Structure:
     """The structure with poses that improve on its own."""
-    poses = _descended(structure, pictures, structure.scales, _Poses(structure.rotations, structure.scales,
-                                                                     structure.shifts))
-    return _with_poses(structure, pictures, poses)
+    poses = _Poses(structure.rotations, structure.scales, structure.shifts)
+    parts = []
+    for some in _chunks(len(pictures.seen), 1):
+        few, own = pictures[some], poses.at(some)
+        residual = _residuals(structure, few, own) / own.scales[:, None, None]
+        parts.append(_descended(structure, few, own.scales, _trusted(structure, few, residual), own))
+    return _with_poses(structure, pictures, _joined(parts))
 
 
 def _searched(structure: Structure, pictures: _Pictures) -> Structure:
     """The structure with the best of the poses that views from all around lead to."""
     parts = []
-    for some in np.array_split(np.arange(len(pictures.seen)), len(pictures.seen) * CANDIDATES // CHUNK + 1):
-        few = pictures[some]
-        starts, sizes = _starts(structure, few)
-        repeated, sizes = few[np.repeat(np.arange(len(some)), CANDIDATES)], np.repeat(sizes, CANDIDATES)
-        poses = _descended(structure, repeated, sizes, starts)
-        energy = _energies(structure, repeated, sizes, poses).reshape(-1, CANDIDATES)
+    for some in _chunks(len(pictures.seen), CANDIDATES):
+        few, rows = pictures[some], np.repeat(np.arange(len(some)), CANDIDATES)
+        precision = _precisions(structure, few)
+        starts, sizes = _starts(structure, few, precision)
+        poses = _descended(structure, few[rows], sizes[rows], precision[rows], starts)
+        energy = _energies(structure, few[rows], sizes[rows], poses).reshape(-1, CANDIDATES)
         parts.append(poses.at(np.arange(len(some)) * CANDIDATES + energy.argmin(1)))
-    return _with_poses(structure, pictures, _Poses(*(np.concatenate(values) for values in zip(*parts, strict=True))))
+    return _with_poses(structure, pictures, _joined(parts))
+
+
+def _chunks(count: int, times: int) -> list[np.ndarray]:
+    return np.array_split(np.arange(count), count * times // CHUNK + 1)
+
+
+def _joined(parts: list[_Poses]) -> _Poses:
+    return _Poses(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
 class _Poses(NamedTuple):
@@ -353,38 +404,36 @@ def _residuals(structure: Structure, pictures: _Pictures, poses: _Poses) -> np.n
     return pictures.points - poses.scales[:, None, None] * projected - poses.shifts[:, None]
 
 
-def _starts(structure: Structure, pictures: _Pictures) -> tuple[_Poses, np.ndarray]:
+def _starts(structure: Structure, pictures: _Pictures, precision: np.ndarray) -> tuple[_Poses, np.ndarray]:
     """CANDIDATES poses (N * CANDIDATES) of each picture at local minima over the view sphere; its scale (N,).
 
     For each view the best turn in the plane of the picture, scale and shift are one complex factor and summand.
     """
-    views = _views()
+    views, numbers = _views(), np.arange(len(pictures.seen))
     turned = np.einsum("vij,kj->vki", views, structure.keypoints)
     plane = turned[..., 0] + 1j * turned[..., 1]
     points = pictures.points[..., 0] + 1j * pictures.points[..., 1]
-    weight = pictures.annotated / structure.spreads**2
-    weight = weight / weight.sum(1, keepdims=True)
-    mean, middle = (weight * points).sum(1), weight @ plane.T
-    product = (weight * points) @ plane.conj().T - mean[:, None] * middle.conj()
-    power = weight @ (np.abs(plane) ** 2).T - np.abs(middle) ** 2
-    factor = product / power.clip(1e-9)
-    left_over = (weight * np.abs(points) ** 2).sum(1)[:, None] - np.abs(mean)[:, None] ** 2 - np.abs(product) ** 2 / power.clip(1e-9)
-    scale = np.abs(factor)[np.arange(len(points)), left_over.argmin(1)].clip(1e-6)
-    count = pictures.annotated.sum(1)[:, None]
-    precision = (pictures.annotated / structure.spreads**2).sum(1)[:, None]
-    square = left_over.clip(0) * precision / count / scale[:, None] ** 2
-    cosine = np.cos(np.angle(factor)) * -views[:, 1, 2]
-    energy = count * (FREEDOM + 2) / 2 * np.log1p(square / FREEDOM)
-    energy = energy + _side_costs(turned[..., 2], pictures.beside_hidden, pictures.twins) + _tilt_cost(cosine)
-    chosen = _lowest_minima(energy)
-    rows = np.repeat(np.arange(len(points)), CANDIDATES)
-    factor, middle = factor[rows, chosen.ravel()], middle[rows, chosen.ravel()]
+    total = precision.sum(2)
+    centred = precision - total[:, :, None] * total[:, None] / total.sum(1)[:, None, None]
+    pulled = (centred @ points[..., None])[..., 0]
+    product = pulled @ plane.conj().T
+    square = (plane[:, :, None] * plane[:, None].conj()).real.reshape(len(views), -1)
+    power = (centred.reshape(len(points), -1) @ square.T).clip(1e-9)
+    factor = product / power
+    left_over = (pulled * points.conj()).real.sum(1)[:, None] - np.abs(product) ** 2 / power
+    scale = np.abs(factor)[numbers, left_over.argmin(1)].clip(1e-6)
     unit = factor / np.abs(factor).clip(1e-12)
+    up_x, up_y = -unit.imag * views[:, 1, 2], unit.real * views[:, 1, 2]
+    energy = _misfit(left_over.clip(0) / scale[:, None] ** 2, pictures.annotated.sum(1)[:, None])
+    energy = energy + _side_costs(turned[..., 2], pictures.beside_hidden, pictures.twins) + _lean_cost(up_x, up_y)
+    chosen = _lowest_minima(energy).ravel()
+    rows = np.repeat(numbers, CANDIDATES)
+    factor, unit = factor[rows, chosen], unit[rows, chosen]
     roll = np.zeros((len(rows), 3, 3))
     roll[:, 0, 0] = roll[:, 1, 1] = unit.real
     roll[:, 1, 0], roll[:, 0, 1], roll[:, 2, 2] = unit.imag, -unit.imag, 1
-    shift = mean[rows] - factor * middle
-    return _Poses(roll @ views[chosen.ravel()], np.abs(factor).clip(1e-6), np.stack([shift.real, shift.imag], 1)), scale
+    shift = ((total[rows] * (points[rows] - factor[:, None] * plane[chosen])).sum(1) / total[rows].sum(1))
+    return _Poses(roll @ views[chosen], np.abs(factor).clip(1e-6), np.stack([shift.real, shift.imag], 1)), scale
 
 
 def _views() -> np.ndarray:
@@ -415,63 +464,78 @@ def _side_costs(depths: np.ndarray, beside_hidden: np.ndarray, twins: np.ndarray
     return SIDE_WEIGHT * beside_hidden @ np.logaddexp(0, (depths - depths[:, twins]) / SIDE_DEPTH).T
 
 
-def _tilt_cost(cosine: np.ndarray) -> np.ndarray:
-    """Of the angle between the subject's and the picture's upward direction, given its cosine."""
-    return TILT_WEIGHT * (1 - cosine) / (1 - np.cos(TILT))
+def _lean_cost(up_x: np.ndarray, up_y: np.ndarray) -> np.ndarray:
+    """Of a subject's upward direction in camera axes: pictures are taken upright, unless the keypoints tell otherwise."""
+    return np.where(up_y < 0, up_x**2, 2 - up_x**2) / 2 / LEAN**2
+
+
+def _lean_curvature(poses: _Poses) -> np.ndarray:
+    """(P, 6, 6)"""
+    slope = np.zeros((len(poses.scales), 6))
+    slope[:, 1], slope[:, 2] = poses.rotations[:, 2, 2], -poses.rotations[:, 1, 2]
+    return slope[:, :, None] * slope[:, None] / LEAN**2
 
 
 def _energies(structure: Structure, pictures: _Pictures, sizes: np.ndarray, poses: _Poses) -> np.ndarray:
     """(P,) negative log likelihoods of poses, each of its own picture."""
     depth = poses.rotations[:, 2] @ structure.keypoints.T
     side = np.logaddexp(0, (depth - depth[:, pictures.twins]) / SIDE_DEPTH)
-    square = (_residuals(structure, pictures, poses) ** 2).sum(2)
-    return (_misfit(structure, pictures, sizes, square) + SIDE_WEIGHT * (side * pictures.beside_hidden).sum(1)
-            + _tilt_cost(-poses.rotations[:, 1, 2]))
+    residual = _residuals(structure, pictures, poses) / sizes[:, None, None]
+    square = _squares(residual, _precisions(structure, pictures))
+    return (_misfit(square, pictures.annotated.sum(1)) + SIDE_WEIGHT * (side * pictures.beside_hidden).sum(1)
+            + _lean_cost(poses.rotations[:, 0, 2], poses.rotations[:, 1, 2]))
 
 
-def _misfit(structure: Structure, pictures: _Pictures, sizes: np.ndarray, square: np.ndarray) -> np.ndarray:
-    spread = structure.spreads * sizes[:, None]
-    return (FREEDOM + 2) / 2 * (pictures.annotated * np.log1p(square / spread**2 / FREEDOM)).sum(1)
+def _squares(residual: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """(P,) squared Mahalanobis lengths of residuals (P, K, 2)."""
+    return (residual * (precision @ residual)).sum((1, 2))
 
 
-def _descended(structure: Structure, pictures: _Pictures, sizes: np.ndarray, poses: _Poses) -> _Poses:
-    """Poses after STEPS Levenberg-Marquardt steps on the robust distances; sizes (P,) are crop units per object unit."""
-    parts = [_descended_few(structure, pictures[some], sizes[some], poses.at(some))
-             for some in np.array_split(np.arange(len(sizes)), len(sizes) // CHUNK + 1)]
-    return _Poses(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+def _misfit(square: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Of squared lengths over a number of keypoints: pictures unlike all others are not to be forced."""
+    return (FREEDOM / 2 + count) * np.log1p(square / (FREEDOM + 2 * count))
 
 
-def _descended_few(structure: Structure, pictures: _Pictures, sizes: np.ndarray, poses: _Poses) -> _Poses:
+def _descended(structure: Structure, pictures: _Pictures, sizes: np.ndarray, precision: np.ndarray,
+               poses: _Poses) -> _Poses:
+    """Poses after STEPS Levenberg-Marquardt steps; sizes (P,) are crop units per object unit."""
     damping = np.full(len(sizes), 1e-2)
+    precision = precision / sizes[:, None, None] ** 2
+
+    def cost_of(residual: np.ndarray, poses: _Poses) -> np.ndarray:
+        return _squares(residual, precision) / 2 + _lean_cost(poses.rotations[:, 0, 2], poses.rotations[:, 1, 2])
+
     residual = _residuals(structure, pictures, poses)
-    cost = _misfit(structure, pictures, sizes, (residual**2).sum(2))
+    cost = cost_of(residual, poses)
     for _ in range(STEPS):
-        spread = (structure.spreads * sizes[:, None]) ** 2
-        weight = pictures.annotated * (FREEDOM + 2) / (FREEDOM * spread + (residual**2).sum(2))
-        normal, right = _normal_equations(structure.keypoints, poses, weight, residual)
+        along = np.stack(_derivatives(structure.keypoints, poses))
+        normal = _curvature(along, precision) + _lean_curvature(poses)
+        pulled = precision @ residual
+        right = sum((along[c].swapaxes(1, 2) @ pulled[..., c:c + 1])[..., 0] for c in (0, 1))
+        right[:, 1] -= poses.rotations[:, 0, 2] * poses.rotations[:, 2, 2] / LEAN**2
+        right[:, 2] += poses.rotations[:, 0, 2] * poses.rotations[:, 1, 2] / LEAN**2
         diagonal = np.einsum("pii->pi", normal)
         diagonal += damping[:, None] * diagonal + 1e-6
         step = np.linalg.solve(normal, right[..., None])[..., 0]
         moved = _Poses(Rotation.from_rotvec(step[:, :3]).as_matrix() @ poses.rotations,
                        poses.scales * np.exp(step[:, 3].clip(-1, 1)), poses.shifts + step[:, 4:])
         new = _residuals(structure, pictures, moved)
-        lower = _misfit(structure, pictures, sizes, (new**2).sum(2))
+        lower = cost_of(new, moved)
         better = lower < cost
-        cost = np.where(better, lower, cost)
-        residual = np.where(better[:, None, None], new, residual)
+        cost, residual = np.where(better, lower, cost), np.where(better[:, None, None], new, residual)
         poses = _Poses(*(np.where(better.reshape(-1, *[1] * (old.ndim - 1)), now, old)
                          for now, old in zip(moved, poses, strict=True)))
         damping = np.where(better, damping / 3, damping * 5)
     return poses
 
 
-def _normal_equations(shape: np.ndarray, poses: _Poses, weight: np.ndarray,
-                      residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(P, 6, 6) and (P, 6) for turns in camera axes, the logarithm of the scale, and the shift."""
+def _derivatives(shape: np.ndarray, poses: _Poses) -> tuple[np.ndarray, np.ndarray]:
+    """Of x and y of keypoints, each (P, K, 6): by turns in camera axes, the logarithm of the scale, and the shift."""
     x, y, z = np.moveaxis(poses.scales[:, None, None] * (shape @ poses.rotations.swapaxes(1, 2)), 2, 0)
     o, one = np.zeros_like(x), np.ones_like(x)
-    along_x, along_y = np.stack([o, z, -y, x, one, o], 2), np.stack([-z, o, x, y, o, one], 2)
-    normal = along_x.swapaxes(1, 2) @ (weight[..., None] * along_x) + along_y.swapaxes(1, 2) @ (weight[..., None] * along_y)
-    pull = weight[..., None] * residual
-    right = (along_x.swapaxes(1, 2) @ pull[..., :1] + along_y.swapaxes(1, 2) @ pull[..., 1:])[..., 0]
-    return normal, right
+    return np.stack([o, z, -y, x, one, o], 2), np.stack([-z, o, x, y, o, one], 2)
+
+
+def _curvature(along: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """(P, 6, 6) from derivatives (2, P, K, 6) and precisions (P, K, K)."""
+    return (along.swapaxes(2, 3) @ (precision @ along)).sum(0)
