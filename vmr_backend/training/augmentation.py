@@ -14,8 +14,8 @@ from ..geometry.sphere import mirror_image
 from ..vmr.objective import WeakCamera
 
 ROLL, ZOOM, SHIFT = math.radians(12), 0.12, 0.08
-"""Most by which a picture is turned (radians), scaled (a share) and shifted (crop units): crops of clips are framed less
-evenly than those of single pictures."""
+"""Most by which a picture is turned (radians), scaled (a share) and shifted (crop units): crops of clips are framed
+less evenly than those of single pictures."""
 GAIN, BRIGHTNESS = 0.35, 0.15
 """Most by which the contrast of a colour channel, and its level, change."""
 

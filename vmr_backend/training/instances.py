@@ -1,7 +1,7 @@
-"""The mesh of each training picture, fitted to its mask and keypoints by descent, and the category's mean shape with them.
+"""The mesh of each training picture, fitted to its mask and keypoints by descent, and the category's mean shape.
 
-CMR learns a mean shape and instance meshes through its network. Parameters of their own for every picture find them in a
-tenth of the time; the network then learns to tell them from pictures.
+CMR learns a mean shape and instance meshes through its network. Parameters of their own for every picture find them in
+a fraction of the time; the network then learns to tell them from pictures.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Instances:
 def descend(shape: CategoryShape, instances: Instances, targets: Targets, affinity: Tensor | None,
             batches: Iterable[Tensor], weights: Mapping[str, float], renderer: Renderer, learn_shape: bool,
             progress: Callable[[dict[str, Tensor]], None]) -> None:
-    """Improve instances in place, a batch (n,) of them at each step, and the shape's single basis where it is learnt."""
+    """Improve instances in place, a batch (n,) of them at each step; also the shape's single basis if `learn_shape`."""
     tables = [(instances.turn, TURN_RATE), (instances.place, PLACE_RATE), (instances.handles, HANDLE_RATES)]
     optimiser = RowAdam([(table, table.new_tensor(rate)) for table, rate in tables])
     shared = UniformAdam([{"params": [shape.latent], "lr": SHAPE_RATE}])

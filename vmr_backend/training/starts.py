@@ -82,8 +82,8 @@ def self_start(crops: Crops, category: Category, renderer: Renderer, seed: int,
 
 
 def affinity_of(vertices: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """Shares (K, V) of vertices (V, 3) whose means are the keypoints (K, 3): a joint inside a limb is held by the ring of
-    vertices around it. Rows sum to 1, none is below zero."""
+    """Shares (K, V) of vertices (V, 3) whose means are the keypoints (K, 3): a joint inside a limb is held by the ring
+    of vertices around it. Rows sum to 1, none is below zero."""
     shares = np.zeros((len(keypoints), len(vertices)))
     for row, point in zip(shares, keypoints, strict=True):
         near = np.argsort(np.linalg.norm(vertices - point, axis=1))[:NEAREST]

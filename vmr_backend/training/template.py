@@ -68,8 +68,8 @@ def template_of(keypoints: np.ndarray, skeleton: Sequence[tuple[int, int]], mirr
                 sphere: Sphere, renderer: Renderer, seed: int) -> tuple[np.ndarray, Sphere]:
     """Vertices (V, 3) of a shape made from the sphere, symmetric in x = 0, and the sphere with their places.
 
-    keypoints (K, 3) object space, mirror (K,), radii (P,) of the skeleton's parts. Where there is no skeleton, the shape
-    is the convex hull of the keypoints (CMR).
+    keypoints (K, 3) object space, mirror (K,), radii (P,) of the skeleton's parts. Where there is no skeleton, the
+    shape is the convex hull of the keypoints (CMR).
     """
     keypoints = (keypoints + keypoints[mirror] * [-1, 1, 1]) / 2
     if not len(skeleton):

@@ -71,8 +71,8 @@ class BasicBlock(nn.Module):
 class ResNet18(nn.Module):
     """ResNet-18 (He et al. 2016) down to `layer4`, then CMR's way to a code.
 
-    Its state dict takes torchvision's ImageNet weights (`load_imagenet`). Channels beyond RGB have a first convolution of
-    their own, which starts at zero.
+    Its state dict takes torchvision's ImageNet weights (`load_imagenet`). Channels beyond RGB have a first convolution
+    of their own, which starts at zero.
     """
 
     def __init__(self, extra: int, size: int):

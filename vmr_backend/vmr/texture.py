@@ -140,4 +140,5 @@ def barriers(masks: Tensor) -> Tensor:
 
 def distance_loss(flow: Tensor, barrier: Tensor) -> Tensor:
     """How far flow (N, ROWS, COLUMNS, 2) reads beside the subject: the mean barrier where it does. Returns (N,)."""
-    return functional.grid_sample(barrier.unsqueeze(1), flow, padding_mode="border", align_corners=False).mean((1, 2, 3))
+    read = functional.grid_sample(barrier.unsqueeze(1), flow, padding_mode="border", align_corners=False)
+    return read.mean((1, 2, 3))
