@@ -1,8 +1,9 @@
-"""The command line: reconstruct, evaluate, benchmark, doctor; train, segment and render-dataset are to come."""
+"""The command line: reconstruct, train, evaluate, benchmark, doctor; segment and render-dataset are to come."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -12,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from .arguments import Arguments
 from .job import (
@@ -34,7 +35,6 @@ from .settings import DEFAULT_PRESET, METHODS, PRESETS, Settings, settings_of
 
 NOT_YET = {
     "segment": "finding masks from a box or points",
-    "train": "training category models",
     "render-dataset": "rendering image collections from an object",
 }
 
@@ -193,20 +193,29 @@ def _rotations_in(path: Path) -> list[FrameRotation]:
 
 
 def _run(folder: Path, resume: bool) -> int:
-    """Run the job of a folder, telling the world by events."""
+    """Run the job of a folder."""
     if not folder.is_dir():
         raise BadInput(f"{folder}: found no folder; needs one that holds job.json")
-    try:
-        if not resume:
-            (folder / EVENTS_NAME).unlink(missing_ok=True)
-        log = EventLog(folder)
-    except OSError as error:
-        raise BadInput(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
-    try:
+
+    def work(log: EventLog) -> None:
         # Imported late: they take seconds, and help and refusals do not need them.
         from .run import run_job
 
         run_job(folder, log, resume)
+
+    return _carry_out(folder, resume, work)
+
+
+def _carry_out(folder: Path, resume: bool, work: Callable[[EventLog], None], stream: TextIO | None = None) -> int:
+    """Do some work in a folder, telling the world by events; the exit status."""
+    try:
+        if not resume:
+            (folder / EVENTS_NAME).unlink(missing_ok=True)
+        log = EventLog(folder, stream)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
+    try:
+        work(log)
         log.write(Event("done", fraction=1.0, message=str(folder)))
         return EXIT_DONE
     except BadInput as error:
@@ -247,6 +256,17 @@ def _stop_with_standard_input() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _train(argv: list[str]) -> int:
+    from .training.command import is_first, parser, prepare, run
+
+    arguments = parser().parse_args(argv)
+    request = prepare(arguments)
+    if arguments.watch_stdin:
+        _stop_with_standard_input()
+    with contextlib.nullcontext(sys.stdout) if is_first() else open(os.devnull, "w", encoding="utf-8") as stream:
+        return _carry_out(arguments.out, arguments.resume, lambda log: run(arguments, request, log), stream)
+
+
 def _evaluate(argv: list[str]) -> int:
     from .metrics.evaluation import main
 
@@ -271,4 +291,4 @@ def _doctor(argv: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "reconstruct": _reconstruct, "evaluate": _evaluate, "benchmark": _benchmark, "doctor": _doctor}
+    "reconstruct": _reconstruct, "train": _train, "evaluate": _evaluate, "benchmark": _benchmark, "doctor": _doctor}

@@ -125,6 +125,8 @@ class JobRequest:
             raise BadInput(f"version: found {self.version}, needs {FORMAT_VERSION}")
         if self.method not in METHODS:
             raise BadInput(f"method: found {self.method!r}, needs one of {', '.join(METHODS)}")
+        if self.method == "vmr" and not self.model:
+            raise BadInput("model: found none, needs a category model for the method 'vmr'")
         if self.first is not None and self.last is not None and self.last < self.first:
             raise BadInput(f"frames: found {self.first}:{self.last}, needs the first before the last")
         if not 0 <= self.seed <= LARGEST_SEED:

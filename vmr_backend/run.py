@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from .checkpoint import Checkpoint
-from .job import BadInput, EventLog, JobRequest, write_whole
+from .devices import device_name, device_of
+from .job import EventLog, JobRequest, write_whole
 from .lasr.fit import fit, plan_of
 from .lasr.known import known_of
 from .metrics.colour import colour_errors
@@ -26,13 +27,15 @@ from .outputs.preview import write_preview
 from .outputs.report import Lens, Stage, write_report
 from .outputs.trust import judge, measure
 from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME
-from .settings import settings_of
+from .settings import Settings, settings_of
 from .texture.bake import bake_texture
 from .texture.footage import FullFrames
 from .video.clip import open_clip, select
 from .video.footage import Footage, load_footage
 from .video.masks import open_masks
 from .video.subjects import Choice
+from .vmr.clip import predict_clip
+from .vmr.model_file import find_model, load_model
 
 try:
     import resource
@@ -40,19 +43,20 @@ except ImportError:  # Windows has no such module; reports from there lack the m
     resource = None  # type: ignore[assignment]
 
 
+SHARES_OF_PREDICTION = {"footage": 3.0, "prediction": 1.0, "texture": 8.0, "pictures": 9.0}
+"""Each stage's share of a run that asks a category model: about seconds for 50 frames."""
+
+
 def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     """Carry out the request of a job folder and leave its result there. BadInput where something cannot be used."""
     request = JobRequest.load(folder)
-    if request.method == "vmr":
-        raise BadInput("method: found 'vmr', which needs a category model and is not available yet; needs 'lasr'")
     settings = settings_of(request.preset, request.settings)
     device = device_of(request.device)
     if device.type == "cpu":
         # The renderer keeps every core busy by itself; more threads than this only wait for one another.
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-    fit_plan = plan_of(settings)
-    whole = sum(fit_plan.values())
-    log.plan({"footage": whole * 0.06} | fit_plan | {"texture": whole * 0.1, "pictures": whole * 0.06})
+    category = load_model(find_model(request.model), device) if request.method == "vmr" else None
+    log.plan(_shares(settings) if category is None else SHARES_OF_PREDICTION)
     if not resume:
         Checkpoint.remove(folder)
     stages: list[Stage] = []
@@ -70,7 +74,11 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         log.warning(line)
 
     with _timed(stages, "fit", device):
-        found = fit(footage, settings, device, request.seed, log.progress, folder, resume, known_of(request))
+        if category is None:
+            found = fit(footage, settings, device, request.seed, log.progress, folder, resume, known_of(request))
+            hypotheses = found.hypotheses
+        else:
+            found, hypotheses = predict_clip(footage, category, device, log.progress), []
     fit_memory = stages.pop().peak_memory_mib
     stages += [Stage(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 
@@ -87,7 +95,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         write_preview(result, baked.image, frames.frame, folder / PREVIEW_NAME, Path(request.clip).name)
         errors = colour_errors(result, baked.image, frames.frame, frames.mask)
         result = replace(result, coverage=coverage(result))
-        trust = judge(measure(result, footage, scores, errors, found.hypotheses))
+        trust = judge(measure(result, footage, scores, errors, hypotheses))
         log.progress("pictures", total, total)
 
     if trust.verdict.trust != "good":
@@ -97,28 +105,16 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     write_report(folder, request=request, settings=settings, device=device_name(device), stages=stages, scores=scores,
                  colour_error=errors, coverage=baked.seen, trust=trust,
                  lens=Lens.of(result, request, settings), left_out=footage.left_out,
-                 hypotheses=found.hypotheses, warnings=warnings)
+                 hypotheses=hypotheses, warnings=warnings)
     result.save(folder)
     Checkpoint.remove(folder)
 
 
-def device_of(name: str) -> torch.device:
-    """The device of a request: the first GPU, else the CPU, for "auto"."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda") or device.type == "cpu" and device.index:
-        raise BadInput(f"device: found {name!r}, needs auto, cpu, cuda or cuda:0, cuda:1 ...")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise BadInput(f"device: found {name!r}, but PyTorch sees {torch.cuda.device_count()} GPUs; needs cpu or auto")
-    return device
-
-
-def device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {os.cpu_count()} cores"
+def _shares(settings: Settings) -> dict[str, float]:
+    """Each stage's share of a run that fits."""
+    of_fit = plan_of(settings)
+    whole = sum(of_fit.values())
+    return {"footage": whole * 0.06} | of_fit | {"texture": whole * 0.1, "pictures": whole * 0.06}
 
 
 @contextmanager

@@ -44,12 +44,15 @@ class Lens:
     focal_length: float
     """Pixels of the full frame."""
     source: str
-    """"given" with the request, "assumed" from the setting, or "fitted" from there."""
+    """"given" with the request, "assumed" from the setting, "fitted" from there, or "weak perspective": so long that it
+    stands for parallel rays."""
 
     @staticmethod
     def of(result: Reconstruction, request: JobRequest, settings: Settings) -> Lens:
         guess = "fitted" if settings.fit_focal_length else "assumed"
         source = guess if request.focal_length is None else "given"
+        if request.method == "vmr":
+            source = "weak perspective"
         focal, width = float(result.intrinsics[0, 0]), float(result.image_size[0])
         return Lens(math.degrees(2 * math.atan(width / 2 / focal)), focal, source)
 

@@ -75,6 +75,22 @@ def _halved(value: Tensor) -> Tensor:
     return (value.half() if value.is_floating_point() else value).contiguous()
 
 
+SHIPPED = Path(__file__).parents[2] / "models"
+"""Models that come with the program."""
+
+
+def find_model(name: str) -> Path:
+    """The file of a shipped category or of a path; BadInput says what there is."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    if (shipped := SHIPPED / f"{name}.safetensors").is_file():
+        return shipped
+    names = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
+    raise BadInput(f"model: found no file or category {name!r}; needs a model file"
+                   + (f" or one of {', '.join(names)}" if names else ""))
+
+
 def load_card(path: Path) -> ModelCard:
     """What a model file says of its model; BadInput where it is none."""
     try:

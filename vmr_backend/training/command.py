@@ -1,0 +1,119 @@
+"""The command `train`: its arguments, its folder, and the processes that share the work."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.distributed
+
+from ..arguments import Arguments
+from ..devices import device_of
+from ..job import BadInput, EventLog, write_whole
+from ..settings import DEFAULT_TRAINING, TRAININGS, TrainingSettings, training_settings_of
+from .train import MODEL_NAME, TrainingRequest, train
+
+REQUEST_NAME = "request.json"
+
+
+def parser() -> Arguments:
+    """Of the command's arguments."""
+    names = "\n".join(f"  {s.name}  {s.description} (default {s.default})" for s in TrainingSettings.describe())
+    found = Arguments(
+        prog="vmr_backend train", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Train a category model on an image collection: COCO, CUB-200-2011, or folders of images and "
+        f"masks. The result is DIR/{MODEL_NAME}.", epilog=f"settings for --set:\n{names}")
+    found.add_argument("collection", nargs="?", metavar="COLLECTION", help="its folder, or COCO's annotation file")
+    found.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the model and its checkpoint go")
+    found.add_argument("--category", help="which of the collection's categories")
+    found.add_argument("--training", choices=TRAININGS, default=DEFAULT_TRAINING,
+                       help="; ".join(f"{name}: {text[0].lower() + text[1:]}" for name, text in TRAININGS.items()))
+    found.add_argument("--steps", type=int, help="updates of the network; the same as --set steps=N")
+    found.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting")
+    found.add_argument("--imagenet", metavar="FILE", help="torchvision's ResNet-18 weights, for the encoder resnet18")
+    found.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    found.add_argument("--seed", type=int, default=0)
+    found.add_argument("--resume", action="store_true", help="go on with an interrupted training in DIR")
+    found.add_argument("--watch-stdin", action="store_true", help="stop when standard input ends")
+    return found
+
+
+def request_of(arguments: argparse.Namespace) -> TrainingRequest:
+    """The request of a command's arguments; BadInput where it contradicts itself."""
+    if not arguments.collection:
+        raise BadInput("train: found no collection, needs COLLECTION, a folder of images with masks or annotations")
+    values: dict[str, object] = {} if arguments.steps is None else {"steps": arguments.steps}
+    for text in arguments.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput(f"--set: found {text!r}, needs NAME=VALUE")
+        values[name] = value
+    try:
+        settings = training_settings_of(values)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    return TrainingRequest(
+        os.path.abspath(arguments.collection), arguments.category, arguments.training,
+        {name: getattr(settings, name) for name in values}, arguments.device, arguments.seed,
+        arguments.imagenet and os.path.abspath(arguments.imagenet))
+
+
+def prepare(arguments: argparse.Namespace) -> TrainingRequest:
+    """The request, written into its folder; with --resume the one that lies there. BadInput where they differ."""
+    path = arguments.out / REQUEST_NAME
+    before = _written(path) if arguments.resume else None
+    if before and not arguments.collection:
+        return before
+    request = request_of(arguments)
+    if before and (other := [name for name, value in asdict(request).items()
+                             if name != "device" and value != getattr(before, name)]):
+        raise BadInput(f"--resume: found a training with another {', '.join(other)} in {arguments.out}; needs what "
+                       "that was started with, or no COLLECTION, or no --resume")
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(asdict(request), indent=1).encode())
+    except OSError as error:
+        raise BadInput(f"{arguments.out}: cannot be written ({error.strerror}); choose another folder") from None
+    return request
+
+
+def _written(path: Path) -> TrainingRequest | None:
+    if not path.exists():
+        return None
+    try:
+        return TrainingRequest(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInput(f"{path}: is no request of a training ({error}); run again without resuming") from None
+
+
+def run(arguments: argparse.Namespace, request: TrainingRequest, log: EventLog) -> None:
+    """Train, in as many processes as torchrun started."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+    with _processes(request.device) as device:
+        train(request, arguments.out, log, arguments.resume, device)
+
+
+@contextlib.contextmanager
+def _processes(name: str) -> Iterator[torch.device]:
+    """This process's device; while it lasts the processes of torchrun know each other."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield device_of(name)
+        return
+    own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if name == "auto" and torch.cuda.is_available() else name
+    device = device_of(own)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def is_first() -> bool:
+    """Whether this process is the one that tells what happens."""
+    return os.environ.get("RANK", "0") == "0"
