@@ -274,10 +274,12 @@ def _evaluate(argv: list[str]) -> int:
 
 
 def _benchmark(argv: list[str]) -> int:
-    if not argv or argv[0] not in ("renderer", "fit"):
-        raise BadInput(f"benchmark: found {argv[0] if argv else 'nothing'!r}, needs renderer or fit")
+    if not argv or argv[0] not in ("renderer", "fit", "train"):
+        raise BadInput(f"benchmark: found {argv[0] if argv else 'nothing'!r}, needs renderer, fit or train")
     if argv[0] == "fit":
         from .benchmarks.fit import main
+    elif argv[0] == "train":
+        from .benchmarks.train import main
     else:
         from .benchmarks.renderer import main
 

@@ -248,7 +248,7 @@ BAD_INPUTS = {
     "facing two ways": (WHOLE + " --facing 3:0 --facing 3:90", "hints: found frame 3 twice", "once"),
     "missing camera solve": (WHOLE + " --camera-solve {here}/gone", "--camera-solve: {here}/gone", "cannot be read"),
     "camera solve of another form": (WHOLE + " --camera-solve {here}/odd/job.json", "camera_solve", "a list"),
-    "category method": (WHOLE + " --method vmr", "model: found none", "needs a category model", "not available yet", "lasr"),
+    "category method": (WHOLE + " --method vmr", "model: found none", "needs a category model"),
     "unknown method": (WHOLE + " --method magic", "--method", "'magic'", "lasr"),
     "unknown preset": (WHOLE + " --preset best", "--preset", "'best'", "standard"),
     "unknown option": (WHOLE + " --quality 9", "--quality", "--help"),

@@ -80,22 +80,22 @@ def main(argv: list[str] | None = None) -> int:
 def measure(renderer: str, device: str, case: Case, method: str, repeats: int) -> Measurement:
     """Draws the case a few times, forward and backward."""
     draw, inputs = _scene(renderer, device, case, method)
-    before = _memory(device)
+    before = memory_used(device)
     runs = []
     for _ in range(repeats + 1):  # the first warms up
-        start = _now(device)
+        start = now(device)
         outputs = draw()
-        drawn = _now(device)
+        drawn = now(device)
         loss = sum(output.square().mean() for output in outputs if output.requires_grad)
         if isinstance(loss, Tensor):
-            begun = _now(device)
+            begun = now(device)
             torch.autograd.grad(loss, inputs, allow_unused=True)
-            runs.append((drawn - start, _now(device) - begun))
+            runs.append((drawn - start, now(device) - begun))
         else:
             runs.append((drawn - start, 0.0))
         if sum(runs[-1]) > 10.0:  # once is enough to know that it takes long
             break
-    after = _memory(device, peak=True)
+    after = memory_used(device, peak=True)
     peak = None if before is None or after is None else max(after - before, 0.0)
     forward, backward = (min(times) for times in zip(*(runs[1:] or runs), strict=True))
     return Measurement(forward, backward, peak)
@@ -128,13 +128,13 @@ def _scene(name: str, device: str, case: Case, method: str) -> tuple[Callable[[]
     return draw, inputs
 
 
-def _now(device: str) -> float:
+def now(device: str) -> float:
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
-def _memory(device: str, peak: bool = False) -> float | None:
+def memory_used(device: str, peak: bool = False) -> float | None:
     """Bytes in use now, or the most since this was last asked without peak."""
     if device.startswith("cuda"):
         if peak:

@@ -72,20 +72,24 @@ def surface_flow(shape: CategoryShape, texels: Texels, vertices: Tensor, camera:
 class FlowCorrection(nn.Module):
     """What a code adds to the flow that follows from mesh and camera: nothing, until it has learnt."""
 
+    WIDTH = 16
+
     def __init__(self, code: int):
         super().__init__()
-        self.seed = nn.Linear(code, 32 * (ROWS // 8) * (COLUMNS // 8))
-        self.grow = nn.Sequential(*(layer for _ in range(3) for layer in (
-            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False), nn.Conv2d(32, 32, 3, padding=1),
-            nn.ReLU(inplace=True))))
-        self.flow = nn.Conv2d(32, 2, 3, padding=1)
+        self.seed = nn.Linear(code, self.WIDTH * (ROWS // 8) * (COLUMNS // 8))
+        self.grow = nn.Sequential(*(layer for _ in range(2) for layer in (
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+            nn.Conv2d(self.WIDTH, self.WIDTH, 3, padding=1), nn.ReLU(inplace=True))))
+        self.flow = nn.Conv2d(self.WIDTH, 2, 3, padding=1)
         nn.init.zeros_(self.flow.weight)
         nn.init.zeros_(self.flow.bias)
 
     def forward(self, code: Tensor) -> Tensor:
         """(N, ROWS, COLUMNS, 2) in crop units."""
-        start = functional.relu(self.seed(code)).unflatten(1, (32, ROWS // 8, COLUMNS // 8))
-        return REACH * torch.tanh(self.flow(self.grow(start))).movedim(1, -1)
+        start = functional.relu(self.seed(code)).unflatten(1, (self.WIDTH, ROWS // 8, COLUMNS // 8))
+        found = functional.interpolate(self.flow(self.grow(start)), size=(ROWS, COLUMNS), mode="bilinear",
+                                       align_corners=False)
+        return REACH * torch.tanh(found).movedim(1, -1)
 
 
 def sampled(images: Tensor, flow: Tensor) -> Tensor:
