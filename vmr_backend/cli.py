@@ -1,4 +1,4 @@
-"""The command line: reconstruct, train, evaluate, benchmark, doctor; segment and render-dataset are to come."""
+"""The command line: reconstruct, train, models, evaluate, benchmark, doctor; segment and render-dataset are to come."""
 
 from __future__ import annotations
 
@@ -286,6 +286,12 @@ def _benchmark(argv: list[str]) -> int:
     return main(argv[1:])
 
 
+def _models(argv: list[str]) -> int:
+    from .training.inspection import main
+
+    return main(argv)
+
+
 def _doctor(argv: list[str]) -> int:
     from .doctor import main
 
@@ -293,4 +299,5 @@ def _doctor(argv: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "reconstruct": _reconstruct, "train": _train, "evaluate": _evaluate, "benchmark": _benchmark, "doctor": _doctor}
+    "reconstruct": _reconstruct, "train": _train, "models": _models, "evaluate": _evaluate, "benchmark": _benchmark,
+    "doctor": _doctor}

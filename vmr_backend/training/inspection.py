@@ -1,0 +1,104 @@
+"""The command `models`: what model files say of themselves, how they score on a collection, and a sheet to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from ..arguments import Arguments
+from ..devices import device_of
+from ..job import BadInput, write_whole
+from ..outputs.picture import draw, outline, paste
+from ..outputs.preview import BOARD
+from ..rendering import Renderer, get_renderer
+from ..vmr.model import Prediction
+from ..vmr.model_file import SHIPPED, LoadedModel, find_model, load_card, load_model
+from .collection import open_collection
+from .crops import Crops, load_crops
+from .scores import pictures_of, resized, score
+from .train import FINER
+
+CELL, COLUMNS = 128, 4
+"""Pixels across each picture of a sheet, and predictions side by side."""
+FAR = 1000.0
+"""Distance of the camera that stands for a weak perspective one."""
+FROM_ABOVE = np.array([[1.0, 0, 0], [0, 0.0, 1.0], [0, -1.0, 0.0]])
+"""Turns what a camera sees so that it is seen from above, in the camera's axes."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints a line for each model, returns the exit status. BadInput where something cannot be used."""
+    parser = Arguments(prog="vmr_backend models", description=__doc__)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="files or shipped categories; else all shipped")
+    parser.add_argument("--on", type=Path, metavar="COLLECTION", help="score them on its held-out pictures")
+    parser.add_argument("--category", help="which of the collection's categories")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw predictions of held-out pictures")
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args(argv)
+    if arguments.sheet and not arguments.on:
+        raise BadInput("--sheet: found no collection, needs --on COLLECTION")
+    names = arguments.models or sorted(str(path) for path in SHIPPED.glob("*.safetensors"))
+    if not names:
+        raise BadInput("models: found none that are shipped, needs MODEL")
+    device = device_of(arguments.device)
+    for name in names:
+        path = find_model(name)
+        card = load_card(path)
+        print(f"{path.stem}: {card.category.name}, {card.training}, {card.pictures} pictures, {card.steps} steps, "
+              f"licence {card.licence}; {_in_words(card.scores)}")
+        if arguments.on:
+            _inspect(load_model(path, device), arguments, device)
+    return 0
+
+
+def _in_words(scores) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in scores.items()) or "not scored"
+
+
+def _inspect(loaded: LoadedModel, arguments, device: torch.device) -> None:
+    """Score a model on held-out pictures of a collection, and draw some of them."""
+    renderer = get_renderer("warp", device)
+    held_out = open_collection(arguments.on, arguments.category).split()[1]
+    crops = load_crops(held_out, FINER * loaded.model.architecture.image_size)
+    same_keypoints = held_out.category.keypoints == loaded.card.category.keypoints
+    scores = score(loaded.model, loaded.affinity if same_keypoints else None, crops, renderer)
+    print(f"  on {len(crops.images)} held-out pictures of {arguments.on}: {scores}")
+    if arguments.sheet:
+        sheet = sheet_of(loaded, crops, renderer)
+        write_whole(arguments.sheet, cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+
+
+@torch.no_grad()
+def sheet_of(loaded: LoadedModel, crops: Crops, renderer: Renderer, most: int = 24) -> np.ndarray:
+    """(h, w, 3) uint8 RGB: for each of some crops the picture with the mesh's outline, the mesh, and it from above."""
+    model, device = loaded.model, loaded.model.anchors.device
+    size = model.architecture.image_size
+    some = np.unique(np.linspace(0, len(crops.images) - 1, most).round().astype(int))
+    images, masks = pictures_of(crops.images[some], crops.masks[some], device)
+    prediction, _ = model(resized(images, size), resized(masks.unsqueeze(1), size)[:, 0], renderer)
+    cells = [_cells(crops.images[place], prediction, row, model.shape.faces.cpu().numpy())
+             for row, place in enumerate(some)]
+    cells += [np.full_like(cells[0], BOARD)] * (-len(cells) % COLUMNS)
+    return np.vstack([np.hstack(cells[row:row + COLUMNS]) for row in range(0, len(cells), COLUMNS)])
+
+
+def _cells(image: np.ndarray, prediction: Prediction, row: int, faces: np.ndarray) -> np.ndarray:
+    """(CELL, 3 CELL, 3) of one prediction."""
+    points = prediction.camera[row:row + 1].project(prediction.vertices[row:row + 1])[0].cpu().numpy()
+    picture = cv2.resize(image, (CELL, CELL), interpolation=cv2.INTER_AREA)
+    board = np.full((CELL, CELL, 3), BOARD, np.uint8)
+    middle = points.mean(0)
+    above = (points - middle) @ FROM_ABOVE.T
+    return np.hstack([outline(_drawn(points, faces), picture, 1), paste(_drawn(points, faces), board),
+                      paste(_drawn(above, faces), board)])
+
+
+def _drawn(points: np.ndarray, faces: np.ndarray):
+    """A mesh as parallel rays show it, from points in crop coordinates with their depth."""
+    depth = FAR + points[:, 2:]
+    seen = np.concatenate([points[:, :2] * FAR, depth], 1).astype(np.float32)
+    intrinsics = np.array([CELL / 2, CELL / 2, CELL / 2, CELL / 2], np.float32)
+    return draw(seen, faces, intrinsics, (CELL, CELL), mark_inside=True)
