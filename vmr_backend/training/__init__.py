@@ -1,0 +1,1 @@
+"""The first stage of the vmr method: category models, from collections of single pictures."""
