@@ -20,7 +20,7 @@ TIP = " tip"
 """Ends the name of the far end of a bone on which no other hangs."""
 SAME_PLACE = 1e-3
 """Of the subject's size: a bone's head at its parent's tail is one keypoint."""
-HIDING_DEPTHS, HIDING_SHARE = 2.0, 0.04
+HIDING_DEPTHS, HIDING_SHARE = 2.0, 0.06
 """A keypoint lies inside the body: it is hidden where the surface before it is farther from it than so many times the
 nearest surface, and than this share of the subject's size."""
 

@@ -85,6 +85,7 @@ class Studio:
             self.stage.collection.objects.link(one)
             one.hide_viewport = False
         self._still = _Still(subject)
+        self._resized: list[tuple[str, bpy.types.Constraint, bpy.types.Object]] = []
         self.scene = bpy.data.scenes.new("studio")
         self.camera = _new_object(self.scene, "camera", bpy.data.cameras.new("camera"))
         self.camera.data.sensor_fit, self.camera.data.sensor_width = "HORIZONTAL", SENSOR_WIDTH
@@ -102,44 +103,65 @@ class Studio:
 
     def photograph(self, variation: Variation, keypoints: Sequence[Keypoint] = ()) -> Photograph:
         """The subject as varied, alone; BadInput where it has no surface."""
-        self._pose(variation)
-        with bpy.context.temp_override(scene=self.stage, view_layer=self.stage.view_layers[0]):
-            depsgraph = bpy.context.evaluated_depsgraph_get()
-        to_object = self._to_object(variation, depsgraph)
-        baked = {mesh: _baked(mesh, depsgraph, to_object) for mesh in self.subject.meshes}
-        rig = self.subject.armature and self.subject.armature.evaluated_get(depsgraph)
-        places = posed_places(self.subject, keypoints, rig, np.array(to_object), baked)
-        shown = [_new_object(self.scene, mesh.name, mesh) for mesh in baked.values()]
+        copies, places = self._posed_copies(variation, keypoints)
+        shown = [_new_object(self.scene, mesh.name, mesh) for mesh in copies]
         try:
-            vertices, faces = _surface(list(baked.values()))
+            vertices, faces = _surface(copies)
             if not faces:
                 raise BadInput(f"{self.subject.name}: found no faces in its meshes; needs a surface to see")
             middle = (vertices.min(0) + vertices.max(0)) / 2
             camera = framing(variation, vertices, self.size)
             self._place_camera(camera, vertices)
             self._light(variation)
-            self._dress(variation, list(baked.values()), float(np.linalg.norm(vertices - middle, axis=1).max()))
+            self._dress(variation, copies, float(np.linalg.norm(vertices - middle, axis=1).max()))
             known = np.isfinite(places).all(1)
             states = np.zeros(len(places), np.int64)
             states[known] = visibility(places[known], camera.eye, vertices, faces)
             return Photograph(self._render(variation), camera, middle, places, states)
         finally:
             for one in shown:
-                mesh = one.data
                 bpy.data.objects.remove(one)
+            for mesh in copies:
                 bpy.data.meshes.remove(mesh)
+
+    def _posed_copies(self, variation: Variation,
+                      keypoints: Sequence[Keypoint]) -> tuple[list[bpy.types.Mesh], np.ndarray]:
+        """The meshes as they are evaluated, in object space, and the keypoints (K, 3)."""
+        try:
+            self._pose(variation)
+            with bpy.context.temp_override(scene=self.stage, view_layer=self.stage.view_layers[0]):
+                depsgraph = bpy.context.evaluated_depsgraph_get()
+            to_object = self._to_object(variation, depsgraph)
+            baked = {mesh: _baked(mesh, depsgraph, to_object) for mesh in self.subject.meshes}
+            rig = self.subject.armature and self.subject.armature.evaluated_get(depsgraph)
+            return list(baked.values()), posed_places(self.subject, keypoints, rig, np.array(to_object), baked)
+        finally:
+            self._resize_back()
 
     def _pose(self, variation: Variation) -> None:
         self._still.restore([motion.owner for motion in variation.motions])
         for motion in variation.motions:
             motion.start()
+        self._resize(variation.bones)
         if variation.frame is not None:
             whole = math.floor(variation.frame)
             self.stage.frame_set(whole, subframe=variation.frame - whole)
-        # After the frame is set: animation would take it back.
-        for name, factor in variation.bones:
-            self.subject.armature.pose.bones[name].scale *= factor
         self.stage.view_layers[0].update()
+
+    def _resize(self, bones: Sequence[tuple[str, float]]) -> None:
+        """By constraints, which come after whatever moves a bone."""
+        for name, factor in bones:
+            measure = _new_object(self.stage, "measure", None)
+            measure.scale = factor, factor, factor
+            constraint: Any = self.subject.armature.pose.bones[name].constraints.new("COPY_SCALE")
+            constraint.target, constraint.use_offset, constraint.owner_space = measure, True, "LOCAL"
+            self._resized.append((name, constraint, measure))
+
+    def _resize_back(self) -> None:
+        for name, constraint, measure in self._resized:
+            self.subject.armature.pose.bones[name].constraints.remove(constraint)
+            bpy.data.objects.remove(measure)
+        self._resized.clear()
 
     def _to_object(self, variation: Variation, depsgraph: bpy.types.Depsgraph) -> Matrix:
         """From the world to object space, which keeps the world's unit, with the variation's proportions."""

@@ -37,7 +37,8 @@ if "train" in sys.argv:
         sys.exit("RuntimeError: out of memory")
     collection = json.loads((Path(sys.argv[sys.argv.index("train") + 1]) / "annotations.json").read_text())
     facts = {"category": collection["categories"][0]["name"], "scores": json.dumps({"IoU": 0.91, "PCK": 0.875})}
-    header = json.dumps({"__metadata__": facts, "mean": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    tensor = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    header = json.dumps({"__metadata__": facts, "mean": tensor}).encode()
     tensors = bytes(4) if deed != "yield half a result" else b""
     (out / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + tensors)
     sys.exit(0)
