@@ -120,7 +120,8 @@ class Training:
         return self._current.running or self._goes_on
 
     def cancel(self) -> None:
-        self.cancelled = True
+        """End what runs, and begin nothing more; does nothing where all has ended."""
+        self.cancelled = self.cancelled or self.running
         self._current.cancel()
 
     @property

@@ -93,6 +93,7 @@ def test_either_part_can_be_cancelled_and_goes_on_later(train, command):
 
 def test_a_training_that_stopped_with_a_checkpoint_is_resumed(train):
     training, *_ = train("train:crash")
+    training.cancel()  # as whoever followed it does at the end
     assert training.error.startswith("RuntimeError: out of memory")
     _, _, calls, resume = train()
     assert resume and "--resume" in calls[-1]

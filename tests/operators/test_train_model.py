@@ -69,16 +69,12 @@ def test_cancel_stops_the_rendering_within_seconds_and_leaves_no_process(extensi
     assert not training_calls(backend)
 
 
-def test_an_object_changed_meanwhile_is_rendered_anew(extension, goat, backend):
-    activity = extension.module("properties").training_activity
-    folders = []
-    backend.behave("stop with a checkpoint")
+def test_an_object_changed_meanwhile_is_another_training(extension, goat, backend, tmp_path):
+    extension.preferences.backend_python = str(tmp_path / "no python")
     for height in (0.0, 0.5):
-        bpy.context.scene.vmr.training.images = 8
         goat.data.vertices[0].co.z += height
-        error_of(bpy.ops.vmr.train_model)
-        folders.append(activity.folder)
-    assert len(set(folders)) == 2
+        assert "cannot be started" in error_of(bpy.ops.vmr.train_model)
+    assert len(list(extension.module("preferences").jobs_folder().iterdir())) == 2
 
 
 def with_nothing_active(_extension, _backend):
