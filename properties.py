@@ -114,7 +114,7 @@ class VMR_PG_training(bpy.types.PropertyGroup):
 
 
 def _model_names(_self: Any, context: bpy.types.Context, _typed: str) -> list[str]:
-    preferences = context.preferences.addons[__package__].preferences
+    preferences: Any = context.preferences.addons[__package__].preferences
     return [model.name for model in preferences.models if not model.problem]
 
 

@@ -1,10 +1,10 @@
-"""Keypoints of a subject: bones' heads, tips of the last bones, or vertex groups; where they are, whether one sees
-them."""
+"""Keypoints of a subject: bones' heads and tips, or vertex groups; where they are, and whether one sees them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import bpy
 import numpy as np
@@ -17,8 +17,8 @@ from .subject import Subject
 
 MOST = 32
 TIP = " tip"
-"""Ends the name of the far end of a bone on which no other hangs."""
-SAME_PLACE = 1e-3
+"""Ends the name of the far end of a bone, where that is a keypoint: a nose, a toe."""
+SAME_PLACE = 1e-2
 """Of the subject's size: a bone's head at its parent's tail is one keypoint."""
 HIDING_DEPTHS, HIDING_SHARE = 2.0, 0.06
 """A keypoint lies inside the body: it is hidden where the surface before it is farther from it than so many times the
@@ -123,7 +123,7 @@ def visibility(places: np.ndarray, eye: np.ndarray, vertices: np.ndarray, faces:
     places    (K, 3), eye (3,), vertices (V, 3): in one space
     faces     vertices' places of each polygon
     """
-    tree = BVHTree.FromPolygons(vertices.tolist(), faces)
+    tree: Any = BVHTree.FromPolygons(vertices.tolist(), faces)
     size = float(np.linalg.norm(np.ptp(vertices, 0)))
     found = np.full(len(places), VISIBLE)
     for index, place in enumerate(places):
@@ -147,16 +147,14 @@ def _all_keypoints(subject: Subject) -> dict[str, Keypoint]:
 
 
 def _offered(subject: Subject, known: dict[str, Keypoint]) -> list[Keypoint]:
-    """What keypoints are chosen from by themselves: bones that deform, and tips of the last of them."""
+    """What keypoints are chosen from by themselves: bones that deform, and tips where no other bone begins."""
     if subject.armature is None:
         return [keypoint for keypoint in known.values() if keypoint.kind == "group"]
     weighted = {group.name for mesh in subject.meshes for group in mesh.vertex_groups}
     bones = list(subject.armature.data.bones)
     deforming = [bone for bone in bones if bone.use_deform and bone.name in weighted] or \
         [bone for bone in bones if bone.use_deform] or bones
-    names = {bone.name for bone in deforming}
-    last = [bone for bone in deforming if not names & {child.name for child in bone.children_recursive}]
-    return [known[bone.name] for bone in deforming] + [known[bone.name + TIP] for bone in last]
+    return [known[bone.name] for bone in deforming] + [known[bone.name + TIP] for bone in deforming]
 
 
 def _spread(keypoints: list[Keypoint], places: np.ndarray) -> list[Keypoint]:

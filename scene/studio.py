@@ -272,7 +272,9 @@ def _has_gpu() -> bool:
 
 
 def _set_render(scene: bpy.types.Scene, size: int, engine: str, samples: int) -> None:
-    render, cycles = scene.render, scene.cycles
+    render: Any = scene.render
+    cycles: Any = scene.cycles  # type: ignore[attr-defined]
+    view: Any = scene.view_settings
     render.engine, render.film_transparent, render.dither_intensity = engine, True, 0.0
     render.resolution_x = render.resolution_y = size
     render.resolution_percentage = 100
@@ -281,7 +283,7 @@ def _set_render(scene: bpy.types.Scene, size: int, engine: str, samples: int) ->
     cycles.use_denoising = cycles.use_adaptive_sampling = False
     scene.eevee.taa_render_samples = samples
     scene.display.shading.color_type = "TEXTURE"
-    scene.view_settings.view_transform = "Standard"
+    view.view_transform = "Standard"
     settings = render.image_settings
     if hasattr(settings, "media_type"):  # from Blender 5.0
         settings.media_type = "IMAGE"
@@ -328,6 +330,7 @@ def _pixels_of(path: Path) -> np.ndarray:
     image = bpy.data.images.load(str(path))
     width, height = image.size
     values = np.empty(width * height * 4, np.float32)
-    image.pixels.foreach_get(values)
+    pixels: Any = image.pixels
+    pixels.foreach_get(values)
     bpy.data.images.remove(image)
     return values.reshape(height, width, 4)[::-1]

@@ -142,6 +142,7 @@ def _moved_by(other: bpy.types.Object) -> bpy.types.Object | None:
     """The armature that a mesh object hangs on, by a modifier or as its child."""
     if other.type != "MESH":
         return None
-    by_modifier = [modifier.object for modifier in other.modifiers if modifier.type == "ARMATURE" and modifier.object]
+    modifiers: Any = [modifier for modifier in other.modifiers if modifier.type == "ARMATURE"]
+    by_modifier = [modifier.object for modifier in modifiers if modifier.object]
     by_parent = [other.parent] if other.parent is not None and other.parent.type == "ARMATURE" else []
     return next(iter(by_modifier + by_parent), None)

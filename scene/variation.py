@@ -83,7 +83,7 @@ def draw(seed: int, number: int, motions: Sequence[Motion], bones: Sequence[tupl
         chosen, frame, tuple(rng.uniform(1 - PROPORTIONS, 1 + PROPORTIONS, 3)), _bone_sizes(rng, bones),
         rotation=_rotation(rng), distance=float(rng.uniform(*DISTANCE)), fill=float(rng.uniform(*FILL)),
         place=tuple(rng.uniform(0.25, 0.75, 2)), sun_direction=_direction(rng),
-        sun_strength=float(rng.uniform(1.5, 5.0)), sun_colour=_tint(rng), sky_strength=float(rng.uniform(0.3, 1.2)),
+        sun_strength=float(rng.uniform(1.0, 3.5)), sun_colour=_tint(rng), sky_strength=float(rng.uniform(0.3, 0.9)),
         sky_colour=_tint(rng), coat=str(rng.choice(list(coats), p=shares / shares.sum())),
         coat_colours=rng.uniform(0.02, 0.8, (2, 3)), patch_size=float(np.exp(rng.uniform(*np.log([0.05, 0.6])))),
         hue=float(rng.normal(0, 0.35)), saturation=float(rng.uniform(0.6, 1.3)),
@@ -118,7 +118,7 @@ def _moment(rng: np.random.Generator, motions: Sequence[Motion]) -> tuple[tuple[
 
 
 def _bone_sizes(rng: np.random.Generator, bones: Sequence[tuple[str, ...]]) -> tuple[tuple[str, float], ...]:
-    picked = rng.choice(len(bones), min(BONES_CHANGED, len(bones)), replace=False) if bones else []
+    picked = rng.permutation(len(bones))[:BONES_CHANGED]
     factors = rng.uniform(1 - BONE_SIZE, 1 + BONE_SIZE, len(picked))
     return tuple((name, float(factor)) for place, factor in zip(picked, factors, strict=True) for name in bones[place])
 
