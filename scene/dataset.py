@@ -43,7 +43,7 @@ class Collection:
     seed: int = 0
     keypoints: tuple[str, ...] = ()
     """Names; empty chooses by itself."""
-    engine: str = "AUTO"
+    engine: str = "CYCLES"
 
     def check(self) -> Collection:
         """This, or BadInput where it cannot be."""

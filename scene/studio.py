@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ class Studio:
     materials.
     """
 
-    def __init__(self, subject: Subject, size: int, engine: str = "AUTO", samples: int = SAMPLES):
+    def __init__(self, subject: Subject, size: int, engine: str = "CYCLES", samples: int = SAMPLES):
         self.subject, self.size = subject, size
         self.stage = bpy.data.scenes.new("stage")
         self.stage.frame_set(bpy.context.scene.frame_current)
@@ -193,12 +192,15 @@ class Studio:
             mesh.materials.append(self.coat.material)
 
     def _render(self, variation: Variation) -> np.ndarray:
-        with tempfile.TemporaryDirectory(prefix="vmr_") as folder:
-            path = Path(folder) / "picture.png"
-            self.scene.render.filepath = str(path)
-            self.scene.cycles.seed = variation.noise_seed
-            bpy.ops.render.render(write_still=True, scene=self.scene.name)
+        # Through a file: without a window Blender gives nobody the pixels of a render.
+        path = Path(bpy.app.tempdir) / "studio.png"
+        self.scene.render.filepath = str(path)
+        self.scene.cycles.seed = variation.noise_seed
+        bpy.ops.render.render(write_still=True, scene=self.scene.name)
+        try:
             return _pixels_of(path)
+        finally:
+            path.unlink()
 
 
 class _Still:
