@@ -30,6 +30,7 @@ def draw_training(layout: bpy.types.UILayout, context: bpy.types.Context, asked)
     layout.label(text=f"Object: {active.name}" if active else "Choose an object to learn from", icon="OBJECT_DATA")
     for name in ("category", "images", "size", "training", "keypoints", "steps", "seed"):
         layout.prop(asked, name)
+    layout.separator()
     if training_activity.running:
         layout.progress(factor=training_activity.fraction, text=training_activity.text)
         layout.operator("vmr.cancel_training", icon="X")
