@@ -5,6 +5,7 @@ from pathlib import Path
 import bpy
 
 from .jobs.backend import backend_python
+from .jobs.models import Model, models_in
 from .panels.backend import draw_backend
 
 PACKAGE = __package__
@@ -25,6 +26,11 @@ def user_folder() -> Path:
 def jobs_folder() -> Path:
     chosen = preferences().jobs_folder
     return Path(bpy.path.abspath(chosen)) if chosen else user_folder() / "jobs"
+
+
+def models_folder() -> Path:
+    chosen = preferences().models_folder
+    return Path(bpy.path.abspath(chosen)) if chosen else user_folder() / "models"
 
 
 def interpreter() -> Path | None:
@@ -68,6 +74,11 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
     def backend_found(self) -> bool:
         """For panels: whether there is an interpreter at all."""
         return interpreter() is not None
+
+    @property
+    def models(self) -> list[Model]:
+        """For panels: the category models, those that come with the extension first."""
+        return models_in(models_folder())
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout

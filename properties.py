@@ -86,6 +86,38 @@ def apply_preset(props: "VMR_PG_reconstruction", _context: Any = None) -> None:
         set_value(props.settings, name, value)
 
 
+TRAININGS = (
+    ("weak", "Masks and Keypoints", "Learn from masks and keypoints; finds shape and pose more surely"),
+    ("self", "Masks Alone", "Learn without keypoints; for objects that have neither bones nor vertex groups"),
+)
+
+
+class VMR_PG_training(bpy.types.PropertyGroup):
+    """What a scene asks of the training of a category model: `scene.vmr.training`."""
+
+    category: bpy.props.StringProperty(
+        name="Category", description="What the model is of, and is called. Empty for the name of the object")
+    images: bpy.props.IntProperty(
+        name="Pictures", default=1000, min=8, soft_max=5000, max=100_000,
+        description="How many pictures of the object are rendered to learn from")
+    size: bpy.props.IntProperty(
+        name="Size", default=128, min=32, soft_max=256, max=2048, subtype="PIXEL", description="Sides of the pictures")
+    training: bpy.props.EnumProperty(
+        name="Learn From", items=TRAININGS, default="weak", description="What of the pictures is learnt from")
+    steps: bpy.props.IntProperty(
+        name="Steps", default=4000, min=1, soft_max=50_000, description="How long to train: batches of pictures")
+    seed: bpy.props.IntProperty(
+        name="Seed", min=0, description="Start of the random numbers; another seed gives other pictures")
+    keypoints: bpy.props.StringProperty(
+        name="Keypoints", description="Names of bones or vertex groups, with commas between. Empty chooses up to 32 "
+                                      "that are spread over the body")
+
+
+def _model_names(_self: Any, context: bpy.types.Context, _typed: str) -> list[str]:
+    preferences: Any = context.preferences.addons[__package__].preferences
+    return [model.name for model in preferences.models if not model.problem]
+
+
 class VMR_PG_reconstruction(bpy.types.PropertyGroup):
     """What a scene asks of a reconstruction: `scene.vmr`."""
 
@@ -101,6 +133,9 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
     method: bpy.props.EnumProperty(
         name="Method", default="lasr", description="How the mesh is found",
         items=[(name, METHOD_LABELS[name], text) for name, text in METHODS.items()])
+    model: bpy.props.StringProperty(
+        name="Model", search=_model_names, search_options={"SUGGESTION"},
+        description="Category model of the subject: one that is listed under Category Models, or the path of a file")
     preset: bpy.props.EnumProperty(
         name="Preset", default=DEFAULT_PRESET, description="Values for all settings below", update=apply_preset,
         items=[(name, preset.label, preset.description) for name, preset in PRESETS.items()])
@@ -128,6 +163,7 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
     seed: bpy.props.IntProperty(
         name="Seed", min=0, description="Start of the random numbers; another seed gives another attempt")
     settings: bpy.props.PointerProperty(type=VMR_PG_settings)
+    training: bpy.props.PointerProperty(type=VMR_PG_training)
 
 
 class VMR_PG_doubt(bpy.types.PropertyGroup):
@@ -199,8 +235,9 @@ class Activity:
 # Not in the scene: undo and the loading of a file would reset it while the child goes on.
 reconstruction_activity = Activity()
 backend_activity = Activity()
+training_activity = Activity()
 
-CLASSES = (VMR_PG_settings, VMR_PG_reconstruction, VMR_PG_doubt, VMR_PG_result)
+CLASSES = (VMR_PG_settings, VMR_PG_training, VMR_PG_reconstruction, VMR_PG_doubt, VMR_PG_result)
 
 
 def register() -> None:

@@ -38,10 +38,11 @@ def prepare(root: Path, request: JobRequest, start_over: bool = False) -> tuple[
 def folder_name(request: JobRequest) -> str:
     """The clip's name and a digest of the request and of the state of its files.
 
-    Masks painted anew under the same name make another job: the checkpoint of the old ones would not fit them.
+    Masks painted anew under the same name, or a model trained anew, make another job: the checkpoint of the old ones
+    would not fit them.
     """
     state = [json.dumps(asdict(request), sort_keys=True)]
-    for path in (request.clip, request.masks):
+    for path in (request.clip, request.masks, request.model):
         if path is not None:
             state += [f"{name} {size} {time}" for name, size, time in _files(Path(path))]
     digest = hashlib.sha256("\n".join(state).encode()).hexdigest()[:10]

@@ -2,7 +2,7 @@
 
 import bpy
 
-from ..properties import backend_activity, reconstruction_activity
+from ..properties import backend_activity, reconstruction_activity, training_activity
 from .child import cancel
 
 
@@ -33,4 +33,19 @@ class VMR_OT_cancel_backend(bpy.types.Operator):
 
     def execute(self, _context):
         cancel(backend_activity)
+        return {"FINISHED"}
+
+
+class VMR_OT_cancel_training(bpy.types.Operator):
+    """Stop the training; it can go on later from what is rendered and learnt"""
+
+    bl_idname = "vmr.cancel_training"
+    bl_label = "Cancel"
+
+    @classmethod
+    def poll(cls, _context):
+        return training_activity.running
+
+    def execute(self, _context):
+        cancel(training_activity)
         return {"FINISHED"}

@@ -5,7 +5,8 @@ from typing import Any
 
 import bpy
 
-from ..preferences import interpreter, preferences
+from ..jobs.models import find_model
+from ..preferences import interpreter, models_folder, preferences
 from ..properties import changed_settings, props_of, reconstruction_activity
 from ..scene.clip import ClipSource, clip_source, frame_number, mask_source
 from ..scene.hints import facings
@@ -30,8 +31,9 @@ def obstacle(context: bpy.types.Context) -> str:
         return "A reconstruction is running"
     if clip_of(context) is None:
         return "Open a movie clip first"
-    if props_of(context.scene).method == "vmr":
-        return "This method needs a category model; not available yet"
+    props = props_of(context.scene)
+    if props.method == "vmr" and not props.model.strip():
+        return "Choose a category model first"
     if interpreter() is None:
         return "Install the backend first"
     return ""
@@ -49,9 +51,16 @@ def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequ
         raise BadInput(f"masks: {masks} holds the clip's own pictures; masks need a file or folder of their own")
     return JobRequest(
         clip=source.path, files=source.files, masks=masks, first=source.first, last=source.last,
-        method=props.method, preset=props.preset, settings=changed_settings(props),
+        method=props.method, model=_model_of(props), preset=props.preset, settings=changed_settings(props),
         device=preferences().device or "auto", seed=props.seed, **_subject_of(props, clip),
         **_known_of(context.scene, clip, source)).check()
+
+
+def _model_of(props) -> str | None:
+    """Path of the category model that the method needs; None where it needs none."""
+    if props.method != "vmr":
+        return None
+    return str(find_model(bpy.path.abspath(props.model.strip()), models_folder()).path)
 
 
 def _subject_of(props, clip: bpy.types.MovieClip) -> dict[str, Any]:

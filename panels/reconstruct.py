@@ -5,6 +5,7 @@ import bpy
 from ..properties import GROUP_LABELS, changed_settings, reconstruction_activity, result_in, settings_in
 from .backend import draw_backend
 from .known import draw_known, draw_subject
+from .models import draw_chosen_model, draw_models, draw_training
 from .result import draw_result, draw_warnings
 from .text import draw_text
 
@@ -37,6 +38,8 @@ class MainPanel(InTab):
             column.prop(props, "clip")
         column.prop(props, "masks")
         column.prop(props, "method")
+        if props.method == "vmr":
+            draw_chosen_model(column, props)
         column.prop(props, "preset")
         if changed := changed_settings(props):
             row = column.row()
@@ -122,6 +125,19 @@ class GroupPanel(InTab):
                 row.operator("vmr.reset_settings", text="", icon="LOOP_BACK", emboss=False).name = name
 
 
+class ModelsPanel(InTab):
+    """Category models that there are, and a new one from the active object."""
+
+    bl_label = "Category Models"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context):
+        column = self.column()
+        draw_models(column, context, context.preferences.addons[PACKAGE].preferences.models)
+        column.separator()
+        draw_training(column, context, context.scene.vmr.training)
+
+
 class BackendPanel(InTab):
     """The environment that computes."""
 
@@ -145,7 +161,8 @@ def panels_of(space: str, prefix: str) -> list[type]:
     main = panel("reconstruct", MainPanel)
     parent = {"bl_parent_id": main.bl_idname}
     groups = [panel(group, GroupPanel, bl_label=label, group=group, **parent) for group, label in GROUP_LABELS.items()]
-    return [main, panel("result", ResultPanel, **parent), *groups, panel("backend", BackendPanel, **parent)]
+    return [main, panel("result", ResultPanel, **parent), *groups, panel("models", ModelsPanel, **parent),
+            panel("backend", BackendPanel, **parent)]
 
 
 CLASSES = (*panels_of("CLIP_EDITOR", "VMR"), *panels_of("VIEW_3D", "VMR_VIEW3D"))

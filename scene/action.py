@@ -51,3 +51,13 @@ def continuous(quaternions: np.ndarray) -> np.ndarray:
     turns = np.sum(quaternions[1:] * quaternions[:-1], axis=1) < 0
     signs = np.cumprod(np.concatenate([[1.0], np.where(turns, -1.0, 1.0)]))
     return quaternions * signs[:, None]
+
+
+def animated_paths(action: bpy.types.Action) -> list[tuple[Any, list[str]]]:
+    """The data paths that an action animates, by slot; up to Blender 4.3 all of them, with None for a slot."""
+    if not hasattr(action, "slots"):
+        return [(None, [curve.data_path for curve in action.fcurves])]
+    layers: Any = action.layers  # type: ignore[attr-defined]
+    bags = [bag for layer in layers for strip in layer.strips for bag in strip.channelbags]
+    return [(slot, [curve.data_path for bag in bags if bag.slot_handle == slot.handle for curve in bag.fcurves])
+            for slot in action.slots]

@@ -1,4 +1,4 @@
-"""The command line: reconstruct, train, models, evaluate, benchmark, doctor; segment and render-dataset are to come."""
+"""The command line: reconstruct, render-dataset, train, models, evaluate, benchmark, doctor; segment is to come."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ from .settings import DEFAULT_PRESET, METHODS, PRESETS, Settings, settings_of
 
 NOT_YET = {
     "segment": "finding masks from a box or points",
-    "render-dataset": "rendering image collections from an object",
 }
 
 
@@ -273,6 +272,12 @@ def _evaluate(argv: list[str]) -> int:
     return main(argv)
 
 
+def _render_dataset(argv: list[str]) -> int:
+    from .training.rendering_job import main
+
+    return main(argv)
+
+
 def _benchmark(argv: list[str]) -> int:
     if not argv or argv[0] not in ("renderer", "fit", "train"):
         raise BadInput(f"benchmark: found {argv[0] if argv else 'nothing'!r}, needs renderer, fit or train")
@@ -299,5 +304,6 @@ def _doctor(argv: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "reconstruct": _reconstruct, "train": _train, "models": _models, "evaluate": _evaluate, "benchmark": _benchmark,
+    "reconstruct": _reconstruct, "render-dataset": _render_dataset, "train": _train, "models": _models,
+    "evaluate": _evaluate, "benchmark": _benchmark,
     "doctor": _doctor}

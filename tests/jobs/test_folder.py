@@ -28,6 +28,16 @@ def test_the_same_request_has_the_same_folder_and_goes_on_from_its_checkpoint(tm
     assert (folder / "events.jsonl").exists()
 
 
+def test_a_model_trained_anew_is_another_job(tmp_path, request_):
+    model = tmp_path / "fox.safetensors"
+    model.write_bytes(b"one")
+    request = replace(request_, method="vmr", model=str(model))
+    first, _ = prepare(tmp_path / "jobs", request)
+    assert prepare(tmp_path / "jobs", request)[0] == first
+    model.write_bytes(b"another")
+    assert prepare(tmp_path / "jobs", request)[0] != first
+
+
 def test_other_settings_or_changed_masks_are_another_job(tmp_path, request_):
     name = folder_name(request_)
     assert folder_name(replace(request_, seed=1)) != name

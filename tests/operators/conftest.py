@@ -39,11 +39,13 @@ def extension(installed_extension, empty_file, tmp_path):
     preferences = bpy.context.preferences.addons[installed_extension].preferences
     preferences.backend_python, preferences.found_devices = "", ""
     preferences.device, preferences.jobs_folder = "auto", str(tmp_path / "jobs")
+    preferences.models_folder = str(tmp_path / "models")
 
     def module(name):
         return importlib.import_module(f"{installed_extension}.{name}")
 
-    for activity in (module("properties").reconstruction_activity, module("properties").backend_activity):
+    properties = module("properties")
+    for activity in (properties.reconstruction_activity, properties.backend_activity, properties.training_activity):
         activity.reset()
     return SimpleNamespace(name=installed_extension, module=module, preferences=preferences)
 

@@ -151,7 +151,7 @@ def with_a_backend_that_yields_nothing(_extension, backend, _clip, _tmp_path):
     (with_a_movie_without_masks, "masks: none chosen"),
     (with_lost_masks, "nowhere: no such file"),
     (with_the_clip_as_masks, "the clip's own"),
-    (with_the_other_method, "needs a category model; not available yet"),
+    (with_the_other_method, "Choose a category model first"),
     (without_backend, "Install the backend first"),
     (with_an_interpreter_that_is_none, "no python: cannot be started"),
     (with_an_unwritable_jobs_folder, "cannot be written"),

@@ -52,14 +52,15 @@ class Layout:
 
 
 @pytest.fixture
-def extension(installed_extension, empty_file):
+def extension(installed_extension, empty_file, tmp_path):
     preferences = bpy.context.preferences.addons[installed_extension].preferences
-    preferences.backend_python = "/usr/bin/python"
+    preferences.backend_python, preferences.models_folder = "/usr/bin/python", str(tmp_path / "models")
 
     def module(name):
         return importlib.import_module(f"{installed_extension}.{name}")
 
-    activities = module("properties").reconstruction_activity, module("properties").backend_activity
+    properties = module("properties")
+    activities = properties.reconstruction_activity, properties.backend_activity, properties.training_activity
     for activity in activities:
         activity.reset()
     yield SimpleNamespace(name=installed_extension, module=module, preferences=preferences)
@@ -89,7 +90,7 @@ def shown_in(extension):
 @pytest.mark.parametrize("space, prefix", [("CLIP_EDITOR", "VMR"), ("VIEW_3D", "VMR_VIEW3D")])
 def test_each_editor_has_the_tab_with_a_panel_for_each_group(extension, space, prefix):
     groups = extension.module("vmr_backend.settings").GROUPS
-    for name in ("reconstruct", "result", "backend", *groups):
+    for name in ("reconstruct", "result", "models", "backend", *groups):
         panel = getattr(bpy.types, f"{prefix}_PT_{name}")
         assert (panel.bl_space_type, panel.bl_region_type, panel.bl_category) == (space, "UI", "Reconstruct")
         assert name == "reconstruct" or panel.bl_parent_id == f"{prefix}_PT_reconstruct"
@@ -152,6 +153,37 @@ def test_how_the_mesh_moves_is_chosen_before_the_run(shown_in):
     for name in ("VMR_PT_reconstruct", "VMR_VIEW3D_PT_reconstruct"):
         shown = shown_in(name)
         assert shown.index("motion") < shown.index("vmr.reconstruct")
+
+
+def test_a_category_model_is_chosen_where_the_method_needs_one(shown_in):
+    assert "model" not in shown_in("VMR_PT_reconstruct")
+    bpy.context.scene.vmr.method = "vmr"
+    for name in ("VMR_PT_reconstruct", "VMR_VIEW3D_PT_reconstruct"):
+        assert {"model", "vmr.choose_model"} <= set(shown_in(name))
+
+
+def test_models_are_listed_with_their_scores_and_broken_ones_with_the_reason(extension, shown_in, tmp_path):
+    from model_files import save_model
+
+    save_model(tmp_path / "models" / "goat.safetensors", scores={"IoU": 0.871, "PCK": 0.8})
+    (tmp_path / "models" / "half.safetensors").write_bytes(b"half")
+    shown = shown_in("VMR_VIEW3D_PT_models")
+    assert {"goat  IoU 0.87  PCK 0.80", "half"} <= set(shown) and "vmr.remove_model" in shown
+    assert "found no safetensors header" in " ".join(shown) and max(map(len, shown)) < 40
+
+
+def test_a_training_shows_button_or_progress_and_what_came_of_it(extension, shown_in):
+    activity = extension.module("properties").training_activity
+    shown = shown_in("VMR_PT_models")
+    assert {"Choose an object to learn from", "images", "size", "training", "steps", "vmr.train_model"} <= set(shown)
+    bpy.ops.mesh.primitive_cube_add()
+    assert "Object: Cube" in shown_in("VMR_PT_models")
+    activity.child, activity.text, activity.fraction = object(), "Rendering 3/40", 0.1
+    shown = shown_in("VMR_PT_models")
+    assert {"Rendering 3/40", "vmr.cancel_training"} <= set(shown) and "vmr.train_model" not in shown
+    activity.child, activity.outcome, activity.resumable = None, "Training cancelled", True
+    shown = shown_in("VMR_PT_models")
+    assert "Training cancelled" in shown and shown.count("vmr.train_model") == 2
 
 
 def test_without_a_backend_the_panel_says_so_and_offers_it(extension, shown_in):
@@ -234,7 +266,7 @@ def test_camera_and_armature_of_a_result_stand_for_its_mesh(extension, data):
 
 def test_names_and_tooltips_read_as_blenders_do(extension):
     for cls in (*extension.module("operators").CLASSES, *extension.module("panels.reconstruct").CLASSES):
-        small_words = {" And ": " and ", " To ": " to ", "Fbx": "FBX", "Gltf": "glTF"}
+        small_words = {" And ": " and ", " To ": " to ", " From ": " from ", "Fbx": "FBX", "Gltf": "glTF"}
         title = cls.bl_label.title()
         for word, small in small_words.items():
             title = title.replace(word, small)

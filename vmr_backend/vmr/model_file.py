@@ -22,8 +22,9 @@ from .model import Architecture, CategoryModel
 from .shape import CategoryShape, Handles
 
 FORMAT_VERSION = 1
-FACTS = "vmr"
-"""Name of the facts in the file's metadata."""
+CATEGORY, SCORES, CARD = "category", "scores", "card"
+"""Entries of the file's metadata: the category's name, and in JSON the scores and everything else. The first two are
+what lists of models show."""
 LARGEST = 2**30
 """Bytes; ResNet-18 in single precision is a tenth of it."""
 STRENGTH = 8.0
@@ -67,8 +68,11 @@ def save_model(path: Path, model: CategoryModel, affinity: Tensor | None, card: 
     if affinity is not None:
         tensors[AFFINITY] = affinity
     half = {name: _halved(value.detach().cpu()) for name, value in tensors.items()}
-    facts = {FACTS: json.dumps({"version": FORMAT_VERSION, **asdict(card)})}
-    write_whole(path, safetensors.torch.save(half, facts))
+    facts = asdict(card)
+    category, scores = facts.pop("category"), facts.pop("scores")
+    facts |= {"version": FORMAT_VERSION, "keypoints": category["keypoints"], "skeleton": category["skeleton"]}
+    metadata = {CATEGORY: card.category.name, SCORES: json.dumps(scores), CARD: json.dumps(facts)}
+    write_whole(path, safetensors.torch.save(half, metadata))
 
 
 def _halved(value: Tensor) -> Tensor:
@@ -104,18 +108,18 @@ def load_card(path: Path) -> ModelCard:
 
 def _card_of(path: Path, metadata: Mapping[str, str]) -> ModelCard:
     try:
-        facts = json.loads(metadata[FACTS])
-        version = facts.pop("version")
-        if version != FORMAT_VERSION:
+        facts = json.loads(metadata[CARD])
+        if (version := facts.pop("version")) != FORMAT_VERSION:
             raise BadInput(f"{path}: found a model of format {version}, needs format {FORMAT_VERSION}; train it anew")
-        category, architecture = Category(**facts.pop("category")), Architecture(**facts.pop("architecture"))
-        category = Category(str(category.name), tuple(map(str, category.keypoints)),
-                            tuple((int(a), int(b)) for a, b in category.skeleton))
+        category = Category(metadata[CATEGORY], tuple(map(str, facts.pop("keypoints"))),
+                            tuple((int(a), int(b)) for a, b in facts.pop("skeleton")))
+        architecture = Architecture(**facts.pop("architecture"))
+        scores = {str(name): float(value) for name, value in json.loads(metadata[SCORES]).items()}
         if architecture.encoder not in ENCODERS or not all(
                 type(value) is int and 0 <= value <= 4096
                 for name, value in asdict(architecture).items() if name != "encoder"):
             raise ValueError(architecture)
-        return ModelCard(category, architecture=architecture, **facts)
+        return ModelCard(category, architecture=architecture, scores=scores, **facts)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise BadInput(f"{path}: is no category model of this program; needs one that `train` wrote") from None
 
