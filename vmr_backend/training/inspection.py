@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -10,17 +11,21 @@ import torch
 
 from ..arguments import Arguments
 from ..devices import device_of
+from ..geometry.arap import arap_energy
+from ..geometry.rotations import angle_between
 from ..job import BadInput, write_whole
 from ..outputs.picture import draw, outline, paste
 from ..outputs.preview import BOARD
 from ..rendering import Renderer, get_renderer
 from ..vmr.model import Prediction
 from ..vmr.model_file import SHIPPED, LoadedModel, find_model, load_card, load_model
-from .collection import open_collection
+from .collection import Collection, open_collection
 from .crops import Crops, load_crops
 from .scores import pictures_of, resized, score
 from .train import FINER
 
+TRUTH_NAME = "truth.npz"
+"""Beside the annotations of rendered pictures."""
 CELL, COLUMNS = 128, 4
 """Pixels across each picture of a sheet, and predictions side by side."""
 FAR = 1000.0
@@ -50,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{path.stem}: {card.category.name}, {card.training}, {card.pictures} pictures, {card.steps} steps, "
               f"licence {card.licence}; {_in_words(card.scores)}")
         if arguments.on:
-            _inspect(load_model(path, device), arguments, device)
+            _inspect(path, arguments, device)
     return 0
 
 
@@ -58,15 +63,80 @@ def _in_words(scores) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in scores.items()) or "not scored"
 
 
-def _inspect(loaded: LoadedModel, arguments, device: torch.device) -> None:
-    """Score a model on held-out pictures of a collection, and draw some of them."""
-    renderer = get_renderer("warp", device)
-    held_out = open_collection(arguments.on, arguments.category).split()[1]
-    crops = load_crops(held_out, FINER * loaded.model.architecture.image_size)
+@dataclass(frozen=True)
+class Judged:
+    """How good a model is on held-out pictures of a collection; NaN where the collection does not tell."""
+
+    iou: float
+    pck: float
+    turn: float
+    """Median angle between predicted and true cameras, degrees."""
+    keypoints: float
+    """Mean distance of predicted from true keypoints in space, over the true ones' extent, both in their camera's axes,
+    once size and place agree."""
+    stretch: float
+    """ARAP's energy of the meshes against their base shapes (VMR Eq. 3), object units."""
+
+
+def judge(path: Path, on: Path, category: str | None = None, device: torch.device | None = None) -> Judged:
+    """Of a model file on a collection's held-out pictures; collections that were rendered hold the truth, too."""
+    device = device or torch.device("cpu")
+    loaded, renderer = load_model(path, device), get_renderer("warp", device)
+    collection = open_collection(on, category)
+    held_out, crops = _held_out(loaded, collection)
     same_keypoints = held_out.category.keypoints == loaded.card.category.keypoints
-    scores = score(loaded.model, loaded.affinity if same_keypoints else None, crops, renderer)
-    print(f"  on {len(crops.images)} held-out pictures of {arguments.on}: {scores}")
+    affinity = loaded.affinity if same_keypoints else None
+    scores = score(loaded.model, affinity, crops, renderer)
+    prediction = _predicted(loaded, crops, renderer)
+    turn, keypoints = _off_truth(on / TRUTH_NAME, collection, held_out, crops, prediction, affinity)
+    shape = loaded.model.shape
+    stretch = arap_energy(prediction.base, prediction.vertices, shape.edges, shape.cotangents(prediction.base))
+    return Judged(scores.iou, np.nan if scores.pck is None else scores.pck, turn, keypoints, float(stretch.mean()))
+
+
+def _held_out(loaded: LoadedModel, collection: Collection) -> tuple[Collection, Crops]:
+    held_out = collection.split()[1]
+    return held_out, load_crops(held_out, FINER * loaded.model.architecture.image_size)
+
+
+@torch.no_grad()
+def _predicted(loaded: LoadedModel, crops: Crops, renderer: Renderer) -> Prediction:
+    model, size = loaded.model, loaded.model.architecture.image_size
+    images, masks = pictures_of(crops.images, crops.masks, model.anchors.device)
+    return model(resized(images, size), resized(masks.unsqueeze(1), size)[:, 0], renderer)[0]
+
+
+def _off_truth(path: Path, collection: Collection, held_out: Collection, crops: Crops, prediction: Prediction,
+               affinity: torch.Tensor | None) -> tuple[float, float]:
+    """`turn` and `keypoints` of a Judged."""
+    if not path.is_file():
+        return np.nan, np.nan
+    place = {picture.name: index for index, picture in enumerate(collection.pictures)}
+    rows = [place[held_out.pictures[kept].name] for kept in crops.kept]
+    with np.load(path, allow_pickle=False) as truth:
+        # Blender's renderer names those of the picture apart from those in space.
+        points = truth["keypoints_3d" if "keypoints_3d" in truth else "keypoints"][rows]
+        rotations = truth["rotation"][rows]
+    found = prediction.camera.rotation.cpu()
+    turn = angle_between(found, torch.from_numpy(rotations).float())
+    if affinity is None:
+        return float(turn.rad2deg().median()), np.nan
+    own = (affinity @ prediction.vertices).cpu() @ found.mT
+    true = torch.from_numpy(np.einsum("nij,nkj->nki", rotations, points)).float()
+    own, true = own - own.mean(1, keepdim=True), true - true.mean(1, keepdim=True)
+    own = own * ((own * true).sum((1, 2)) / own.square().sum((1, 2)))[:, None, None]
+    extent = (true.amax(1) - true.amin(1)).amax(1)
+    return float(turn.rad2deg().median()), float(((own - true).norm(dim=-1).mean(1) / extent).mean())
+
+
+def _inspect(path: Path, arguments, device: torch.device) -> None:
+    """Score a model on held-out pictures of a collection, and draw some of them."""
+    judged = judge(path, arguments.on, arguments.category, device)
+    said = ", ".join(f"{name} {value:.3f}" for name, value in asdict(judged).items() if np.isfinite(value))
+    print(f"  on held-out pictures of {arguments.on}: {said}")
     if arguments.sheet:
+        loaded, renderer = load_model(path, device), get_renderer("warp", device)
+        crops = _held_out(loaded, open_collection(arguments.on, arguments.category))[1]
         sheet = sheet_of(loaded, crops, renderer)
         write_whole(arguments.sheet, cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -17,19 +18,22 @@ from torch import Tensor
 from ..annotations import Category
 from ..geometry import sphere as spheres
 from ..job import BadInput, write_whole
+from ..settings import TRAININGS
 from .encoders import ENCODERS
 from .model import Architecture, CategoryModel
 from .shape import CategoryShape, Handles
 
 FORMAT_VERSION = 1
-CATEGORY, SCORES, CARD = "category", "scores", "card"
-"""Entries of the file's metadata: the category's name, and in JSON the scores and everything else. The first two are
-what lists of models show."""
+FACTS = "vmr"
+"""Name of the facts in the file's metadata."""
 LARGEST = 2**30
 """Bytes; ResNet-18 in single precision is a tenth of it."""
 STRENGTH = 8.0
 """Of the preconditioner that keeps shapes smooth."""
-BASES, AFFINITY = "bases", "affinity"
+BASES, AFFINITY, PLACES = "bases", "affinity", "shape.places"
+SMALLEST = {"image_size": 16, "hypotheses": 1}
+MOST = {"image_size": 1024, "hypotheses": 256, "looks": 16}
+"""Of an architecture's numbers: a stranger's file asks for no more."""
 DERIVED = ("shape.latent", "anchors")
 """Tensors of a model that follow from the rest."""
 
@@ -62,16 +66,16 @@ class LoadedModel:
 
 
 def save_model(path: Path, model: CategoryModel, affinity: Tensor | None, card: ModelCard) -> None:
-    """Write a model in half precision, whole or not at all."""
+    """Write a model in half precision, but for places on the sphere; whole or not at all."""
     tensors = {name: value for name, value in model.state_dict().items() if name not in DERIVED}
     tensors[BASES] = model.shape.bases()
     if affinity is not None:
         tensors[AFFINITY] = affinity
     half = {name: _halved(value.detach().cpu()) for name, value in tensors.items()}
-    facts = asdict(card)
-    category, scores = facts.pop("category"), facts.pop("scores")
-    facts |= {"version": FORMAT_VERSION, "keypoints": category["keypoints"], "skeleton": category["skeleton"]}
-    metadata = {CATEGORY: card.category.name, SCORES: json.dumps(scores), CARD: json.dumps(facts)}
+    half[PLACES] = tensors[PLACES].detach().cpu().contiguous()
+    metadata = {FACTS: json.dumps({"version": FORMAT_VERSION, **asdict(card)}),
+                # For lists of models, which read no more than this (jobs/models.py).
+                "category": card.category.name, "scores": json.dumps(dict(card.scores))}
     write_whole(path, safetensors.torch.save(half, metadata))
 
 
@@ -103,25 +107,53 @@ def load_card(path: Path) -> ModelCard:
         with safetensors.safe_open(path, "pt") as file:
             return _card_of(path, file.metadata() or {})
     except (OSError, SafetensorError) as error:
-        raise BadInput(f"{path}: is no whole model file ({error}); needs one that `train` wrote") from None
+        raise BadInput(f"{path}: is no whole model file ({_in_a_line(error)}); needs one that `train` wrote") from None
 
 
 def _card_of(path: Path, metadata: Mapping[str, str]) -> ModelCard:
     try:
-        facts = json.loads(metadata[CARD])
-        if (version := facts.pop("version")) != FORMAT_VERSION:
-            raise BadInput(f"{path}: found a model of format {version}, needs format {FORMAT_VERSION}; train it anew")
-        category = Category(metadata[CATEGORY], tuple(map(str, facts.pop("keypoints"))),
-                            tuple((int(a), int(b)) for a, b in facts.pop("skeleton")))
-        architecture = Architecture(**facts.pop("architecture"))
-        scores = {str(name): float(value) for name, value in json.loads(metadata[SCORES]).items()}
-        if architecture.encoder not in ENCODERS or not all(
-                type(value) is int and 0 <= value <= 4096
-                for name, value in asdict(architecture).items() if name != "encoder"):
-            raise ValueError(architecture)
-        return ModelCard(category, architecture=architecture, scores=scores, **facts)
+        facts = json.loads(metadata[FACTS])
+        version = facts.pop("version")
+        if version == FORMAT_VERSION:
+            category, architecture = _category_of(facts.pop("category")), Architecture(**facts.pop("architecture"))
+            card = ModelCard(category, architecture=architecture, **facts)
+            if not (_is_buildable(architecture) and _is_sound(card)):
+                raise ValueError(facts)
+            return card
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise BadInput(f"{path}: is no category model of this program; needs one that `train` wrote") from None
+    raise BadInput(f"{path}: found a model of format {json.dumps(version)[:20]}, needs format {FORMAT_VERSION}; train "
+                   "it anew")
+
+
+def _category_of(facts: Mapping[str, Any]) -> Category:
+    category = Category(**facts)
+    if not isinstance(category.keypoints, list) or not all(map(_is_line, [category.name, *category.keypoints])):
+        raise ValueError("names")
+    if not all(type(end) is int and 0 <= end < len(category.keypoints) for pair in category.skeleton for end in pair):
+        raise ValueError("a skeleton between other keypoints")
+    return Category(category.name, tuple(category.keypoints), tuple((a, b) for a, b in category.skeleton))
+
+
+def _is_buildable(architecture: Architecture) -> bool:
+    numbers = {name: value for name, value in asdict(architecture).items() if name != "encoder"}
+    return architecture.encoder in ENCODERS and all(
+        type(value) is int and SMALLEST.get(name, 0) <= value <= MOST[name] for name, value in numbers.items())
+
+
+def _is_sound(card: ModelCard) -> bool:
+    return (card.training in TRAININGS and _is_line(card.licence)
+            and isinstance(card.scores, dict) and all(type(value) in (int, float) for value in card.scores.values())
+            and isinstance(card.settings, dict)
+            and all(type(value) is int and value >= 0 for value in (card.pictures, card.steps)))
+
+
+def _is_line(text: Any) -> bool:
+    return isinstance(text, str) and len(text.splitlines()) <= 1
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def load_model(path: Path, device: torch.device) -> LoadedModel:
@@ -134,31 +166,61 @@ def load_model(path: Path, device: torch.device) -> LoadedModel:
         tensors = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
         model = _model_of(tensors, card, device)
         affinity = tensors.get(AFFINITY)
-        if affinity is not None and affinity.shape != (len(card.category.keypoints), len(model.shape.places)):
-            raise ValueError(f"keypoints of shape {tuple(affinity.shape)}")
-    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"{path}: does not hold the model that it says it does ({reason}); train it anew") from None
+        if affinity is not None:
+            _check_shape(AFFINITY, affinity, (len(card.category.keypoints), len(model.shape.places)))
+            _check_shares(AFFINITY, affinity)
+    except KeyError as error:
+        raise _broken(path, f"without {error.args[0]}") from None
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise _broken(path, _in_a_line(error)) from None
     return LoadedModel(model.eval(), None if affinity is None else affinity.to(device), card)
 
 
+def _broken(path: Path, reason: str) -> BadInput:
+    return BadInput(f"{path}: does not hold the model that it says it does ({reason}); needs one that `train` wrote")
+
+
 def _model_of(tensors: Mapping[str, Tensor], card: ModelCard, device: torch.device) -> CategoryModel:
-    bases, places, weights = tensors[BASES], tensors["shape.places"], tensors["shape.weights"]
-    twin = tensors["shape.twin"].long()
-    ball = spheres.icosphere(level_of(len(places)))
-    if places.shape != (len(ball.vertices), 3) or bases.shape[1:] != places.shape or len(weights) != len(places) \
-            or twin.shape != weights.shape[1:] or not ((twin >= 0) & (twin < len(twin))).all():
-        raise ValueError("shapes that do not fit each other")
-    # Half precision moves places off the sphere, and those of the poles off them.
-    places = torch.nn.functional.normalize(places.double(), dim=1).numpy()
-    places[(abs(ball.vertices[:, 2]) > 1 - 1e-9)] = ball.vertices[abs(ball.vertices[:, 2]) > 1 - 1e-9]
-    sphere = spheres.Sphere(places, ball.faces, ball.mirror)
-    shape = CategoryShape(bases.to(device), sphere, Handles(weights, twin), STRENGTH)
+    bases, places, weights = tensors[BASES], tensors[PLACES], tensors["shape.weights"]
+    twin = tensors["shape.twin"]
+    ball = spheres.icosphere(level_of(places.numel() // 3))
+    _check_shape(PLACES, places, ball.vertices.shape)
+    _check_shape(BASES, bases, (max(1, bases.numel() // places.numel()), *places.shape))
+    _check_shape("shape.weights", weights, (len(places), twin.numel()))
+    _check_shape("shape.twin", twin, (twin.numel(),))
+    _check_shares("shape.weights", weights)
+    if twin.is_floating_point() or not ((twin >= 0) & (twin < len(twin))).all():
+        raise ValueError("shape.twin that names no handles")
+    sphere = spheres.Sphere(_placed(places, ball), ball.faces, ball.mirror)
+    shape = CategoryShape(bases.to(device), sphere, Handles(weights, twin.long()), STRENGTH)
     model = CategoryModel(shape, card.architecture).to(device)
-    own = set(model.state_dict()) - set(DERIVED)
-    kept = {name: tensors[name] for name in own - {"shape.places"}}
-    model.load_state_dict(kept, strict=False)
+    own = {name: value for name, value in model.state_dict().items() if name not in DERIVED}
+    if more := sorted(set(tensors) - set(own) - {BASES, AFFINITY}):
+        raise ValueError(f"with {more[0]}")
+    for name, value in own.items():
+        _check_shape(name, tensors[name], value.shape)
+    model.load_state_dict({name: tensors[name] for name in own if name != PLACES}, strict=False)
     return model
+
+
+def _placed(places: Tensor, ball: spheres.Sphere) -> np.ndarray:
+    """Places (V, 3) float64 on the sphere, and those of the poles exactly there; ValueError where there is none."""
+    found = torch.nn.functional.normalize(places.double(), dim=1).numpy()
+    at_pole = abs(ball.vertices[:, 2]) > 1 - 1e-9
+    found[at_pole] = ball.vertices[at_pole]
+    if (np.linalg.det(found[ball.faces]) > 0).mean() < 0.9:  # A sphere that was spread evenly may hold some folds.
+        raise ValueError("shape.places that make no sphere")
+    return found
+
+
+def _check_shape(name: str, value: Tensor, needed: Sequence[int]) -> None:
+    if tuple(value.shape) != tuple(needed):
+        raise ValueError(f"{name} of shape {tuple(value.shape)}, needs {tuple(needed)}")
+
+
+def _check_shares(name: str, value: Tensor) -> None:
+    if (value < 0).any() or ((value.sum(1) - 1).abs() > 0.01).any():
+        raise ValueError(f"{name} whose rows are no shares")
 
 
 def level_of(vertices: int) -> int:

@@ -63,6 +63,8 @@ def surface_flow(shape: CategoryShape, texels: Texels, vertices: Tensor, camera:
     points = camera.project(vertices)
     at = texels.of_vertices(points, shape.faces)
     depth = renderer.visibility(points, shape.faces, size).depth.unsqueeze(1)
+    # The farthest of neighbouring pixels: where the surface turns away, it would hide itself.
+    depth = functional.max_pool2d(depth, 3, 1, 1)
     nearest = functional.grid_sample(depth, at[..., :2], mode="nearest", align_corners=False)[:, 0]
     hidden = (at[..., 2] > nearest + BEHIND) & (nearest > 0)
     mirrored, mirrored_hidden = at.flip(2), hidden.flip(2)

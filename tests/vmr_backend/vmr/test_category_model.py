@@ -1,0 +1,194 @@
+"""The network of a category: what it says before it has learnt anything, at any size, and which weights it takes."""
+
+import math
+
+import pytest
+import torch
+from tiny_models import BALL, RENDERER, SPHERE, eggs, level_camera, model_of, pictures, shape_of, taught_a_little
+from torch.nn import functional
+
+from vmr_backend.vmr.encoders import ResNet18, cut_out, standardised
+from vmr_backend.vmr.model import draw
+
+USUAL = torch.tensor([0.1, -0.05, math.log(0.7)])
+
+
+def torchvision_shapes() -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors in torchvision's file of ResNet-18's weights."""
+    def norm(name, width):
+        return {f"{name}.{part}": (width,) for part in ("weight", "bias", "running_mean", "running_var")}
+
+    shapes = {"conv1.weight": (64, 3, 7, 7)} | norm("bn1", 64)
+    before = 64
+    for layer, width in enumerate((64, 128, 256, 512), 1):
+        for block in range(2):
+            name = f"layer{layer}.{block}"
+            shapes |= {f"{name}.conv1.weight": (width, before, 3, 3)} | norm(f"{name}.bn1", width)
+            shapes |= {f"{name}.conv2.weight": (width, width, 3, 3)} | norm(f"{name}.bn2", width)
+            if before != width:
+                shapes |= {f"{name}.downsample.0.weight": (width, before, 1, 1)} | norm(f"{name}.downsample.1", width)
+            before = width
+    return shapes | {"fc.weight": (1000, 512), "fc.bias": (1000,)}
+
+
+def weights() -> dict[str, torch.Tensor]:
+    random = torch.Generator().manual_seed(0)
+    return {name: (0.5 + torch.rand(shape, generator=random) if len(shape) == 1 else
+                   torch.randn(shape, generator=random) / math.sqrt(math.prod(shape[1:])))
+            for name, shape in torchvision_shapes().items()}
+
+
+def features(w: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """ResNet-18's last convolutional features, from its published description."""
+    def norm(name, x):
+        mean, variance = (w[f"{name}.running_{part}"][:, None, None] for part in ("mean", "var"))
+        return (x - mean) / (variance + 1e-5).sqrt() * w[f"{name}.weight"][:, None, None] \
+            + w[f"{name}.bias"][:, None, None]
+
+    x = functional.conv2d(x, w["conv1.weight"], stride=2, padding=3)
+    x = functional.max_pool2d(norm("bn1", x).relu(), 3, 2, 1)
+    for layer in range(1, 5):
+        for block in range(2):
+            name, stride = f"layer{layer}.{block}", 2 if layer > 1 and block == 0 else 1
+            beside = x
+            if stride == 2:
+                beside = norm(f"{name}.downsample.1", functional.conv2d(x, w[f"{name}.downsample.0.weight"], stride=2))
+            y = norm(f"{name}.bn1", functional.conv2d(x, w[f"{name}.conv1.weight"], stride=stride, padding=1)).relu()
+            x = (norm(f"{name}.bn2", functional.conv2d(y, w[f"{name}.conv2.weight"], padding=1)) + beside).relu()
+    return x
+
+
+@pytest.mark.parametrize("encoder", ["small", "resnet18"])
+@pytest.mark.parametrize("size", [64, 96])
+@torch.no_grad()
+def test_every_look_says_something_finite_at_any_size(encoder, size):
+    model = taught_a_little(model_of(encoder=encoder, image_size=size, looks=2)).eval()
+    images, masks = pictures(3, size)
+    first = model.first_look(images, masks)
+    prediction = model.predict(first.state)
+    for _ in range(2):
+        state = model.look_again(images, masks, prediction, RENDERER)
+        assert not torch.equal(state.handles, prediction.state.handles)
+        prediction = model.predict(state)
+        eye = torch.eye(3).expand(3, 3, 3)
+        assert torch.allclose(state.rotation @ state.rotation.mT, eye, atol=1e-5)
+        assert prediction.vertices.isfinite().all() and prediction.camera.scale.isfinite().all()
+    assert torch.equal(prediction.vertices, model(images, masks, RENDERER)[0].vertices)
+    flow = model.texture_flow(first.code, prediction, RENDERER, size)
+    assert flow.shape == (3, 64, 128, 2) and flow.isfinite().all()
+
+
+@torch.no_grad()
+def test_untaught_it_sees_the_mean_shape_at_the_usual_place():
+    model = model_of(looks=2)
+    model.usual_place.copy_(USUAL)
+    prediction, first = model(*pictures(3, 64), RENDERER)
+    assert torch.allclose(prediction.vertices, eggs(2).mean(0).expand(3, -1, -1), atol=1e-5)
+    assert torch.allclose(prediction.camera.shift, USUAL[:2].expand(3, 2))
+    assert torch.allclose(prediction.camera.scale, torch.full((3,), 0.7))
+    assert torch.allclose(first.hypotheses.logits.softmax(1), torch.full((3, 4), 0.25))
+    assert torch.allclose(first.hypotheses.rotations, model.anchors.expand(3, 4, 3, 3))
+
+
+@torch.no_grad()
+def test_second_looks_change_nothing_until_they_have_learnt():
+    model = taught_a_little(model_of(looks=2))
+    for parameter in model.correction.parameters():
+        parameter.zero_()
+    prediction, first = model(*pictures(3, 64), RENDERER)
+    assert torch.allclose(prediction.state.flat(), first.state.flat(), atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_likeliest_camera_is_taken():
+    model = taught_a_little(model_of())
+    first = model.first_look(*pictures(4, 64))
+    for number, best in enumerate(first.hypotheses.logits.argmax(1)):
+        assert torch.equal(first.state.rotation[number], first.hypotheses.rotations[number, best])
+
+
+def test_hypotheses_look_from_all_round():
+    anchors = model_of(hypotheses=8).anchors
+    towards = anchors[:, 2]
+    assert torch.allclose(towards[:, 2], torch.zeros(8), atol=1e-6), "level"
+    headings = torch.atan2(towards[:, 0], towards[:, 1]).sort().values
+    assert torch.allclose(headings.diff(), torch.full((7,), math.pi / 4), atol=1e-4)
+
+
+def test_the_background_says_nothing():
+    model = taught_a_little(model_of()).eval()
+    images, masks = pictures(2, 64)
+    elsewhere = torch.where(masks.unsqueeze(1) > 0, images, 1 - images)
+    assert torch.equal(model.first_look(images, masks).code, model.first_look(elsewhere, masks).code)
+
+
+def test_the_drawing_shows_the_mesh_where_it_is():
+    shape, size, scale, shift = shape_of(BALL[None]), 96, 0.5, (0.2, -0.1)
+    drawing = draw(shape, BALL[None], level_camera(1, 0.0, scale, shift), size, RENDERER)[0]
+    grid = (2 * torch.arange(size) + 1) / size - 1
+    x, z = (grid - shift[0]) / scale, -(grid[:, None] - shift[1]) / scale
+    radius = (x.square() + z.square()).sqrt()
+    inside, outside = radius < 0.85, radius > 1.1
+    assert (drawing[3][inside] > 0.99).all() and (drawing[:, outside] == 0).all()
+    front = -(1 - radius.square()).clamp_min(0).sqrt()
+    for channel, expected in enumerate((x.expand(size, size), front, z.expand(size, size))):
+        assert (drawing[channel] - expected).abs()[inside].max() < 0.08
+
+
+def test_every_part_of_the_network_learns():
+    model = taught_a_little(model_of())
+    images, masks = pictures(2, 64)
+    prediction, first = model(images, masks, RENDERER)
+    flow = model.texture_flow(first.code, prediction, RENDERER, 64)
+    again = model.predict(first.state)
+    loss = sum(value.square().sum() for value in (prediction.vertices, prediction.camera.project(prediction.vertices),
+                                                  again.vertices, again.camera.project(again.vertices), flow,
+                                                  first.hypotheses.logits, first.hypotheses.rotations[:, :, 0, 0]))
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+def test_resnet18_takes_torchvisions_weights_and_computes_what_it_does():
+    network, state = ResNet18(1, 16).eval(), weights()
+    network.load_imagenet(state)
+    own = {name for name in network.state_dict()
+           if not name.startswith(("code.", "conv1_extra.")) and not name.endswith("num_batches_tracked")}
+    assert own == {name for name in state if not name.startswith("fc.")}
+    images, masks = pictures(2, 64)
+    seen: list[torch.Tensor] = []
+    network.layer4.register_forward_hook(lambda module, given, found: seen.append(found))
+    with torch.no_grad():
+        network(torch.cat([images, masks.unsqueeze(1)], 1))
+        expected = features(state, images)
+    assert torch.allclose(seen[0], expected, rtol=1e-3, atol=1e-3 * expected.abs().max())
+
+
+@pytest.mark.parametrize("harm", [
+    lambda state: state.pop("layer3.1.bn2.running_var"),
+    lambda state: state.update({"layer1.0.conv1.weight": torch.zeros(64, 64, 1, 1)}),
+    lambda state: state.update({"conv1.weight": "text"}),
+    lambda state: state.clear()], ids=["without", "of another shape", "no tensor", "nothing"])
+def test_other_weights_are_refused_in_a_line(harm):
+    state = weights()
+    harm(state)
+    network = ResNet18(1, 16)
+    before = network.layer4[0].conv1.weight.clone()
+    with pytest.raises(ValueError, match="^found .*needs .*resnet18$") as caught:
+        network.load_imagenet(state)
+    assert "\n" not in str(caught.value)
+    assert torch.equal(network.layer4[0].conv1.weight, before)
+
+
+def test_pictures_are_standardised_as_imagenets_weights_expect_them():
+    grey = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    assert torch.allclose(standardised(grey), torch.zeros(1, 3, 8, 8), atol=1e-6)
+    white = standardised(torch.ones(1, 3, 8, 8))[0, :, 0, 0]
+    assert torch.allclose(white, torch.tensor([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225]))
+    assert torch.equal(cut_out(grey, torch.zeros(1, 8, 8)), torch.zeros(1, 4, 8, 8))
+
+
+def test_the_sphere_of_a_shape_is_the_one_that_it_was_made_on():
+    sphere = shape_of(eggs()).sphere
+    assert (sphere.faces == SPHERE.faces).all() and (sphere.mirror == SPHERE.mirror).all()
+    assert abs(sphere.vertices - SPHERE.vertices).max() < 1e-6
