@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -22,19 +21,22 @@ from ..job import BadInput, EventLog
 from ..rendering import Renderer, get_renderer
 from ..settings import TrainingSettings, training_settings_of
 from ..vmr.model import Architecture, CategoryModel
-from ..vmr.model_file import STRENGTH, ModelCard, save_model
+from ..vmr.model_file import STRENGTH, ModelCard, load_model, save_model
 from ..vmr.objective import Targets
 from ..vmr.shape import CategoryShape, Handles, evenly
 from .augmentation import Examples
 from .collection import Collection, open_collection
 from .crops import Crops, load_crops
 from .instances import Instances, descend
+from .keypoint_map import distance_from, held_by_vertices, keypoint_map
 from .log import TrainingLog
 from .network import INSIDE, LEARNER, Learner, Plan, places_inside, process
 from .scores import Scores, pictures_of, score
 from .starts import Start, self_start, weak_start
 
-MODEL_NAME = "model.safetensors"
+MODEL_NAME, BEST_NAME = "model.safetensors", "best.safetensors"
+LOGGED_EVERY = 20
+"""Steps from one line of the log to the next."""
 STAGES = {"pictures": 2.0, "structure": 8.0, "instances": 40.0, "network": 100.0, "scores": 1.0}
 """Shares of a training's time, for the forecast."""
 
@@ -68,8 +70,10 @@ class TrainingRequest:
     """Torchvision's ResNet-18 weights, a file."""
 
 
-def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool, device: torch.device) -> Scores:
-    """Carry out a training and leave MODEL_NAME in its folder. BadInput where something cannot be used."""
+def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
+          device: torch.device) -> Scores | None:
+    """Carry out a training and leave MODEL_NAME in its folder; its scores, in the first process. BadInput where something
+    cannot be used."""
     settings = training_settings_of(request.settings)
     log.plan(STAGES)
     if not resume:
@@ -97,8 +101,8 @@ def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool, d
     card = ModelCard(collection.category, request.training, model.architecture, collection.licence,
                      settings=dict(settings.items()), pictures=len(crops.images), steps=settings.steps)
     affinity = None if start.affinity is None else start.affinity.to(device)
-    scores = work.learn(model, examples, affinity, tests, kept, card)
-    return scores
+    work.learn(model, examples, affinity, tests, kept, card)
+    return work.finish(examples, tests) if process()[0] == 0 else None
 
 
 def _crops(collection: Collection, size: int, log: EventLog, first: float, last: float) -> Crops:
@@ -279,8 +283,8 @@ class _Work:
         return torch.cat(found), torch.cat(overlaps)
 
     def learn(self, model: CategoryModel, examples: Examples, affinity: Tensor | None, tests: Crops,
-              kept: Checkpoint | None, card: ModelCard) -> Scores:
-        """Teach the model, keeping the best on held-out pictures; its scores."""
+              kept: Checkpoint | None, card: ModelCard) -> None:
+        """Teach the model and leave its best state, by scores on held-out pictures, in BEST_NAME."""
         s = self.settings
         plan = Plan(s.steps, s.batch, s.learning_rate, LOOKING, SEEING, self.weights)
         mirror = torch.tensor(self.category.mirror, dtype=torch.int64)
@@ -288,13 +292,12 @@ class _Work:
         best: Scores | None = None
         if kept and "step" in kept.facts:
             learner.restore(kept.tensors, int(kept.facts["step"]))
-            best = Scores(**kept.facts["best"]) if kept.facts.get("best") else None
-        rank, _ = process()
-        with TrainingLog(self.folder) if rank == 0 else nullcontext() as record:
+            best = Scores(**kept.facts["best"])
+        with TrainingLog(self.folder) if process()[0] == 0 else nullcontext() as record:
             while learner.step < s.steps:
                 parts = learner.learn()
                 self.log.progress("network", learner.step, s.steps)
-                if record and learner.step % 20 == 0:
+                if record and learner.step % LOGGED_EVERY == 0:
                     record.write(learner.step, parts)
                 if learner.step % s.validate_every == 0 or learner.step == s.steps:
                     scores = score(model, affinity, tests, self.renderer)
@@ -303,15 +306,25 @@ class _Work:
                     self.log.progress("network", learner.step, s.steps, f"Step {learner.step}: {scores}")
                     if best is None or merit(scores) >= merit(best):
                         best = scores
-                        if rank == 0:
-                            save_model(self.folder / "best.safetensors", model, affinity,
-                                       _with_scores(card, scores))
+                        if record:
+                            save_model(self.folder / BEST_NAME, model, affinity, card)
                     self._keep(self._facts | {"step": learner.step, "best": asdict(best)},
                                self._tensors | learner.tensors())
-        if rank == 0:
-            os.replace(self.folder / "best.safetensors", self.folder / MODEL_NAME)
-        self.log.progress("scores", 1, 1, str(best))
-        return best
+
+    def finish(self, examples: Examples, tests: Crops) -> Scores:
+        """Give the best state its keypoints' places on the surface, score it as it will be used, and leave MODEL_NAME."""
+        loaded = load_model(self.folder / BEST_NAME, self.device)
+        affinity = loaded.affinity
+        if affinity is not None:
+            heat = keypoint_map(loaded.model, examples, self.renderer)
+            choices = [affinity, held_by_vertices(heat, loaded.model)]
+            # Keypoints inside limbs may be held better from all round than from where they are seen.
+            affinity = min(choices, key=lambda held: distance_from(held, loaded.model, examples, self.renderer))
+        scores = score(loaded.model, affinity, tests, self.renderer)
+        save_model(self.folder / MODEL_NAME, loaded.model, affinity, replace(loaded.card, scores=scores.as_facts()))
+        (self.folder / BEST_NAME).unlink()
+        self.log.progress("scores", 1, 1, str(scores))
+        return scores
 
     def _keep_instances(self, start: Start, shape: CategoryShape, instances: Instances, done: int) -> None:
         mean = {"mean_shape": shape.bases().detach().cpu()[0]}
@@ -336,10 +349,6 @@ def cluster_shapes(vertices: Tensor, bases: int, seed: int) -> tuple[Tensor, Ten
 def merit(scores: Scores) -> float:
     """What the best of several states is chosen by."""
     return scores.iou + (scores.pck or 0.0)
-
-
-def _with_scores(card: ModelCard, scores: Scores) -> ModelCard:
-    return replace(card, scores=scores.as_facts())
 
 
 def _on(tensors: Any, device: torch.device) -> Any:
