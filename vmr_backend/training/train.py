@@ -50,7 +50,7 @@ TABLES = ("turn", "place", "handles")
 """What is fitted of an instance."""
 POOR_FIT = 0.6
 """Mask IoU below which a picture's fitted mesh is no example to learn from."""
-LOOKING, SEEING = 0.2, 0.7
+LOOKING, SEEING = 0.25, 0.7
 """Shares of the steps after which second looks are taught, and predictions compared with the pictures themselves."""
 
 
@@ -72,10 +72,14 @@ class TrainingRequest:
 
 def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
           device: torch.device) -> Scores | None:
-    """Carry out a training and leave MODEL_NAME in its folder; its scores, in the first process. BadInput where something
-    cannot be used."""
+    """Carry out a training and leave MODEL_NAME in its folder; its scores, in the first process.
+
+    BadInput where something cannot be used, or where there is nothing left to resume.
+    """
     settings = training_settings_of(request.settings)
     log.plan(STAGES)
+    if resume and (folder / MODEL_NAME).exists():
+        raise BadInput(f"--resume: found {folder / MODEL_NAME}, which is finished; needs an interrupted training")
     if not resume:
         Checkpoint.remove(folder)
         (folder / MODEL_NAME).unlink(missing_ok=True)
@@ -312,7 +316,7 @@ class _Work:
                                self._tensors | learner.tensors())
 
     def finish(self, examples: Examples, tests: Crops) -> Scores:
-        """Give the best state its keypoints' places on the surface, score it as it will be used, and leave MODEL_NAME."""
+        """Give the best state its keypoints' places on the surface, score it as it will be used, leave MODEL_NAME."""
         loaded = load_model(self.folder / BEST_NAME, self.device)
         affinity = loaded.affinity
         if affinity is not None:
