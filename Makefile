@@ -22,10 +22,11 @@ BLENDER = 4.5
 
 BACKEND_PYTHON = $(CURDIR)/.venv/bin/python
 TYPED = $(wildcard __init__.py preferences.py properties.py operators panels scene jobs vmr_backend wheels demo benchmarks)
+FAMILIES = bird quadruped
 BPY_TESTS = tests/extension tests/scene tests/operators tests/panels
 
 # Environments are made from nothing where they are missing, and left alone while their requirements stay the same.
-.PHONY: help env skipped test lint types test-backend test-blender demo extension clean
+.PHONY: help env skipped test lint types test-backend test-blender demo models extension clean
 # Else make would remove an environment's stamp as an intermediate file.
 .SECONDARY:
 
@@ -33,6 +34,7 @@ help:
 	@echo "make env        prepare the Python environments"
 	@echo "make test       style, types and tests, in the backend's environment and in each Blender"
 	@echo "make demo       the sample clip through Blender, results in demo_out/"
+	@echo "make models     the category models that come along, trained from nothing, in models/"
 	@echo "make extension  the extension's zip, in dist/"
 	@echo "make clean      remove everything that make made"
 
@@ -81,6 +83,17 @@ test-blender-%: .venv-bpy-%/ready .venv/ready
 
 demo: .venv/ready .venv-bpy-$(BLENDER)/ready
 	.venv-bpy-$(BLENDER)/bin/python demo/demo.py --backend-python $(BACKEND_PYTHON) --out demo_out
+
+# The models that come along, from nothing: hours on two cores. Interrupted, it goes on.
+models: $(FAMILIES:%=model-%)
+
+model-%: .venv/ready
+	@test -e build/families/$*/annotations.json || \
+		.venv/bin/python -m samples.families build/families/$* --family $* --count 4000 --seed 7
+	.venv/bin/python -m vmr_backend train build/families/$* --out build/models/$* \
+		$$(test ! -e build/models/$*/request.json || echo --resume)
+	@mkdir -p models
+	cp build/models/$*/model.safetensors models/$*.safetensors
 
 extension: .venv-bpy-$(BLENDER)/ready
 	.venv-bpy-$(BLENDER)/bin/python wheels/build.py --out dist

@@ -8,13 +8,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LARGEST_BYTES = 3_000_000
-"""Without wheels; the extension is source code."""
+"""Without wheels and models; the rest is source code."""
+LARGEST_MODEL = 25_000_000
+CATEGORIES = {"bird", "quadruped"}
 
 
 @pytest.fixture(scope="module")
-def members(extension_zip):
+def infos(extension_zip):
     with zipfile.ZipFile(extension_zip) as archive:
-        return [PurePosixPath(name) for name in archive.namelist() if not name.endswith("/")]
+        return [info for info in archive.infolist() if not info.is_dir()]
+
+
+@pytest.fixture(scope="module")
+def members(infos):
+    return [PurePosixPath(info.filename) for info in infos]
 
 
 def traces() -> dict:
@@ -37,13 +44,20 @@ def test_it_is_valid(extension_tool, extension_zip):
         assert "Success" in extension_tool("validate", path)
 
 
-def test_it_holds_the_add_on_and_the_backend_but_no_tests_samples_or_leftovers(members, extension_zip):
+def test_it_holds_the_add_on_and_the_backend_but_no_tests_samples_or_leftovers(members, infos):
     names = set(map(str, members))
     assert {"__init__.py", "blender_manifest.toml", "scene/result.py", "vmr_backend/reconstruction.py"} <= names
     folders = {member.parts[0] for member in members if len(member.parts) > 1}
     assert not folders & {"tests", "samples", "demo", "docs", "build", "dist", "requirements"}
     assert not [n for n in names if n.startswith(".") or "__pycache__" in n or n.endswith((".whl", ".mp4", ".blend"))]
-    assert extension_zip.stat().st_size < LARGEST_BYTES
+    assert sum(member.compress_size for member in infos if not member.filename.startswith("models/")) < LARGEST_BYTES
+
+
+def test_it_brings_a_category_model_of_each_kind(infos):
+    models = {PurePosixPath(info.filename).stem: info.file_size for info in infos
+              if info.filename.startswith("models/") and info.filename.endswith(".safetensors")}
+    assert set(models) == CATEGORIES
+    assert max(models.values()) < LARGEST_MODEL
 
 
 def test_it_is_enabled_under_the_name_that_extensions_have(installed_extension):
