@@ -41,6 +41,10 @@ class Examples:
     def __getitem__(self, chosen) -> Examples:
         return Examples(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
+    def to(self, device: torch.device) -> Examples:
+        camera = WeakCamera(*(getattr(self.camera, f.name).to(device) for f in fields(self.camera)))
+        return Examples(*(camera if f.name == "camera" else getattr(self, f.name).to(device) for f in fields(self)))
+
 
 @dataclass(frozen=True)
 class Variation:

@@ -34,9 +34,10 @@ def imitation_losses(prediction: Prediction, examples: Examples) -> dict[str, Te
 
 
 def picture_losses(model: CategoryModel, prediction: Prediction, affinity: Tensor | None, targets: Targets,
-                   renderer: Renderer) -> dict[str, Tensor]:
+                   compared: Tensor, renderer: Renderer) -> dict[str, Tensor]:
     """The objective's terms (N,) of predictions."""
-    return terms(model.shape, prediction.base, prediction.vertices, prediction.camera, affinity, targets, renderer)
+    return terms(model.shape, prediction.base, prediction.vertices, prediction.camera, affinity, targets, renderer,
+                 compared)
 
 
 def texture_losses(model: CategoryModel, first: FirstLook, prediction: Prediction, examples: Examples,

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..losses import weighted
 from ..rendering import Renderer
 from ..vmr.model import CategoryModel
-from ..vmr.objective import Targets
+from ..vmr.objective import Targets, compared_of
 from .augmentation import Examples, Variation, varied
 from .lessons import hypotheses_loss, imitation_losses, picture_losses, texture_losses
 
@@ -49,6 +49,26 @@ class Plan:
     """Of the objective's terms."""
 
 
+@dataclass(frozen=True)
+class Chance:
+    """What is drawn for N pictures of a step, but for their variation, before they are dealt out to processes."""
+
+    inside: Tensor
+    """(N, INSIDE) in 0..1: which places inside each mask are looked at."""
+    compared: Tensor
+    """(N,) how much ARAP's energy of each counts."""
+
+    @staticmethod
+    def draw(count: int, random: torch.Generator) -> Chance:
+        return Chance(torch.rand(count, INSIDE, generator=random), compared_of(count, random))
+
+    def __getitem__(self, chosen) -> Chance:
+        return Chance(self.inside[chosen], self.compared[chosen])
+
+    def to(self, device: torch.device) -> Chance:
+        return Chance(self.inside.to(device), self.compared.to(device))
+
+
 class Lesson(nn.Module):
     """One batch and what is to be learnt from it; wrapped whole, so that gradients are averaged over processes."""
 
@@ -57,7 +77,8 @@ class Lesson(nn.Module):
         self.model, self.plan, self._renderer = model, plan, renderer
         self._affinity = affinity
 
-    def forward(self, examples: Examples, looking: bool, seeing: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, examples: Examples, chance: Chance, looking: bool,
+                seeing: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss of a batch, and its parts."""
         model = self.model
         first = model.first_look(examples.images, examples.masks)
@@ -73,22 +94,24 @@ class Lesson(nn.Module):
             parts |= imitated
             loss = loss + weighted(imitated, IMITATION)
         if seeing:
-            seen = picture_losses(model, predictions[-1], self._affinity, targets_of(examples), self._renderer)
+            seen = picture_losses(model, predictions[-1], self._affinity, targets_of(examples, chance.inside),
+                                  chance.compared, self._renderer)
             seen |= texture_losses(model, first, predictions[-1], examples, self._renderer)
             parts |= seen
             loss = loss + weighted(seen, self.plan.weights)
         return loss, {name: value.detach().mean() for name, value in parts.items()}
 
 
-def targets_of(examples: Examples) -> Targets:
+def targets_of(examples: Examples, chance: Tensor) -> Targets:
     """What the objective compares predictions with."""
-    return Targets(examples.masks, places_inside(examples.masks, INSIDE), examples.keypoints, examples.annotated)
+    return Targets(examples.masks, places_inside(examples.masks, chance), examples.keypoints, examples.annotated)
 
 
-def places_inside(masks: Tensor, count: int) -> Tensor:
-    """Random pixel centres (N, count, 2) inside masks (N, S, S), crop coordinates."""
+def places_inside(masks: Tensor, chance: Tensor) -> Tensor:
+    """Pixel centres (N, P, 2) inside masks (N, S, S), which chance (N, P) in 0..1 picks; crop coordinates."""
     size = masks.shape[-1]
-    pixel = torch.multinomial(masks.flatten(1).clamp_min(1e-6), count, replacement=True)
+    up_to = masks.flatten(1).clamp_min(1e-6).cumsum(1)
+    pixel = torch.searchsorted(up_to, chance * up_to[:, -1:]).clamp_max(size**2 - 1)
     return torch.stack([pixel % size, pixel // size], -1) * (2 / size) + (1 / size - 1)
 
 
@@ -115,30 +138,36 @@ class Learner:
                                             {"params": slow, "base": 0.1 * plan.rate, "weight_decay": 0.0}],
                                            lr=plan.rate, betas=(0.9, 0.98), weight_decay=1e-4)
 
-    def batch(self) -> Examples:
+    @property
+    def _count(self) -> int:
+        """Of a step's pictures, over all processes."""
+        return min(self.plan.batch, len(self._examples.images))
+
+    def batch(self) -> tuple[Examples, Chance]:
         """This process's share of the step's pictures, varied. The same whatever the number of processes."""
         random = torch.Generator().manual_seed(self._seed * 1_000_003 + self.step)
-        count = min(self.plan.batch, len(self._examples.images))
-        chosen = torch.randperm(len(self._examples.images), generator=random)[:count]
-        own = slice(self._rank, None, self._processes)
-        change = Variation.draw(count, random)[own].to(self._examples.images.device)
-        return varied(self._examples[chosen[own]], change, self._keypoint_mirror, self.model.shape.mirror)
+        chosen = torch.randperm(len(self._examples.images), generator=random)[:self._count]
+        change, chance = (kind.draw(self._count, random) for kind in (Variation, Chance))
+        own, device = slice(self._rank, None, self._processes), self.model.anchors.device
+        return varied(self._examples[chosen[own]].to(device), change[own].to(device), self._keypoint_mirror.to(device),
+                      self.model.shape.mirror), chance[own].to(device)
 
     def learn(self) -> dict[str, float]:
         """One step; the parts of its loss."""
         at = self.step / self.plan.steps
         for group in self.optimiser.param_groups:
             group["lr"] = group["base"] * rate_factor(self.step, self.plan.steps)
-        loss, parts = self._lesson(self.batch(), at >= self.plan.looking, at >= self.plan.seeing)
+        examples, chance = self.batch()
+        loss, parts = self._lesson(examples, chance, at >= self.plan.looking, at >= self.plan.seeing)
         if not torch.isfinite(loss):
             raise FloatingPointError("the training diverged; a lower learning rate may help")
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        # Gradients are averaged over processes, some of which may have a picture more than others.
+        (loss * (len(examples.images) * self._processes / self._count)).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         self.optimiser.step()
         self.step += 1
         return {name: float(value) for name, value in parts.items()}
-
 
     def tensors(self) -> dict[str, Tensor]:
         """All that `restore` needs to go on, by names that start with LEARNER."""

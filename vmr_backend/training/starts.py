@@ -25,6 +25,8 @@ NEAREST = 24
 """Vertices among which a keypoint finds those that hold it."""
 SMALLEST_SCALE = 0.2
 """Crop units per object unit: a crop shows the whole subject, hardly more."""
+UNKNOWN = float("nan")
+"""Scale of a picture that tells too little of its camera."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Start:
     """(V, 3) object units."""
     sphere: Sphere
     camera: WeakCamera
-    """Of all pictures."""
+    """Of all pictures; its scale is UNKNOWN where nothing is known of it."""
     affinity: Tensor | None
     """(K, V) shares of vertices in keypoints, rows sum to 1; None where keypoints are not used."""
 
@@ -60,15 +62,16 @@ def weak_start(crops: Crops, category: Category, renderer: Renderer, seed: int,
     """Cameras from the structure of the keypoints, and tubes around their skeleton as the first shape (CMR's start, but
     for the tubes)."""
     mirror = np.array(category.mirror)
-    structure = structure_of(crops.keypoints, crops.seen, mirror, left_of(category.keypoints))
+    structure = structure_of(crops.keypoints, crops.seen, category.mirror, left_of(category.keypoints))
     progress(1, 2)
     radii = radii_of(structure, category.skeleton, crops.keypoints, crops.seen, crops.masks)
     template, sphere = template_of(structure.keypoints, category.skeleton, mirror, radii, icosphere(LEVEL), renderer,
                                    seed)
     progress(2, 2)
     affinity = torch.from_numpy(affinity_of(template, structure.keypoints)).float()
+    scales = np.where(np.isfinite(structure.errors), structure.scales.clip(SMALLEST_SCALE), UNKNOWN)
     camera = WeakCamera(*(torch.from_numpy(values).float() for values in (
-        structure.rotations, structure.scales.clip(SMALLEST_SCALE), structure.shifts)))
+        structure.rotations, scales, structure.shifts)))
     return Start(torch.from_numpy(template).float(), sphere, camera, affinity)
 
 

@@ -142,14 +142,14 @@ def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tenso
     for _ in range(STEPS):
         free = preconditioner.vertices(latent)
         shape = (free + mirror_image(free, mirror)) / 2
-        camera = _random_view(random, scale)
+        camera, chance = _random_view(random, scale), torch.rand(VIEWS, INSIDE, generator=random)
         with torch.no_grad():
             seen = renderer.visibility(camera.project((body - centre).expand(VIEWS, -1, -1)), body_faces, SIZE)
             mask = (seen.face_index >= 0).float()
         points = camera.project((shape - centre).expand(VIEWS, -1, -1))
         alpha = renderer.silhouette(points, faces, SIZE, (2 * EDGE_SOFTNESS / SIZE) ** 2)
         found = {"mask": losses.silhouette_loss(alpha, mask, torch.ones_like(mask)),
-                 "contour": losses.contour_loss(points[..., :2], places_inside(mask, INSIDE)),
+                 "contour": losses.contour_loss(points[..., :2], places_inside(mask, chance)),
                  "facing": _facing(points, faces, renderer),
                  "laplacian": losses.laplacian_loss(shape, edges)}
         optimiser.zero_grad()

@@ -34,10 +34,12 @@ from .network import INSIDE, LEARNER, Learner, Plan, places_inside, process
 from .scores import Scores, pictures_of, score
 from .starts import Start, self_start, weak_start
 
-MODEL_NAME, BEST_NAME = "model.safetensors", "best.safetensors"
+MODEL_NAME = "model.safetensors"
+BEST_NAME = "best.safetensors"
+"""The best model so far, of a training that is under way."""
 LOGGED_EVERY = 20
 """Steps from one line of the log to the next."""
-STAGES = {"pictures": 2.0, "structure": 8.0, "instances": 40.0, "network": 100.0, "scores": 1.0}
+STAGES = {"pictures": 2.0, "structure": 4.0, "mean_shape": 4.0, "instances": 40.0, "network": 100.0, "scores": 1.0}
 """Shares of a training's time, for the forecast."""
 
 FINER = 2
@@ -80,9 +82,10 @@ def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
     log.plan(STAGES)
     if resume and (folder / MODEL_NAME).exists():
         raise BadInput(f"--resume: found {folder / MODEL_NAME}, which is finished; needs an interrupted training")
-    if not resume:
+    if not resume and process()[0] == 0:
         Checkpoint.remove(folder)
-        (folder / MODEL_NAME).unlink(missing_ok=True)
+        for name in (MODEL_NAME, BEST_NAME):
+            (folder / name).unlink(missing_ok=True)
     kept = Checkpoint.load(folder) if resume else None
     torch.manual_seed(request.seed)
     renderer = get_renderer("warp", device)
@@ -92,9 +95,9 @@ def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
     for line in collection.problems[:3]:
         log.warning(line)
     training, held_out = collection.split(settings.held_out)
+    _check(request, settings, collection.category, len(training.pictures))
     crops = _crops(training, settings.image_size, log, 0.0, 0.8)
     tests = _crops(held_out, FINER * settings.image_size, log, 0.8, 1.0)
-    _check_keypoints(request, collection.category)
 
     work = _Work(request, settings, folder, log, device, renderer, collection.category, crops, kept)
     start = work.start(kept)
@@ -123,15 +126,21 @@ def _crops(collection: Collection, size: int, log: EventLog, first: float, last:
     return crops
 
 
-def _check_keypoints(request: TrainingRequest, category: Category) -> None:
+def _check(request: TrainingRequest, settings: TrainingSettings, category: Category, pictures: int) -> None:
+    """BadInput where a training would come to nothing, before it takes hours."""
+    if request.imagenet and settings.encoder != "resnet18":
+        raise BadInput(f"imagenet: found weights for an encoder {settings.encoder!r}, needs resnet18")
+    if request.training == "weak" and pictures < settings.bases:
+        raise BadInput(f"{request.collection}: found {pictures} pictures to train on, needs {settings.bases}, as many "
+                       "as shape bases")
+    if (most := min(settings.batch, pictures)) < process()[1]:
+        raise BadInput(f"batch: found {most} pictures for {process()[1]} processes, needs one for each")
     if request.training == "weak" and not category.keypoints:
         raise BadInput(f"training: found 'weak' for {category.name}, whose pictures have no keypoints; needs 'self', "
                        "or a collection with keypoints")
 
 
 def _take_imagenet(model: CategoryModel, path: Path) -> None:
-    if model.architecture.encoder != "resnet18":
-        raise BadInput(f"imagenet: found weights for an encoder {model.architecture.encoder!r}, needs resnet18")
     try:
         model.encoder.load_imagenet(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:
@@ -170,44 +179,50 @@ class _Work:
         """The mean shape and the mesh of each picture."""
         targets = self._targets()
         affinity = None if start.affinity is None else start.affinity.to(self.device)
-        sphere = start.sphere
         if kept and "mean_shape" in kept.tensors:
             mean = kept.tensors["mean_shape"].to(self.device)
-            shape = self._shape(mean[None], sphere, mean)
+        else:
+            mean = self._mean_shape(start, targets, affinity)
+        shape = self._shape(mean, start.sphere)
+        if kept and "mean_shape" in kept.tensors:
             tables = [kept.tensors[name] for name in TABLES]
             instances, done = Instances(start.camera.rotation, *tables), int(kept.facts["fitted"])
         else:
-            shape = self._shape(start.template[None].to(self.device), sphere, start.template)
-            shape = self._mean_shape(shape, start, targets, affinity, sphere)
             instances, done = Instances.of(start.camera, shape.weights.shape[1]), 0
         batches = torch.arange(len(targets)).split(TOGETHER)
         rank, processes = process()
         iterations = self.settings.instance_iterations
         for number, batch in enumerate(batches[done:], done):
             if number % processes == rank:
+                # A batch is fitted alike by whichever process, and after whatever interruption.
+                torch.manual_seed(self.request.seed + number)
                 self._fit(shape, instances, targets, affinity, batch, iterations)
             self.log.progress("instances", number + 1, len(batches))
             if (number + 1) % KEPT_EVERY == 0 and processes == 1 and number + 1 < len(batches):
-                self._keep_instances(start, shape, instances, number + 1)
+                self._keep_instances(start, mean, instances, number + 1)
         if processes > 1:
             self._gather(instances, batches, rank, processes)
         if done < len(batches):
-            self._keep_instances(start, shape, instances, len(batches))
+            self._keep_instances(start, mean, instances, len(batches))
         return shape, instances
 
-    def _shape(self, bases: Tensor, sphere: spheres.Sphere, body: Tensor) -> CategoryShape:
-        handles = Handles.spread_over(body.cpu(), sphere, self.settings.handles)
-        return CategoryShape(bases, sphere, handles, STRENGTH).to(self.device)
+    def _shape(self, only: Tensor, sphere: spheres.Sphere) -> CategoryShape:
+        """Of a single basis (V, 3), with handles spread over it."""
+        handles = Handles.spread_over(only.cpu(), sphere, self.settings.handles)
+        return CategoryShape(only[None].to(self.device), sphere, handles, STRENGTH).to(self.device)
 
     def _targets(self) -> Targets:
         masks = torch.from_numpy(self.crops.masks).float() / 255
-        return Targets(masks, places_inside(masks, INSIDE), torch.from_numpy(self.crops.keypoints),
+        random = torch.Generator().manual_seed(self.request.seed)
+        chance = torch.rand(len(masks), INSIDE, generator=random)
+        return Targets(masks, places_inside(masks, chance), torch.from_numpy(self.crops.keypoints),
                        torch.from_numpy(self.crops.seen > 0).float())
 
-    def _mean_shape(self, shape: CategoryShape, start: Start, targets: Targets, affinity: Tensor | None,
-                    sphere: spheres.Sphere) -> CategoryShape:
-        """The shape with the mean learnt from some pictures and handles spread over that."""
+    def _mean_shape(self, start: Start, targets: Targets, affinity: Tensor | None) -> Tensor:
+        """The mean shape (V, 3), learnt from some pictures."""
+        shape = self._shape(start.template, start.sphere)
         random = torch.Generator().manual_seed(self.request.seed)
+        torch.manual_seed(self.request.seed)
         trusted = torch.nonzero(torch.isfinite(start.camera.scale))[:, 0]
         some = trusted[torch.randperm(len(trusted), generator=random)[: self.settings.mean_shape_pictures]]
         few = Instances.of(start.camera[some], shape.weights.shape[1])
@@ -218,11 +233,10 @@ class _Work:
             for _ in range(passes):
                 yield from torch.randperm(len(some), generator=random).split(TOGETHER)
 
-        told = _counter(lambda step: self.log.progress("structure", step, steps, "Learning the mean shape"))
+        told = _counter(lambda step: self.log.progress("mean_shape", step, steps))
         descend(shape, _on(few, self.device), _on(targets[some], self.device), affinity, batches(), self.weights,
                 self.renderer, True, told)
-        mean = shape.bases().detach()
-        return self._shape(mean, sphere, mean[0])
+        return shape.bases().detach()[0]
 
     def _fit(self, shape: CategoryShape, instances: Instances, targets: Targets, affinity: Tensor | None,
              batch: Tensor, iterations: int) -> None:
@@ -242,6 +256,7 @@ class _Work:
             for number, batch in enumerate(batches):
                 if number % processes == rank:
                     own[batch] = table[batch]
+            own = own.to(self.device)  # GPUs speak with each other only
             torch.distributed.all_reduce(own)
             table.copy_(own)
 
@@ -330,10 +345,9 @@ class _Work:
         self.log.progress("scores", 1, 1, str(scores))
         return scores
 
-    def _keep_instances(self, start: Start, shape: CategoryShape, instances: Instances, done: int) -> None:
-        mean = {"mean_shape": shape.bases().detach().cpu()[0]}
+    def _keep_instances(self, start: Start, mean: Tensor, instances: Instances, done: int) -> None:
         tables = {name: getattr(instances, name) for name in TABLES}
-        self._keep({"fitted": done}, start.tensors() | mean | tables)
+        self._keep({"fitted": done}, start.tensors() | {"mean_shape": mean.cpu()} | tables)
 
     def _keep(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._facts = facts

@@ -63,11 +63,12 @@ class Targets:
 
 
 def terms(shape: CategoryShape, base: Tensor, vertices: Tensor, camera: WeakCamera, affinity: Tensor | None,
-          targets: Targets, renderer: Renderer) -> dict[str, Tensor]:
-    """Every term, unweighted, one value per picture (N,), but for ARAP's.
+          targets: Targets, renderer: Renderer, compared: Tensor | None = None) -> dict[str, Tensor]:
+    """Every term, unweighted, one value per picture (N,).
 
     base, vertices  (N, V, 3) before and after deformation, object units
     affinity        (K, V) shares of vertices in keypoints, rows sum to 1; None without keypoints
+    compared        (N,) how much ARAP's energy of each counts; if None, drawn anew by `compared_of`
     """
     points = camera.project(vertices)
     size = targets.masks.shape[-1]
@@ -75,7 +76,7 @@ def terms(shape: CategoryShape, base: Tensor, vertices: Tensor, camera: WeakCame
     found = {
         "mask": losses.silhouette_loss(alpha, targets.masks, torch.ones_like(alpha)),
         "contour": losses.contour_loss(points[..., :2], targets.inside),
-        "arap": _rigidity(shape, base, vertices),
+        "arap": _rigidity(shape, base, vertices, compared_of(len(vertices)) if compared is None else compared),
         "deformation": (vertices - base).square().sum(-1).mean(-1),
     }
     if affinity is not None:
@@ -83,7 +84,15 @@ def terms(shape: CategoryShape, base: Tensor, vertices: Tensor, camera: WeakCame
     return found
 
 
-def _rigidity(shape: CategoryShape, base: Tensor, vertices: Tensor) -> Tensor:
-    """ARAP's energy (n,) of a few of the pictures, drawn anew each time: it takes longer than drawing them all."""
-    some = torch.randperm(len(vertices), device=vertices.device)[: max(1, round(ARAP_SHARE * len(vertices)))]
-    return arap_energy(base[some], vertices[some], shape.edges, shape.cotangents(base[some]))
+def compared_of(count: int, random: torch.Generator | None = None) -> Tensor:
+    """How much ARAP's energy of each picture counts (count,), 1 on average: that of most is left out, since it takes
+    longer than drawing them all."""
+    some = torch.randperm(count, generator=random)[: max(1, round(ARAP_SHARE * count))]
+    return torch.zeros(count).index_fill(0, some, count / len(some))
+
+
+def _rigidity(shape: CategoryShape, base: Tensor, vertices: Tensor, compared: Tensor) -> Tensor:
+    """ARAP's energy (N,) times `compared` (N,)."""
+    some = torch.nonzero(compared)[:, 0].to(vertices.device)
+    energy = arap_energy(base[some], vertices[some], shape.edges, shape.cotangents(base[some]))
+    return vertices.new_zeros(len(vertices)).index_put((some,), energy) * compared.to(vertices)

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from tiny_models import BALL, RENDERER, eggs, level_camera, shape_of
 
 from vmr_backend.losses import keypoint_loss, weighted
-from vmr_backend.vmr.objective import Targets, WeakCamera, terms
+from vmr_backend.vmr.objective import Targets, WeakCamera, compared_of, terms
 
 SIZE = 64
 CAMERA = level_camera(2, 0.6, 1.4, (0.05, -0.1))
@@ -34,7 +34,7 @@ TARGETS = seen(BASE, CAMERA)
 
 
 def found(vertices=BASE, camera=CAMERA, affinity=AFFINITY) -> dict[str, torch.Tensor]:
-    return terms(SHAPE, BASE, vertices, camera, affinity, TARGETS, RENDERER)
+    return terms(SHAPE, BASE, vertices, camera, affinity, TARGETS, RENDERER, torch.ones(2))
 
 
 def bent() -> torch.Tensor:
@@ -59,6 +59,15 @@ def test_what_bends_or_stretches_a_mesh_costs_and_what_moves_it_whole_does_not_s
     assert found(turned)["arap"].max() < 1e-5
     assert found(bent())["arap"].min() > 0.01 and found(1.3 * BASE)["arap"].min() > 0.01
     assert np.allclose(found(BASE + torch.tensor([0.1, 0.2, 0]))["deformation"], 0.05, atol=1e-6)
+
+
+def test_of_many_pictures_a_few_are_compared_with_their_base_and_stand_for_all():
+    compared = compared_of(32, torch.Generator().manual_seed(0))
+    assert (compared > 0).sum() == 8 and compared.mean() == 1
+    drawn = terms(SHAPE, BASE, bent(), CAMERA, None, TARGETS, RENDERER, torch.tensor([0.0, 2]))["arap"]
+    assert drawn[0] == 0 and torch.allclose(drawn[1], 2 * found(bent())["arap"][1])
+    none = terms(SHAPE, BASE, bent(), CAMERA, None, TARGETS, RENDERER, torch.zeros(2))["arap"]
+    assert torch.equal(none, torch.zeros(2))
 
 
 def test_without_keypoints_there_is_no_term_of_them():
