@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny_models import model_of, taught_a_little
+from tiny_models import model_of
 
 from vmr_backend import cli
 from vmr_backend.annotations import Category
@@ -24,8 +24,8 @@ FIRST = 5
 
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory):
-    """A model that knows little more than that its subject is egg-shaped and fills the crop; with two keypoints."""
-    model = taught_a_little(model_of())
+    """An untaught model, which knows no more than that its subject is egg-shaped and fills the crop; with two keypoints."""
+    model = model_of()
     model.usual_place.copy_(torch.tensor([0.0, 0.0, math.log(1.6)]))
     places = model.shape.places[:, 1]
     affinity = torch.nn.functional.one_hot(torch.stack([places.argmin(), places.argmax()]), len(places)).float()
