@@ -14,10 +14,10 @@ from ..rendering import Renderer, get_renderer
 from ..settings import ENCODERS, TrainingSettings
 from ..training.augmentation import Examples
 from ..training.instances import Instances, descend
-from ..training.network import Lesson, Plan, places_inside
+from ..training.network import INSIDE, Chance, Lesson, Plan, targets_of
 from ..vmr.model import Architecture, CategoryModel
 from ..vmr.model_file import STRENGTH
-from ..vmr.objective import Targets, WeakCamera
+from ..vmr.objective import WeakCamera
 from ..vmr.shape import CategoryShape, Handles, ellipsoid
 from .renderer import memory_used, now
 
@@ -67,7 +67,7 @@ def _timed(encoder: str, size: int, batch: int, parts: tuple[bool, bool] | None,
     examples = _examples(body, batch, size, device)
     before = memory_used(device.type)
     if parts is None:
-        targets = Targets(examples.masks, places_inside(examples.masks, 256), examples.keypoints, examples.annotated)
+        targets = targets_of(examples, torch.rand(batch, INSIDE, device=device))
         instances = Instances.of(examples.camera, shape.weights.shape[1])
 
         def step() -> None:
@@ -76,10 +76,11 @@ def _timed(encoder: str, size: int, batch: int, parts: tuple[bool, bool] | None,
     else:
         architecture = Architecture(encoder, size, settings.hypotheses, settings.looks)
         model = CategoryModel(shape, architecture).to(device)
+        chance = Chance.draw(batch, torch.Generator().manual_seed(0)).to(device)
         lesson = Lesson(model, affinity, renderer, Plan(1, batch, settings.learning_rate, 0.0, 0.0, weights))
 
         def step() -> None:
-            lesson(examples, *parts)[0].backward()
+            lesson(examples, chance, *parts)[0].backward()
 
     times = []
     for _ in range(repeats + 1):  # the first warms up

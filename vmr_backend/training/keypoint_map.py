@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..rendering import Renderer
 from ..vmr.model import CategoryModel
+from ..vmr.texture import seen_texels
 from .augmentation import Examples
 
 HEAT = 3 / 128
@@ -22,8 +23,9 @@ MOST, BATCH = 512, 32
 def keypoint_map(model: CategoryModel, examples: Examples, renderer: Renderer) -> Tensor:
     """(K, ROWS, COLUMNS) heat of each keypoint on the UV map, the mean over pictures.
 
-    Each annotated keypoint is a spot of heat in its picture, which texture flow pulls onto the map. Summed over
-    pictures, those whose flow is wrong do not agree, and fade.
+    Each annotated keypoint is a spot of heat in its picture, which texture flow pulls onto the map, where the surface
+    is seen: what is hidden takes the colours of its mirror image, but not its keypoints. Summed over pictures, those
+    whose flow is wrong do not agree, and fade.
     """
     size = examples.masks.shape[-1]
     device = model.anchors.device
@@ -32,9 +34,10 @@ def keypoint_map(model: CategoryModel, examples: Examples, renderer: Renderer) -
         some = examples[torch.arange(start, min(start + BATCH, len(examples.images)))]
         prediction, first = model(some.images.to(device), some.masks.to(device), renderer)
         flow = model.texture_flow(first.code, prediction, renderer, size)
+        _, hidden = seen_texels(model.shape, model.texels, prediction.vertices, prediction.camera, renderer, size)
         apart = (flow.unsqueeze(1) - some.keypoints.to(device)[:, :, None, None]).square().sum(-1)
         annotated = some.annotated.to(device)[:, :, None, None]
-        heat = heat + (annotated * torch.exp(-apart / (2 * HEAT**2))).sum(0)
+        heat = heat + (annotated * ~hidden.unsqueeze(1) * torch.exp(-apart / (2 * HEAT**2))).sum(0)
         counted = counted + annotated.sum(0)
     return heat / counted.clamp_min(1)
 

@@ -54,21 +54,28 @@ class Texels(nn.Module):
         return (values[:, faces[self.face]] * self.shares.unsqueeze(-1)).sum(-2)
 
 
-def surface_flow(shape: CategoryShape, texels: Texels, vertices: Tensor, camera: WeakCamera,
-                 renderer: Renderer, size: int) -> Tensor:
-    """Where texels are seen (N, ROWS, COLUMNS, 2), crop coordinates; hidden ones where their mirror image is seen.
-
-    What neither shows is looked for where it would be seen through the body.
-    """
+def seen_texels(shape: CategoryShape, texels: Texels, vertices: Tensor, camera: WeakCamera, renderer: Renderer,
+                size: int) -> tuple[Tensor, Tensor]:
+    """Where texels are projected to (N, ROWS, COLUMNS, 2), crop coordinates, and which (N, ROWS, COLUMNS) a nearer part
+    of the surface hides."""
     points = camera.project(vertices)
     at = texels.of_vertices(points, shape.faces)
     depth = renderer.visibility(points, shape.faces, size).depth.unsqueeze(1)
     # The farthest of neighbouring pixels: where the surface turns away, it would hide itself.
     depth = functional.max_pool2d(depth, 3, 1, 1)
     nearest = functional.grid_sample(depth, at[..., :2], mode="nearest", align_corners=False)[:, 0]
-    hidden = (at[..., 2] > nearest + BEHIND) & (nearest > 0)
+    return at[..., :2], (at[..., 2] > nearest + BEHIND) & (nearest > 0)
+
+
+def surface_flow(shape: CategoryShape, texels: Texels, vertices: Tensor, camera: WeakCamera,
+                 renderer: Renderer, size: int) -> Tensor:
+    """Where texels are seen (N, ROWS, COLUMNS, 2), crop coordinates; hidden ones where their mirror image is seen.
+
+    What neither shows is looked for where it would be seen through the body.
+    """
+    at, hidden = seen_texels(shape, texels, vertices, camera, renderer, size)
     mirrored, mirrored_hidden = at.flip(2), hidden.flip(2)
-    return torch.where((hidden & ~mirrored_hidden).unsqueeze(-1), mirrored, at)[..., :2]
+    return torch.where((hidden & ~mirrored_hidden).unsqueeze(-1), mirrored, at)
 
 
 class FlowCorrection(nn.Module):
