@@ -192,7 +192,8 @@ def _balls(outline: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
     grid = grid.reshape(-1, 2)
     contour = outline.astype(np.float32)[:, None]
     depth = np.array([cv2.pointPolygonTest(contour, (float(y), float(z)), True) for y, z in grid])
-    centres, sizes = [], []
+    centres: list[np.ndarray] = []
+    sizes: list[float] = []
     for number in np.argsort(-depth):
         size = depth[number] + margin
         if depth[number] > 0 and all(np.linalg.norm(grid[number] - centre) + size - larger > NEW_SHARE * size
@@ -298,8 +299,8 @@ class _Parts:
         return self.start + self.along * (1 + self.radius[:, 1] / self.length)[:, None]
 
     def around(self, points: np.ndarray, blend: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of points (P, 3), from the surface of all parts melted together: distance (P,), negative inside; its direction
-        (P, 3); and the radius (P,) there."""
+        """Distances (P,) of points (P, 3) from the surface of all parts melted together, negative inside; their
+        directions (P, 3); and the radii (P,) there."""
         to = points[:, None] - self.start
         share = np.clip((to * self.along).sum(2) / self.length**2, 0, 1)
         away = to - share[..., None] * self.along
@@ -316,7 +317,8 @@ class _Parts:
 def _growing(graph: _Graph) -> tuple[_Parts, np.ndarray]:
     """Parts that grow from the root, and its place (3,)."""
     arrival = _arrivals(graph)
-    rows, ends = [], {}
+    rows: list[tuple] = []
+    ends: dict[int, int] = {}
     for pair, sizes in zip(graph.pairs, graph.radii, strict=True):
         (a, b), (near, far) = (pair, sizes) if arrival[pair[0]] <= arrival[pair[1]] else (pair[::-1], sizes[::-1])
         along = graph.nodes[b] - graph.nodes[a]
@@ -346,16 +348,18 @@ class _Surface:
         self.vertices, self._sphere, self._edge = vertices, sphere, edge
         count = len(vertices)
         self._i, self._j = edges_of(sphere.faces).T
-        self._corners = coo_matrix((np.ones(3 * len(sphere.faces)), (sphere.faces.ravel(), np.arange(3 * len(sphere.faces)) // 3)),
-                                   (count, len(sphere.faces))).tocsr()
+        owners = np.repeat(np.arange(len(sphere.faces)), 3)
+        self._corners = coo_matrix((np.ones(len(owners)), (sphere.faces.ravel(), owners))).tocsr()
         self._laplacian = combinatorial_laplacian(sphere.faces, count)
         self._poisson = splu(csc_matrix(self._laplacian + 1e-6 * eye(count))).solve
         self._degree = self._laplacian.diagonal()[:, None]
         self._central = np.flatnonzero(sphere.mirror == np.arange(count))
 
     def move(self, parts: _Parts, fronts: _Fronts, blend: float, fill: float) -> None:
-        """One move towards the surface and along it; fill is the share of the faces' distances in the vertices', so that
-        not the corners but the mesh as a whole has the parts' volume."""
+        """One move towards the surface and along it.
+
+        fill  share of the faces' distances in those of vertices: not the corners but the whole shall have the volume
+        """
         vertices = self.vertices
         distance, outwards, _ = parts.around(vertices, blend)
         corner = vertices[self._sphere.faces]
@@ -369,11 +373,12 @@ class _Surface:
         across = -distance[:, None] * outwards
         held, places = self._held(parts, blend)
         across[held], along[held] = places - vertices[held], 0
-        across *= np.minimum(1, LONGEST_MOVE * self._edge / np.linalg.norm(across, axis=1, keepdims=True).clip(1e-12))
+        size = np.linalg.norm(across, axis=1, keepdims=True).clip(1e-12)
+        across *= np.minimum(1, LONGEST_MOVE * self._edge / size)
         self.vertices = _symmetric(vertices + across + along, self._sphere)
 
     def _flow(self, middle: np.ndarray, area: np.ndarray, radius: np.ndarray, fronts: _Fronts) -> np.ndarray:
-        """(V, 3) of vertices to where each stands for too much: a flow along the edges whose sources are the surplus."""
+        """(V, 3) moves of vertices to where each stands for too much: a flow along the edges, fed by the surplus."""
         near = np.exp(-((middle[:, None] - fronts.places) ** 2).sum(2) / 2 / fronts.widths**2) * area[:, None]
         need = area / radius**DENSITY + (near / near.sum(0).clip(1e-12)) @ fronts.needs
         need = self._corners @ need
