@@ -14,7 +14,6 @@ from vmr_backend.geometry.topology import winding_numbers
 from vmr_backend.training.structure import Structure
 from vmr_backend.training.template import radii_of, template_of
 
-SPHERE = icosphere(2)
 QUADRUPED = ({"nose": (0, -0.5, 0.2), "neck": (0, -0.25, 0.1), "hip": (0, 0.25, 0.1), "tail": (0, 0.5, 0.1)}
              | {f"{side}_{end}": (x, y, z) for side, x in (("left", 0.12), ("right", -0.12))
                 for end, y, z in (("fore", -0.25, -0.35), ("hind", 0.25, -0.35))},
@@ -25,19 +24,19 @@ BIRD = ({"beak": (0, -0.45, 0.1), "back": (0, 0.05, 0.12), "tail": (0, 0.45, 0),
          "belly": (0, 0.05, -0.1), "left_tip": (0.5, 0, 0.1), "right_tip": (-0.5, 0, 0.1)},
         {("beak", "breast"): 0.05, ("breast", "back"): 0.04, ("back", "tail"): 0.04, ("breast", "belly"): 0.04,
          ("belly", "tail"): 0.04, ("breast", "left_tip"): 0.04, ("breast", "right_tip"): 0.04})
-ANIMALS = {"quadruped": QUADRUPED, "bird": BIRD}
+ANIMALS = {"quadruped": (QUADRUPED, icosphere(3)), "bird": (BIRD, icosphere(2))}
 """Places of keypoints, and radii of the parts between them; the trunk of the bird is a loop."""
 
 
 @cache
 def grown(name):
-    """Vertices, keypoints and pairs of an animal."""
-    places, parts = ANIMALS[name]
+    """Vertices, keypoints, pairs and the sphere of an animal."""
+    (places, parts), sphere = ANIMALS[name]
     names = list(places)
     keypoints = np.array(list(places.values()), float)
     pairs = [(names.index(a), names.index(b)) for a, b in parts]
     mirror = Category("animal", tuple(names)).mirror
-    return template_of(keypoints, pairs, mirror, np.array(list(parts.values())), SPHERE), keypoints, pairs
+    return template_of(keypoints, pairs, mirror, np.array(list(parts.values())), sphere), keypoints, pairs, sphere
 
 
 @pytest.fixture(params=ANIMALS)
@@ -45,32 +44,32 @@ def animal(request):
     return grown(request.param)
 
 
-def inside(points, vertices):
-    return winding_numbers(torch.from_numpy(points), torch.from_numpy(vertices), torch.from_numpy(SPHERE.faces))
+def inside(points, vertices, sphere):
+    return winding_numbers(torch.from_numpy(points), torch.from_numpy(vertices), torch.from_numpy(sphere.faces))
 
 
 def test_a_template_is_symmetric_and_outside_out(animal):
-    vertices = animal[0]
-    assert np.allclose(vertices[SPHERE.mirror] * [-1, 1, 1], vertices, atol=1e-12)
-    corners = vertices[SPHERE.faces]
+    vertices, _, _, sphere = animal
+    assert np.allclose(vertices[sphere.mirror] * [-1, 1, 1], vertices, atol=1e-12)
+    corners = vertices[sphere.faces]
     assert np.einsum("fk,fk->f", np.cross(corners[:, 0], corners[:, 1]), corners[:, 2]).sum() > 0
 
 
 def test_the_middles_of_all_parts_are_inside(animal):
-    vertices, keypoints, pairs = animal
+    vertices, keypoints, pairs, sphere = animal
     middles = np.array([keypoints[list(pair)].mean(0) for pair in pairs])
-    assert (inside(middles, vertices).numpy() > 0.5).mean() > 0.85
+    assert (inside(middles, vertices, sphere).numpy() > 0.5).mean() > 0.85
 
 
 def test_limbs_reach_their_ends(animal):
-    vertices, keypoints, pairs = animal
+    vertices, keypoints, pairs, _ = animal
     counts = np.bincount(np.ravel(pairs), minlength=len(keypoints))
     ends = keypoints[counts == 1]
     assert np.linalg.norm(vertices[:, None] - ends, axis=2).min(0).max() < 0.07
 
 
 def test_vertices_lie_near_the_parts():
-    vertices, keypoints, pairs = grown("quadruped")
+    vertices, keypoints, pairs, _ = grown("quadruped")
     distance = []
     for (a, b), radius in zip(pairs, QUADRUPED[1].values(), strict=True):
         along = keypoints[b] - keypoints[a]
@@ -81,19 +80,19 @@ def test_vertices_lie_near_the_parts():
 
 
 def test_what_a_skeleton_runs_around_is_filled():
-    vertices = grown("bird")[0]
-    assert inside(np.array([[0.0, 0.05, 0.02], [0.03, 0.05, 0.02]]), vertices) == pytest.approx([1, 1], abs=1e-6)
+    vertices, _, _, sphere = grown("bird")
+    assert inside(np.array([[0.0, 0.05, 0.02], [0.03, 0.05, 0.02]]), vertices, sphere) == pytest.approx([1, 1], abs=1e-6)
 
 
 def test_without_a_skeleton_the_template_is_the_hull_of_the_keypoints():
     keypoints = np.random.default_rng(0).uniform(-0.5, 0.5, (30, 3))
     keypoints = np.concatenate([keypoints, keypoints * [-1, 1, 1]])
-    mirror = np.roll(np.arange(60), 30)
-    vertices = template_of(keypoints, [], mirror, np.zeros(0), SPHERE)
+    mirror, sphere = np.roll(np.arange(60), 30), icosphere(2)
+    vertices = template_of(keypoints, [], mirror, np.zeros(0), sphere)
     hull = ConvexHull(keypoints)
     outside = (vertices @ hull.equations[:, :3].T + hull.equations[:, 3]).max(1)
     assert np.abs(outside).max() < 0.02
-    assert np.allclose(vertices[SPHERE.mirror] * [-1, 1, 1], vertices, atol=1e-12)
+    assert np.allclose(vertices[sphere.mirror] * [-1, 1, 1], vertices, atol=1e-12)
 
 
 def test_radii_are_those_of_the_stripes_in_the_masks():
