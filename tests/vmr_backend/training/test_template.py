@@ -81,7 +81,8 @@ def test_vertices_lie_near_the_parts():
 
 def test_what_a_skeleton_runs_around_is_filled():
     vertices, _, _, sphere = grown("bird")
-    assert inside(np.array([[0.0, 0.05, 0.02], [0.03, 0.05, 0.02]]), vertices, sphere) == pytest.approx([1, 1], abs=1e-6)
+    trunk = np.array([[0.0, 0.05, 0.02], [0.03, 0.05, 0.02]])
+    assert inside(trunk, vertices, sphere) == pytest.approx([1, 1], abs=1e-6)
 
 
 def test_without_a_skeleton_the_template_is_the_hull_of_the_keypoints():
