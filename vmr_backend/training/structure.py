@@ -1,7 +1,8 @@
 """Cameras and a mean shape from the keypoints of an image collection: rigid structure from motion, weak perspective.
 
-The pictures show animals that differ in proportions and move their limbs, so the fit is robust throughout: keypoints
-that stray are trusted less, poses are searched for over the whole view sphere, and the shape is symmetric in each round.
+The pictures show animals that differ in proportions and move their limbs. So the shape comes with a covariance of how
+keypoints stray from it together: a head that turns is one witness of the pose, not as many as it has keypoints. Poses
+are searched for over the whole view sphere, and shape and covariance are symmetric in each round.
 """
 
 from __future__ import annotations
@@ -19,27 +20,31 @@ from ..job import BadInput
 
 FEWEST_KEYPOINTS, FEWEST_PICTURES = 4, 8
 """Fewer determine no shape. A picture counts if it has as many keypoints annotated."""
-FACTOR_ROUNDS, ROUNDS, SEARCHES = 60, 24, (0, 4, 10)
-"""Rounds of the affine factorisation and of the alternation; in which of the latter all views are searched."""
-METRIC_PICTURES = 2000
-"""As many, evenly among all, decide how the affine shape is upgraded."""
+FACTOR_ROUNDS, ROUNDS, SEARCHES = 60, 40, (0, 4, 10, 20)
+"""Rounds of the affine factorisation, and of fitting poses and shape in turns; in which of the latter all views are
+searched."""
 AZIMUTHS, ELEVATIONS = 24, np.radians([-60, -40, -20, 0, 20, 40, 60])
 """Views (count; radians) from which poses start; the turn in the plane of the picture follows in closed form."""
 CANDIDATES, STEPS = 6, 10
 """How many of those are refined, and by how many Levenberg-Marquardt steps."""
 FREEDOM = 4.0
 """Of Student's distribution, which residuals follow: outliers count little."""
-SMALLEST_SPREAD, EVENNESS = 0.01, 0.5
-"""Lower bounds of a keypoint's spread: object units; a share of the median. Without the latter three keypoints, which a
-pose can always meet, would be trusted alone."""
+SMALLEST_SPREAD = 0.01
+"""Lower bound of how far keypoints stray, each and together, object units: as exactly as they are annotated."""
+LEAST_SHARE = 0.5
+"""Of the median spread, lower bound in the factorisation: else it trusts three keypoints alone, which fit always."""
 SIDE_WEIGHT, SIDE_DEPTH = 1.0, 0.05
 """What a seen keypoint behind its hidden twin costs a pose, and at which difference of depth, object units."""
 LEAN = np.sin(np.radians(12))
 """How far subjects lean to a side of the picture: the sine of the standard deviation."""
-TRIAL_PICTURES, TRIAL_ROUNDS, FIRST_SPREAD = 300, 8, 0.1
-"""As many pictures and rounds decide between starts, whose spreads are all alike, object units."""
+SAMPLE, TRIAL_SAMPLE = 1200, 300
+"""Pictures, evenly among all, from which the shape is found, and by which it is decided between starts."""
+TRIAL_ROUNDS, FIRST_SPREAD = 6, 0.1
+"""Rounds after which starts are compared, and the spread of all keypoints at first, object units."""
 FLAT = 1e-3
 """A shape thinner than this share of its extent has no depth."""
+STILL = 1e-6
+"""Precision with which keypoints that nothing moves are held where they are."""
 CHUNK = 6000
 """Poses refined at a time: bounds memory."""
 MIRROR, REVERSED_FRONT = np.diag([-1.0, 1, 1]), np.diag([1.0, -1, 1])
@@ -93,8 +98,9 @@ class _Pictures:
 
 
 def left_of(names: Sequence[str]) -> np.ndarray:
-    """(K,) bool, which keypoints are on the subject's left by their names."""
-    return np.array([any(left in name for left, _ in SIDES) for name in names])
+    """(K,) bool, which keypoints are on the subject's left by their names: `right_leg` is not, for its `_l`."""
+    return np.array([any(left in name and name.replace(left, right) in names for left, right in SIDES)
+                     for name in names])
 
 
 def structure_of(keypoints: np.ndarray, seen: np.ndarray, mirror: Sequence[int],
@@ -112,10 +118,11 @@ def structure_of(keypoints: np.ndarray, seen: np.ndarray, mirror: Sequence[int],
     on_left = np.arange(len(pictures.twins)) < pictures.twins if left is None else np.asarray(left, bool)
     usable = pictures[pictures.annotated.sum(1) >= FEWEST_KEYPOINTS]
     _check(usable)
-    structure = _first(usable, on_left)
+    some = _evenly(usable, SAMPLE)
+    structure = _first(_evenly(usable, TRIAL_SAMPLE), on_left)
     for round_ in range(ROUNDS):
-        structure = _searched(structure, usable) if round_ in SEARCHES else _refined(structure, usable)
-        structure = _framed(_reshaped(structure, usable), on_left, usable.twins)
+        structure = _searched(structure, some) if round_ in SEARCHES else _refined(structure, some)
+        structure = _framed(_reshaped(structure, some), on_left, some.twins)
     return _cameras(structure, pictures)
 
 
@@ -128,12 +135,14 @@ def _pictures(keypoints: np.ndarray, seen: np.ndarray, mirror: Sequence[int]) ->
     return _Pictures(np.where(seen[..., None] > ABSENT, keypoints, 0).astype(float), seen, np.asarray(mirror, int))
 
 
+def _evenly(pictures: _Pictures, count: int) -> _Pictures:
+    return pictures[np.unique(np.linspace(0, len(pictures.seen) - 1, count).astype(int))]
+
+
 def _check(usable: _Pictures) -> None:
     """BadInput where the keypoints of these pictures cannot determine a shape."""
-    count = int(usable.annotated.any(0).sum())
-    if len(usable.twins) < FEWEST_KEYPOINTS or (len(usable.seen) and count < FEWEST_KEYPOINTS):
-        raise BadInput(f"keypoints: found {min(count, len(usable.twins))}, needs {FEWEST_KEYPOINTS} or more to find "
-                       "cameras")
+    if len(usable.twins) < FEWEST_KEYPOINTS:
+        raise BadInput(f"keypoints: found {len(usable.twins)}, needs {FEWEST_KEYPOINTS} or more to find cameras")
     if len(usable.seen) < FEWEST_PICTURES:
         raise BadInput(f"pictures: found {len(usable.seen)} with {FEWEST_KEYPOINTS} or more keypoints, needs "
                        f"{FEWEST_PICTURES} or more to find cameras")
@@ -147,23 +156,25 @@ def _check(usable: _Pictures) -> None:
 
 
 def _first(pictures: _Pictures, on_left: np.ndarray) -> Structure:
-    """The start that leads to the most likely structure of some of the pictures."""
-    some = pictures[:: len(pictures.seen) // TRIAL_PICTURES + 1]
+    """Of structures from several starts the one under which the pictures are likeliest."""
     trials = []
-    for start in (_upright(some, on_left), _affine(some, on_left)):
+    for start in (_upright(pictures, on_left), _affine(pictures, on_left)):
         for trial in (start, _reversed(start)):
             for _ in range(TRIAL_ROUNDS):
-                trial = _framed(_reshaped(_searched(trial, some), some), on_left, some.twins)
+                trial = _framed(_reshaped(_searched(trial, pictures), pictures), on_left, pictures.twins)
             trials.append(trial)
-    return min(trials, key=lambda trial: _unlikeliness(trial, some))
+    return min(trials, key=lambda trial: _unlikeliness(trial, pictures))
 
 
 def _unlikeliness(structure: Structure, pictures: _Pictures) -> float:
     """Negative log likelihood of the pictures, that of the covariance included."""
     poses = _Poses(structure.rotations, structure.scales, structure.shifts)
-    energy = _energies(structure, pictures, structure.scales, poses)
-    return float((energy - np.linalg.slogdet(_precisions(structure, pictures)
-                                             + np.eye(len(structure.keypoints)) * ~pictures.annotated[:, None])[1]).sum())
+    precision = _precisions(structure, pictures)
+    energy = _energies(structure, pictures, structure.scales, precision, poses)
+    alone = np.eye(len(structure.keypoints)) * ~pictures.annotated[:, None]
+    # Where nothing hides, both solutions fit alike: animals are looked down on rather than up at.
+    energy = energy + structure.rotations[:, 2, 2]
+    return float((energy - np.linalg.slogdet(precision + alone)[1]).sum())
 
 
 def _upright(pictures: _Pictures, on_left: np.ndarray) -> Structure:
@@ -234,15 +245,14 @@ def _factorised(points: np.ndarray, annotated: np.ndarray) -> tuple[np.ndarray, 
         square = ((x - shift[:, None] - shape @ affine.swapaxes(1, 2)) ** 2).sum(2)
         share = annotated * (FREEDOM + 2) / (FREEDOM + square / spread**2)
         spread = np.sqrt((share * square).sum(0) / 2 / annotated.sum(0).clip(1))
-        spread = np.maximum(spread, max(EVENNESS * float(np.median(spread)), 1e-4))
+        spread = np.maximum(spread, max(LEAST_SHARE * float(np.median(spread)), 1e-4))
         weight = share / spread**2
     return affine * size[:, None, None], shape
 
 
 def _metric(affine: np.ndarray) -> np.ndarray:
     """The upgrade (3, 3) that makes the rows of affine cameras (N, 2, 3) orthogonal and of equal length, robustly."""
-    some = affine[:: len(affine) // METRIC_PICTURES + 1]
-    some = some / np.linalg.norm(some, axis=(1, 2), keepdims=True)
+    some = affine / np.linalg.norm(affine, axis=(1, 2), keepdims=True)
     i, j = np.tril_indices(3)
 
     def lower(entries: np.ndarray) -> np.ndarray:
@@ -293,8 +303,11 @@ def _reshaped(structure: Structure, pictures: _Pictures) -> Structure:
     residual = places - structure.keypoints @ rows.swapaxes(1, 2)
     precision = _trusted(structure, pictures, residual)
     normal = precision.reshape(-1, count**2).T @ (rows.swapaxes(1, 2) @ rows).reshape(-1, 9)
-    normal = normal.reshape(count, count, 3, 3).transpose(0, 2, 1, 3) + 1e-6 * np.eye(3 * count).reshape(count, 3, count, 3)
-    right = (precision @ places).transpose(1, 0, 2).reshape(count, -1) @ rows.reshape(-1, 3) + 1e-6 * structure.keypoints
+    normal = normal.reshape(count, count, 3, 3).transpose(0, 2, 1, 3)
+    right = (precision @ places).transpose(1, 0, 2).reshape(count, -1) @ rows.reshape(-1, 3)
+    # What no picture shows stays where it was.
+    normal = normal + STILL * np.eye(3 * count).reshape(normal.shape)
+    right = right + STILL * structure.keypoints
     flip = np.diag(MIRROR)
     normal = normal + flip[:, None, None] * normal[twins][:, :, twins] * flip
     right = right + right[twins] * flip
@@ -311,6 +324,7 @@ def _reshaped(structure: Structure, pictures: _Pictures) -> Structure:
                   + np.einsum("inkp,npq,inlq->kl", loose, free, loose, optimize=True)) / 2
     covariance = (covariance + (structure.covariance - known @ structure.covariance).sum(0)) / len(places)
     covariance = (covariance + covariance.T + (covariance + covariance.T)[twins][:, twins]) / 4
+    # The camera's shift stands for what they stray all together.
     covariance = covariance - covariance.mean(0) - covariance.mean(1)[:, None] + covariance.mean()
     values, vectors = np.linalg.eigh(covariance)
     covariance = vectors @ (values.clip(SMALLEST_SPREAD**2)[:, None] * vectors.T)
@@ -367,7 +381,7 @@ def _searched(structure: Structure, pictures: _Pictures) -> Structure:
         precision = _precisions(structure, few)
         starts, sizes = _starts(structure, few, precision)
         poses = _descended(structure, few[rows], sizes[rows], precision[rows], starts)
-        energy = _energies(structure, few[rows], sizes[rows], poses).reshape(-1, CANDIDATES)
+        energy = _energies(structure, few[rows], sizes[rows], precision[rows], poses).reshape(-1, CANDIDATES)
         parts.append(poses.at(np.arange(len(some)) * CANDIDATES + energy.argmin(1)))
     return _with_poses(structure, pictures, _joined(parts))
 
@@ -465,23 +479,24 @@ def _side_costs(depths: np.ndarray, beside_hidden: np.ndarray, twins: np.ndarray
 
 
 def _lean_cost(up_x: np.ndarray, up_y: np.ndarray) -> np.ndarray:
-    """Of a subject's upward direction in camera axes: pictures are taken upright, unless the keypoints tell otherwise."""
+    """Of a subject's upward direction in camera axes: pictures are taken upright unless keypoints tell otherwise."""
     return np.where(up_y < 0, up_x**2, 2 - up_x**2) / 2 / LEAN**2
 
 
 def _lean_curvature(poses: _Poses) -> np.ndarray:
-    """(P, 6, 6)"""
+    """(P, 6, 6) of _lean_cost by what _derivatives are by."""
     slope = np.zeros((len(poses.scales), 6))
     slope[:, 1], slope[:, 2] = poses.rotations[:, 2, 2], -poses.rotations[:, 1, 2]
     return slope[:, :, None] * slope[:, None] / LEAN**2
 
 
-def _energies(structure: Structure, pictures: _Pictures, sizes: np.ndarray, poses: _Poses) -> np.ndarray:
+def _energies(structure: Structure, pictures: _Pictures, sizes: np.ndarray, precision: np.ndarray,
+              poses: _Poses) -> np.ndarray:
     """(P,) negative log likelihoods of poses, each of its own picture."""
     depth = poses.rotations[:, 2] @ structure.keypoints.T
     side = np.logaddexp(0, (depth - depth[:, pictures.twins]) / SIDE_DEPTH)
     residual = _residuals(structure, pictures, poses) / sizes[:, None, None]
-    square = _squares(residual, _precisions(structure, pictures))
+    square = _squares(residual, precision)
     return (_misfit(square, pictures.annotated.sum(1)) + SIDE_WEIGHT * (side * pictures.beside_hidden).sum(1)
             + _lean_cost(poses.rotations[:, 0, 2], poses.rotations[:, 1, 2]))
 
