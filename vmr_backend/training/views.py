@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,10 +24,10 @@ from ..geometry.cameras import LEVEL_CAMERA
 from ..geometry.resampling import spread_evenly
 from ..geometry.rotations import about_x, about_z, from_axis_angle
 from ..geometry.smoothing import Preconditioner, UniformAdam
-from ..geometry.sphere import Sphere, icosphere, mirror_image
+from ..geometry.sphere import Sphere, icosphere, mirror_image, subdivided
 from ..geometry.topology import edges_of
 from ..job import BadInput
-from ..rendering import Renderer
+from ..rendering import Renderer, Visibility
 from ..vmr.objective import EDGE_SOFTNESS, WeakCamera
 from .instances import RowAdam
 
@@ -38,23 +38,27 @@ STUDIED = 256
 SIZE = 48
 """Pixels, of masks that are compared."""
 HEADINGS = 24
-ELEVATIONS, ROLLS = np.radians([-12.0, 8, 28]), np.radians([-12.0, 0, 12])
-"""Radians; of the views that each picture is compared with."""
-USUAL_ELEVATION, ELEVATION_SPREAD, ROLL_SPREAD = math.radians(8), math.radians(18), math.radians(10)
+ELEVATIONS, ROLLS, GIRTHS = np.radians([-12.0, 8, 28]), np.radians([-15.0, 0, 15]), np.log([0.75, 1, 1.33])
+"""Radians, and logarithms of factors; of the views that each picture is compared with."""
+USUAL_ELEVATION, ELEVATION_SPREAD, ROLL_SPREAD, GIRTH_SPREAD = math.radians(8), math.radians(18), math.radians(15), 0.3
 PRIOR = 0.02
-"""What an elevation or roll one spread away from the usual costs, beside 1 - IoU."""
+"""What an elevation, roll or girth one spread away from the usual costs, beside 1 - IoU."""
 KEPT = 3
 """Hypotheses of each picture that are refined."""
 FRAME, ROOM = 32, 1.6
 """Pixels of a mask brought to the middle and to one area, and half that frame over the root of the area."""
 STRENGTHS = (30.0, 30.0, 20.0, 20.0, 12.0, 12.0, 8.0, 8.0)
 """Of the preconditioner in each round: detail grows."""
-SPREAD_AFTER = (3, 5)
-"""Rounds after which the template's vertices are spread evenly."""
-EPOCHS, BATCH, REFINING = 6, 32, 12
-TURN_RATE, PLACE_RATE, SHAPE_RATE = 0.03, 0.02, 0.3
-"""Radians, crop units (also of the scale's logarithm), and the rate of `UniformAdam`."""
-WEIGHTS = {"contour": 2.0, "facing": 5.0, "laplacian": 30.0}
+FINER_AFTER, SPREAD_AFTER = 4, (2, 4, 5)
+"""Rounds after which the template's faces are divided, and after which its vertices are spread evenly."""
+EPOCHS, BATCH = 6, 32
+STEPS, LAST_STEPS = 5, 12
+"""Of a hypothesis' descent, between the rounds and after them."""
+RATES, SHAPE_RATE = (0.03, 0.02, 0.05), 0.3
+"""Radians; crop units, also of the scale's logarithm; of the girth; and the rate of `UniformAdam`."""
+WEIGHTS = {"contour": 2.0, "facing": 5.0, "laplacian": 30.0, "volume": 0.05}
+"""Of the terms beside the outlines'. Outlines alone leave hollows where no picture looks along the surface: of all
+bodies that they allow, the largest is meant."""
 TRUSTED = 0.8
 """Share of the pictures, those explained best, that the template follows: no rigid shape explains the rest."""
 
@@ -134,19 +138,19 @@ def views_of(masks: np.ndarray, renderer: Renderer, seed: int, progress: Callabl
     pictures = _pictures(masks, random)
     studied = pictures[torch.from_numpy(np.sort(random.permutation(len(pictures))[:STUDIED]))]
     steps = len(STRENGTHS) + math.ceil(len(pictures) / STUDIED)
-    template, camera, trusted = _side_views(studied, random)
+    template, poses, trusted = _side_views(studied, random)
     for round_, strength in enumerate(STRENGTHS):
         template = _Template(template.sphere, template.vertices().detach(), strength)
         if round_:
-            camera, scores = _explained(template, studied, renderer)
+            poses, scores = _explained(template, studied, renderer, STEPS)
             trusted = torch.from_numpy(np.argsort(scores[:, 0], kind="stable")[: round(TRUSTED * len(studied))])
-        _learn(template, camera[trusted], studied[trusted], renderer, random)
-        template = _normalised(template, round_ in SPREAD_AFTER)
+        _learn(template, poses[trusted], studied[trusted], renderer, random)
+        template = _normalised(template, round_)
         progress(round_ + 1, steps)
     cameras, scores = [], []
     for some in torch.arange(len(pictures)).split(STUDIED):
-        camera, score = _explained(template, pictures[some], renderer)
-        cameras.append(camera)
+        poses, score = _explained(template, pictures[some], renderer, LAST_STEPS)
+        cameras.append(poses.camera)
         scores.append(score)
         progress(len(STRENGTHS) + len(scores), steps)
     return Views(template.vertices().detach().double().numpy(), template.sphere, _joined(cameras),
@@ -190,22 +194,20 @@ def _overlap(a: Tensor, b: Tensor) -> Tensor:
     return both / (a.square().sum(1)[:, None] + b.square().sum(1) - both)
 
 
-def _side_views(pictures: _Pictures, random: np.random.Generator) -> tuple[_Template, WeakCamera, Tensor]:
-    """An ellipsoid of the pictures' proportions, and cameras that see the wide ones from a side.
+def _side_views(pictures: _Pictures, random: np.random.Generator) -> tuple[_Template, _Poses, Tensor]:
+    """An ellipsoid of the pictures' proportions, poses that show the wide ones from a side, and which are wide.
 
     Those that seem turned round, compared with the mean of the others, are seen from the other side.
     """
     wide, height, width = _proportions(pictures)
-    sphere = icosphere(3)
+    sphere = icosphere(2)
     ellipsoid = torch.from_numpy(sphere.vertices * [width / 2, 0.5, height / 2]).float()
-    side = torch.from_numpy(np.where(_turned_round(pictures.frames.masks[wide], random), -1.0, 1.0)).float()
-    rotation = LEVEL_CAMERA @ about_z(side * math.pi / 2)
-    sign = torch.zeros(len(pictures))
-    sign[wide] = side
-    rotation = LEVEL_CAMERA @ about_z(sign * math.pi / 2)
-    area = math.pi / 4 * height
-    camera = WeakCamera(rotation, pictures.frames.half / (ROOM * math.sqrt(area)), pictures.frames.centre)
-    return _Template(sphere, ellipsoid, STRENGTHS[0]), camera, wide
+    side = torch.zeros(len(pictures))
+    side[wide] = torch.from_numpy(np.where(_turned_round(pictures.frames.masks[wide], random), -1.0, 1.0)).float()
+    scale = pictures.frames.half / (ROOM * math.sqrt(math.pi / 4 * height))
+    poses = _Poses(LEVEL_CAMERA @ about_z(side * math.pi / 2),
+                   torch.cat([pictures.frames.centre, scale.log()[:, None]], 1), torch.zeros(len(pictures), 1))
+    return _Template(sphere, ellipsoid, STRENGTHS[0]), poses, wide
 
 
 def _proportions(pictures: _Pictures) -> tuple[Tensor, float, float]:
@@ -237,140 +239,165 @@ def _turned_round(framed: Tensor, random: np.random.Generator, starts: int = 12,
     return found
 
 
-def _all_round() -> Tensor:
-    """Rotations (HEADINGS, E * R, 3, 3) of the views that each picture is compared with."""
+def _all_round() -> tuple[Tensor, Tensor]:
+    """The views that each picture is compared with: rotations (HEADINGS, B, 3, 3) and girths (B,)."""
     heading = torch.arange(HEADINGS) * (2 * math.pi / HEADINGS)
-    elevation, roll = (torch.from_numpy(a.ravel()).float() for a in np.meshgrid(ELEVATIONS, ROLLS))
+    elevation, roll, girth = (torch.from_numpy(a.ravel()).float() for a in np.meshgrid(ELEVATIONS, ROLLS, GIRTHS))
     tilt = about_z(roll) @ about_x(elevation) @ LEVEL_CAMERA
-    return tilt @ about_z(heading)[:, None]
+    return tilt @ about_z(heading)[:, None], girth
 
 
-def _unlikeliness(rotation: Tensor) -> Tensor:
-    """Cost (...) of rotations (..., 3, 3) of which the subject stands askew, or is not looked at from about level."""
+def _unlikeliness(rotation: Tensor, girth: Tensor) -> Tensor:
+    """Cost (...) of rotations (..., 3, 3) of which the subject stands askew, or is not looked at from about level, and
+    of unusual girths (...)."""
     elevation = torch.asin((-rotation[..., 2, 2]).clamp(-0.999, 0.999))
     roll = torch.atan2(rotation[..., 0, 2], -rotation[..., 1, 2])
-    return PRIOR * (((elevation - USUAL_ELEVATION) / ELEVATION_SPREAD).square() + (roll / ROLL_SPREAD).square())
+    away = ((elevation - USUAL_ELEVATION) / ELEVATION_SPREAD, roll / ROLL_SPREAD, girth / GIRTH_SPREAD)
+    return PRIOR * sum(each.square() for each in away)
 
 
-def _explained(template: _Template, pictures: _Pictures, renderer: Renderer) -> tuple[WeakCamera, np.ndarray]:
-    """The best camera of each picture, and the losses (N, KEPT) of its hypotheses, in ascending order."""
+@dataclass(frozen=True)
+class _Poses:
+    """How P pictures see the template."""
+
+    rotation: Tensor
+    """(P, 3, 3) object to camera."""
+    place: Tensor
+    """(P, 3) shift in crop units and the scale's logarithm."""
+    girth: Tensor
+    """(P, 1) logarithm of what x and z are multiplied by: a stout animal seen from its side is not a slim one that
+    turns away."""
+
+    def __getitem__(self, chosen: Tensor) -> _Poses:
+        return _Poses(self.rotation[chosen], self.place[chosen], self.girth[chosen])
+
+    @property
+    def camera(self) -> WeakCamera:
+        return WeakCamera(self.rotation, self.place[:, 2].exp(), self.place[:, :2])
+
+    def moved(self, turn: Tensor, place: Tensor, girth: Tensor) -> _Poses:
+        """After a turn (P, 3), axis-angle in the camera's axes."""
+        return _Poses(from_axis_angle(turn) @ self.rotation, place, girth)
+
+    def tables(self) -> list[Tensor]:
+        """What `moved` takes, to be descended."""
+        return [torch.zeros_like(self.place), self.place.clone(), self.girth.clone()]
+
+    def points(self, vertices: Tensor) -> Tensor:
+        """(P, V, 3) of the template (V, 3), as `WeakCamera.project`."""
+        factor = torch.cat([self.girth, torch.zeros_like(self.girth), self.girth], 1).exp()
+        return self.camera.project(vertices * factor[:, None])
+
+    def unlikeliness(self) -> Tensor:
+        """(P,)"""
+        return _unlikeliness(self.rotation, self.girth[:, 0])
+
+
+def _silhouettes(points: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
+    """Soft silhouettes (P, SIZE, SIZE) of projected bodies (P, V, 3)."""
+    return renderer.silhouette(points, faces, SIZE, (2 * EDGE_SOFTNESS / SIZE) ** 2)
+
+
+def _explained(template: _Template, pictures: _Pictures, renderer: Renderer, steps: int) -> tuple[_Poses, np.ndarray]:
+    """The best pose of each picture after some steps of descent, and the losses (N, KEPT) of its hypotheses, in
+    ascending order."""
     hypotheses = _hypotheses(template, pictures.frames, renderer)
     rows = torch.arange(len(pictures)).repeat_interleave(KEPT)
-    refined, loss = _refined(template, hypotheses, pictures[rows], renderer)
+    refined, loss = _refined(template, hypotheses, pictures[rows], renderer, steps)
     loss, order = loss.view(-1, KEPT).sort(dim=1, stable=True)
     return refined[torch.arange(len(pictures)) * KEPT + order[:, 0]], loss.numpy()
 
 
-def _hypotheses(template: _Template, frames: _Frames, renderer: Renderer) -> WeakCamera:
-    """KEPT cameras of each picture (N * KEPT), of the headings that explain it better than those beside them."""
-    rotation = _all_round()
-    tilts = rotation.shape[1]
-    drawn = WeakCamera(rotation.flatten(0, 1), torch.full((HEADINGS * tilts,), 1.4),
-                       torch.zeros(HEADINGS * tilts, 2))
-    vertices = template.vertices().detach()
-    seen = _framed(_silhouettes(vertices, template.faces, drawn, renderer))
-    cost = 1 - _overlap(frames.masks, seen.masks) + _unlikeliness(drawn.rotation)
-    cost, tilt = cost.view(-1, HEADINGS, tilts).min(2)
+def _hypotheses(template: _Template, frames: _Frames, renderer: Renderer) -> _Poses:
+    """KEPT poses of each picture (N * KEPT), of the headings that explain it better than those beside them."""
+    rotation, girth = _all_round()
+    bodies = len(girth)
+    girth = girth.repeat(HEADINGS)[:, None]
+    drawn = _Poses(rotation.flatten(0, 1), torch.tensor([0.0, 0, math.log(1.4)]).expand(len(girth), -1), girth)
+    seen = _framed(_silhouettes(drawn.points(template.vertices().detach()), template.faces, renderer))
+    cost = 1 - _overlap(frames.masks, seen.masks) + drawn.unlikeliness()
+    cost, body = cost.view(-1, HEADINGS, bodies).min(2)
     lowest = (cost <= cost.roll(1, 1)) & (cost <= cost.roll(-1, 1))
     heading = (cost + 10.0 * ~lowest).topk(KEPT, 1, largest=False).indices
-    view = (heading * tilts + tilt.gather(1, heading)).flatten()
+    view = (heading * bodies + body.gather(1, heading)).flatten()
     row = torch.arange(len(cost)).repeat_interleave(KEPT)
-    zoom = frames.half[row] / seen.half[view]
-    return WeakCamera(drawn.rotation[view], drawn.scale[view] * zoom,
-                      frames.centre[row] - zoom[:, None] * seen.centre[view])
+    zoom = (frames.half[row] / seen.half[view])[:, None]
+    place = torch.cat([frames.centre[row] - zoom * seen.centre[view], drawn.place[view, 2:] + zoom.log()], 1)
+    return _Poses(drawn.rotation[view], place, girth[view])
 
 
-def _silhouettes(vertices: Tensor, faces: Tensor, camera: WeakCamera, renderer: Renderer) -> Tensor:
-    """Soft silhouettes (N, SIZE, SIZE) of one body (V, 3) seen by N cameras."""
-    points = camera.project(vertices.expand(len(camera.scale), -1, -1))
-    return renderer.silhouette(points, faces, SIZE, (2 * EDGE_SOFTNESS / SIZE) ** 2)
-
-
-def _refined(template: _Template, camera: WeakCamera, pictures: _Pictures,
-             renderer: Renderer) -> tuple[WeakCamera, Tensor]:
-    """Cameras after a short descent, and their losses (N,)."""
+def _refined(template: _Template, poses: _Poses, pictures: _Pictures, renderer: Renderer,
+             steps: int) -> tuple[_Poses, Tensor]:
+    """Poses after a short descent, and their losses (P,)."""
     vertices = template.vertices().detach()
-    cameras, found = [], []
+    tables = poses.tables()
+    optimiser = RowAdam(list(zip(tables, map(torch.tensor, RATES), strict=True)))
+    found = torch.zeros(len(pictures))
     for some in torch.arange(len(pictures)).split(BATCH):
-        poses = _Poses(camera[some])
-        masks = pictures.masks[some]
-        optimiser = torch.optim.Adam([{"params": [poses.turn], "lr": TURN_RATE},
-                                      {"params": [poses.place], "lr": PLACE_RATE}])
-        for step in range(REFINING + 1):
-            seen = poses.camera()
-            alpha = _silhouettes(vertices, template.faces, seen, renderer)
-            loss = losses.silhouette_loss(alpha, masks, torch.ones_like(alpha)) + _unlikeliness(seen.rotation)
-            if step == REFINING:
-                break
-            optimiser.zero_grad()
-            loss.sum().backward()
-            optimiser.step()
-        cameras.append(WeakCamera(seen.rotation.detach(), seen.scale.detach(), seen.shift.detach()))
-        found.append(loss.detach())
-    return _joined(cameras), torch.cat(found)
+        for step in range(steps + 1):
+            leaves = [table[some].requires_grad_() for table in tables]
+            seen = poses[some].moved(*leaves)
+            alpha = _silhouettes(seen.points(vertices), template.faces, renderer)
+            loss = losses.silhouette_loss(alpha, pictures.masks[some], torch.ones_like(alpha)) + seen.unlikeliness()
+            if step < steps:
+                optimiser.step(some, list(torch.autograd.grad(loss.sum(), leaves)))
+        found[some] = loss.detach()
+    return poses.moved(*tables), found
 
 
-class _Poses:
-    """Cameras as what is descended."""
-
-    def __init__(self, camera: WeakCamera):
-        self._rotation = camera.rotation
-        self.turn = torch.zeros_like(camera.rotation[:, 0]).requires_grad_()
-        self.place = torch.cat([camera.shift, camera.scale.log()[:, None]], 1).requires_grad_()
-
-    def camera(self) -> WeakCamera:
-        return WeakCamera(from_axis_angle(self.turn) @ self._rotation, self.place[:, 2].exp(), self.place[:, :2])
-
-
-def _learn(template: _Template, camera: WeakCamera, pictures: _Pictures, renderer: Renderer,
+def _learn(template: _Template, poses: _Poses, pictures: _Pictures, renderer: Renderer,
            random: np.random.Generator) -> None:
-    """Descend the template, and the cameras with it."""
-    turn = torch.zeros(len(pictures), 3)
-    place = torch.cat([camera.shift, camera.scale.log()[:, None]], 1)
-    optimiser = RowAdam([(turn, torch.tensor(TURN_RATE)), (place, torch.tensor(PLACE_RATE))])
+    """Descend the template, and the poses with it."""
+    tables = poses.tables()
+    optimiser = RowAdam(list(zip(tables, map(torch.tensor, RATES), strict=True)))
     for _ in range(EPOCHS):
         for batch in torch.from_numpy(random.permutation(len(pictures))).split(BATCH):
-            leaves = [turn[batch].requires_grad_(), place[batch].requires_grad_()]
-            seen = WeakCamera(from_axis_angle(leaves[0]) @ camera.rotation[batch], leaves[1][:, 2].exp(),
-                              leaves[1][:, :2])
-            loss = _misfit(template, seen, pictures[batch], renderer)
+            leaves = [table[batch].requires_grad_() for table in tables]
+            loss = _misfit(template, poses[batch].moved(*leaves), pictures[batch], renderer)
             template.optimiser.zero_grad()
             (len(batch) * loss).backward()
             optimiser.step(batch, [leaf.grad for leaf in leaves])
             template.optimiser.step()
 
 
-def _misfit(template: _Template, camera: WeakCamera, pictures: _Pictures, renderer: Renderer) -> Tensor:
-    """What the template and the cameras of a batch of pictures descend: a number."""
+def _misfit(template: _Template, poses: _Poses, pictures: _Pictures, renderer: Renderer) -> Tensor:
+    """What the template and the poses of a batch of pictures descend: a number."""
     vertices = template.vertices()
-    points = camera.project(vertices.expand(len(pictures), -1, -1))
-    alpha = renderer.silhouette(points, template.faces, SIZE, (2 * EDGE_SOFTNESS / SIZE) ** 2)
+    points = poses.points(vertices)
+    alpha = _silhouettes(points, template.faces, renderer)
     front, nearest = renderer.front_and_nearest(points.detach(), template.faces, SIZE)
     turned = (front.face_index >= 0) & (front.face_index != nearest.face_index)
+    depths = (_depth(points, template.faces, seen).flatten(1) for seen in (front, nearest))
     each = (losses.silhouette_loss(alpha, pictures.masks, torch.ones_like(alpha))
             + WEIGHTS["contour"] * losses.contour_loss(points[..., :2], pictures.inside)
-            + _unlikeliness(camera.rotation)
-            + WEIGHTS["facing"] * losses.facing_loss(_depth(points, template.faces, front).flatten(1),
-                                                     _depth(points, template.faces, nearest).flatten(1),
-                                                     turned.flatten(1)))
-    return each.mean() + WEIGHTS["laplacian"] * losses.laplacian_loss(vertices, template.edges)
+            + WEIGHTS["facing"] * losses.facing_loss(*depths, turned.flatten(1)) + poses.unlikeliness())
+    return (each.mean() + WEIGHTS["laplacian"] * losses.laplacian_loss(vertices, template.edges)
+            - WEIGHTS["volume"] * _volume(vertices, template.faces).clamp_min(1e-4).log())
 
 
-def _depth(points: Tensor, faces: Tensor, seen) -> Tensor:
+def _volume(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Of what a closed mesh encloses, a number."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    return (torch.linalg.cross(a, b) * c).sum() / 6
+
+
+def _depth(points: Tensor, faces: Tensor, seen: Visibility) -> Tensor:
     """(N, H, W) of what is seen, differentiable."""
     corners = faces[seen.face_index.clamp_min(0).long()]
     rows = torch.arange(len(points))[:, None, None, None]
     return (points[rows, corners][..., 2] * seen.barycentrics).sum(-1)
 
 
-def _normalised(template: _Template, spread: bool) -> _Template:
-    """The template at the origin and 1 long, with its vertices spread evenly if told so."""
+def _normalised(template: _Template, round_: int) -> _Template:
+    """The template at the origin and 1 long; finer or with its vertices spread evenly where this round ends so."""
     sphere, vertices = template.sphere, template.vertices().detach().double().numpy()
-    if spread:
+    if round_ == FINER_AFTER:
+        sphere, vertices = subdivided(sphere, vertices)
+    if round_ in SPREAD_AFTER:
         sphere, vertices = spread_evenly(sphere, vertices)
     low, high = vertices.min(0), vertices.max(0)
     vertices = (vertices - (low + high) / 2 * [0, 1, 1]) / (high - low).max()
-    return _Template(sphere, torch.from_numpy(vertices).float(), STRENGTHS[-1])
+    return _Template(sphere, torch.from_numpy(vertices).float(), STRENGTHS[round_])
 
 
 def _joined(cameras: list[WeakCamera]) -> WeakCamera:
