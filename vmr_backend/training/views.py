@@ -56,9 +56,11 @@ STEPS, LAST_STEPS = 5, 12
 """Of a hypothesis' descent, between the rounds and after them."""
 RATES, SHAPE_RATE = (0.03, 0.02, 0.05), 0.3
 """Radians; crop units, also of the scale's logarithm; of the girth; and the rate of `UniformAdam`."""
-WEIGHTS = {"contour": 2.0, "facing": 5.0, "laplacian": 30.0, "volume": 0.05}
-"""Of the terms beside the outlines'. Outlines alone leave hollows where no picture looks along the surface: of all
-bodies that they allow, the largest is meant."""
+WEIGHTS = {"contour": 2.0, "facing": 5.0, "laplacian": 30.0, "roundness": 0.1, "ridge": 30.0}
+"""Of the terms beside the outlines'."""
+ROUNDNESS = 0.8
+"""Width over height, on the average along a body: outlines leave hollows where no picture looks along the surface, and
+few pictures show how wide a body is."""
 TRUSTED = 0.8
 """Share of the pictures, those explained best, that the template follows: no rigid shape explains the rest."""
 
@@ -110,6 +112,28 @@ class _Frames:
         return _Frames(self.masks[chosen], self.centre[chosen], self.half[chosen])
 
 
+class _Ridge:
+    """The upper half of a shape's line in the mirror plane, and what lies beside it."""
+
+    def __init__(self, sphere: Sphere):
+        x, y, z = sphere.vertices.T
+        line = np.flatnonzero((np.abs(x) < 1e-9) & (z > -1e-9))
+        line = line[np.argsort(y[line])]
+        beside = np.flatnonzero((np.abs(x) > 1e-9) & (z > 0))
+        after = np.searchsorted(y[line], y[beside]).clip(1, len(line) - 1)
+        before, after = line[after - 1], line[after]
+        share = ((y[beside] - y[before]) / (y[after] - y[before])).clip(0, 1)
+        self._beside, self._before, self._after = (torch.from_numpy(a) for a in (beside, before, after))
+        self._share = torch.from_numpy(share).float()
+
+    def sunk(self, vertices: Tensor) -> Tensor:
+        """Mean square of how far a back sinks between the flanks of a body (V, 3). Seen from a side, flanks that stand
+        up like the walls of a boat hide it, and no outline would ever tell."""
+        z = vertices[:, 2]
+        ridge = torch.lerp(z[self._before], z[self._after], self._share)
+        return torch.relu(z[self._beside] - ridge).square().mean()
+
+
 class _Template:
     """A symmetric shape on a sphere and what descends it."""
 
@@ -117,6 +141,7 @@ class _Template:
         self.sphere = sphere
         self.faces, self.mirror, self.edges = (
             torch.from_numpy(array) for array in (sphere.faces, sphere.mirror, edges_of(sphere.faces)))
+        self.ridge = _Ridge(sphere)
         self._preconditioner = Preconditioner(sphere.faces, len(vertices), strength, vertices.device)
         self._latent = self._preconditioner.latent(vertices[None]).requires_grad_()
         self.optimiser = UniformAdam([{"params": [self._latent], "lr": SHAPE_RATE}])
@@ -150,7 +175,7 @@ def views_of(masks: np.ndarray, renderer: Renderer, seed: int, progress: Callabl
     cameras, scores = [], []
     for some in torch.arange(len(pictures)).split(STUDIED):
         poses, score = _explained(template, pictures[some], renderer, LAST_STEPS)
-        cameras.append(poses.camera)
+        cameras.append(poses.rigid_camera)
         scores.append(score)
         progress(len(STRENGTHS) + len(scores), steps)
     return Views(template.vertices().detach().double().numpy(), template.sphere, _joined(cameras),
@@ -275,6 +300,11 @@ class _Poses:
     def camera(self) -> WeakCamera:
         return WeakCamera(self.rotation, self.place[:, 2].exp(), self.place[:, :2])
 
+    @property
+    def rigid_camera(self) -> WeakCamera:
+        """The one that shows the template itself at about the area of its stouter or slimmer likeness."""
+        return _Poses(self.rotation, self.place + torch.tensor([0, 0, 0.5]) * self.girth, self.girth).camera
+
     def moved(self, turn: Tensor, place: Tensor, girth: Tensor) -> _Poses:
         """After a turn (P, 3), axis-angle in the camera's axes."""
         return _Poses(from_axis_angle(turn) @ self.rotation, place, girth)
@@ -372,13 +402,18 @@ def _misfit(template: _Template, poses: _Poses, pictures: _Pictures, renderer: R
             + WEIGHTS["contour"] * losses.contour_loss(points[..., :2], pictures.inside)
             + WEIGHTS["facing"] * losses.facing_loss(*depths, turned.flatten(1)) + poses.unlikeliness())
     return (each.mean() + WEIGHTS["laplacian"] * losses.laplacian_loss(vertices, template.edges)
-            - WEIGHTS["volume"] * _volume(vertices, template.faces).clamp_min(1e-4).log())
+            + WEIGHTS["roundness"] * _unroundness(vertices, template.faces)
+            + WEIGHTS["ridge"] * template.ridge.sunk(vertices))
 
 
-def _volume(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Of what a closed mesh encloses, a number."""
+def _unroundness(vertices: Tensor, faces: Tensor) -> Tensor:
+    """How far the volume of a body is from that of one as wide as ROUNDNESS times its height: squared logarithm."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
-    return (torch.linalg.cross(a, b) * c).sum() / 6
+    volume = (torch.linalg.cross(a, b) * c).sum() / 6
+    from_side = torch.linalg.cross(b - a, c - a)[:, 0].abs().sum() / 4
+    length = vertices[:, 1].max() - vertices[:, 1].min()
+    meant = math.pi / 4 * ROUNDNESS * (from_side.square() / length).detach()
+    return (volume / meant).clamp_min(0.05).log().square()
 
 
 def _depth(points: Tensor, faces: Tensor, seen: Visibility) -> Tensor:
