@@ -38,9 +38,9 @@ STUDIED = 256
 SIZE = 48
 """Pixels, of masks that are compared."""
 HEADINGS = 24
-ELEVATIONS, ROLLS, GIRTHS = np.radians([-12.0, 8, 28]), np.radians([-15.0, 0, 15]), np.log([0.75, 1, 1.33])
+ELEVATIONS, ROLLS, GIRTHS = np.radians([-12.0, 8, 28]), np.radians([-15.0, 0, 15]), np.log([0.7, 1, 1.43])
 """Radians, and logarithms of factors; of the views that each picture is compared with."""
-USUAL_ELEVATION, ELEVATION_SPREAD, ROLL_SPREAD, GIRTH_SPREAD = math.radians(8), math.radians(18), math.radians(15), 0.3
+USUAL_ELEVATION, ELEVATION_SPREAD, ROLL_SPREAD, GIRTH_SPREAD = math.radians(8), math.radians(18), math.radians(15), 0.4
 PRIOR = 0.02
 """What an elevation, roll or girth one spread away from the usual costs, beside 1 - IoU."""
 KEPT = 3
@@ -51,7 +51,9 @@ STRENGTHS = (30.0, 30.0, 20.0, 20.0, 12.0, 12.0, 8.0, 8.0)
 """Of the preconditioner in each round: detail grows."""
 FINER_AFTER, SPREAD_AFTER = 4, (2, 4, 5)
 """Rounds after which the template's faces are divided, and after which its vertices are spread evenly."""
-EPOCHS, BATCH = 6, 32
+LESSONS, REPEATS, BATCH = 42, 16, 32
+"""Batches from which the template learns in each round, how often it sees a picture in them at most, and the pictures
+in one."""
 STEPS, LAST_STEPS = 5, 12
 """Of a hypothesis' descent, between the rounds and after them."""
 RATES, SHAPE_RATE = (0.03, 0.02, 0.05), 0.3
@@ -61,6 +63,8 @@ WEIGHTS = {"contour": 2.0, "facing": 5.0, "laplacian": 30.0, "roundness": 0.1, "
 ROUNDNESS = 0.8
 """Width over height, on the average along a body: outlines leave hollows where no picture looks along the surface, and
 few pictures show how wide a body is."""
+SLOPE = 0.5
+"""Of the roof under which flanks stay."""
 TRUSTED = 0.8
 """Share of the pictures, those explained best, that the template follows: no rigid shape explains the rest."""
 
@@ -127,11 +131,14 @@ class _Ridge:
         self._share = torch.from_numpy(share).float()
 
     def sunk(self, vertices: Tensor) -> Tensor:
-        """Mean square of how far a back sinks between the flanks of a body (V, 3). Seen from a side, flanks that stand
-        up like the walls of a boat hide it, and no outline would ever tell."""
+        """Mean square of how far the flanks of a body (V, 3) stand above a roof whose ridge is its back.
+
+        Seen from a side, flanks that stand up like the walls of a boat hide the back, and no outline would ever tell.
+        """
         z = vertices[:, 2]
         ridge = torch.lerp(z[self._before], z[self._after], self._share)
-        return torch.relu(z[self._beside] - ridge).square().mean()
+        roof = ridge - SLOPE * vertices[self._beside, 0].abs().detach()
+        return torch.relu(z[self._beside] - roof).square().mean()
 
 
 class _Template:
@@ -380,14 +387,15 @@ def _learn(template: _Template, poses: _Poses, pictures: _Pictures, renderer: Re
     """Descend the template, and the poses with it."""
     tables = poses.tables()
     optimiser = RowAdam(list(zip(tables, map(torch.tensor, RATES), strict=True)))
-    for _ in range(EPOCHS):
-        for batch in torch.from_numpy(random.permutation(len(pictures))).split(BATCH):
-            leaves = [table[batch].requires_grad_() for table in tables]
-            loss = _misfit(template, poses[batch].moved(*leaves), pictures[batch], renderer)
-            template.optimiser.zero_grad()
-            (len(batch) * loss).backward()
-            optimiser.step(batch, [leaf.grad for leaf in leaves])
-            template.optimiser.step()
+    order = torch.from_numpy(np.concatenate([random.permutation(len(pictures)) for _ in range(REPEATS)]))
+    for batch in order.split(min(BATCH, len(pictures)))[:LESSONS]:
+        batch = batch.unique()
+        leaves = [table[batch].requires_grad_() for table in tables]
+        loss = _misfit(template, poses[batch].moved(*leaves), pictures[batch], renderer)
+        template.optimiser.zero_grad()
+        (len(batch) * loss).backward()
+        optimiser.step(batch, [leaf.grad for leaf in leaves])
+        template.optimiser.step()
 
 
 def _misfit(template: _Template, poses: _Poses, pictures: _Pictures, renderer: Renderer) -> Tensor:
