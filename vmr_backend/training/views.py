@@ -80,8 +80,11 @@ class Views:
     """Level 3, with the template's vertices where they are spread evenly."""
     camera: WeakCamera
     """Of all N pictures."""
+    rivals: WeakCamera
+    """Of N * C hypotheses tried last, those of a picture after one another, the best first: its camera. Often the
+    second has the same outline with what is near and what is far exchanged."""
     scores: np.ndarray
-    """(N, C) losses of the hypotheses tried last, the lowest first: the camera's."""
+    """(N, C) their losses, ascending."""
 
 
 @dataclass(frozen=True)
@@ -174,19 +177,25 @@ def views_of(masks: np.ndarray, renderer: Renderer, seed: int, progress: Callabl
     for round_, strength in enumerate(STRENGTHS):
         template = _Template(template.sphere, template.vertices().detach(), strength)
         if round_:
-            poses, scores = _explained(template, studied, renderer, STEPS)
-            trusted = torch.from_numpy(np.argsort(scores[:, 0], kind="stable")[: round(TRUSTED * len(studied))])
+            tried, scores = _explained(template, studied, renderer, STEPS)
+            poses = tried[torch.arange(0, len(scores) * KEPT, KEPT)]
+            trusted = scores[:, 0].argsort(stable=True)[: round(TRUSTED * len(studied))]
         _learn(template, poses[trusted], studied[trusted], renderer, random)
         template = _normalised(template, round_)
         progress(round_ + 1, steps)
-    cameras, scores = [], []
+    rivals, ranked = [], []
     for some in torch.arange(len(pictures)).split(STUDIED):
-        poses, score = _explained(template, pictures[some], renderer, LAST_STEPS)
-        cameras.append(poses.rigid_camera)
-        scores.append(score)
-        progress(len(STRENGTHS) + len(scores), steps)
-    return Views(template.vertices().detach().double().numpy(), template.sphere, _joined(cameras),
-                 np.concatenate(scores))
+        tried, scores = _explained(template, pictures[some], renderer, LAST_STEPS)
+        rivals.append(tried.rigid_camera)
+        ranked.append(scores.numpy())
+        progress(len(STRENGTHS) + len(rivals), steps)
+    cameras = WeakCamera(*(torch.cat(values) for values in zip(*map(_parts, rivals), strict=True)))
+    return Views(template.vertices().detach().double().numpy(), template.sphere, cameras[::KEPT], cameras,
+                 np.concatenate(ranked))
+
+
+def _parts(camera: WeakCamera) -> tuple[Tensor, Tensor, Tensor]:
+    return camera.rotation, camera.scale, camera.shift
 
 
 def _pictures(masks: np.ndarray, random: np.random.Generator) -> _Pictures:
@@ -284,8 +293,8 @@ def _unlikeliness(rotation: Tensor, girth: Tensor) -> Tensor:
     of unusual girths (...)."""
     elevation = torch.asin((-rotation[..., 2, 2]).clamp(-0.999, 0.999))
     roll = torch.atan2(rotation[..., 0, 2], -rotation[..., 1, 2])
-    away = ((elevation - USUAL_ELEVATION) / ELEVATION_SPREAD, roll / ROLL_SPREAD, girth / GIRTH_SPREAD)
-    return PRIOR * sum(each.square() for each in away)
+    away = [(elevation - USUAL_ELEVATION) / ELEVATION_SPREAD, roll / ROLL_SPREAD, girth / GIRTH_SPREAD]
+    return PRIOR * torch.stack(away).square().sum(0)
 
 
 @dataclass(frozen=True)
@@ -335,14 +344,14 @@ def _silhouettes(points: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
     return renderer.silhouette(points, faces, SIZE, (2 * EDGE_SOFTNESS / SIZE) ** 2)
 
 
-def _explained(template: _Template, pictures: _Pictures, renderer: Renderer, steps: int) -> tuple[_Poses, np.ndarray]:
-    """The best pose of each picture after some steps of descent, and the losses (N, KEPT) of its hypotheses, in
-    ascending order."""
+def _explained(template: _Template, pictures: _Pictures, renderer: Renderer, steps: int) -> tuple[_Poses, Tensor]:
+    """Poses (N * KEPT) of each picture after some steps of descent, the best first, and their losses (N, KEPT)."""
     hypotheses = _hypotheses(template, pictures.frames, renderer)
-    rows = torch.arange(len(pictures)).repeat_interleave(KEPT)
-    refined, loss = _refined(template, hypotheses, pictures[rows], renderer, steps)
+    first = torch.arange(len(pictures))[:, None] * KEPT
+    refined, loss = _refined(template, hypotheses, pictures[torch.arange(len(pictures)).repeat_interleave(KEPT)],
+                             renderer, steps)
     loss, order = loss.view(-1, KEPT).sort(dim=1, stable=True)
-    return refined[torch.arange(len(pictures)) * KEPT + order[:, 0]], loss.numpy()
+    return refined[(first + order).flatten()], loss
 
 
 def _hypotheses(template: _Template, frames: _Frames, renderer: Renderer) -> _Poses:
@@ -405,10 +414,10 @@ def _misfit(template: _Template, poses: _Poses, pictures: _Pictures, renderer: R
     alpha = _silhouettes(points, template.faces, renderer)
     front, nearest = renderer.front_and_nearest(points.detach(), template.faces, SIZE)
     turned = (front.face_index >= 0) & (front.face_index != nearest.face_index)
-    depths = (_depth(points, template.faces, seen).flatten(1) for seen in (front, nearest))
+    walls, first = (_depth(points, template.faces, seen).flatten(1) for seen in (front, nearest))
     each = (losses.silhouette_loss(alpha, pictures.masks, torch.ones_like(alpha))
             + WEIGHTS["contour"] * losses.contour_loss(points[..., :2], pictures.inside)
-            + WEIGHTS["facing"] * losses.facing_loss(*depths, turned.flatten(1)) + poses.unlikeliness())
+            + WEIGHTS["facing"] * losses.facing_loss(walls, first, turned.flatten(1)) + poses.unlikeliness())
     return (each.mean() + WEIGHTS["laplacian"] * losses.laplacian_loss(vertices, template.edges)
             + WEIGHTS["roundness"] * _unroundness(vertices, template.faces)
             + WEIGHTS["ridge"] * template.ridge.sunk(vertices))
@@ -441,7 +450,3 @@ def _normalised(template: _Template, round_: int) -> _Template:
     low, high = vertices.min(0), vertices.max(0)
     vertices = (vertices - (low + high) / 2 * [0, 1, 1]) / (high - low).max()
     return _Template(sphere, torch.from_numpy(vertices).float(), STRENGTHS[round_])
-
-
-def _joined(cameras: list[WeakCamera]) -> WeakCamera:
-    return WeakCamera(*(torch.cat([getattr(one, name) for one in cameras]) for name in ("rotation", "scale", "shift")))

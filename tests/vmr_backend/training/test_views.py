@@ -42,7 +42,8 @@ def masks_of(body: torch.Tensor, rotation: torch.Tensor, renderer) -> np.ndarray
 
 def drawn(body, faces, camera: WeakCamera, renderer) -> np.ndarray:
     points = camera.project(body.expand(len(camera.scale), -1, -1))
-    return (255 * renderer.silhouette(points, torch.from_numpy(faces), SIZE, (0.4 / SIZE) ** 2).numpy()).astype(np.uint8)
+    alpha = renderer.silhouette(points, torch.from_numpy(faces), SIZE, (0.4 / SIZE) ** 2)
+    return (255 * alpha.numpy()).astype(np.uint8)
 
 
 def quiet(done, total):
@@ -102,7 +103,9 @@ def test_the_template_is_symmetric_one_long_and_outside_out(views):
 
 
 def test_losses_of_what_was_tried_come_with_it_the_best_first(views):
-    assert views.scores.shape[0] == COUNT and (np.diff(views.scores, axis=1) >= 0).all()
+    count, tried = views.scores.shape
+    assert count == COUNT and (np.diff(views.scores, axis=1) >= 0).all()
+    assert torch.equal(views.rivals.rotation.view(count, tried, 3, 3)[:, 0], views.camera.rotation)
 
 
 def test_the_same_seed_finds_the_same(masks, renderer):
