@@ -1,0 +1,452 @@
+"""What self-supervised training of a category starts from: a symmetric template and a camera for each mask.
+
+Nothing but masks is known. From an ellipsoid on, two steps take turns on some of the pictures (expectation and
+maximisation; UMR, UCMR): each picture is compared with the template seen from all round and keeps what explains it
+best; then the template and the kept cameras descend together. At last every picture gets its camera.
+
+Under weak perspective a symmetric body has one outline from the front left, seen from above, and from the hind left,
+seen from below: animals are expected to be looked down on a little, which decides where it can be told.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, interpolate
+
+from .. import losses
+from ..geometry.cameras import LEVEL_CAMERA
+from ..geometry.resampling import spread_evenly
+from ..geometry.rotations import about_x, about_z, from_axis_angle
+from ..geometry.smoothing import Preconditioner, UniformAdam
+from ..geometry.sphere import Sphere, icosphere, mirror_image, subdivided
+from ..geometry.topology import edges_of
+from ..job import BadInput
+from ..rendering import Renderer, Visibility
+from ..vmr.objective import EDGE_SOFTNESS, WeakCamera
+from .instances import RowAdam
+
+FEWEST = 8
+"""Masks; fewer show too little of a body."""
+STUDIED = 256
+"""Pictures that the template is learnt from."""
+SIZE = 48
+"""Pixels, of masks that are compared."""
+HEADINGS = 24
+ELEVATIONS, ROLLS, GIRTHS = np.radians([-12.0, 8, 28]), np.radians([-15.0, 0, 15]), np.log([0.7, 1, 1.43])
+"""Radians, and logarithms of factors; of the views that each picture is compared with."""
+USUAL_ELEVATION, ELEVATION_SPREAD, ROLL_SPREAD, GIRTH_SPREAD = math.radians(8), math.radians(18), math.radians(15), 0.4
+PRIOR = 0.02
+"""What an elevation, roll or girth one spread away from the usual costs, beside 1 - IoU."""
+KEPT = 3
+"""Hypotheses of each picture that are refined."""
+FRAME, ROOM = 32, 1.6
+"""Pixels of a mask brought to the middle and to one area, and half that frame over the root of the area."""
+STRENGTHS = (30.0, 30.0, 20.0, 20.0, 12.0, 12.0, 8.0, 8.0)
+"""Of the preconditioner in each round: detail grows."""
+FINER_AFTER, SPREAD_AFTER = 4, (2, 4, 5)
+"""Rounds after which the template's faces are divided, and after which its vertices are spread evenly."""
+LESSONS, REPEATS, BATCH = 42, 16, 32
+"""Batches from which the template learns in each round, how often it sees a picture in them at most, and the pictures
+in one."""
+STEPS, LAST_STEPS = 5, 12
+"""Of a hypothesis' descent, between the rounds and after them."""
+RATES, SHAPE_RATE = (0.03, 0.02, 0.05), 0.3
+"""Radians; crop units, also of the scale's logarithm; of the girth; and the rate of `UniformAdam`."""
+WEIGHTS = {"contour": 2.0, "facing": 5.0, "laplacian": 30.0, "roundness": 0.1, "ridge": 30.0}
+"""Of the terms beside the outlines'."""
+ROUNDNESS = 0.8
+"""Width over height, on the average along a body: outlines leave hollows where no picture looks along the surface, and
+few pictures show how wide a body is."""
+SLOPE = 0.5
+"""Of the roof under which flanks stay."""
+TRUSTED = 0.8
+"""Share of the pictures, those explained best, that the template follows: no rigid shape explains the rest."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """A category as one rigid body, and how each picture sees it."""
+
+    template: np.ndarray
+    """(V, 3) float64, symmetric at x = 0, object space: z up, one end at -y, longest extent 1. Which end is the front
+    silhouettes cannot tell, but it is the same one for all pictures."""
+    sphere: Sphere
+    """Level 3, with the template's vertices where they are spread evenly."""
+    camera: WeakCamera
+    """Of all N pictures."""
+    rivals: WeakCamera
+    """Of N * C hypotheses tried last, those of a picture after one another, the best first: its camera. Often the
+    second has the same outline with what is near and what is far exchanged."""
+    scores: np.ndarray
+    """(N, C) their losses, ascending."""
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """N masks as they are compared."""
+
+    masks: Tensor
+    """(N, SIZE, SIZE) in 0..1."""
+    inside: Tensor
+    """(N, P, 2) places inside, crop coordinates."""
+    frames: _Frames
+
+    def __getitem__(self, chosen: Tensor) -> _Pictures:
+        return _Pictures(self.masks[chosen], self.inside[chosen], self.frames[chosen])
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Masks brought to the middle and to one area, and where they were: placed = centre + half * framed."""
+
+    masks: Tensor
+    """(N, FRAME ** 2)"""
+    centre: Tensor
+    """(N, 2) crop units."""
+    half: Tensor
+    """(N,) crop units."""
+
+    def __getitem__(self, chosen: Tensor) -> _Frames:
+        return _Frames(self.masks[chosen], self.centre[chosen], self.half[chosen])
+
+
+class _Ridge:
+    """The upper half of a shape's line in the mirror plane, and what lies beside it."""
+
+    def __init__(self, sphere: Sphere):
+        x, y, z = sphere.vertices.T
+        line = np.flatnonzero((np.abs(x) < 1e-9) & (z > -1e-9))
+        line = line[np.argsort(y[line])]
+        beside = np.flatnonzero((np.abs(x) > 1e-9) & (z > 0))
+        after = np.searchsorted(y[line], y[beside]).clip(1, len(line) - 1)
+        before, after = line[after - 1], line[after]
+        share = ((y[beside] - y[before]) / (y[after] - y[before])).clip(0, 1)
+        self._beside, self._before, self._after = (torch.from_numpy(a) for a in (beside, before, after))
+        self._share = torch.from_numpy(share).float()
+
+    def sunk(self, vertices: Tensor) -> Tensor:
+        """Mean square of how far the flanks of a body (V, 3) stand above a roof whose ridge is its back.
+
+        Seen from a side, flanks that stand up like the walls of a boat hide the back, and no outline would ever tell.
+        """
+        z = vertices[:, 2]
+        ridge = torch.lerp(z[self._before], z[self._after], self._share)
+        roof = ridge - SLOPE * vertices[self._beside, 0].abs().detach()
+        return torch.relu(z[self._beside] - roof).square().mean()
+
+
+class _Template:
+    """A symmetric shape on a sphere and what descends it."""
+
+    def __init__(self, sphere: Sphere, vertices: Tensor, strength: float):
+        self.sphere = sphere
+        self.faces, self.mirror, self.edges = (
+            torch.from_numpy(array) for array in (sphere.faces, sphere.mirror, edges_of(sphere.faces)))
+        self.ridge = _Ridge(sphere)
+        self._preconditioner = Preconditioner(sphere.faces, len(vertices), strength, vertices.device)
+        self._latent = self._preconditioner.latent(vertices[None]).requires_grad_()
+        self.optimiser = UniformAdam([{"params": [self._latent], "lr": SHAPE_RATE}])
+
+    def vertices(self) -> Tensor:
+        """(V, 3)"""
+        vertices = self._preconditioner.vertices(self._latent)[0]
+        return (vertices + mirror_image(vertices, self.mirror)) / 2
+
+
+def views_of(masks: np.ndarray, renderer: Renderer, seed: int, progress: Callable[[int, int], None]) -> Views:
+    """The template of N masks (N, S, S) uint8, crops of one category, and a camera for each; renderer of the CPU.
+
+    progress  called with (steps done, steps)
+
+    BadInput where masks show nothing, or are too few.
+    """
+    random = np.random.default_rng(seed)
+    pictures = _pictures(masks, random)
+    studied = pictures[torch.from_numpy(np.sort(random.permutation(len(pictures))[:STUDIED]))]
+    steps = len(STRENGTHS) + math.ceil(len(pictures) / STUDIED)
+    template, poses, trusted = _side_views(studied, random)
+    for round_, strength in enumerate(STRENGTHS):
+        template = _Template(template.sphere, template.vertices().detach(), strength)
+        if round_:
+            tried, scores = _explained(template, studied, renderer, STEPS)
+            poses = tried[torch.arange(0, len(scores) * KEPT, KEPT)]
+            trusted = scores[:, 0].argsort(stable=True)[: round(TRUSTED * len(studied))]
+        _learn(template, poses[trusted], studied[trusted], renderer, random)
+        template = _normalised(template, round_)
+        progress(round_ + 1, steps)
+    rivals, ranked = [], []
+    for some in torch.arange(len(pictures)).split(STUDIED):
+        tried, scores = _explained(template, pictures[some], renderer, LAST_STEPS)
+        rivals.append(tried.rigid_camera)
+        ranked.append(scores.numpy())
+        progress(len(STRENGTHS) + len(rivals), steps)
+    cameras = WeakCamera(*(torch.cat(values) for values in zip(*map(_parts, rivals), strict=True)))
+    return Views(template.vertices().detach().double().numpy(), template.sphere, cameras[::KEPT], cameras,
+                 np.concatenate(ranked))
+
+
+def _parts(camera: WeakCamera) -> tuple[Tensor, Tensor, Tensor]:
+    return camera.rotation, camera.scale, camera.shift
+
+
+def _pictures(masks: np.ndarray, random: np.random.Generator) -> _Pictures:
+    empty = np.flatnonzero(~(masks > 127).any((1, 2)))
+    if len(empty):
+        raise BadInput(f"masks: found nothing in number {empty[0]}, needs a subject in each")
+    if len(masks) < FEWEST:
+        raise BadInput(f"masks: found {len(masks)}, needs at least {FEWEST} to learn a shape from")
+    small = interpolate(torch.from_numpy(masks).float()[:, None] / 255, (SIZE, SIZE), mode="area")[:, 0]
+    inside = np.stack([_places_inside(mask, 128, random) for mask in small.numpy()])
+    return _Pictures(small, torch.from_numpy(inside), _framed(small))
+
+
+def _places_inside(mask: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    """Random pixel centres (count, 2) of a mask (S, S), crop coordinates."""
+    share = mask.ravel().astype(float)
+    pixel = random.choice(mask.size, count, p=share / share.sum())
+    size = mask.shape[1]
+    return (np.stack([pixel % size, pixel // size], -1) * (2 / size) + (1 / size - 1)).astype(np.float32)
+
+
+def _framed(masks: Tensor) -> _Frames:
+    """Masks (N, S, S) in the middle and at one area."""
+    size = masks.shape[-1]
+    place = (torch.arange(size) * 2 + 1) / size - 1
+    total = masks.sum((1, 2)).clamp_min(1e-6)
+    centre = torch.stack([(masks.sum(1) * place).sum(1), (masks.sum(2) * place).sum(1)], 1) / total[:, None]
+    half = ROOM * total.sqrt() * 2 / size
+    to_place = torch.cat([half[:, None, None] * torch.eye(2), centre[:, :, None]], 2)
+    grid = affine_grid(to_place, [len(masks), 1, FRAME, FRAME], align_corners=False)
+    return _Frames(grid_sample(masks[:, None], grid, align_corners=False).flatten(1), centre, half)
+
+
+def _overlap(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union (N, M) of framed masks (N, P) and (M, P)."""
+    both = a @ b.T
+    return both / (a.square().sum(1)[:, None] + b.square().sum(1) - both)
+
+
+def _side_views(pictures: _Pictures, random: np.random.Generator) -> tuple[_Template, _Poses, Tensor]:
+    """An ellipsoid of the pictures' proportions, poses that show the wide ones from a side, and which are wide.
+
+    Those that seem turned round, compared with the mean of the others, are seen from the other side.
+    """
+    wide, height, width = _proportions(pictures)
+    sphere = icosphere(2)
+    ellipsoid = torch.from_numpy(sphere.vertices * [width / 2, 0.5, height / 2]).float()
+    side = torch.zeros(len(pictures))
+    side[wide] = torch.from_numpy(np.where(_turned_round(pictures.frames.masks[wide], random), -1.0, 1.0)).float()
+    scale = pictures.frames.half / (ROOM * math.sqrt(math.pi / 4 * height))
+    poses = _Poses(LEVEL_CAMERA @ about_z(side * math.pi / 2),
+                   torch.cat([pictures.frames.centre, scale.log()[:, None]], 1), torch.zeros(len(pictures), 1))
+    return _Template(sphere, ellipsoid, STRENGTHS[0]), poses, wide
+
+
+def _proportions(pictures: _Pictures) -> tuple[Tensor, float, float]:
+    """Indices of the wide half of the pictures, their height and the narrow ones' width over the wide ones' length."""
+    framed = pictures.frames.masks.view(-1, FRAME, FRAME)
+    place = (torch.arange(FRAME) * 2 + 1) / FRAME - 1
+    share = framed / framed.sum((1, 2), keepdim=True)
+    across = (share.sum(1) * place.square()).sum(1).sqrt()
+    down = (share.sum(2) * place.square()).sum(1).sqrt()
+    aspect = across / down
+    wide = (aspect >= aspect.median()).nonzero()[:, 0]
+    height = float((1 / aspect[wide]).median())
+    width = height * float(aspect.quantile(0.1))
+    return wide, min(height, 1.0), min(max(width, 0.15), 0.8)
+
+
+def _turned_round(framed: Tensor, random: np.random.Generator, starts: int = 12, rounds: int = 20) -> np.ndarray:
+    """Which of masks (N, FRAME ** 2) are alike when mirrored, as bool (N,)."""
+    mirrored = framed.view(-1, FRAME, FRAME).flip(2).flatten(1)
+    best, found = -math.inf, np.zeros(len(framed), bool)
+    for _ in range(starts):
+        turned = torch.from_numpy(random.random(len(framed)) < 0.5)
+        for _ in range(rounds):
+            mean = torch.where(turned[:, None], mirrored, framed).mean(0)
+            turned = mirrored @ mean > framed @ mean
+        agreement = float(torch.where(turned[:, None], mirrored, framed).mean(0).square().sum())
+        if agreement > best:
+            best, found = agreement, turned.numpy()
+    return found
+
+
+def _all_round() -> tuple[Tensor, Tensor]:
+    """The views that each picture is compared with: rotations (HEADINGS, B, 3, 3) and girths (B,)."""
+    heading = torch.arange(HEADINGS) * (2 * math.pi / HEADINGS)
+    elevation, roll, girth = (torch.from_numpy(a.ravel()).float() for a in np.meshgrid(ELEVATIONS, ROLLS, GIRTHS))
+    tilt = about_z(roll) @ about_x(elevation) @ LEVEL_CAMERA
+    return tilt @ about_z(heading)[:, None], girth
+
+
+def _unlikeliness(rotation: Tensor, girth: Tensor) -> Tensor:
+    """Cost (...) of rotations (..., 3, 3) of which the subject stands askew, or is not looked at from about level, and
+    of unusual girths (...)."""
+    elevation = torch.asin((-rotation[..., 2, 2]).clamp(-0.999, 0.999))
+    roll = torch.atan2(rotation[..., 0, 2], -rotation[..., 1, 2])
+    away = [(elevation - USUAL_ELEVATION) / ELEVATION_SPREAD, roll / ROLL_SPREAD, girth / GIRTH_SPREAD]
+    return PRIOR * torch.stack(away).square().sum(0)
+
+
+@dataclass(frozen=True)
+class _Poses:
+    """How P pictures see the template."""
+
+    rotation: Tensor
+    """(P, 3, 3) object to camera."""
+    place: Tensor
+    """(P, 3) shift in crop units and the scale's logarithm."""
+    girth: Tensor
+    """(P, 1) logarithm of what x and z are multiplied by: a stout animal seen from its side is not a slim one that
+    turns away."""
+
+    def __getitem__(self, chosen: Tensor) -> _Poses:
+        return _Poses(self.rotation[chosen], self.place[chosen], self.girth[chosen])
+
+    @property
+    def camera(self) -> WeakCamera:
+        return WeakCamera(self.rotation, self.place[:, 2].exp(), self.place[:, :2])
+
+    @property
+    def rigid_camera(self) -> WeakCamera:
+        """The one that shows the template itself at about the area of its stouter or slimmer likeness."""
+        return _Poses(self.rotation, self.place + torch.tensor([0, 0, 0.5]) * self.girth, self.girth).camera
+
+    def moved(self, turn: Tensor, place: Tensor, girth: Tensor) -> _Poses:
+        """After a turn (P, 3), axis-angle in the camera's axes."""
+        return _Poses(from_axis_angle(turn) @ self.rotation, place, girth)
+
+    def tables(self) -> list[Tensor]:
+        """What `moved` takes, to be descended."""
+        return [torch.zeros_like(self.place), self.place.clone(), self.girth.clone()]
+
+    def points(self, vertices: Tensor) -> Tensor:
+        """(P, V, 3) of the template (V, 3), as `WeakCamera.project`."""
+        factor = torch.cat([self.girth, torch.zeros_like(self.girth), self.girth], 1).exp()
+        return self.camera.project(vertices * factor[:, None])
+
+    def unlikeliness(self) -> Tensor:
+        """(P,)"""
+        return _unlikeliness(self.rotation, self.girth[:, 0])
+
+
+def _silhouettes(points: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
+    """Soft silhouettes (P, SIZE, SIZE) of projected bodies (P, V, 3)."""
+    return renderer.silhouette(points, faces, SIZE, (2 * EDGE_SOFTNESS / SIZE) ** 2)
+
+
+def _explained(template: _Template, pictures: _Pictures, renderer: Renderer, steps: int) -> tuple[_Poses, Tensor]:
+    """Poses (N * KEPT) of each picture after some steps of descent, the best first, and their losses (N, KEPT)."""
+    hypotheses = _hypotheses(template, pictures.frames, renderer)
+    first = torch.arange(len(pictures))[:, None] * KEPT
+    refined, loss = _refined(template, hypotheses, pictures[torch.arange(len(pictures)).repeat_interleave(KEPT)],
+                             renderer, steps)
+    loss, order = loss.view(-1, KEPT).sort(dim=1, stable=True)
+    return refined[(first + order).flatten()], loss
+
+
+def _hypotheses(template: _Template, frames: _Frames, renderer: Renderer) -> _Poses:
+    """KEPT poses of each picture (N * KEPT), of the headings that explain it better than those beside them."""
+    rotation, girth = _all_round()
+    bodies = len(girth)
+    girth = girth.repeat(HEADINGS)[:, None]
+    drawn = _Poses(rotation.flatten(0, 1), torch.tensor([0.0, 0, math.log(1.4)]).expand(len(girth), -1), girth)
+    seen = _framed(_silhouettes(drawn.points(template.vertices().detach()), template.faces, renderer))
+    cost = 1 - _overlap(frames.masks, seen.masks) + drawn.unlikeliness()
+    cost, body = cost.view(-1, HEADINGS, bodies).min(2)
+    lowest = (cost <= cost.roll(1, 1)) & (cost <= cost.roll(-1, 1))
+    heading = (cost + 10.0 * ~lowest).topk(KEPT, 1, largest=False).indices
+    view = (heading * bodies + body.gather(1, heading)).flatten()
+    row = torch.arange(len(cost)).repeat_interleave(KEPT)
+    zoom = (frames.half[row] / seen.half[view])[:, None]
+    place = torch.cat([frames.centre[row] - zoom * seen.centre[view], drawn.place[view, 2:] + zoom.log()], 1)
+    return _Poses(drawn.rotation[view], place, girth[view])
+
+
+def _refined(template: _Template, poses: _Poses, pictures: _Pictures, renderer: Renderer,
+             steps: int) -> tuple[_Poses, Tensor]:
+    """Poses after a short descent, and their losses (P,)."""
+    vertices = template.vertices().detach()
+    tables = poses.tables()
+    optimiser = RowAdam(list(zip(tables, map(torch.tensor, RATES), strict=True)))
+    found = torch.zeros(len(pictures))
+    for some in torch.arange(len(pictures)).split(BATCH):
+        for step in range(steps + 1):
+            leaves = [table[some].requires_grad_() for table in tables]
+            seen = poses[some].moved(*leaves)
+            alpha = _silhouettes(seen.points(vertices), template.faces, renderer)
+            loss = losses.silhouette_loss(alpha, pictures.masks[some], torch.ones_like(alpha)) + seen.unlikeliness()
+            if step < steps:
+                optimiser.step(some, list(torch.autograd.grad(loss.sum(), leaves)))
+        found[some] = loss.detach()
+    return poses.moved(*tables), found
+
+
+def _learn(template: _Template, poses: _Poses, pictures: _Pictures, renderer: Renderer,
+           random: np.random.Generator) -> None:
+    """Descend the template, and the poses with it."""
+    tables = poses.tables()
+    optimiser = RowAdam(list(zip(tables, map(torch.tensor, RATES), strict=True)))
+    order = torch.from_numpy(np.concatenate([random.permutation(len(pictures)) for _ in range(REPEATS)]))
+    for batch in order.split(min(BATCH, len(pictures)))[:LESSONS]:
+        batch = batch.unique()
+        leaves = [table[batch].requires_grad_() for table in tables]
+        loss = _misfit(template, poses[batch].moved(*leaves), pictures[batch], renderer)
+        template.optimiser.zero_grad()
+        (len(batch) * loss).backward()
+        optimiser.step(batch, [leaf.grad for leaf in leaves])
+        template.optimiser.step()
+
+
+def _misfit(template: _Template, poses: _Poses, pictures: _Pictures, renderer: Renderer) -> Tensor:
+    """What the template and the poses of a batch of pictures descend: a number."""
+    vertices = template.vertices()
+    points = poses.points(vertices)
+    alpha = _silhouettes(points, template.faces, renderer)
+    front, nearest = renderer.front_and_nearest(points.detach(), template.faces, SIZE)
+    turned = (front.face_index >= 0) & (front.face_index != nearest.face_index)
+    walls, first = (_depth(points, template.faces, seen).flatten(1) for seen in (front, nearest))
+    each = (losses.silhouette_loss(alpha, pictures.masks, torch.ones_like(alpha))
+            + WEIGHTS["contour"] * losses.contour_loss(points[..., :2], pictures.inside)
+            + WEIGHTS["facing"] * losses.facing_loss(walls, first, turned.flatten(1)) + poses.unlikeliness())
+    return (each.mean() + WEIGHTS["laplacian"] * losses.laplacian_loss(vertices, template.edges)
+            + WEIGHTS["roundness"] * _unroundness(vertices, template.faces)
+            + WEIGHTS["ridge"] * template.ridge.sunk(vertices))
+
+
+def _unroundness(vertices: Tensor, faces: Tensor) -> Tensor:
+    """How far the volume of a body is from that of one as wide as ROUNDNESS times its height: squared logarithm."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    volume = (torch.linalg.cross(a, b) * c).sum() / 6
+    from_side = torch.linalg.cross(b - a, c - a)[:, 0].abs().sum() / 4
+    length = vertices[:, 1].max() - vertices[:, 1].min()
+    meant = math.pi / 4 * ROUNDNESS * (from_side.square() / length).detach()
+    return (volume / meant).clamp_min(0.05).log().square()
+
+
+def _depth(points: Tensor, faces: Tensor, seen: Visibility) -> Tensor:
+    """(N, H, W) of what is seen, differentiable."""
+    corners = faces[seen.face_index.clamp_min(0).long()]
+    rows = torch.arange(len(points))[:, None, None, None]
+    return (points[rows, corners][..., 2] * seen.barycentrics).sum(-1)
+
+
+def _normalised(template: _Template, round_: int) -> _Template:
+    """The template at the origin and 1 long; finer or with its vertices spread evenly where this round ends so."""
+    sphere, vertices = template.sphere, template.vertices().detach().double().numpy()
+    if round_ == FINER_AFTER:
+        sphere, vertices = subdivided(sphere, vertices)
+    if round_ in SPREAD_AFTER:
+        sphere, vertices = spread_evenly(sphere, vertices)
+    low, high = vertices.min(0), vertices.max(0)
+    vertices = (vertices - (low + high) / 2 * [0, 1, 1]) / (high - low).max()
+    return _Template(sphere, torch.from_numpy(vertices).float(), STRENGTHS[round_])
