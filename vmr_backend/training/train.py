@@ -95,7 +95,7 @@ def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
     for line in collection.problems[:3]:
         log.warning(line)
     training, held_out = collection.split(settings.held_out)
-    _check(request, settings, collection.category, len(training.pictures))
+    _check(request, settings, collection.category, len(training.pictures), len(held_out.pictures))
     crops = _crops(training, settings.image_size, log, 0.0, 0.8)
     tests = _crops(held_out, FINER * settings.image_size, log, 0.8, 1.0)
 
@@ -116,8 +116,6 @@ def _crops(collection: Collection, size: int, log: EventLog, first: float, last:
     def progress(step: int, steps: int) -> None:
         log.progress("pictures", round(1000 * (first + (last - first) * step / steps)), 1000)
 
-    if not collection.pictures:
-        raise BadInput(f"{collection.category.name}: found too few pictures to hold some out for scores; needs more")
     crops = load_crops(collection, size, progress)
     for line in crops.problems[:3]:
         log.warning(line)
@@ -126,8 +124,12 @@ def _crops(collection: Collection, size: int, log: EventLog, first: float, last:
     return crops
 
 
-def _check(request: TrainingRequest, settings: TrainingSettings, category: Category, pictures: int) -> None:
+def _check(request: TrainingRequest, settings: TrainingSettings, category: Category, pictures: int,
+           held_out: int) -> None:
     """BadInput where a training would come to nothing, before it takes hours."""
+    if not (pictures and held_out):
+        raise BadInput(f"{request.collection}: found too few pictures, {pictures + held_out}, to hold some out for "
+                       "scores; needs more")
     if request.imagenet and settings.encoder != "resnet18":
         raise BadInput(f"imagenet: found weights for an encoder {settings.encoder!r}, needs resnet18")
     if request.training == "weak" and pictures < settings.bases:

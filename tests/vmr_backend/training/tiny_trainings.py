@@ -15,7 +15,7 @@ from vmr_backend.vmr.model import Architecture, CategoryModel
 from vmr_backend.vmr.objective import WeakCamera
 from vmr_backend.vmr.shape import HANDLE_SIZE, CategoryShape, Handles
 
-SIZE = 48
+SIZE = 32
 SPHERE = icosphere(2)
 MIRROR = torch.from_numpy(SPHERE.mirror)
 BALL = torch.from_numpy(SPHERE.vertices).float()
@@ -54,7 +54,8 @@ def toy_examples(count: int = 8, seed: int = 0, size: int = SIZE, bend: float = 
     handles = bend * torch.randn(count, shape.weights.shape[1], HANDLE_SIZE, generator=random)
     vertices, camera = shape.deformed(BODY.expand(count, -1, -1), handles), toy_camera(count, random)
     seen = RENDERER.visibility(camera.project(vertices), shape.faces, size)
-    colours = (BALL[shape.faces[seen.face_index.clamp_min(0).long()]] * seen.barycentrics.unsqueeze(-1)).sum(-2) / 2 + 0.5
+    corners = BALL[shape.faces[seen.face_index.clamp_min(0).long()]]
+    colours = (corners * seen.barycentrics.unsqueeze(-1)).sum(-2) / 2 + 0.5
     masks = (seen.face_index >= 0).float()
     annotated = (torch.rand(count, len(KEYPOINTS), generator=random) < 0.9).float()
     return Examples(colours.movedim(-1, 1) * masks.unsqueeze(1), masks, (AFFINITY @ camera.project(vertices))[..., :2],
