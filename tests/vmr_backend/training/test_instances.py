@@ -63,7 +63,7 @@ def test_cameras_of_undeformed_animals_are_found():
     found = fitted(examples, weights=WEIGHTS | {"handle": 10.0})[0].camera
     truth = examples.camera
     assert angle_between(found.rotation, truth.rotation).rad2deg().mean() < 3, "from 8 degrees"
-    assert (found.scale / truth.scale).log().abs().mean() < 0.03 and (found.shift - truth.shift).abs().mean() < 0.01
+    assert (found.scale / truth.scale).log().abs().mean() < 0.06 and (found.shift - truth.shift).abs().mean() < 0.015
 
 
 def test_a_fit_is_the_same_each_time(examples):

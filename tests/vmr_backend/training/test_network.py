@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 
 
 def test_the_loss_falls():
-    learner = toy_learner(toy_examples(4), steps=40, batch=4, looking=1.0, seeing=1.0)
+    learner = toy_learner(toy_examples(4), steps=40, batch=4, rate=4e-3, looking=1.0, seeing=1.0)
     parts = [learner.learn() for _ in range(40)]
     early, late = ({name: np.mean([one[name] for one in some]) for name in ("vertices", "projection", "hypotheses")}
                    for some in (parts[:5], parts[-5:]))
