@@ -9,6 +9,7 @@ import bpy
 import numpy as np
 import pytest
 from blender_clips import pixels_of
+from bpy_extras.object_utils import world_to_camera_view
 from wobbling_ball import drawn_mask, wobbling_ball
 
 ROOT = Path(__file__).parents[2]
@@ -172,6 +173,28 @@ def test_a_run_stopped_by_the_user_goes_on_from_its_checkpoint(extension, scene)
     stages = {event.get("stage") for event in news}
     assert "fine" in stages and "camera" not in stages
     assert not (folder / "checkpoint.json").exists()
+
+
+def test_a_category_model_that_comes_along_makes_a_mesh_of_each_frame(extension, scene):
+    extension.preferences.backend_python = str(PYTHON)
+    (before,) = meshes()
+    scene.vmr.method, scene.vmr.model = "vmr", "bird"
+    assert bpy.ops.vmr.reconstruct() == {"FINISHED"}
+    mesh = next(mesh for mesh in meshes() if mesh != before)
+    result = extension.module("vmr_backend.reconstruction").Reconstruction.load(
+        next(path for path in (extension.module("preferences").jobs_folder()).iterdir()
+             if json.loads((path / "job.json").read_text(encoding="utf-8"))["method"] == "vmr"))
+    for index in (0, COUNT - 1):
+        scene.frame_set(1 + index)
+        np.testing.assert_allclose(evaluated(mesh), result.vertices[index], atol=1e-4)
+        for vertex in (0, 100, 641):
+            seen = world_to_camera_view(scene, scene.camera, mesh.matrix_world @ mesh.evaluated_get(
+                bpy.context.evaluated_depsgraph_get()).data.vertices[vertex].co)
+            point = result.camera_rotation[index] @ result.vertices[index, vertex] + result.camera_translation[index]
+            fx, fy, cx, cy = result.intrinsics[index]
+            expected = fx * point[0] / point[2] + cx, fy * point[1] / point[2] + cy
+            # The camera stands so far away that single precision is seen.
+            assert abs(seen.x * SIZE[0] - expected[0]) < 0.05 and abs((1 - seen.y) * SIZE[1] - expected[1]) < 0.05
 
 
 def test_footage_without_a_subject_gives_the_backends_line(extension, untouched, scene):
