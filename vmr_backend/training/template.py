@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -32,8 +32,9 @@ FILL = 0.85
 """Of a view, from its middle, that the tubes reach to."""
 FIRST_SIZE = 0.5
 """Of the tubes' half extents, of the ellipsoid that they are drawn from."""
-WEIGHTS = {"mask": 1.0, "contour": 6.0, "facing": 5.0, "laplacian": 30.0}
-"""Of the terms, as in the fit of a clip; the smoothness less, since nothing here is noisy."""
+WEIGHTS = {"mask": 1.0, "contour": 6.0, "facing": 5.0, "laplacian": 30.0, "surface": 10.0}
+"""Of the terms, as in the fit of a clip; the smoothness less, since nothing here is noisy. Silhouettes do not tell a
+solid body from one with a groove along its back and belly: vertices are held to the tubes' surface."""
 THIN_QUANTILE = 0.3
 """Of a part's thickness over pictures: seen against the body, a part looks thicker than it is."""
 SMALLEST_RADIUS, LARGEST_RADIUS = 0.015, 0.2
@@ -75,7 +76,7 @@ def template_of(keypoints: np.ndarray, skeleton: Sequence[tuple[int, int]], mirr
     if not len(skeleton):
         return hull_of(keypoints, sphere), sphere
     parts = _both_sides(skeleton, mirror, radii)
-    return drawn_over(*tubes_of(keypoints, parts), sphere, renderer, seed)
+    return drawn_over(*tubes_of(keypoints, parts), distance_to(keypoints, parts), sphere, renderer, seed)
 
 
 def _both_sides(skeleton: Sequence[tuple[int, int]], mirror: np.ndarray, radii: np.ndarray) -> dict[tuple, float]:
@@ -99,6 +100,20 @@ def tubes_of(keypoints: np.ndarray, parts: dict[tuple, float]) -> tuple[np.ndarr
     return np.concatenate(vertices), np.concatenate(faces)
 
 
+def distance_to(keypoints: np.ndarray, parts: dict[tuple, float]) -> Callable[[Tensor], Tensor]:
+    """What gives the distance (..., V) of points (..., V, 3) from the capsules of `tubes_of`, below zero inside."""
+    ends = torch.from_numpy(keypoints[np.array(list(parts))]).float()
+    start, along, radii = ends[:, 0], ends[:, 1] - ends[:, 0], torch.tensor(list(parts.values()))
+
+    def distance(points: Tensor) -> Tensor:
+        from_start = points.unsqueeze(-2) - start
+        share = (from_start * along).sum(-1) / along.square().sum(-1).clamp_min(1e-12)
+        off = from_start - share.clamp(0, 1).unsqueeze(-1) * along
+        return ((off.square().sum(-1) + 1e-12).sqrt() - radii).amin(-1)
+
+    return distance
+
+
 def hull_of(points: np.ndarray, sphere: Sphere) -> np.ndarray:
     """Vertices (V, 3) of the sphere moved along their rays onto the convex hull of points (K, 3); BadInput where these
     lie in a plane."""
@@ -111,9 +126,10 @@ def hull_of(points: np.ndarray, sphere: Sphere) -> np.ndarray:
     return centre + sphere.vertices * (-planes[:, 3] / towards).min(1, keepdims=True)
 
 
-def drawn_over(points: np.ndarray, faces: np.ndarray, sphere: Sphere, renderer: Renderer,
-               seed: int) -> tuple[np.ndarray, Sphere]:
-    """The sphere fitted to a body, points (N, 3) and faces, that is symmetric in x = 0, by how it looks from all round.
+def drawn_over(points: np.ndarray, faces: np.ndarray, distance: Callable[[Tensor], Tensor], sphere: Sphere,
+               renderer: Renderer, seed: int) -> tuple[np.ndarray, Sphere]:
+    """The sphere fitted to a body, points (N, 3) and faces, that is symmetric in x = 0, by how it looks from all round
+    and by the distance from its surface.
 
     Returns vertices (V, 3) and the sphere with their places, spread evenly over the shape.
     """
@@ -124,15 +140,16 @@ def drawn_over(points: np.ndarray, faces: np.ndarray, sphere: Sphere, renderer: 
     scale = FILL / (body - centre).norm(dim=1).max()
     vertices = torch.from_numpy(sphere.vertices).float() * FIRST_SIZE * (high - low) / 2 + centre
     for leg in range(LEGS):
-        vertices = _descended(vertices, sphere, body, body_faces, centre, scale, renderer, random)
+        vertices = _descended(vertices, sphere, body, body_faces, distance, centre, scale, renderer, random)
         if leg + 1 < LEGS:
             sphere, spread = spread_evenly(sphere, vertices.double().numpy())
             vertices = torch.from_numpy(spread).float()
     return vertices.double().numpy(), sphere
 
 
-def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tensor, centre: Tensor, scale: Tensor,
-               renderer: Renderer, random: torch.Generator) -> Tensor:
+def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tensor,
+               distance: Callable[[Tensor], Tensor], centre: Tensor, scale: Tensor, renderer: Renderer,
+               random: torch.Generator) -> Tensor:
     """One leg of the descent of vertices (V, 3)."""
     faces, mirror = torch.from_numpy(sphere.faces), torch.from_numpy(sphere.mirror)
     edges = torch.from_numpy(edges_of(sphere.faces))
@@ -151,7 +168,8 @@ def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tenso
         found = {"mask": losses.silhouette_loss(alpha, mask, torch.ones_like(mask)),
                  "contour": losses.contour_loss(points[..., :2], places_inside(mask, chance)),
                  "facing": _facing(points, faces, renderer),
-                 "laplacian": losses.laplacian_loss(shape, edges)}
+                 "laplacian": losses.laplacian_loss(shape, edges),
+                 "surface": losses.charbonnier(distance(shape).square(), 0.02).mean(-1)}
         optimiser.zero_grad()
         sum(WEIGHTS[name] * value.mean() for name, value in found.items()).backward()
         optimiser.step()

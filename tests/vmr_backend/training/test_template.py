@@ -15,7 +15,7 @@ from vmr_backend.job import BadInput
 from vmr_backend.training import template
 from vmr_backend.training.starts import affinity_of
 from vmr_backend.training.structure import Structure
-from vmr_backend.training.template import hull_of, radii_of, template_of, tubes_of
+from vmr_backend.training.template import distance_to, hull_of, radii_of, template_of, tubes_of
 from vmr_backend.vmr.objective import WeakCamera
 
 SPHERE = icosphere(3)
@@ -29,11 +29,21 @@ RADII = np.array([0.07, 0.13, 0.05, 0.05, 0.05, 0.05])
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Vertices and sphere of the four-legged shape, in fewer steps than usual."""
+    """Vertices and sphere of the four-legged shape, in a third of the usual time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(template, "LEGS", 2)
-        patch.setattr(template, "STEPS", 110)
+        for name, value in {"STEPS": 130, "VIEWS": 5, "SIZE": 48}.items():
+            patch.setattr(template, name, value)
         return template_of(FOUR_LEGGED, SKELETON, MIRROR, RADII, SPHERE, RENDERER, 0)
+
+
+def distances(points: np.ndarray) -> np.ndarray:
+    """(N,) from the surface of the tubes, below zero inside."""
+    found = []
+    for (a, b), radius in zip(SKELETON, RADII, strict=True):
+        along = FOUR_LEGGED[b] - FOUR_LEGGED[a]
+        share = np.clip((points - FOUR_LEGGED[a]) @ along / (along @ along), 0, 1)
+        found.append(np.linalg.norm(points - FOUR_LEGGED[a] - share[:, None] * along, axis=1) - radius)
+    return np.min(found, 0)
 
 
 def silhouette(vertices, faces, azimuth: float, elevation: float = 0.2) -> np.ndarray:
@@ -57,16 +67,26 @@ def test_the_shape_is_its_own_mirror_image(drawn):
 @pytest.mark.parametrize("azimuth", [0.0, 0.8, 1.57, 2.6])
 def test_it_looks_like_its_tubes_from_all_round(drawn, azimuth):
     tubes = tubes_of(FOUR_LEGGED, dict(zip(SKELETON, RADII, strict=True)))
-    assert overlap(silhouette(*tubes, azimuth), silhouette(drawn[0], drawn[1].faces, azimuth)) > 0.85
+    # In the usual time 0.87 to 0.92.
+    assert overlap(silhouette(*tubes, azimuth), silhouette(drawn[0], drawn[1].faces, azimuth)) > 0.7
 
 
-def test_its_outside_is_out(drawn):
-    vertices, faces = torch.from_numpy(drawn[0]).float(), torch.from_numpy(drawn[1].faces)
-    inside = torch.tensor([[0.0, -0.1, 0.1], [0, 0.15, 0.1], [0, -0.42, 0.22]])
-    assert torch.allclose(winding_numbers(inside, vertices, faces), torch.ones(3), atol=0.02)
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    volume = (a * torch.linalg.cross(b, c)).sum() / 6
-    assert 0.7 < volume / (np.pi * (0.13**2 * 0.6 + 4 / 3 * 0.13**3)) < 1.5, "about the trunk's"
+def test_it_is_solid_and_its_outside_is_out(drawn):
+    """A silhouette would not tell of a groove along the back, or of walls that have passed through each other."""
+    grid = np.meshgrid(np.linspace(-0.3, 0.3, 11), np.linspace(-0.6, 0.6, 21), np.linspace(-0.5, 0.4, 15))
+    points = np.stack(grid, -1).reshape(-1, 3)
+    rounds = winding_numbers(torch.from_numpy(points), torch.from_numpy(drawn[0]), torch.from_numpy(drawn[1].faces))
+    off = distances(points)
+    deep, outside = rounds[off < -0.04].numpy(), rounds[off > 0.06].numpy()
+    assert len(deep) > 30 and np.abs(deep - 1).max() < 0.01
+    assert (np.abs(outside) > 0.01).mean() < 0.01, "but for a web between legs that more steps would remove"
+    assert np.abs(distances(drawn[0])).mean() < 0.02
+
+
+def test_distances_are_those_from_capsules():
+    points = np.random.default_rng(0).uniform(-0.6, 0.6, (200, 3))
+    found = distance_to(FOUR_LEGGED, dict(zip(SKELETON, RADII, strict=True)))(torch.from_numpy(points).float())
+    assert np.allclose(found, distances(points), atol=1e-5)
 
 
 def test_keypoints_inside_the_shape_are_means_of_vertices_around_them(drawn):
@@ -151,7 +171,7 @@ def test_flat_keypoints_have_no_hull(points):
 def test_keypoints_and_radii_of_both_sides_are_made_alike(monkeypatch):
     uneven = FOUR_LEGGED + np.random.default_rng(0).normal(0, 0.02, FOUR_LEGGED.shape)
     given = {}
-    monkeypatch.setattr(template, "drawn_over", lambda points, faces, *_: given.update(points=points))
+    monkeypatch.setattr(template, "drawn_over", lambda points, *_: given.update(points=points))
     template_of(uneven, SKELETON, MIRROR, RADII + [0, 0, 0.02, 0, 0, 0], SPHERE, RENDERER, 0)
     mirrored = given["points"] * [-1, 1, 1]
     nearest = np.linalg.norm(given["points"][:, None] - mirrored, axis=2).min(1)

@@ -10,7 +10,7 @@ from tiny_collections import ellipse, painted, save
 
 from samples.families.__main__ import main as render
 from vmr_backend.job import BadInput, EventLog
-from vmr_backend.training import template
+from vmr_backend.training import template, views
 from vmr_backend.training import train as trainings
 from vmr_backend.training.train import MODEL_NAME, TrainingRequest, cluster_shapes, train
 from vmr_backend.vmr.model_file import load_model
@@ -102,13 +102,13 @@ def test_it_tells_how_far_it_is_and_its_curves(trained):
     assert list((folder / "curves").iterdir())
 
 
-@pytest.mark.parametrize("until", [("mean_shape", 1), ("instances", 2), ("network", 7)], ids=str)
+@pytest.mark.parametrize("until", [("instances", 2), ("network", 7)], ids=str)
 def test_an_interrupted_training_goes_on_to_the_same_model(animals, trained, tmp_path, until):
     assert run(animals, tmp_path, until) is None
     assert not (tmp_path / MODEL_NAME).exists()
     scores, told = run(animals, tmp_path, resume=True)
     stages = {event["stage"] for event in told if event["event"] == "progress"}
-    assert ("mean_shape" in stages) == (until[0] == "mean_shape") and "structure" not in stages
+    assert not stages & {"structure", "mean_shape"}
     whole, resumed = (load_file(folder / MODEL_NAME) for folder in (trained[0], tmp_path))
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():
@@ -117,10 +117,9 @@ def test_an_interrupted_training_goes_on_to_the_same_model(animals, trained, tmp
 
 
 def test_a_finished_training_stays_finished(animals, trained):
-    folder, scores, _ = trained
-    before = (folder / MODEL_NAME).read_bytes()
-    again, _ = run(animals, folder, resume=True)
-    assert again == scores and (folder / MODEL_NAME).read_bytes() == before
+    before = (trained[0] / MODEL_NAME).read_bytes()
+    assert "finished" in refusal(animals, trained[0], resume=True)
+    assert (trained[0] / MODEL_NAME).read_bytes() == before
 
 
 def test_starting_anew_forgets_what_was(animals, trained, tmp_path):
@@ -130,12 +129,13 @@ def test_starting_anew_forgets_what_was(animals, trained, tmp_path):
     assert not (tmp_path / MODEL_NAME).exists() and not (tmp_path / "best.safetensors").exists()
 
 
-def test_a_training_from_masks_alone(animals, tmp_path):
-    pytest.importorskip("vmr_backend.training.views")
+def test_a_training_from_masks_alone(animals, tmp_path, monkeypatch):
+    for name, value in {"LESSONS": 2, "STEPS": 1, "LAST_STEPS": 1, "HEADINGS": 8, "STRENGTHS": (30.0, 8.0)}.items():
+        monkeypatch.setattr(views, name, value)
     scores, _ = run(animals, tmp_path, training="self", bases=8)
     loaded = load_model(tmp_path / MODEL_NAME, CPU)
     assert 0 < scores.iou < 1 and scores.pck is None and loaded.affinity is None
-    assert loaded.model.shape.bases().shape == (1, 642, 3), "one template"
+    assert len(loaded.model.shape.bases()) == 1, "one template"
 
 
 def folder_of(path, count: int):
