@@ -8,29 +8,49 @@ from torch.nn import functional
 from ..geometry.rotations import angle_between
 from ..losses import charbonnier
 from ..rendering import Renderer
-from ..vmr.model import CategoryModel, FirstLook, Hypotheses, Prediction
+from ..vmr.model import CategoryModel, FirstLook, Hypotheses, Prediction, Seen
 from ..vmr.objective import Targets, terms
 from ..vmr.texture import barriers, distance_loss, painted, sampled, structure_loss
 from .augmentation import Examples
 
+HOPELESS_TURN, HOPELESS_PLACE = 0.6, 0.2
+"""Radians and crop units at which errors begin to count less and less: of the wrong side of an animal nothing can be
+learnt about its details."""
 
-def hypotheses_loss(hypotheses: Hypotheses, anchors: Tensor, rotations: Tensor) -> Tensor:
-    """(N,): the hypothesis whose heading is nearest to the truth (N, 3, 3) should be believed, and should be right."""
-    nearest = angle_between(anchors, rotations.unsqueeze(1)).argmin(1)
+
+def nearest_hypotheses(anchors: Tensor, rotations: Tensor) -> Tensor:
+    """(N,) the hypothesis whose heading is nearest to the truth (N, 3, 3)."""
+    return angle_between(anchors, rotations.unsqueeze(1)).argmin(1)
+
+
+def hypotheses_loss(hypotheses: Hypotheses, nearest: Tensor, rotations: Tensor) -> Tensor:
+    """(N,): the nearest hypothesis (N,) should be believed, and should be right."""
     disbelief = functional.cross_entropy(hypotheses.logits, nearest, reduction="none")
     return 0.3 * disbelief + angle_between(hypotheses.chosen(nearest), rotations)
+
+
+def landmark_loss(model: CategoryModel, seen: Seen, examples: Examples) -> Tensor:
+    """How far landmarks are seen from where the fitted meshes have them, crop units (N,)."""
+    fitted = examples.camera.project(examples.vertices[:, model.landmarks])[..., :2]
+    return charbonnier((seen.landmarks - fitted).square().sum(-1), 0.01).mean(-1)
 
 
 def imitation_losses(prediction: Prediction, examples: Examples) -> dict[str, Tensor]:
     """How far predicted meshes and cameras are off the fitted ones: object units, crop units, radians; (N,) each."""
     seen = prediction.camera.project(prediction.vertices)[..., :2]
     fitted = examples.camera.project(examples.vertices)[..., :2]
+    apart = charbonnier((seen - fitted).square().sum(-1), 0.01)
     return {
         "vertices": charbonnier((prediction.vertices - examples.vertices).square().sum(-1), 0.01).mean(-1),
-        "projection": charbonnier((seen - fitted).square().sum(-1), 0.01).mean(-1),
-        "rotation": angle_between(prediction.camera.rotation, examples.camera.rotation),
+        "projection": _bounded(apart, HOPELESS_PLACE).mean(-1),
+        "rotation": _bounded(angle_between(prediction.camera.rotation, examples.camera.rotation), HOPELESS_TURN),
         "cluster": functional.cross_entropy(prediction.state.shares, examples.cluster, reduction="none"),
     }
+
+
+def _bounded(error: Tensor, bound: Tensor | float) -> Tensor:
+    """Errors as they are while they are small, never more than the bound."""
+    return error / (1 + error / bound)
 
 
 def picture_losses(model: CategoryModel, prediction: Prediction, affinity: Tensor | None, targets: Targets,

@@ -16,7 +16,14 @@ from ..rendering import Renderer
 from ..vmr.model import CategoryModel
 from ..vmr.objective import Targets, compared_of
 from .augmentation import Examples, Variation, varied
-from .lessons import hypotheses_loss, imitation_losses, picture_losses, texture_losses
+from .lessons import (
+    hypotheses_loss,
+    imitation_losses,
+    landmark_loss,
+    nearest_hypotheses,
+    picture_losses,
+    texture_losses,
+)
 
 INSIDE = 256
 """Places inside each mask that the contour term looks at."""
@@ -26,6 +33,8 @@ IMITATION = {"vertices": 2.0, "projection": 4.0, "rotation": 0.5, "cluster": 0.0
 
 LEARNER = "learner."
 """What the names of a learner's tensors in a checkpoint begin with."""
+
+LANDMARK_WEIGHT = 4.0
 
 WARM_UP, FINAL_RATE = 200, 0.02
 """Steps until the full rate is reached, and what is left of it at the end, along a cosine."""
@@ -82,13 +91,17 @@ class Lesson(nn.Module):
         """The mean loss of a batch, and its parts."""
         model = self.model
         first = model.first_look(examples.images, examples.masks)
-        parts = {"hypotheses": hypotheses_loss(first.hypotheses, model.anchors, examples.camera.rotation)}
-        loss = parts["hypotheses"].mean()
-        predictions = [model.predict(first.state)]
+        nearest = nearest_hypotheses(model.anchors, examples.camera.rotation)
+        parts = {"hypotheses": hypotheses_loss(first.hypotheses, nearest, examples.camera.rotation),
+                 "landmarks": landmark_loss(model, first.seen, examples)}
+        loss = parts["hypotheses"].mean() + LANDMARK_WEIGHT * parts["landmarks"].mean()
+        # Details are learnt under the right camera; corrections under the one that will be believed.
+        predictions = [model.predict(first.state_under(nearest))]
         if looking:
+            prediction = model.predict(first.state)
             for _ in range(model.architecture.looks):
-                state = model.look_again(examples.images, examples.masks, predictions[-1], self._renderer)
-                predictions.append(model.predict(state))
+                prediction = model.predict(model.look_again(first.seen, prediction))
+                predictions.append(prediction)
         for prediction in predictions:
             imitated = imitation_losses(prediction, examples)
             parts |= imitated

@@ -6,14 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..rendering.interface import pixel_centres
+
 GRID = 4
 """Cells across the features that are handed on: where in the picture something is must not be lost."""
 
 ENCODERS = ("small", "resnet18")
 
 
-def encoder_of(name: str, extra: int, size: int) -> nn.Module:
-    """The encoder of that name: pictures (N, 3 + extra, S, S), the first three channels RGB, to features (N, size)."""
+def encoder_of(name: str, extra: int, size: int) -> SmallEncoder | ResNet18:
+    """The encoder of that name, for pictures (N, 3 + extra, S, S), the first three channels RGB.
+
+    It gives feature maps (N, C, H, W) of its `widths`, each half as fine as the one before, and a code (N, size).
+    """
     return {"small": SmallEncoder, "resnet18": ResNet18}[name](extra, size)
 
 
@@ -33,21 +38,24 @@ class Residual(nn.Module):
 class SmallEncoder(nn.Module):
     """A twentieth of ResNet-18's work; for pictures of 64 to 128 pixels."""
 
-    WIDTHS = (24, 48, 96, 160)
+    FIRST, WIDTHS = 24, (48, 96, 160)
 
     def __init__(self, extra: int, size: int):
         super().__init__()
-        layers: list[nn.Module] = []
-        channels = 3 + extra
-        for width in self.WIDTHS:
-            layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1)]
-            layers += [Residual(width)] if width > self.WIDTHS[0] else [nn.ReLU(inplace=True)]
-            channels = width
-        self.layers = nn.Sequential(*layers, nn.GroupNorm(8, channels), nn.ReLU(inplace=True))
-        self.code = nn.Sequential(nn.Linear(channels * GRID**2, size), nn.LayerNorm(size), nn.ReLU(inplace=True))
+        self.widths = self.WIDTHS
+        self.first = nn.Sequential(nn.Conv2d(3 + extra, self.FIRST, 3, stride=2, padding=1), nn.ReLU(inplace=True))
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(before, width, 3, stride=2, padding=1), Residual(width))
+            for before, width in zip((self.FIRST, *self.WIDTHS), self.WIDTHS, strict=False))
+        self.code = nn.Sequential(nn.GroupNorm(8, self.WIDTHS[-1]), nn.ReLU(inplace=True),
+                                  nn.AdaptiveAvgPool2d(GRID), nn.Flatten(),
+                                  nn.Linear(self.WIDTHS[-1] * GRID**2, size), nn.LayerNorm(size), nn.ReLU(inplace=True))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.code(functional.adaptive_avg_pool2d(self.layers(pictures), GRID).flatten(1))
+    def forward(self, pictures: Tensor) -> tuple[list[Tensor], Tensor]:
+        maps = [self.first(pictures)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[1:], self.code(maps[-1])
 
 
 class BasicBlock(nn.Module):
@@ -81,6 +89,7 @@ class ResNet18(nn.Module):
         self.conv1_extra = nn.Conv2d(extra, 64, 7, 2, 3, bias=False)
         nn.init.zeros_(self.conv1_extra.weight)
         self.bn1 = nn.BatchNorm2d(64)
+        self.widths = (128, 256, 512)
         channels = 64
         for number, width in enumerate((64, 128, 256, 512), 1):
             blocks = [BasicBlock(channels, width, 1 if number == 1 else 2), BasicBlock(width, width, 1)]
@@ -89,13 +98,13 @@ class ResNet18(nn.Module):
         self.code = nn.Sequential(nn.Conv2d(512, 256, 1), nn.LeakyReLU(0.2), nn.AdaptiveAvgPool2d(GRID), nn.Flatten(),
                                   nn.Linear(256 * GRID**2, size), nn.LayerNorm(size), nn.ReLU(inplace=True))
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, pictures: Tensor) -> tuple[list[Tensor], Tensor]:
         rgb, extra = pictures.split([3, pictures.shape[1] - 3], 1)
         x = functional.relu(self.bn1(self.conv1(rgb) + self.conv1_extra(extra)))
-        x = functional.max_pool2d(x, 3, 2, 1)
-        for number in range(1, 5):
-            x = getattr(self, f"layer{number}")(x)
-        return self.code(x)
+        maps = [self.layer1(functional.max_pool2d(x, 3, 2, 1))]
+        for layer in (self.layer2, self.layer3, self.layer4):
+            maps.append(layer(maps[-1]))
+        return maps[1:], self.code(maps[-1])
 
     def load_imagenet(self, state: dict[str, Tensor]) -> None:
         """Take torchvision's ResNet-18 weights; ValueError where they are of another network."""
@@ -107,6 +116,28 @@ class ResNet18(nn.Module):
                 what = f"{name} of shape {tuple(found)}" if found else f"no tensor {name}"
                 raise ValueError(f"found {what}, needs the weights of torchvision's resnet18")
         self.load_state_dict({name: state[name] for name in own}, strict=False)
+
+
+class Landmarks(nn.Module):
+    """Where in the picture some places of the surface are: the mean of a heat map for each (Sun et al. 2018)."""
+
+    WIDTH = 64
+
+    def __init__(self, widths: tuple[int, ...], count: int):
+        """widths  of feature maps, fine to coarse"""
+        super().__init__()
+        self.beside = nn.ModuleList(nn.Conv2d(width, self.WIDTH, 1) for width in widths)
+        self.heat = nn.Sequential(nn.GroupNorm(8, self.WIDTH), nn.ReLU(inplace=True),
+                                  nn.Conv2d(self.WIDTH, self.WIDTH, 3, padding=1), nn.ReLU(inplace=True),
+                                  nn.Conv2d(self.WIDTH, count, 1))
+
+    def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Places (N, count, 2), crop coordinates, and how sure they are (N, count), the heat at its greatest."""
+        size = maps[0].shape[-2:]
+        mixed = sum(functional.interpolate(beside(one), size=size, mode="bilinear", align_corners=False)
+                    for beside, one in zip(self.beside, maps, strict=True))
+        heat = self.heat(mixed).flatten(2).softmax(-1)
+        return heat @ pixel_centres(size, heat.device).to(heat).flatten(0, 1), heat.amax(-1)
 
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from ..geometry.body import parts_of_body, spread_out
 from ..geometry.cameras import LEVEL_CAMERA
 from ..geometry.rotations import about_z, from_axis_angle, from_two_columns
 from ..rendering import Renderer
-from .encoders import cut_out, encoder_of, weightless
+from .encoders import Landmarks, cut_out, encoder_of, weightless
 from .objective import WeakCamera
 from .shape import HANDLE_SIZE, CategoryShape, shares_of
 from .texture import FlowCorrection, Texels, surface_flow
 
 CODE = 256
 """Of a picture; CMR: 200."""
-HIDDEN = 384
-"""Width between a code and what is read off it."""
+HIDDEN = 512
+"""Width between what is seen and what is read off it."""
 HANDLE_UNITS = (1.0,) * 3 + (0.3,) * 6
 """What 1 in the network's words means for a handle: radians, logarithm of a scale, object units."""
-LOOK_SIZE = 48
-"""Pixels across the drawing of the mesh that a second look compares with the picture."""
+PLACE_UNIT = 0.3
+"""Crop units, likewise, and for the scale's logarithm."""
+LANDMARKS = 64
+"""Places of the surface that are looked for in a picture."""
+MISFIT = 0.03
+"""Crop units by which a camera's landmarks must be further off for it to be e times less likely."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Architecture:
     hypotheses: int = 8
     """Cameras tried, each around a heading of its own."""
     looks: int = 2
-    """How often the picture is looked at again, beside a drawing of the mesh found so far."""
+    """How often a mesh is compared with the landmarks seen, and corrected."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +98,37 @@ class Hypotheses:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What N pictures say before a mesh is made of it."""
+
+    code: Tensor
+    """(N, CODE)."""
+    landmarks: Tensor
+    """(N, M, 2) where the landmarks are, crop coordinates."""
+    certainty: Tensor
+    """(N, M) of that."""
+
+    def flat(self) -> Tensor:
+        """(N, C) as a network reads it."""
+        return torch.cat([self.code, self.landmarks.flatten(1), self.certainty], 1)
+
+
+@dataclass(frozen=True)
 class FirstLook:
     """What N pictures say by themselves."""
 
+    seen: Seen
     state: State
+    """With the likeliest camera."""
     hypotheses: Hypotheses
-    code: Tensor
-    """(N, CODE)."""
+
+    @property
+    def code(self) -> Tensor:
+        return self.seen.code
+
+    def state_under(self, index: Tensor) -> State:
+        """With one hypothesis (N,) of the cameras each."""
+        return replace(self.state, rotation=self.hypotheses.chosen(index))
 
 
 class CategoryModel(nn.Module):
@@ -107,53 +136,76 @@ class CategoryModel(nn.Module):
 
     anchors: Tensor
     """(C, 3, 3) object to camera, headings all round; a level camera."""
+    landmarks: Tensor
+    """(M,) vertices that are looked for in pictures."""
+    usual_place: Tensor
+    """(3,) shift and logarithm of the scale from which corrections start."""
 
-    def __init__(self, shape: CategoryShape, architecture: Architecture):
+    def __init__(self, shape: CategoryShape, architecture: Architecture, landmarks: Tensor | None = None):
+        """landmarks  (M,) vertices, as an earlier model of the shape chose them; None to choose them"""
         super().__init__()
         self.shape = shape
         self.architecture = architecture
         bases, handles = len(shape.latent), shape.weights.shape[1]
-        self.encoder = encoder_of(architecture.encoder, 1, CODE)
         headings = torch.arange(architecture.hypotheses) * (2 * torch.pi / architecture.hypotheses)
         self.register_buffer("anchors", LEVEL_CAMERA @ about_z(headings))
-        self.trunk = nn.Sequential(nn.Linear(CODE, HIDDEN), nn.ReLU(inplace=True))
-        self.shares = weightless(nn.Linear(HIDDEN, bases))
-        self.handles = weightless(nn.Linear(HIDDEN, handles * HANDLE_SIZE))
-        self.place = weightless(nn.Linear(HIDDEN, 3))
+        self.register_buffer("landmarks", landmarks_of(shape) if landmarks is None else landmarks)
+        self.register_buffer("usual_place", torch.zeros(3))
+        self.encoder = encoder_of(architecture.encoder, 1, CODE)
+        self.finder = Landmarks(self.encoder.widths, len(self.landmarks))
+        seen, state = CODE + 3 * len(self.landmarks), bases + handles * HANDLE_SIZE
+        self.trunk = nn.Sequential(nn.Linear(seen, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, HIDDEN),
+                                   nn.ReLU(inplace=True))
+        self.body = weightless(nn.Linear(HIDDEN, state + 3))
         self.probabilities = weightless(nn.Linear(HIDDEN, architecture.hypotheses))
         self.turns = weightless(nn.Linear(HIDDEN, architecture.hypotheses * 6))
-        self.register_buffer("usual_place", torch.zeros(3))
+        if architecture.looks:
+            self.second_trunk = nn.Sequential(
+                nn.Linear(seen + state + 9 + 3 + 2 * len(self.landmarks), HIDDEN), nn.ReLU(inplace=True),
+                nn.Linear(HIDDEN, HIDDEN), nn.ReLU(inplace=True))
+            self.correction = weightless(nn.Linear(HIDDEN, state + 3 + 3))
         self.flow_correction = FlowCorrection(CODE)
         self.texels = Texels(shape.sphere)
-        if architecture.looks:
-            self.second_encoder = encoder_of(architecture.encoder, 5, CODE)
-            state = bases + handles * HANDLE_SIZE + 9 + 3
-            self.second_trunk = nn.Sequential(nn.Linear(CODE + state, HIDDEN), nn.ReLU(inplace=True),
-                                              nn.Linear(HIDDEN, HIDDEN), nn.ReLU(inplace=True))
-            self.correction = weightless(nn.Linear(HIDDEN, bases + handles * HANDLE_SIZE + 3 + 3))
 
     def first_look(self, images: Tensor, masks: Tensor) -> FirstLook:
-        """What the picture alone says; the state has the likeliest camera."""
-        code = self.encoder(cut_out(images, masks))
-        found = self.trunk(code)
+        """What the picture alone says."""
+        maps, code = self.encoder(cut_out(images, masks))
+        seen = Seen(code, *self.finder(maps))
+        found = self.trunk(seen.flat())
+        shares, handles, place = self._in_units(self.body(found))
         turns = from_two_columns(self.turns(found).unflatten(1, (-1, 6)))
         hypotheses = Hypotheses(turns @ self.anchors, self.probabilities(found))
-        handles = self.handles(found).unflatten(1, (-1, HANDLE_SIZE)) * found.new_tensor(HANDLE_UNITS)
-        rotation = hypotheses.chosen(hypotheses.logits.argmax(1))
-        state = State(self.shares(found), handles, rotation, self.usual_place + 0.3 * self.place(found))
-        return FirstLook(state, hypotheses, code)
+        state = State(shares, handles, hypotheses.rotations[:, 0], self.usual_place + place)
+        first = FirstLook(seen, state, hypotheses)
+        return replace(first, state=first.state_under(self._likeliest(first)))
 
-    def look_again(self, images: Tensor, masks: Tensor, before: Prediction, renderer: Renderer) -> State:
-        """A state corrected by comparing the picture with a drawing of the mesh (after PyMAF, Zhang et al. 2021)."""
+    @torch.no_grad()
+    def _likeliest(self, first: FirstLook) -> Tensor:
+        """(N,) the hypothesis that is believed most and whose landmarks are least off."""
+        points = self.predict(first.state).vertices[:, self.landmarks]
+        cameras, (count, hypotheses) = first.hypotheses.rotations.flatten(0, 1), first.hypotheses.logits.shape
+        each = State(first.state.shares, first.state.handles, cameras,
+                     first.state.place.repeat_interleave(hypotheses, 0)).camera
+        seen = each.project(points.repeat_interleave(hypotheses, 0))[..., :2].unflatten(0, (count, hypotheses))
+        off = (seen - first.seen.landmarks.unsqueeze(1)).norm(dim=-1).mean(-1)
+        return (first.hypotheses.logits.log_softmax(1) - off / MISFIT).argmax(1)
+
+    def look_again(self, seen: Seen, before: Prediction) -> State:
+        """A state corrected by comparing where landmarks are seen with where the mesh found so far has them."""
         state = before.state.detached()
-        drawing = draw(self.shape, before.vertices.detach(), state.camera, masks.shape[-1], renderer)
-        code = self.second_encoder(torch.cat([cut_out(images, masks), drawing], 1))
-        found = self.correction(self.second_trunk(torch.cat([code, state.flat()], 1)))
-        shares, handles, turn, place = found.split(
-            [state.shares.shape[1], state.handles[0].numel(), 3, 3], 1)
-        handles = handles.unflatten(1, (-1, HANDLE_SIZE)) * found.new_tensor(HANDLE_UNITS)
+        own = state.camera.project(before.vertices.detach()[:, self.landmarks])[..., :2]
+        off = (seen.landmarks - own).flatten(1)
+        found = self.correction(self.second_trunk(torch.cat([seen.flat(), state.flat(), off], 1)))
+        body, turn = found.split([found.shape[1] - 3, 3], 1)
+        shares, handles, place = self._in_units(body)
         return State(state.shares + shares, state.handles + handles, from_axis_angle(turn) @ state.rotation,
-                     state.place + 0.3 * place)
+                     state.place + place)
+
+    def _in_units(self, said: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of the shares, handles and place that a network's words (N, C) mean."""
+        bases, handles = len(self.shape.latent), self.shape.weights.shape[1]
+        shares, motion, place = said.split([bases, handles * HANDLE_SIZE, 3], 1)
+        return shares, motion.unflatten(1, (-1, HANDLE_SIZE)) * said.new_tensor(HANDLE_UNITS), PLACE_UNIT * place
 
     def predict(self, state: State) -> Prediction:
         base = self.shape.base(shares_of(state.shares))
@@ -164,21 +216,18 @@ class CategoryModel(nn.Module):
         return self.flow_correction(code) + surface_flow(self.shape, self.texels, prediction.vertices,
                                                          prediction.camera, renderer, size)
 
-    def forward(self, images: Tensor, masks: Tensor, renderer: Renderer) -> tuple[Prediction, FirstLook]:
+    def forward(self, images: Tensor, masks: Tensor) -> tuple[Prediction, FirstLook]:
         """What is believed after the last look, and what the first one said, of images (N, 3, S, S) and masks (N, S, S)
         in 0..1."""
         first = self.first_look(images, masks)
         prediction = self.predict(first.state)
         for _ in range(self.architecture.looks):
-            prediction = self.predict(self.look_again(images, masks, prediction, renderer))
+            prediction = self.predict(self.look_again(first.seen, prediction))
         return prediction, first
 
 
-@torch.no_grad()
-def draw(shape: CategoryShape, vertices: Tensor, camera: WeakCamera, size: int, renderer: Renderer) -> Tensor:
-    """A drawing (N, 4, size, size) of meshes: where on the sphere each pixel's surface lies, and where there is any."""
-    seen = renderer.visibility(camera.project(vertices), shape.faces, LOOK_SIZE)
-    corners = shape.places[shape.faces[seen.face_index.clamp_min(0).long()]]
-    covered = (seen.face_index >= 0).float().unsqueeze(-1)
-    drawing = torch.cat([(seen.barycentrics.unsqueeze(-1) * corners).sum(-2) * covered, covered], -1)
-    return nn.functional.interpolate(drawing.movedim(-1, 1), size=(size, size), mode="bilinear", align_corners=False)
+def landmarks_of(shape: CategoryShape) -> Tensor:
+    """(M,) vertices that lie far from one another on the mean of the bases, in mirrored pairs or on the plane."""
+    mean = shape.bases().detach().mean(0)
+    parts = parts_of_body(mean, shape.places, shape.faces)
+    return spread_out(parts.features, parts.central, shape.mirror, min(LANDMARKS, len(mean)))

@@ -30,7 +30,7 @@ LARGEST = 2**30
 """Bytes; ResNet-18 in single precision is a tenth of it."""
 STRENGTH = 8.0
 """Of the preconditioner that keeps shapes smooth."""
-BASES, AFFINITY, PLACES = "bases", "affinity", "shape.places"
+BASES, AFFINITY, LANDMARKS, PLACES = "bases", "affinity", "landmarks", "shape.places"
 SMALLEST = {"image_size": 16, "hypotheses": 1}
 MOST = {"image_size": 1024, "hypotheses": 256, "looks": 16}
 """Of an architecture's numbers: a stranger's file asks for no more."""
@@ -189,11 +189,14 @@ def _model_of(tensors: Mapping[str, Tensor], card: ModelCard, device: torch.devi
     _check_shape("shape.weights", weights, (len(places), twin.numel()))
     _check_shape("shape.twin", twin, (twin.numel(),))
     _check_shares("shape.weights", weights)
-    if twin.is_floating_point() or not ((twin >= 0) & (twin < len(twin))).all():
-        raise ValueError("shape.twin that names no handles")
+    landmarks = tensors[LANDMARKS]
+    _check_shape(LANDMARKS, landmarks, (min(landmarks.numel(), len(places)),))
+    for name, index, count in (("shape.twin", twin, len(twin)), (LANDMARKS, landmarks, len(places))):
+        if index.is_floating_point() or not ((index >= 0) & (index < count)).all():
+            raise ValueError(f"{name} that point elsewhere")
     sphere = spheres.Sphere(_placed(places, ball), ball.faces, ball.mirror)
     shape = CategoryShape(bases.to(device), sphere, Handles(weights, twin.long()), STRENGTH)
-    model = CategoryModel(shape, card.architecture).to(device)
+    model = CategoryModel(shape, card.architecture, landmarks.long()).to(device)
     own = {name: value for name, value in model.state_dict().items() if name not in DERIVED}
     if more := sorted(set(tensors) - set(own) - {BASES, AFFINITY}):
         raise ValueError(f"with {more[0]}")
