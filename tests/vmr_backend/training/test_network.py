@@ -14,9 +14,16 @@ from safetensors.torch import load_file
 from tiny_trainings import BODY, RENDERER, toy_examples, toy_learner, toy_model
 
 from vmr_backend.geometry.rotations import about_z, angle_between
-from vmr_backend.training.lessons import hypotheses_loss, imitation_losses, texture_losses
+from vmr_backend.training.lessons import (
+    HOPELESS_TURN,
+    hypotheses_loss,
+    imitation_losses,
+    landmark_loss,
+    nearest_hypotheses,
+    texture_losses,
+)
 from vmr_backend.training.network import FINAL_RATE, WARM_UP, places_inside, rate_factor
-from vmr_backend.vmr.model import Hypotheses, Prediction, State
+from vmr_backend.vmr.model import Hypotheses, Prediction, Seen, State
 
 HERE = Path(__file__).parent
 
@@ -147,7 +154,7 @@ def test_nothing_is_to_be_learnt_from_the_truth_and_more_the_farther_from_it():
     turned = State(truth.state.shares, truth.state.handles, about_z(torch.tensor(0.3)) @ truth.state.rotation,
                    truth.state.place)
     worse = imitation_losses(Prediction(turned, truth.base, truth.vertices + 0.1), examples)
-    assert torch.allclose(worse["rotation"], torch.full((8,), 0.3), atol=1e-5)
+    assert torch.allclose(worse["rotation"], torch.full((8,), 0.3 / (1 + 0.3 / HOPELESS_TURN)), atol=1e-5)
     assert (worse["projection"] > 0.01).all()
     expected = np.sqrt(3 * 0.01 + 0.01**2) - 0.01
     assert torch.allclose(worse["vertices"], torch.full((8,), expected).float(), atol=1e-5)
@@ -157,13 +164,15 @@ def test_the_hypothesis_with_the_nearest_heading_is_to_be_believed_and_right():
     anchors = toy_model().anchors
     truth = about_z(torch.tensor([0.2])) @ anchors[2:3]
     rotations = anchors[None].clone()
-    even = hypotheses_loss(Hypotheses(rotations, torch.zeros(1, 4)), anchors, truth)
+    nearest = nearest_hypotheses(anchors, truth)
+    assert nearest.tolist() == [2]
+    even = hypotheses_loss(Hypotheses(rotations, torch.zeros(1, 4)), nearest, truth)
     assert even.item() == pytest.approx(0.3 * np.log(4) + 0.2, abs=1e-5)
     sure = torch.tensor([[0.0, 0, 9, 0]])
     right = rotations.clone()
     right[:, 2] = truth
-    assert hypotheses_loss(Hypotheses(right, sure), anchors, truth).item() < 0.01
-    assert hypotheses_loss(Hypotheses(right, sure.roll(1, 1)), anchors, truth).item() > 2
+    assert hypotheses_loss(Hypotheses(right, sure), nearest, truth).item() < 0.01
+    assert hypotheses_loss(Hypotheses(right, sure.roll(1, 1)), nearest, truth).item() > 2
     assert angle_between(truth, anchors[2]).item() == pytest.approx(0.2, abs=1e-5)
 
 
@@ -175,3 +184,13 @@ def test_texture_teaches_the_flow_and_leaves_mesh_and_camera_alone():
     sum(value.sum() for value in found.values()).backward()
     taught = {name for name, value in model.named_parameters() if value.grad is not None and value.grad.any()}
     assert taught and all(name.startswith("flow_correction.") for name in taught)
+
+
+def test_landmarks_are_to_be_seen_where_the_fitted_meshes_have_them():
+    model, examples = toy_model(), toy_examples()
+    places = examples.camera.project(examples.vertices[:, model.landmarks])[..., :2]
+    sure = torch.ones(places.shape[:2])
+    code = torch.zeros(len(places), 1)
+    assert landmark_loss(model, Seen(code, places, sure), examples).abs().max() < 1e-6
+    off = landmark_loss(model, Seen(code, places + torch.tensor([0.3, 0.4]), sure), examples)
+    assert torch.allclose(off, torch.full((len(places),), float(np.sqrt(0.25 + 0.01**2) - 0.01)), atol=1e-5)

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
-from tiny_models import BALL, RENDERER, SPHERE, eggs, level_camera, model_of, pictures, shape_of, taught_a_little
+from tiny_models import RENDERER, SPHERE, eggs, model_of, pictures, shape_of, taught_a_little
+from torch import nn
 from torch.nn import functional
 
-from vmr_backend.vmr.encoders import ResNet18, cut_out, standardised
-from vmr_backend.vmr.model import draw
+from vmr_backend.vmr.encoders import Landmarks, ResNet18, cut_out, standardised
+from vmr_backend.vmr.model import MISFIT
+from vmr_backend.vmr.objective import WeakCamera
 
 USUAL = torch.tensor([0.1, -0.05, math.log(0.7)])
 
@@ -67,13 +69,13 @@ def test_every_look_says_something_finite_at_any_size(encoder, size):
     first = model.first_look(images, masks)
     prediction = model.predict(first.state)
     for _ in range(2):
-        state = model.look_again(images, masks, prediction, RENDERER)
+        state = model.look_again(first.seen, prediction)
         assert not torch.equal(state.handles, prediction.state.handles)
         prediction = model.predict(state)
         eye = torch.eye(3).expand(3, 3, 3)
         assert torch.allclose(state.rotation @ state.rotation.mT, eye, atol=1e-5)
         assert prediction.vertices.isfinite().all() and prediction.camera.scale.isfinite().all()
-    assert torch.equal(prediction.vertices, model(images, masks, RENDERER)[0].vertices)
+    assert torch.equal(prediction.vertices, model(images, masks)[0].vertices)
     flow = model.texture_flow(first.code, prediction, RENDERER, size)
     assert flow.shape == (3, 64, 128, 2) and flow.isfinite().all()
 
@@ -82,7 +84,7 @@ def test_every_look_says_something_finite_at_any_size(encoder, size):
 def test_untaught_it_sees_the_mean_shape_at_the_usual_place():
     model = model_of(looks=2)
     model.usual_place.copy_(USUAL)
-    prediction, first = model(*pictures(3, 64), RENDERER)
+    prediction, first = model(*pictures(3, 64))
     assert torch.allclose(prediction.vertices, eggs(2).mean(0).expand(3, -1, -1), atol=1e-5)
     assert torch.allclose(prediction.camera.shift, USUAL[:2].expand(3, 2))
     assert torch.allclose(prediction.camera.scale, torch.full((3,), 0.7))
@@ -95,16 +97,47 @@ def test_second_looks_change_nothing_until_they_have_learnt():
     model = taught_a_little(model_of(looks=2))
     for parameter in model.correction.parameters():
         parameter.zero_()
-    prediction, first = model(*pictures(3, 64), RENDERER)
+    prediction, first = model(*pictures(3, 64))
     assert torch.allclose(prediction.state.flat(), first.state.flat(), atol=1e-6)
 
 
 @torch.no_grad()
-def test_the_likeliest_camera_is_taken():
+def test_the_camera_is_taken_that_is_believed_and_whose_landmarks_are_least_off():
     model = taught_a_little(model_of())
     first = model.first_look(*pictures(4, 64))
-    for number, best in enumerate(first.hypotheses.logits.argmax(1)):
+    points = model.predict(first.state).vertices[:, model.landmarks]
+    for number in range(4):
+        costs = []
+        for rotation, belief in zip(first.hypotheses.rotations[number], first.hypotheses.logits[number].softmax(0),
+                                    strict=True):
+            camera = WeakCamera(rotation[None], first.state.camera.scale[[number]], first.state.camera.shift[[number]])
+            off = (camera.project(points[[number]])[0, :, :2] - first.seen.landmarks[number]).norm(dim=-1).mean()
+            costs.append(off / MISFIT - belief.log())
+        best = int(torch.stack(costs).argmin())
         assert torch.equal(first.state.rotation[number], first.hypotheses.rotations[number, best])
+
+
+@torch.no_grad()
+def test_landmarks_are_where_the_heat_is():
+    finder = Landmarks((8, 16), 3)
+    maps = [torch.zeros(1, 8, 16, 16), torch.zeros(1, 16, 8, 8)]
+    places, certainty = finder(maps)
+    assert places.shape == (1, 3, 2) and places.abs().max() < 0.3, "nowhere in particular: near the middle"
+    assert certainty.max() < 0.1
+    hot = functional.one_hot(torch.tensor([[5 * 16 + 12, 0, 255]]), 256).view(1, 3, 16, 16).float()
+    finder.heat = nn.Module()
+    finder.heat.forward = lambda _: 50 * hot
+    places, certainty = finder(maps)
+    expected = torch.tensor([[25 / 16 - 1, 11 / 16 - 1], [1 / 16 - 1, 1 / 16 - 1], [31 / 16 - 1, 31 / 16 - 1]])
+    assert torch.allclose(places[0], expected, atol=1e-4) and (certainty > 0.99).all()
+
+
+def test_landmarks_are_spread_over_both_sides():
+    model = model_of()
+    chosen = set(model.landmarks.tolist())
+    assert len(chosen) == len(model.landmarks) >= 64
+    apart = torch.cdist(model.shape.places, model.shape.places[model.landmarks]).amin(1)
+    assert apart.max() < 0.6, "no part of the body is without"
 
 
 def test_hypotheses_look_from_all_round():
@@ -122,23 +155,10 @@ def test_the_background_says_nothing():
     assert torch.equal(model.first_look(images, masks).code, model.first_look(elsewhere, masks).code)
 
 
-def test_the_drawing_shows_the_mesh_where_it_is():
-    shape, size, scale, shift = shape_of(BALL[None]), 96, 0.5, (0.2, -0.1)
-    drawing = draw(shape, BALL[None], level_camera(1, 0.0, scale, shift), size, RENDERER)[0]
-    grid = (2 * torch.arange(size) + 1) / size - 1
-    x, z = (grid - shift[0]) / scale, -(grid[:, None] - shift[1]) / scale
-    radius = (x.square() + z.square()).sqrt()
-    inside, outside = radius < 0.85, radius > 1.1
-    assert (drawing[3][inside] > 0.99).all() and (drawing[:, outside] == 0).all()
-    front = -(1 - radius.square()).clamp_min(0).sqrt()
-    for channel, expected in enumerate((x.expand(size, size), front, z.expand(size, size))):
-        assert (drawing[channel] - expected).abs()[inside].max() < 0.08
-
-
 def test_every_part_of_the_network_learns():
     model = taught_a_little(model_of())
     images, masks = pictures(2, 64)
-    prediction, first = model(images, masks, RENDERER)
+    prediction, first = model(images, masks)
     flow = model.texture_flow(first.code, prediction, RENDERER, 64)
     again = model.predict(first.state)
     loss = sum(value.square().sum() for value in (prediction.vertices, prediction.camera.project(prediction.vertices),

@@ -63,7 +63,7 @@ def test_what_is_loaded_predicts_what_was_saved_to_half_precision(encoder, tmp_p
     save_model(tmp_path / "it", model, AFFINITY, card_of(model))
     loaded = load_model(tmp_path / "it", CPU)
     images, masks = pictures(2, 64)
-    (one, first), (other, again) = (m(images, masks, RENDERER) for m in (model, loaded.model))
+    (one, first), (other, again) = (m(images, masks) for m in (model, loaded.model))
     assert (one.vertices - other.vertices).abs().max() < 0.01
     assert (one.camera.project(one.vertices) - other.camera.project(other.vertices)).abs().max() < 0.02
     assert (first.hypotheses.rotations - again.hypotheses.rotations).abs().max() < 0.02
@@ -166,7 +166,7 @@ def test_facts_that_are_none_are_refused(saved, text):
     refused(saved)
 
 
-@pytest.mark.parametrize("name", ["bases", "shape.places", "shape.twin", "second_encoder.layers.0.weight"])
+@pytest.mark.parametrize("name", ["bases", "shape.places", "shape.twin", "landmarks", "second_trunk.0.weight"])
 def test_a_file_without_one_of_its_tensors_is_refused_by_that_name(saved, name):
     tensors, facts = parts_of(saved)
     del tensors[name]
