@@ -43,7 +43,8 @@ class Examples:
 
     def to(self, device: torch.device) -> Examples:
         camera = WeakCamera(*(getattr(self.camera, f.name).to(device) for f in fields(self.camera)))
-        return Examples(*(camera if f.name == "camera" else getattr(self, f.name).to(device) for f in fields(self)))
+        tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "camera"}
+        return Examples(camera=camera, **tensors)
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ class Learner:
         """This process's share of the step's pictures, varied. The same whatever the number of processes."""
         random = torch.Generator().manual_seed(self._seed * 1_000_003 + self.step)
         chosen = torch.randperm(len(self._examples.images), generator=random)[:self._count]
-        change, chance = (kind.draw(self._count, random) for kind in (Variation, Chance))
+        change, chance = Variation.draw(self._count, random), Chance.draw(self._count, random)
         own, device = slice(self._rank, None, self._processes), self.model.anchors.device
         return varied(self._examples[chosen[own]].to(device), change[own].to(device), self._keypoint_mirror.to(device),
                       self.model.shape.mirror), chance[own].to(device)
