@@ -31,9 +31,11 @@ HERE = Path(__file__).parent
 def test_the_loss_falls():
     learner = toy_learner(toy_examples(4), steps=40, batch=4, rate=4e-3, looking=1.0, seeing=1.0)
     parts = [learner.learn() for _ in range(40)]
-    early, late = ({name: np.mean([one[name] for one in some]) for name in ("vertices", "projection", "hypotheses")}
+    early, late = ({name: np.mean([one[name] for one in some]) for name in ("landmarks", "projection", "hypotheses")}
                    for some in (parts[:5], parts[-5:]))
-    assert late["projection"] < 0.75 * early["projection"] and late["hypotheses"] < 0.9 * early["hypotheses"]
+    # What is off by far counts little (HOPELESS_PLACE): less than the distance itself falls, falls what is counted.
+    assert late["projection"] < 0.95 * early["projection"] and late["hypotheses"] < 0.9 * early["hypotheses"]
+    assert late["landmarks"] < 0.9 * early["landmarks"]
 
 
 def test_second_looks_and_pictures_come_in_when_the_plan_says():
@@ -109,7 +111,7 @@ def test_a_batch_is_no_larger_than_the_collection():
 def test_numbers_that_are_not_finite_end_a_training():
     learner = toy_learner()
     with torch.no_grad():
-        learner.model.place.bias.fill_(torch.nan)
+        learner.model.body.bias.fill_(torch.nan)
     with pytest.raises(FloatingPointError, match="diverged"):
         learner.learn()
 

@@ -18,7 +18,7 @@ def model():
     made = toy_model(looks=0).eval()
     torch.manual_seed(1)
     with torch.no_grad():
-        for layer in (made.place, made.turns, made.probabilities, made.handles):
+        for layer in (made.body, made.turns, made.probabilities):
             layer.weight.normal_(std=0.03)
     return made
 
