@@ -267,7 +267,7 @@ class TrainingSettings(Tunables):
         8, "Camera Hypotheses", "Headings all round that the network weighs", "camera",
         minimum=1, maximum=64, source="UMR: 8")
     looks: int = _setting(
-        1, "Second Looks", "How often the picture is compared with a drawing of the mesh found so far", "camera",
+        2, "Second Looks", "How often a mesh is compared with the landmarks seen, and corrected", "camera",
         minimum=0, maximum=8, source="measured; PyMAF: 3")
 
     mean_shape_pictures: int = _setting(
