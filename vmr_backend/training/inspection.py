@@ -168,7 +168,6 @@ def _cells(image: np.ndarray, prediction: Prediction, row: int, faces: np.ndarra
 
 def _drawn(points: np.ndarray, faces: np.ndarray):
     """A mesh as parallel rays show it, from points in crop coordinates with their depth."""
-    depth = FAR + points[:, 2:]
-    seen = np.concatenate([points[:, :2] * FAR, depth], 1).astype(np.float32)
-    intrinsics = np.array([CELL / 2, CELL / 2, CELL / 2, CELL / 2], np.float32)
+    seen = (points + [0, 0, FAR]).astype(np.float32)
+    intrinsics = np.array([FAR * CELL / 2, FAR * CELL / 2, CELL / 2, CELL / 2], np.float32)
     return draw(seen, faces, intrinsics, (CELL, CELL), mark_inside=True)
