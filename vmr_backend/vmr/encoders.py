@@ -19,7 +19,7 @@ def encoder_of(name: str, extra: int, size: int) -> SmallEncoder | ResNet18:
 
     It gives feature maps (N, C, H, W) of its `widths`, each half as fine as the one before, and a code (N, size).
     """
-    return {"small": SmallEncoder, "resnet18": ResNet18}[name](extra, size)
+    return SmallEncoder(extra, size) if name == "small" else ResNet18(extra, size)
 
 
 class Residual(nn.Module):
@@ -133,11 +133,11 @@ class Landmarks(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Places (N, count, 2), crop coordinates, and how sure they are (N, count), the heat at its greatest."""
-        size = maps[0].shape[-2:]
+        height, width = size = maps[0].shape[-2:]
         mixed = sum(functional.interpolate(beside(one), size=size, mode="bilinear", align_corners=False)
                     for beside, one in zip(self.beside, maps, strict=True))
         heat = self.heat(mixed).flatten(2).softmax(-1)
-        return heat @ pixel_centres(size, heat.device).to(heat).flatten(0, 1), heat.amax(-1)
+        return heat @ pixel_centres((height, width), heat.device).to(heat).flatten(0, 1), heat.amax(-1)
 
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
