@@ -27,7 +27,7 @@ def model_file(tmp_path_factory):
     """An untaught model, which knows of its subject that it is an egg, seen from its side, and fills the crop."""
     model = model_of()
     with torch.no_grad():
-        model.probabilities.bias[1] = 1
+        model.probabilities.bias[1] = 100
     model.usual_place.copy_(torch.tensor([0.0, 0.0, math.log(1.6)]))
     places = model.shape.places[:, 1]
     affinity = torch.nn.functional.one_hot(torch.stack([places.argmin(), places.argmax()]), len(places)).float()
