@@ -32,9 +32,10 @@ FILL = 0.85
 """Of a view, from its middle, that the tubes reach to."""
 FIRST_SIZE = 0.5
 """Of the tubes' half extents, of the ellipsoid that they are drawn from."""
-WEIGHTS = {"mask": 1.0, "contour": 6.0, "facing": 5.0, "laplacian": 30.0, "surface": 10.0}
+WEIGHTS = {"mask": 1.0, "contour": 6.0, "facing": 5.0, "laplacian": 30.0, "surface": 10.0, "outward": 1.0}
 """Of the terms, as in the fit of a clip; the smoothness less, since nothing here is noisy. Silhouettes do not tell a
-solid body from one with a groove along its back and belly: vertices are held to the tubes' surface."""
+solid body from one with a groove along its back and belly, nor a leg from one that is inside out: vertices are held to
+the tubes' surface, and faces to look away from their middle lines."""
 THIN_QUANTILE = 0.3
 """Of a part's thickness over pictures: seen against the body, a part looks thicker than it is."""
 SMALLEST_RADIUS, LARGEST_RADIUS = 0.015, 0.2
@@ -76,7 +77,7 @@ def template_of(keypoints: np.ndarray, skeleton: Sequence[tuple[int, int]], mirr
     if not len(skeleton):
         return hull_of(keypoints, sphere), sphere
     parts = _both_sides(skeleton, mirror, radii)
-    return drawn_over(*tubes_of(keypoints, parts), distance_to(keypoints, parts), sphere, renderer, seed)
+    return drawn_over(*tubes_of(keypoints, parts), away_from(keypoints, parts), sphere, renderer, seed)
 
 
 def _both_sides(skeleton: Sequence[tuple[int, int]], mirror: np.ndarray, radii: np.ndarray) -> dict[tuple, float]:
@@ -100,18 +101,24 @@ def tubes_of(keypoints: np.ndarray, parts: dict[tuple, float]) -> tuple[np.ndarr
     return np.concatenate(vertices), np.concatenate(faces)
 
 
-def distance_to(keypoints: np.ndarray, parts: dict[tuple, float]) -> Callable[[Tensor], Tensor]:
-    """What gives the distance (..., V) of points (..., V, 3) from the capsules of `tubes_of`, below zero inside."""
+Away = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Of points (..., V, 3) the distance (..., V) from a body's surface, below zero inside, and the way out (..., V, 3)."""
+
+
+def away_from(keypoints: np.ndarray, parts: dict[tuple, float]) -> Away:
+    """For the body of the capsules of `tubes_of`."""
     ends = torch.from_numpy(keypoints[np.array(list(parts))]).float()
     start, along, radii = ends[:, 0], ends[:, 1] - ends[:, 0], torch.tensor(list(parts.values()))
 
-    def distance(points: Tensor) -> Tensor:
+    def away(points: Tensor) -> tuple[Tensor, Tensor]:
         from_start = points.unsqueeze(-2) - start
         share = (from_start * along).sum(-1) / along.square().sum(-1).clamp_min(1e-12)
         off = from_start - share.clamp(0, 1).unsqueeze(-1) * along
-        return ((off.square().sum(-1) + 1e-12).sqrt() - radii).amin(-1)
+        distance, nearest = ((off.square().sum(-1) + 1e-12).sqrt() - radii).min(-1)
+        off = off.take_along_dim(nearest[..., None, None], -2).squeeze(-2)
+        return distance, torch.nn.functional.normalize(off, dim=-1)
 
-    return distance
+    return away
 
 
 def hull_of(points: np.ndarray, sphere: Sphere) -> np.ndarray:
@@ -126,8 +133,8 @@ def hull_of(points: np.ndarray, sphere: Sphere) -> np.ndarray:
     return centre + sphere.vertices * (-planes[:, 3] / towards).min(1, keepdims=True)
 
 
-def drawn_over(points: np.ndarray, faces: np.ndarray, distance: Callable[[Tensor], Tensor], sphere: Sphere,
-               renderer: Renderer, seed: int) -> tuple[np.ndarray, Sphere]:
+def drawn_over(points: np.ndarray, faces: np.ndarray, away: Away, sphere: Sphere, renderer: Renderer,
+               seed: int) -> tuple[np.ndarray, Sphere]:
     """The sphere fitted to a body, points (N, 3) and faces, that is symmetric in x = 0, by how it looks from all round
     and by the distance from its surface.
 
@@ -140,16 +147,15 @@ def drawn_over(points: np.ndarray, faces: np.ndarray, distance: Callable[[Tensor
     scale = FILL / (body - centre).norm(dim=1).max()
     vertices = torch.from_numpy(sphere.vertices).float() * FIRST_SIZE * (high - low) / 2 + centre
     for leg in range(LEGS):
-        vertices = _descended(vertices, sphere, body, body_faces, distance, centre, scale, renderer, random)
+        vertices = _descended(vertices, sphere, body, body_faces, away, centre, scale, renderer, random)
         if leg + 1 < LEGS:
             sphere, spread = spread_evenly(sphere, vertices.double().numpy())
             vertices = torch.from_numpy(spread).float()
     return vertices.double().numpy(), sphere
 
 
-def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tensor,
-               distance: Callable[[Tensor], Tensor], centre: Tensor, scale: Tensor, renderer: Renderer,
-               random: torch.Generator) -> Tensor:
+def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tensor, away: Away, centre: Tensor,
+               scale: Tensor, renderer: Renderer, random: torch.Generator) -> Tensor:
     """One leg of the descent of vertices (V, 3)."""
     faces, mirror = torch.from_numpy(sphere.faces), torch.from_numpy(sphere.mirror)
     edges = torch.from_numpy(edges_of(sphere.faces))
@@ -169,11 +175,20 @@ def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tenso
                  "contour": losses.contour_loss(points[..., :2], places_inside(mask, chance)),
                  "facing": _facing(points, faces, renderer),
                  "laplacian": losses.laplacian_loss(shape, edges),
-                 "surface": losses.charbonnier(distance(shape).square(), 0.02).mean(-1)}
+                 "surface": losses.charbonnier(away(shape)[0].square(), 0.02).mean(-1),
+                 "outward": _turned_inwards(shape, faces, away)}
         optimiser.zero_grad()
         sum(WEIGHTS[name] * value.mean() for name, value in found.items()).backward()
         optimiser.step()
     return shape[0].detach()
+
+
+def _turned_inwards(vertices: Tensor, faces: Tensor, away: Away) -> Tensor:
+    """The share (N,) of a mesh's area, seen along the way out of the body, that turns its outside inwards."""
+    a, b, c = (vertices[:, faces[:, k]] for k in range(3))
+    normals = torch.linalg.cross(b - a, c - a)
+    out = away(((a + b + c) / 3).detach())[1]
+    return torch.relu(-(normals * out).sum(-1)).sum(-1) / normals.norm(dim=-1).sum(-1)
 
 
 def _random_view(random: torch.Generator, scale: Tensor) -> WeakCamera:
