@@ -11,8 +11,6 @@ from ..rendering.interface import pixel_centres
 GRID = 4
 """Cells across the features that are handed on: where in the picture something is must not be lost."""
 
-ENCODERS = ("small", "resnet18")
-
 
 def encoder_of(name: str, extra: int, size: int) -> SmallEncoder | ResNet18:
     """The encoder of that name, for pictures (N, 3 + extra, S, S), the first three channels RGB.

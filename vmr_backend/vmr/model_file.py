@@ -18,8 +18,7 @@ from torch import Tensor
 from ..annotations import Category
 from ..geometry import sphere as spheres
 from ..job import BadInput, write_whole
-from ..settings import TRAININGS
-from .encoders import ENCODERS
+from ..settings import ENCODERS, TRAININGS
 from .model import Architecture, CategoryModel
 from .shape import CategoryShape, Handles
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,9 +132,3 @@ def shares_of(logits: Tensor) -> Tensor:
 def evenly(count: int, bases: int) -> Tensor:
     """Equal shares (count, bases)."""
     return torch.full((count, bases), 1 / bases)
-
-
-def log_odds(label: Tensor, bases: int, share: float = 0.8) -> Tensor:
-    """Logits (N, N_b) under which basis `label` (N,) has the given share."""
-    others = math.log(share * (bases - 1) / (1 - share)) if bases > 1 else 0.0
-    return torch.nn.functional.one_hot(label, bases) * others
