@@ -267,7 +267,7 @@ class TrainingSettings(Tunables):
         8, "Camera Hypotheses", "Headings all round that the network weighs", "camera",
         minimum=1, maximum=64, source="UMR: 8")
     looks: int = _setting(
-        2, "Second Looks", "How often a mesh is compared with the landmarks seen, and corrected", "camera",
+        4, "Second Looks", "How often a mesh is compared with landmarks and mask, and corrected", "camera",
         minimum=0, maximum=8, source="measured; PyMAF: 3")
 
     mean_shape_pictures: int = _setting(

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..losses import weighted
 from ..rendering import Renderer
 from ..vmr.model import CategoryModel
-from ..vmr.objective import Targets, compared_of
+from ..vmr.objective import Targets, compared_of, places_inside
 from .augmentation import Examples, Variation, varied
 from .lessons import (
     hypotheses_loss,
@@ -107,25 +107,20 @@ class Lesson(nn.Module):
             parts |= imitated
             loss = loss + weighted(imitated, IMITATION)
         if seeing:
-            seen = picture_losses(model, predictions[-1], self._affinity, targets_of(examples, chance.inside),
-                                  chance.compared, self._renderer)
-            seen |= texture_losses(model, first, predictions[-1], examples, self._renderer)
-            parts |= seen
-            loss = loss + weighted(seen, self.plan.weights)
+            targets = targets_of(examples, chance.inside)
+            for prediction in predictions[1:] or predictions:
+                seen = picture_losses(model, prediction, self._affinity, targets, chance.compared, self._renderer)
+                parts |= seen
+                loss = loss + weighted(seen, self.plan.weights)
+            painted = texture_losses(model, first, predictions[-1], examples, self._renderer)
+            parts |= painted
+            loss = loss + weighted(painted, self.plan.weights)
         return loss, {name: value.detach().mean() for name, value in parts.items()}
 
 
 def targets_of(examples: Examples, chance: Tensor) -> Targets:
     """What the objective compares predictions with."""
     return Targets(examples.masks, places_inside(examples.masks, chance), examples.keypoints, examples.annotated)
-
-
-def places_inside(masks: Tensor, chance: Tensor) -> Tensor:
-    """Pixel centres (N, P, 2) inside masks (N, S, S), which chance (N, P) in 0..1 picks; crop coordinates."""
-    size = masks.shape[-1]
-    up_to = masks.flatten(1).clamp_min(1e-6).cumsum(1)
-    pixel = torch.searchsorted(up_to, chance * up_to[:, -1:]).clamp_max(size**2 - 1)
-    return torch.stack([pixel % size, pixel // size], -1) * (2 / size) + (1 / size - 1)
 
 
 def rate_factor(step: int, steps: int) -> float:

@@ -20,8 +20,8 @@ from ..geometry.topology import edges_of
 from ..job import BadInput
 from ..rendering import Renderer, Visibility
 from ..vmr.model_file import STRENGTH
-from ..vmr.objective import EDGE_SOFTNESS, WeakCamera
-from .network import INSIDE, places_inside
+from ..vmr.objective import WeakCamera, places_inside, softness
+from .network import INSIDE
 from .structure import Structure
 
 LEGS, STEPS, VIEWS, SIZE = 3, 250, 12, 64
@@ -170,7 +170,7 @@ def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tenso
             seen = renderer.visibility(camera.project((body - centre).expand(VIEWS, -1, -1)), body_faces, SIZE)
             mask = (seen.face_index >= 0).float()
         points = camera.project((shape - centre).expand(VIEWS, -1, -1))
-        alpha = renderer.silhouette(points, faces, SIZE, (2 * EDGE_SOFTNESS / SIZE) ** 2)
+        alpha = renderer.silhouette(points, faces, SIZE, softness(SIZE))
         found = {"mask": losses.silhouette_loss(alpha, mask, torch.ones_like(mask)),
                  "contour": losses.contour_loss(points[..., :2], places_inside(mask, chance)),
                  "facing": _facing(points, faces, renderer),

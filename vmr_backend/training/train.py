@@ -22,7 +22,7 @@ from ..rendering import Renderer, get_renderer
 from ..settings import TrainingSettings, training_settings_of
 from ..vmr.model import Architecture, CategoryModel
 from ..vmr.model_file import STRENGTH, ModelCard, load_model, save_model
-from ..vmr.objective import Targets
+from ..vmr.objective import Targets, places_inside
 from ..vmr.shape import CategoryShape, Handles, evenly
 from .augmentation import Examples
 from .collection import Collection, open_collection
@@ -30,7 +30,7 @@ from .crops import Crops, load_crops
 from .instances import Instances, descend
 from .keypoint_map import distance_from, held_by_vertices, keypoint_map
 from .log import TrainingLog
-from .network import INSIDE, LEARNER, Learner, Plan, places_inside, process
+from .network import INSIDE, LEARNER, Learner, Plan, process
 from .scores import Scores, pictures_of, score
 from .starts import Start, self_start, weak_start
 
@@ -52,7 +52,7 @@ TABLES = ("turn", "place", "handles")
 """What is fitted of an instance."""
 POOR_FIT = 0.6
 """Mask IoU below which a picture's fitted mesh is no example to learn from."""
-LOOKING, SEEING = 0.25, 0.7
+LOOKING, SEEING = 0.25, 0.4
 """Shares of the steps after which second looks are taught, and predictions compared with the pictures themselves."""
 
 

@@ -28,7 +28,7 @@ from ..geometry.sphere import Sphere, icosphere, mirror_image, subdivided
 from ..geometry.topology import edges_of
 from ..job import BadInput
 from ..rendering import Renderer, Visibility
-from ..vmr.objective import EDGE_SOFTNESS, WeakCamera
+from ..vmr.objective import WeakCamera, softness
 from .instances import RowAdam
 
 FEWEST = 8
@@ -341,7 +341,7 @@ class _Poses:
 
 def _silhouettes(points: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
     """Soft silhouettes (P, SIZE, SIZE) of projected bodies (P, V, 3)."""
-    return renderer.silhouette(points, faces, SIZE, (2 * EDGE_SOFTNESS / SIZE) ** 2)
+    return renderer.silhouette(points, faces, SIZE, softness(SIZE))
 
 
 def _explained(template: _Template, pictures: _Pictures, renderer: Renderer, steps: int) -> tuple[_Poses, Tensor]:

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from ..geometry.body import parts_of_body, spread_out
 from ..geometry.cameras import LEVEL_CAMERA
 from ..geometry.rotations import about_z, from_axis_angle, from_two_columns
-from ..rendering import Renderer
+from ..losses import contour_loss, silhouette_loss
+from ..rendering import Renderer, get_renderer
 from .encoders import Landmarks, cut_out, encoder_of, weightless
-from .objective import WeakCamera
+from .objective import WeakCamera, places_inside, softness
 from .shape import HANDLE_SIZE, CategoryShape, shares_of
 from .texture import FlowCorrection, Texels, surface_flow
 
@@ -26,6 +27,10 @@ PLACE_UNIT = 0.3
 """Crop units, likewise, and for the scale's logarithm."""
 LANDMARKS = 64
 """Places of the surface that are looked for in a picture."""
+LANDMARK_UNIT, MASK_UNIT, CONTOUR_UNIT = 1 / 3, 1 / 5, 1 / 80
+"""What 1 means, where a second look reads by how much landmarks are off, and how the mask and its places pull."""
+PULLING = 256
+"""Places inside a mask that pull at a mesh."""
 MISFIT = 0.03
 """Crop units by which a camera's landmarks must be further off for it to be e times less likely."""
 
@@ -39,8 +44,8 @@ class Architecture:
     """Pixels across the pictures it takes."""
     hypotheses: int = 8
     """Cameras tried, each around a heading of its own."""
-    looks: int = 2
-    """How often a mesh is compared with the landmarks seen, and corrected."""
+    looks: int = 4
+    """How often a mesh is compared with the landmarks seen and with the mask, and corrected."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,8 @@ class Seen:
     """(N, M, 2) where the landmarks are, crop coordinates."""
     certainty: Tensor
     """(N, M) of that."""
+    masks: Tensor
+    """(N, S, S) in 0..1, as given."""
 
     def flat(self) -> Tensor:
         """(N, C) as a network reads it."""
@@ -160,17 +167,20 @@ class CategoryModel(nn.Module):
         self.probabilities = weightless(nn.Linear(HIDDEN, architecture.hypotheses))
         self.turns = weightless(nn.Linear(HIDDEN, architecture.hypotheses * 6))
         if architecture.looks:
-            self.second_trunk = nn.Sequential(
-                nn.Linear(seen + state + 9 + 3 + 2 * len(self.landmarks), HIDDEN), nn.ReLU(inplace=True),
-                nn.Linear(HIDDEN, HIDDEN), nn.ReLU(inplace=True))
+            compared = seen + state + 9 + 3 + 3 * (len(self.landmarks) + 2 * handles)
+            self.second_trunk = nn.Sequential(nn.Linear(compared, HIDDEN), nn.ReLU(inplace=True),
+                                              nn.Linear(HIDDEN, HIDDEN), nn.ReLU(inplace=True))
             self.correction = weightless(nn.Linear(HIDDEN, state + 3 + 3))
+            # What pulls at a handle mostly moves it along: no trunk is needed to learn that.
+            self.direct_correction = weightless(nn.Linear(compared, state + 3 + 3))
         self.flow_correction = FlowCorrection(CODE)
         self.texels = Texels(shape.sphere)
 
     def first_look(self, images: Tensor, masks: Tensor) -> FirstLook:
         """What the picture alone says."""
         maps, code = self.encoder(cut_out(images, masks))
-        seen = Seen(code, *self.finder(maps))
+        places, certainty = self.finder(maps)
+        seen = Seen(code, places, certainty, masks)
         found = self.trunk(seen.flat())
         shares, handles, place = self._in_units(self.body(found))
         turns = from_two_columns(self.turns(found).unflatten(1, (-1, 6)))
@@ -191,15 +201,36 @@ class CategoryModel(nn.Module):
         return (first.hypotheses.logits.log_softmax(1) - off / MISFIT).argmax(1)
 
     def look_again(self, seen: Seen, before: Prediction) -> State:
-        """A state corrected by comparing where landmarks are seen with where the mesh found so far has them."""
+        """A state corrected by comparing the mesh found so far with the picture: where landmarks are seen and where it
+        has them, and how the mask pulls at it.
+
+        This is a descent whose steps are learnt (Song et al. 2020): what it reads are gradients, and what it says are
+        corrections.
+        """
         state = before.state.detached()
-        own = state.camera.project(before.vertices.detach()[:, self.landmarks])[..., :2]
-        off = (seen.landmarks - own).flatten(1)
-        found = self.correction(self.second_trunk(torch.cat([seen.flat(), state.flat(), off], 1)))
+        camera, vertices = state.camera, before.vertices.detach()
+        off = seen.landmarks - camera.project(vertices)[:, self.landmarks, :2]
+        compared = torch.cat([in_object(off, camera) / LANDMARK_UNIT, *self._pulls(camera, vertices, seen.masks)], 1)
+        read = torch.cat([seen.flat(), state.flat(), compared.flatten(1)], 1)
+        found = self.correction(self.second_trunk(read)) + self.direct_correction(read)
         body, turn = found.split([found.shape[1] - 3, 3], 1)
         shares, handles, place = self._in_units(body)
         return State(state.shares + shares, state.handles + handles, from_axis_angle(turn) @ state.rotation,
                      state.place + place)
+
+    def _pulls(self, camera: WeakCamera, vertices: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """How masks (N, S, S), and places inside them, pull at each handle of meshes (N, V, 3): the falling gradient of
+        `silhouette_loss` and `contour_loss`, (N, H, 3) each."""
+        size, renderer = masks.shape[-1], get_renderer("warp", vertices.device)
+        chance = (torch.arange(PULLING, device=masks.device) + 0.5) / PULLING
+        with torch.enable_grad():
+            points = camera.project(vertices).requires_grad_()
+            alpha = renderer.silhouette(points, self.shape.faces, size, softness(size))
+            mask = silhouette_loss(alpha, masks, torch.ones_like(alpha)).sum()
+            contour = contour_loss(points[..., :2], places_inside(masks, chance.expand(len(masks), -1))).sum()
+            gradients = [torch.autograd.grad(term, points)[0][..., :2] for term in (mask, contour)]
+        pulls = [in_object(-self.shape.weights.T @ gradient, camera) for gradient in gradients]
+        return pulls[0] / MASK_UNIT, pulls[1] / CONTOUR_UNIT
 
     def _in_units(self, said: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of the shares, handles and place that a network's words (N, C) mean."""
@@ -224,6 +255,12 @@ class CategoryModel(nn.Module):
         for _ in range(self.architecture.looks):
             prediction = self.predict(self.look_again(first.seen, prediction))
         return prediction, first
+
+
+def in_object(vectors: Tensor, camera: WeakCamera) -> Tensor:
+    """Vectors of the picture (N, P, 2), crop units, as they lie in object space (N, P, 3), object units."""
+    flat = torch.cat([vectors, torch.zeros_like(vectors[..., :1])], -1)
+    return flat @ camera.rotation / camera.scale[:, None, None]
 
 
 def landmarks_of(shape: CategoryShape) -> Tensor:

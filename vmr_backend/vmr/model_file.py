@@ -22,7 +22,7 @@ from ..settings import ENCODERS, TRAININGS
 from .model import Architecture, CategoryModel
 from .shape import CategoryShape, Handles
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FACTS = "vmr"
 """Name of the facts in the file's metadata."""
 LARGEST = 2**30

@@ -72,7 +72,7 @@ def terms(shape: CategoryShape, base: Tensor, vertices: Tensor, camera: WeakCame
     """
     points = camera.project(vertices)
     size = targets.masks.shape[-1]
-    alpha = renderer.silhouette(points, shape.faces, size, (2 * EDGE_SOFTNESS / size) ** 2)
+    alpha = renderer.silhouette(points, shape.faces, size, softness(size))
     found = {
         "mask": losses.silhouette_loss(alpha, targets.masks, torch.ones_like(alpha)),
         "contour": losses.contour_loss(points[..., :2], targets.inside),
@@ -82,6 +82,19 @@ def terms(shape: CategoryShape, base: Tensor, vertices: Tensor, camera: WeakCame
     if affinity is not None:
         found["keypoint"] = losses.keypoint_loss(affinity @ points[..., :2], targets.keypoints, targets.annotated)
     return found
+
+
+def softness(size: int) -> float:
+    """SoftRas's sigma for pictures of so many pixels across, crop units."""
+    return (2 * EDGE_SOFTNESS / size) ** 2
+
+
+def places_inside(masks: Tensor, chance: Tensor) -> Tensor:
+    """Pixel centres (N, P, 2) inside masks (N, S, S), which chance (N, P) in 0..1 picks; crop coordinates."""
+    size = masks.shape[-1]
+    up_to = masks.flatten(1).clamp_min(1e-6).cumsum(1)
+    pixel = torch.searchsorted(up_to, chance * up_to[:, -1:]).clamp_max(size**2 - 1)
+    return torch.stack([pixel % size, pixel // size], -1) * (2 / size) + (1 / size - 1)
 
 
 def compared_of(count: int, random: torch.Generator | None = None) -> Tensor:

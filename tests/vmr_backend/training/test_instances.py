@@ -8,8 +8,7 @@ from tiny_trainings import AFFINITY, BODY, RENDERER, WEIGHTS, drawn_masks, toy_e
 
 from vmr_backend.geometry.rotations import about_x, about_z, angle_between
 from vmr_backend.training.instances import Instances, RowAdam, descend
-from vmr_backend.training.network import places_inside
-from vmr_backend.vmr.objective import Targets, WeakCamera
+from vmr_backend.vmr.objective import Targets, WeakCamera, places_inside
 
 COUNT = 6
 

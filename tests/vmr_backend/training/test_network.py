@@ -22,8 +22,9 @@ from vmr_backend.training.lessons import (
     nearest_hypotheses,
     texture_losses,
 )
-from vmr_backend.training.network import FINAL_RATE, WARM_UP, places_inside, rate_factor
+from vmr_backend.training.network import FINAL_RATE, WARM_UP, rate_factor
 from vmr_backend.vmr.model import Hypotheses, Prediction, Seen, State
+from vmr_backend.vmr.objective import places_inside
 
 HERE = Path(__file__).parent
 
@@ -193,6 +194,6 @@ def test_landmarks_are_to_be_seen_where_the_fitted_meshes_have_them():
     places = examples.camera.project(examples.vertices[:, model.landmarks])[..., :2]
     sure = torch.ones(places.shape[:2])
     code = torch.zeros(len(places), 1)
-    assert landmark_loss(model, Seen(code, places, sure), examples).abs().max() < 1e-6
-    off = landmark_loss(model, Seen(code, places + torch.tensor([0.3, 0.4]), sure), examples)
+    assert landmark_loss(model, Seen(code, places, sure, examples.masks), examples).abs().max() < 1e-6
+    off = landmark_loss(model, Seen(code, places + torch.tensor([0.3, 0.4]), sure, examples.masks), examples)
     assert torch.allclose(off, torch.full((len(places),), float(np.sqrt(0.25 + 0.01**2) - 0.01)), atol=1e-5)

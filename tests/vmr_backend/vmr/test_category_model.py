@@ -1,15 +1,16 @@
 """The network of a category: what it says before it has learnt anything, at any size, and which weights it takes."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from tiny_models import RENDERER, SPHERE, eggs, model_of, pictures, shape_of, taught_a_little
+from tiny_models import RENDERER, SPHERE, eggs, level_camera, model_of, pictures, shape_of, taught_a_little
 from torch import nn
 from torch.nn import functional
 
 from vmr_backend.vmr.encoders import Landmarks, ResNet18, cut_out, standardised
-from vmr_backend.vmr.model import MISFIT
+from vmr_backend.vmr.model import MISFIT, in_object
 from vmr_backend.vmr.objective import WeakCamera
 
 USUAL = torch.tensor([0.1, -0.05, math.log(0.7)])
@@ -95,10 +96,30 @@ def test_untaught_it_sees_the_mean_shape_at_the_usual_place():
 @torch.no_grad()
 def test_second_looks_change_nothing_until_they_have_learnt():
     model = taught_a_little(model_of(looks=2))
-    for parameter in model.correction.parameters():
+    for parameter in (*model.correction.parameters(), *model.direct_correction.parameters()):
         parameter.zero_()
     prediction, first = model(*pictures(3, 64))
     assert torch.allclose(prediction.state.flat(), first.state.flat(), atol=1e-6)
+
+
+def test_vectors_of_the_picture_move_points_by_as_much():
+    camera = replace(level_camera(2, 0.7, 0.8), scale=torch.tensor([0.8, 1.3]))
+    points, vectors = torch.randn(2, 5, 3), torch.randn(2, 5, 2)
+    moved = camera.project(points + in_object(vectors, camera)) - camera.project(points)
+    assert torch.allclose(moved[..., :2], vectors, atol=1e-5) and moved[..., 2].abs().max() < 1e-5
+
+
+@torch.no_grad()
+def test_masks_pull_the_mesh_towards_them():
+    model = model_of()
+    eggs_seen, camera = eggs(1), level_camera(1, 0.4, 0.8)
+    points = camera.project(eggs_seen)
+    mask = (RENDERER.visibility(points, model.shape.faces, 64).face_index >= 0).float()
+    beside = replace(camera, shift=torch.tensor([[0.1, -0.05]]))
+    for pull, still in zip(model._pulls(beside, eggs_seen, mask), model._pulls(camera, eggs_seen, mask), strict=True):
+        back = camera.project(pull.sum(1, keepdim=True))[0, 0, :2]
+        assert torch.cosine_similarity(back, torch.tensor([-0.1, 0.05]), dim=0) > 0.95
+        assert still.sum(1).norm() < 0.2 * pull.sum(1).norm(), "what fits is left alone"
 
 
 @torch.no_grad()
