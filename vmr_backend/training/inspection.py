@@ -103,7 +103,7 @@ def _held_out(loaded: LoadedModel, collection: Collection) -> tuple[Collection, 
 def _predicted(loaded: LoadedModel, crops: Crops, renderer: Renderer) -> Prediction:
     model, size = loaded.model, loaded.model.architecture.image_size
     images, masks = pictures_of(crops.images, crops.masks, model.anchors.device)
-    return model(resized(images, size), resized(masks.unsqueeze(1), size)[:, 0])[0]
+    return model(resized(images, size), resized(masks.unsqueeze(1), size)[:, 0], renderer)[0]
 
 
 def _off_truth(path: Path, collection: Collection, held_out: Collection, crops: Crops, prediction: Prediction,
@@ -148,7 +148,7 @@ def sheet_of(loaded: LoadedModel, crops: Crops, renderer: Renderer, most: int = 
     size = model.architecture.image_size
     some = np.unique(np.linspace(0, len(crops.images) - 1, most).round().astype(int))
     images, masks = pictures_of(crops.images[some], crops.masks[some], device)
-    prediction, _ = model(resized(images, size), resized(masks.unsqueeze(1), size)[:, 0])
+    prediction, _ = model(resized(images, size), resized(masks.unsqueeze(1), size)[:, 0], renderer)
     cells = [_cells(crops.images[place], prediction, row, model.shape.faces.cpu().numpy())
              for row, place in enumerate(some)]
     cells += [np.full_like(cells[0], BOARD)] * (-len(cells) % COLUMNS)

@@ -32,7 +32,7 @@ def keypoint_map(model: CategoryModel, examples: Examples, renderer: Renderer) -
     heat = counted = torch.zeros((), device=device)
     for start in range(0, min(MOST, len(examples.images)), BATCH):
         some = examples[torch.arange(start, min(start + BATCH, len(examples.images)))]
-        prediction, first = model(some.images.to(device), some.masks.to(device))
+        prediction, first = model(some.images.to(device), some.masks.to(device), renderer)
         flow = model.texture_flow(first.code, prediction, renderer, size)
         _, hidden = seen_texels(model.shape, model.texels, prediction.vertices, prediction.camera, renderer, size)
         apart = (flow.unsqueeze(1) - some.keypoints.to(device)[:, :, None, None]).square().sum(-1)
@@ -61,7 +61,7 @@ def distance_from(affinity: Tensor, model: CategoryModel, examples: Examples, re
     total = counted = 0.0
     for start in range(0, min(MOST, len(examples.images)), BATCH):
         some = examples[torch.arange(start, min(start + BATCH, len(examples.images)))]
-        prediction, _ = model(some.images.to(device), some.masks.to(device))
+        prediction, _ = model(some.images.to(device), some.masks.to(device), renderer)
         points = prediction.camera.project(affinity @ prediction.vertices)[..., :2]
         annotated = some.annotated.to(device)
         total += float(((points - some.keypoints.to(device)).norm(dim=-1) * annotated).sum())

@@ -100,7 +100,7 @@ class Lesson(nn.Module):
         if looking:
             prediction = model.predict(first.state)
             for _ in range(model.architecture.looks):
-                prediction = model.predict(model.look_again(first.seen, prediction))
+                prediction = model.predict(model.look_again(first.seen, prediction, self._renderer))
                 predictions.append(prediction)
         for prediction in predictions:
             imitated = imitation_losses(prediction, examples)

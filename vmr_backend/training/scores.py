@@ -48,7 +48,7 @@ def score(model: CategoryModel, affinity: Tensor | None, crops: Crops, renderer:
     for start in range(0, len(crops.images), BATCH):
         some = slice(start, start + BATCH)
         images, masks = pictures_of(crops.images[some], crops.masks[some], device)
-        prediction = model(resized(images, size), resized(masks.unsqueeze(1), size)[:, 0])[0]
+        prediction = model(resized(images, size), resized(masks.unsqueeze(1), size)[:, 0], renderer)[0]
         overlaps.append(_overlap(model, prediction, masks > 0.5, renderer))
         if affinity is not None:
             points = prediction.camera.project(affinity @ prediction.vertices)[..., :2].cpu().numpy()

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..geometry.cameras import Camera
 from ..geometry.sphere import spherical_uv
 from ..reconstruction import Reconstruction
+from ..rendering import get_renderer
 from ..video.footage import Footage
 from .model_file import LoadedModel
 from .objective import WeakCamera
@@ -38,13 +39,13 @@ class Predicted:
 def predict_clip(footage: Footage, loaded: LoadedModel, device: torch.device, progress: Progress) -> Predicted:
     """The mesh and camera of each frame, from a model that knows nothing of the clip but that frame."""
     begin = time.monotonic()
-    size = loaded.model.architecture.image_size
+    size, renderer = loaded.model.architecture.image_size, get_renderer("warp", device)
     bases, meshes, cameras = [], [], []
     for start in range(0, len(footage.numbers), BATCH):
         images, masks = (_resized(torch.from_numpy(values).to(device), size) for values in (
             footage.images[start:start + BATCH].transpose(0, 3, 1, 2).astype(np.float32) / 255,
             footage.masks[start:start + BATCH, None]))
-        prediction, _ = loaded.model(images, masks[:, 0])
+        prediction, _ = loaded.model(images, masks[:, 0], renderer)
         bases.append(prediction.base)
         meshes.append(prediction.vertices)
         cameras.append(prediction.camera)

@@ -11,7 +11,7 @@ from ..geometry.body import parts_of_body, spread_out
 from ..geometry.cameras import LEVEL_CAMERA
 from ..geometry.rotations import about_z, from_axis_angle, from_two_columns
 from ..losses import contour_loss, silhouette_loss
-from ..rendering import Renderer, get_renderer
+from ..rendering import Renderer
 from .encoders import Landmarks, cut_out, encoder_of, weightless
 from .objective import WeakCamera, places_inside, softness
 from .shape import HANDLE_SIZE, CategoryShape, shares_of
@@ -200,7 +200,7 @@ class CategoryModel(nn.Module):
         off = (seen - first.seen.landmarks.unsqueeze(1)).norm(dim=-1).mean(-1)
         return (first.hypotheses.logits.log_softmax(1) - off / MISFIT).argmax(1)
 
-    def look_again(self, seen: Seen, before: Prediction) -> State:
+    def look_again(self, seen: Seen, before: Prediction, renderer: Renderer) -> State:
         """A state corrected by comparing the mesh found so far with the picture: where landmarks are seen and where it
         has them, and how the mask pulls at it.
 
@@ -210,7 +210,8 @@ class CategoryModel(nn.Module):
         state = before.state.detached()
         camera, vertices = state.camera, before.vertices.detach()
         off = seen.landmarks - camera.project(vertices)[:, self.landmarks, :2]
-        compared = torch.cat([in_object(off, camera) / LANDMARK_UNIT, *self._pulls(camera, vertices, seen.masks)], 1)
+        pulls = self._pulls(camera, vertices, seen.masks, renderer)
+        compared = torch.cat([in_object(off, camera) / LANDMARK_UNIT, *pulls], 1)
         read = torch.cat([seen.flat(), state.flat(), compared.flatten(1)], 1)
         found = self.correction(self.second_trunk(read)) + self.direct_correction(read)
         body, turn = found.split([found.shape[1] - 3, 3], 1)
@@ -218,10 +219,11 @@ class CategoryModel(nn.Module):
         return State(state.shares + shares, state.handles + handles, from_axis_angle(turn) @ state.rotation,
                      state.place + place)
 
-    def _pulls(self, camera: WeakCamera, vertices: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    def _pulls(self, camera: WeakCamera, vertices: Tensor, masks: Tensor,
+               renderer: Renderer) -> tuple[Tensor, Tensor]:
         """How masks (N, S, S), and places inside them, pull at each handle of meshes (N, V, 3): the falling gradient of
         `silhouette_loss` and `contour_loss`, (N, H, 3) each."""
-        size, renderer = masks.shape[-1], get_renderer("warp", vertices.device)
+        size = masks.shape[-1]
         chance = (torch.arange(PULLING, device=masks.device) + 0.5) / PULLING
         with torch.enable_grad():
             points = camera.project(vertices).requires_grad_()
@@ -247,13 +249,13 @@ class CategoryModel(nn.Module):
         return self.flow_correction(code) + surface_flow(self.shape, self.texels, prediction.vertices,
                                                          prediction.camera, renderer, size)
 
-    def forward(self, images: Tensor, masks: Tensor) -> tuple[Prediction, FirstLook]:
+    def forward(self, images: Tensor, masks: Tensor, renderer: Renderer) -> tuple[Prediction, FirstLook]:
         """What is believed after the last look, and what the first one said, of images (N, 3, S, S) and masks (N, S, S)
         in 0..1."""
         first = self.first_look(images, masks)
         prediction = self.predict(first.state)
         for _ in range(self.architecture.looks):
-            prediction = self.predict(self.look_again(first.seen, prediction))
+            prediction = self.predict(self.look_again(first.seen, prediction, renderer))
         return prediction, first
 
 

@@ -24,7 +24,7 @@ def examples(model):
     """Pictures whose keypoints are where the model believes its vertices to be, from all round."""
     examples = toy_examples(12, bend=0.0)
     with torch.no_grad():
-        prediction, _ = model(examples.images, examples.masks)
+        prediction, _ = model(examples.images, examples.masks, RENDERER)
         points = prediction.camera.project(AFFINITY @ prediction.vertices)[..., :2]
     return replace(examples, keypoints=points)
 

@@ -41,7 +41,7 @@ def predicted(model, crops):
     for image, mask in zip(crops.images, crops.masks, strict=True):
         image, mask = pictures_of(image[None], mask[None], torch.device("cpu"))
         small = torch.nn.functional.avg_pool2d(torch.cat([image, mask[None]], 1), FINE // SIZE)
-        prediction = model(small[:, :3], small[:, 3])[0]
+        prediction = model(small[:, :3], small[:, 3], RENDERER)[0]
         points.append((AFFINITY @ prediction.camera.project(prediction.vertices))[0, :, :2].numpy())
         drawn.append(drawn_masks(prediction.vertices, prediction.camera, FINE)[0].numpy() > 0.5)
     return np.stack(points), np.stack(drawn)
@@ -79,7 +79,7 @@ def test_what_is_drawn_in_the_very_mask_has_an_iou_of_one(crops):
     with torch.no_grad():
         model.usual_place.copy_(torch.tensor([*camera.shift[0], camera.scale[0].log()]))
         image, mask = pictures_of(crops.images[:1], crops.masks[:1], torch.device("cpu"))
-        prediction = model(resized(image, SIZE), resized(mask[None], SIZE)[0])[0]
+        prediction = model(resized(image, SIZE), resized(mask[None], SIZE)[0], RENDERER)[0]
         drawn = drawn_masks(prediction.vertices, prediction.camera, FINE)
     own = Crops(crops.images[:1], (255 * drawn).byte().numpy(), crops.keypoints[:1], crops.seen[:1], crops.kept[:1])
     assert score(model, None, own, RENDERER).iou == 1

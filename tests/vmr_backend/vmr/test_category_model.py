@@ -70,13 +70,13 @@ def test_every_look_says_something_finite_at_any_size(encoder, size):
     first = model.first_look(images, masks)
     prediction = model.predict(first.state)
     for _ in range(2):
-        state = model.look_again(first.seen, prediction)
+        state = model.look_again(first.seen, prediction, RENDERER)
         assert not torch.equal(state.handles, prediction.state.handles)
         prediction = model.predict(state)
         eye = torch.eye(3).expand(3, 3, 3)
         assert torch.allclose(state.rotation @ state.rotation.mT, eye, atol=1e-5)
         assert prediction.vertices.isfinite().all() and prediction.camera.scale.isfinite().all()
-    assert torch.equal(prediction.vertices, model(images, masks)[0].vertices)
+    assert torch.equal(prediction.vertices, model(images, masks, RENDERER)[0].vertices)
     flow = model.texture_flow(first.code, prediction, RENDERER, size)
     assert flow.shape == (3, 64, 128, 2) and flow.isfinite().all()
 
@@ -85,7 +85,7 @@ def test_every_look_says_something_finite_at_any_size(encoder, size):
 def test_untaught_it_sees_the_mean_shape_at_the_usual_place():
     model = model_of(looks=2)
     model.usual_place.copy_(USUAL)
-    prediction, first = model(*pictures(3, 64))
+    prediction, first = model(*pictures(3, 64), RENDERER)
     assert torch.allclose(prediction.vertices, eggs(2).mean(0).expand(3, -1, -1), atol=1e-5)
     assert torch.allclose(prediction.camera.shift, USUAL[:2].expand(3, 2))
     assert torch.allclose(prediction.camera.scale, torch.full((3,), 0.7))
@@ -98,7 +98,7 @@ def test_second_looks_change_nothing_until_they_have_learnt():
     model = taught_a_little(model_of(looks=2))
     for parameter in (*model.correction.parameters(), *model.direct_correction.parameters()):
         parameter.zero_()
-    prediction, first = model(*pictures(3, 64))
+    prediction, first = model(*pictures(3, 64), RENDERER)
     assert torch.allclose(prediction.state.flat(), first.state.flat(), atol=1e-6)
 
 
@@ -117,7 +117,8 @@ def test_masks_pull_the_mesh_towards_them():
     points = camera.project(eggs_seen)
     mask = (RENDERER.visibility(points, model.shape.faces, 64).face_index >= 0).float()
     beside = replace(camera, shift=torch.tensor([[0.1, -0.05]]))
-    for pull, still in zip(model._pulls(beside, eggs_seen, mask), model._pulls(camera, eggs_seen, mask), strict=True):
+    for pull, still in zip(model._pulls(beside, eggs_seen, mask, RENDERER),
+                           model._pulls(camera, eggs_seen, mask, RENDERER), strict=True):
         back = camera.project(pull.sum(1, keepdim=True))[0, 0, :2]
         assert torch.cosine_similarity(back, torch.tensor([-0.1, 0.05]), dim=0) > 0.95
         assert still.sum(1).norm() < 0.2 * pull.sum(1).norm(), "what fits is left alone"
@@ -180,7 +181,7 @@ def test_the_background_says_nothing():
 def test_every_part_of_the_network_learns():
     model = taught_a_little(model_of())
     images, masks = pictures(2, 64)
-    prediction, first = model(images, masks)
+    prediction, first = model(images, masks, RENDERER)
     flow = model.texture_flow(first.code, prediction, RENDERER, 64)
     again = model.predict(first.state)
     loss = sum(value.square().sum() for value in (prediction.vertices, prediction.camera.project(prediction.vertices),
