@@ -283,7 +283,7 @@ class TrainingSettings(Tunables):
         12000, "Steps", "Updates of the network", "stages",
         minimum=10, maximum=10000000, source="measured; CMR: 500 epochs")
     batch: int = _setting(
-        32, "Batch", "Pictures in one update, over all processes", "stages",
+        16, "Batch", "Pictures in one update, over all processes", "stages",
         minimum=1, maximum=4096, source="CMR: 16")
     learning_rate: float = _setting(
         1e-3, "Learning Rate", "Of the network, at its highest", "stages",

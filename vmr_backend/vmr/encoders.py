@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,6 +12,8 @@ from ..rendering.interface import pixel_centres
 
 GRID = 4
 """Cells across the features that are handed on: where in the picture something is must not be lost."""
+AROUND = 1.6
+"""Cells from the hottest one up to which heat tells where a landmark is."""
 
 
 def encoder_of(name: str, extra: int, size: int) -> SmallEncoder | ResNet18:
@@ -104,7 +108,7 @@ class ResNet18(nn.Module):
             maps.append(layer(maps[-1]))
         return maps[1:], self.code(maps[-1])
 
-    def load_imagenet(self, state: dict[str, Tensor]) -> None:
+    def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
         """Take torchvision's ResNet-18 weights; ValueError where they are of another network."""
         # Batches are counted by newer files only, and nothing depends on their number.
         own = {name: value.shape for name, value in self.state_dict().items()
@@ -117,7 +121,7 @@ class ResNet18(nn.Module):
 
 
 class Landmarks(nn.Module):
-    """Where in the picture some places of the surface are: the mean of a heat map for each (Sun et al. 2018)."""
+    """Where in the picture some places of the surface are: a heat map for each."""
 
     WIDTH = 64
 
@@ -129,13 +133,43 @@ class Landmarks(nn.Module):
                                   nn.Conv2d(self.WIDTH, self.WIDTH, 3, padding=1), nn.ReLU(inplace=True),
                                   nn.Conv2d(self.WIDTH, count, 1))
 
-    def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Places (N, count, 2), crop coordinates, and how sure they are (N, count), the heat at its greatest."""
-        height, width = size = maps[0].shape[-2:]
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Heat (N, count, H, W), logits, as fine as the finest map."""
+        size = maps[0].shape[-2:]
         mixed = sum(functional.interpolate(beside(one), size=size, mode="bilinear", align_corners=False)
                     for beside, one in zip(self.beside, maps, strict=True))
-        heat = self.heat(mixed).flatten(2).softmax(-1)
-        return heat @ pixel_centres((height, width), heat.device).to(heat).flatten(0, 1), heat.amax(-1)
+        return self.heat(mixed)
+
+
+def read_heat(heat: Tensor) -> tuple[Tensor, Tensor]:
+    """Places (N, M, 2), crop coordinates, that heat (N, M, H, W) tells, and how sure they are (N, M).
+
+    A place is the mean of the heat around its greatest: of two legs that may be the one looked for, the mean of all
+    heat lies between (Sun et al. 2018 take that), where no leg is.
+    """
+    centres = pixel_centres(heat.shape[-2:], heat.device).to(heat).flatten(0, 1)
+    share = heat.flatten(2).softmax(-1)
+    apart = torch.cdist(centres, centres) * max(heat.shape[-2:]) / 2
+    around = share * (apart <= AROUND).to(heat)[share.argmax(-1)]
+    certainty = around.sum(-1)
+    return around @ centres / certainty.unsqueeze(-1), certainty
+
+
+def heat_loss(heat: Tensor, places: Tensor) -> Tensor:
+    """Cross-entropy (N, M) of heat (N, M, H, W) with places (N, M, 2), crop coordinates, each dealt out to the four
+    cells around it as bilinear interpolation would."""
+    height, width = heat.shape[-2:]
+    log_share = heat.flatten(2).log_softmax(-1)
+    size = places.new_tensor([width, height])
+    at = ((places + 1) * size / 2 - 0.5).clamp_min(0).minimum(size - 1)
+    first = at.floor().minimum(size - 2)
+    beyond = at - first
+    loss = torch.zeros_like(at[..., 0])
+    for right, across in enumerate((1 - beyond[..., 0], beyond[..., 0])):
+        for down, along in enumerate((1 - beyond[..., 1], beyond[..., 1])):
+            cell = ((first[..., 1] + down) * width + first[..., 0] + right).long()
+            loss = loss - across * along * log_share.gather(-1, cell.unsqueeze(-1)).squeeze(-1)
+    return loss
 
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

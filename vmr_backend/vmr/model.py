@@ -12,7 +12,7 @@ from ..geometry.cameras import LEVEL_CAMERA
 from ..geometry.rotations import about_z, from_axis_angle, from_two_columns
 from ..losses import contour_loss, silhouette_loss
 from ..rendering import Renderer
-from .encoders import Landmarks, cut_out, encoder_of, weightless
+from .encoders import Landmarks, cut_out, encoder_of, read_heat, weightless
 from .objective import WeakCamera, places_inside, softness
 from .shape import HANDLE_SIZE, CategoryShape, shares_of
 from .texture import FlowCorrection, Texels, surface_flow
@@ -29,7 +29,7 @@ LANDMARKS = 64
 """Places of the surface that are looked for in a picture."""
 LANDMARK_UNIT, MASK_UNIT, CONTOUR_UNIT = 1 / 3, 1 / 5, 1 / 80
 """What 1 means, where a second look reads by how much landmarks are off, and how the mask and its places pull."""
-PULLING = 256
+PULLING = 128
 """Places inside a mask that pull at a mesh."""
 MISFIT = 0.03
 """Crop units by which a camera's landmarks must be further off for it to be e times less likely."""
@@ -112,6 +112,8 @@ class Seen:
     """(N, M, 2) where the landmarks are, crop coordinates."""
     certainty: Tensor
     """(N, M) of that."""
+    heat: Tensor
+    """(N, M, H, W) that they were read from, logits."""
     masks: Tensor
     """(N, S, S) in 0..1, as given."""
 
@@ -179,8 +181,8 @@ class CategoryModel(nn.Module):
     def first_look(self, images: Tensor, masks: Tensor) -> FirstLook:
         """What the picture alone says."""
         maps, code = self.encoder(cut_out(images, masks))
-        places, certainty = self.finder(maps)
-        seen = Seen(code, places, certainty, masks)
+        heat = self.finder(maps)
+        seen = Seen(code, *read_heat(heat), heat, masks)
         found = self.trunk(seen.flat())
         shares, handles, place = self._in_units(self.body(found))
         turns = from_two_columns(self.turns(found).unflatten(1, (-1, 6)))

@@ -3,13 +3,15 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
+from scipy.special import log_softmax
 from tiny_models import RENDERER, SPHERE, eggs, level_camera, model_of, pictures, shape_of, taught_a_little
-from torch import nn
 from torch.nn import functional
 
-from vmr_backend.vmr.encoders import Landmarks, ResNet18, cut_out, standardised
+from vmr_backend.vmr.encoders import Landmarks, ResNet18, cut_out, heat_loss, read_heat, standardised
 from vmr_backend.vmr.model import MISFIT, in_object
 from vmr_backend.vmr.objective import WeakCamera
 
@@ -141,18 +143,38 @@ def test_the_camera_is_taken_that_is_believed_and_whose_landmarks_are_least_off(
 
 
 @torch.no_grad()
-def test_landmarks_are_where_the_heat_is():
-    finder = Landmarks((8, 16), 3)
+def test_landmarks_are_sought_in_heat_as_fine_as_the_finest_map():
     maps = [torch.zeros(1, 8, 16, 16), torch.zeros(1, 16, 8, 8)]
-    places, certainty = finder(maps)
-    assert places.shape == (1, 3, 2) and places.abs().max() < 0.3, "nowhere in particular: near the middle"
-    assert certainty.max() < 0.1
-    hot = functional.one_hot(torch.tensor([[5 * 16 + 12, 0, 255]]), 256).view(1, 3, 16, 16).float()
-    finder.heat = nn.Module()
-    finder.heat.forward = lambda _: 50 * hot
-    places, certainty = finder(maps)
-    expected = torch.tensor([[25 / 16 - 1, 11 / 16 - 1], [1 / 16 - 1, 1 / 16 - 1], [31 / 16 - 1, 31 / 16 - 1]])
-    assert torch.allclose(places[0], expected, atol=1e-4) and (certainty > 0.99).all()
+    assert Landmarks((8, 16), 3)(maps).shape == (1, 3, 16, 16)
+
+
+def test_landmarks_are_where_the_heat_is_greatest_and_not_between_two_legs():
+    heat = torch.full((1, 3, 16, 16), -50.0)
+    heat[0, 0, 5, 12] = heat[0, 1, 0, 0] = 0
+    # Two legs, one hotter; of its heat a quarter lies in the next cell.
+    heat[0, 2, 9, [2, 3, 13]] = torch.log(torch.tensor([0.45, 0.15, 0.4]))
+    places, certainty = read_heat(heat)
+    expected = torch.tensor([[25 / 16 - 1, 11 / 16 - 1], [1 / 16 - 1, 1 / 16 - 1], [5.5 / 16 - 1, 19 / 16 - 1]])
+    assert torch.allclose(places[0], expected, atol=1e-4)
+    assert torch.allclose(certainty[0], torch.tensor([1.0, 1.0, 0.6]), atol=1e-4)
+
+
+def test_heat_is_told_of_places_as_bilinear_interpolation_reads_it():
+    """Against SciPy's interpolation of the logarithm of the heat."""
+    random = np.random.default_rng(3)
+    heat = random.normal(size=(2, 5, 8, 12))
+    places = random.uniform(-0.85, 0.85, size=(2, 5, 2))
+    shares = log_softmax(heat.reshape(2, 5, -1), axis=-1).reshape(heat.shape)
+    expected = [[-map_coordinates(shares[n, m], [[(y + 1) * 4 - 0.5], [(x + 1) * 6 - 0.5]], order=1)[0]
+                 for m, (x, y) in enumerate(places[n])] for n in range(2)]
+    found = heat_loss(torch.from_numpy(heat), torch.from_numpy(places))
+    assert np.allclose(found, expected, atol=1e-12)
+
+
+def test_heat_is_told_of_places_beyond_the_picture_at_its_rim():
+    heat = torch.zeros(1, 1, 4, 4).requires_grad_()
+    heat_loss(heat, torch.tensor([[[1.5, 0.25]]])).sum().backward()
+    assert heat.grad[0, 0, 2, 3] < -0.9 and (heat.grad > 0).sum() == 15
 
 
 def test_landmarks_are_spread_over_both_sides():
