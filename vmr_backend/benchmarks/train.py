@@ -25,9 +25,9 @@ SIZES, BATCHES = (64, 96, 128), (8, 32)
 KEYPOINTS = 26
 RADII = (0.2, 0.5, 0.3)
 """Object units, of the ellipsoid that stands for a subject."""
-ROUNDS = (("mesh fit", None), ("imitation", (False, False)), ("second looks", (True, False)),
-          ("all terms", (True, True)))
-"""What is timed: the fit of meshes, and a lesson with more and more in it (looking, seeing)."""
+ROUNDS = (("mesh fit", None), ("imitation", (False, False, False)), ("second looks", (True, False, False)),
+          ("pictures", (True, True, False)), ("texture", (True, True, True)))
+"""What is timed: the fit of meshes, and a lesson with more and more in it (looking, seeing, painting)."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _timed(encoder: str, size: int, batch: int, parts: tuple[bool, bool] | None, device: torch.device,
+def _timed(encoder: str, size: int, batch: int, parts: tuple[bool, bool, bool] | None, device: torch.device,
            renderer: Renderer, repeats: int) -> tuple[float, float | None]:
     """Seconds of one step, the least, and bytes beyond what was in use before."""
     torch.manual_seed(0)

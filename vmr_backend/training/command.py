@@ -36,7 +36,9 @@ def parser() -> Arguments:
                        help="; ".join(f"{name}: {text[0].lower() + text[1:]}" for name, text in TRAININGS.items()))
     found.add_argument("--steps", type=int, help="updates of the network; the same as --set steps=N")
     found.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting")
-    found.add_argument("--imagenet", metavar="FILE", help="torchvision's ResNet-18 weights, for the encoder resnet18")
+    found.add_argument("--imagenet", metavar="FILE",
+                       help="torchvision's ResNet-18 weights: textures are compared as they see them, and the encoder "
+                            "resnet18 starts with them")
     found.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     found.add_argument("--seed", type=int, default=0)
     found.add_argument("--resume", action="store_true", help="go on with an interrupted training in DIR")
@@ -95,18 +97,20 @@ def _written(path: Path) -> TrainingRequest | None:
 def run(arguments: argparse.Namespace, request: TrainingRequest, log: EventLog) -> None:
     """Train, in as many processes as torchrun started."""
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-    with _processes(request.device) as device:
+    with processes(request.device) as device:
         train(request, arguments.out, log, arguments.resume, device)
 
 
 @contextlib.contextmanager
-def _processes(name: str) -> Iterator[torch.device]:
+def processes(name: str) -> Iterator[torch.device]:
     """This process's device; while it lasts the processes of torchrun know each other."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield device_of(name)
         return
     own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if name == "auto" and torch.cuda.is_available() else name
     device = device_of(own)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # where processes meet to tell each other what they have read
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device

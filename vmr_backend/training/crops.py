@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -71,6 +71,15 @@ def load_crops(collection: Collection, size: int, progress: Callable[[int, int],
         raise BadInput(f"{collection.category.name}: none of {len(pictures)} pictures can be used, the first: "
                        f"{problems[0]}")
     return _without(crops, np.array([bool(problem) for problem in said], bool), problems)
+
+
+def dealt_in_turn(parts: Sequence[Crops]) -> Crops:
+    """The crops of a collection whose pictures were dealt out to several, one in turn to each."""
+    kept = np.concatenate([part.kept * len(parts) + number for number, part in enumerate(parts)])
+    order = np.argsort(kept)
+    images, masks, keypoints, seen = (np.concatenate([getattr(part, name) for part in parts])[order]
+                                      for name in ("images", "masks", "keypoints", "seen"))
+    return Crops(images, masks, keypoints, seen, kept[order], tuple(line for part in parts for line in part.problems))
 
 
 def _fill(crops: Crops, place: int, picture: Picture) -> None:

@@ -8,10 +8,12 @@ from torch.nn import functional
 from ..geometry.rotations import angle_between
 from ..losses import charbonnier
 from ..rendering import Renderer
+from ..vmr.encoders import heat_loss
 from ..vmr.model import CategoryModel, FirstLook, Hypotheses, Prediction, Seen
 from ..vmr.objective import Targets, terms
 from ..vmr.texture import barriers, distance_loss, painted, sampled, structure_loss
 from .augmentation import Examples
+from .perception import Perception
 
 HOPELESS_TURN, HOPELESS_PLACE = 0.6, 0.2
 """Radians and crop units at which errors begin to count less and less: of the wrong side of an animal nothing can be
@@ -30,9 +32,9 @@ def hypotheses_loss(hypotheses: Hypotheses, nearest: Tensor, rotations: Tensor) 
 
 
 def landmark_loss(model: CategoryModel, seen: Seen, examples: Examples) -> Tensor:
-    """How far landmarks are seen from where the fitted meshes have them, crop units (N,)."""
+    """How little heat is where the fitted meshes have the landmarks (N,)."""
     fitted = examples.camera.project(examples.vertices[:, model.landmarks])[..., :2]
-    return charbonnier((seen.landmarks - fitted).square().sum(-1), 0.01).mean(-1)
+    return heat_loss(seen.heat, fitted).mean(-1)
 
 
 def imitation_losses(prediction: Prediction, examples: Examples) -> dict[str, Tensor]:
@@ -61,12 +63,16 @@ def picture_losses(model: CategoryModel, prediction: Prediction, affinity: Tenso
 
 
 def texture_losses(model: CategoryModel, first: FirstLook, prediction: Prediction, examples: Examples,
-                   renderer: Renderer) -> dict[str, Tensor]:
-    """How well the flow paints the meshes (N,); what it learns leaves mesh and camera alone."""
+                   renderer: Renderer, perception: Perception | None) -> dict[str, Tensor]:
+    """How well the flow paints the meshes (N,); what it learns leaves mesh and camera alone.
+
+    perception  what compares them; None to compare colours and slopes, which needs no weights
+    """
     size = examples.masks.shape[-1]
     resting = Prediction(prediction.state.detached(), prediction.base.detach(), prediction.vertices.detach())
     flow = model.texture_flow(first.code.detach(), resting, renderer, size)
     painting = painted(model.shape, model.texels, resting.vertices, resting.camera, sampled(examples.images, flow),
                        renderer, size)
-    return {"texture": structure_loss(painting, examples.images, examples.masks),
+    compare = perception or structure_loss
+    return {"texture": compare(painting, examples.images, examples.masks),
             "texture_distance": distance_loss(flow, barriers(examples.masks))}

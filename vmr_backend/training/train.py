@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
@@ -20,17 +20,19 @@ from ..geometry import sphere as spheres
 from ..job import BadInput, EventLog
 from ..rendering import Renderer, get_renderer
 from ..settings import TrainingSettings, training_settings_of
+from ..vmr.encoders import ResNet18
 from ..vmr.model import Architecture, CategoryModel
 from ..vmr.model_file import STRENGTH, ModelCard, load_model, save_model
 from ..vmr.objective import Targets, places_inside
 from ..vmr.shape import CategoryShape, Handles, evenly
 from .augmentation import Examples
 from .collection import Collection, open_collection
-from .crops import Crops, load_crops
+from .crops import Crops, dealt_in_turn, load_crops
 from .instances import Instances, descend
 from .keypoint_map import distance_from, held_by_vertices, keypoint_map
 from .log import TrainingLog
 from .network import INSIDE, LEARNER, Learner, Plan, process
+from .perception import Perception
 from .scores import Scores, pictures_of, score
 from .starts import Start, self_start, weak_start
 
@@ -52,8 +54,10 @@ TABLES = ("turn", "place", "handles")
 """What is fitted of an instance."""
 POOR_FIT = 0.6
 """Mask IoU below which a picture's fitted mesh is no example to learn from."""
-LOOKING, SEEING = 0.25, 0.4
+LOOKING, SEEING = 0.25, 0.25
 """Shares of the steps after which second looks are taught, and predictions compared with the pictures themselves."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ class TrainingRequest:
     device: str = "auto"
     seed: int = 0
     imagenet: str | None = None
-    """Torchvision's ResNet-18 weights, a file."""
+    """Torchvision's ResNet-18 weights, a file: textures are compared as they see them, and the encoder resnet18 starts
+    with them."""
 
 
 def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
@@ -96,6 +101,7 @@ def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
         log.warning(line)
     training, held_out = collection.split(settings.held_out)
     _check(request, settings, collection.category, len(training.pictures), len(held_out.pictures))
+    imagenet = imagenet_weights(Path(request.imagenet)) if request.imagenet else None
     crops = _crops(training, settings.image_size, log, 0.0, 0.8)
     tests = _crops(held_out, FINER * settings.image_size, log, 0.8, 1.0)
 
@@ -103,25 +109,37 @@ def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
     start = work.start(kept)
     shape, instances = work.instances(start, kept)
     model, examples = work.beginning(shape, instances)
-    if request.imagenet:
-        _take_imagenet(model, Path(request.imagenet))
+    if imagenet and settings.encoder == "resnet18":
+        model.encoder.load_imagenet(imagenet)
     card = ModelCard(collection.category, request.training, model.architecture, collection.licence,
                      settings=dict(settings.items()), pictures=len(crops.images), steps=settings.steps)
     affinity = None if start.affinity is None else start.affinity.to(device)
-    work.learn(model, examples, affinity, tests, kept, card)
+    perception = Perception(imagenet).to(device) if imagenet else None
+    work.learn(model, examples, affinity, perception, tests, kept, card)
     return work.finish(examples, tests) if process()[0] == 0 else None
 
 
 def _crops(collection: Collection, size: int, log: EventLog, first: float, last: float) -> Crops:
+    """All crops, of which each process reads its share."""
     def progress(step: int, steps: int) -> None:
         log.progress("pictures", round(1000 * (first + (last - first) * step / steps)), 1000)
 
-    crops = load_crops(collection, size, progress)
+    rank, processes = process()
+    crops = load_crops(replace(collection, pictures=collection.pictures[rank::processes]), size, progress)
+    if processes > 1:
+        crops = dealt_in_turn(_of_all(crops, processes))
     for line in crops.problems[:3]:
         log.warning(line)
     if len(crops.problems) > 3:
         log.warning(f"{len(crops.problems)} pictures were left out in all")
     return crops
+
+
+def _of_all(own: T, processes: int) -> list[T]:
+    """What each process has, in their order, to all."""
+    found: list[Any] = [None] * processes
+    torch.distributed.all_gather_object(found, own)
+    return found
 
 
 def _check(request: TrainingRequest, settings: TrainingSettings, category: Category, pictures: int,
@@ -130,8 +148,6 @@ def _check(request: TrainingRequest, settings: TrainingSettings, category: Categ
     if not (pictures and held_out):
         raise BadInput(f"{request.collection}: found too few pictures, {pictures + held_out}, to hold some out for "
                        "scores; needs more")
-    if request.imagenet and settings.encoder != "resnet18":
-        raise BadInput(f"imagenet: found weights for an encoder {settings.encoder!r}, needs resnet18")
     if request.training == "weak" and pictures < settings.bases:
         raise BadInput(f"{request.collection}: found {pictures} pictures to train on, needs {settings.bases}, as many "
                        "as shape bases")
@@ -142,12 +158,16 @@ def _check(request: TrainingRequest, settings: TrainingSettings, category: Categ
                        "or a collection with keypoints")
 
 
-def _take_imagenet(model: CategoryModel, path: Path) -> None:
+def imagenet_weights(path: Path) -> dict[str, Tensor]:
+    """Torchvision's weights of resnet18; BadInput where the file holds none."""
     try:
-        model.encoder.load_imagenet(torch.load(path, map_location="cpu", weights_only=True))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        ResNet18(1, 1).load_imagenet(state)
+        return state
     except Exception as error:
-        raise BadInput(f"{path}: holds no weights of torchvision's resnet18 "
-                       f"({str(error).splitlines()[0] if str(error) else error})") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"{path}: found no weights of torchvision's resnet18 ({reason[:200]}); needs its file, such as "
+                       "resnet18-f37072fd.pth") from None
 
 
 class _Work:
@@ -303,13 +323,14 @@ class _Work:
             found.append(vertices.cpu())
         return torch.cat(found), torch.cat(overlaps)
 
-    def learn(self, model: CategoryModel, examples: Examples, affinity: Tensor | None, tests: Crops,
-              kept: Checkpoint | None, card: ModelCard) -> None:
+    def learn(self, model: CategoryModel, examples: Examples, affinity: Tensor | None,
+              perception: Perception | None, tests: Crops, kept: Checkpoint | None, card: ModelCard) -> None:
         """Teach the model and leave its best state, by scores on held-out pictures, in BEST_NAME."""
         s = self.settings
         plan = Plan(s.steps, s.batch, s.learning_rate, LOOKING, SEEING, self.weights)
         mirror = torch.tensor(self.category.mirror, dtype=torch.int64)
-        learner = Learner(model, affinity, examples, mirror, plan, self.renderer, self.request.seed)
+        learner = Learner(model, affinity, examples, mirror, plan, self.renderer, self.request.seed,
+                          perception)
         best: Scores | None = None
         if kept and "step" in kept.facts:
             learner.restore(kept.tensors, int(kept.facts["step"]))

@@ -1,6 +1,6 @@
 """Crops of a collection look like those of a clip; what cannot be decoded is left out."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from tiny_collections import BACKGROUND, HEIGHT, SUBJECT, WIDTH, coco_of, ellips
 
 from vmr_backend.job import BadInput, Cancelled
 from vmr_backend.training.collection import open_collection
-from vmr_backend.training.crops import load_crops
+from vmr_backend.training.crops import dealt_in_turn, load_crops
 from vmr_backend.training.pictures import MaskFile
 from vmr_backend.video.crops import pixel_centres
 from vmr_backend.video.footage import load_footage
@@ -31,6 +31,16 @@ def test_a_crop_shows_the_subject_in_the_middle_with_a_fifth_of_room(collection)
         assert np.abs(mask / 255.0 - expected).mean() < 0.03
         np.testing.assert_allclose(image[mask == 255].mean(0), SUBJECT, atol=8)
         np.testing.assert_allclose(image[mask == 0].mean(0), BACKGROUND, atol=8)
+
+
+@pytest.mark.parametrize("readers", [2, 3])
+def test_crops_that_several_read_are_those_that_one_reads(collection, readers):
+    collection.pictures[3].image.write_text("no picture")
+    parts = [load_crops(replace(collection, pictures=collection.pictures[reader::readers]), SIZE)
+             for reader in range(readers)]
+    whole, dealt = load_crops(collection, SIZE), dealt_in_turn(parts)
+    for field in fields(whole):
+        np.testing.assert_array_equal(getattr(whole, field.name), getattr(dealt, field.name))
 
 
 def test_masks_keep_the_share_of_a_pixel_that_is_covered(tmp_path):

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tiny_trainings import BODY, RENDERER, toy_examples, toy_learner, toy_model
 
 from vmr_backend.geometry.rotations import about_z, angle_between
+from vmr_backend.rendering.interface import pixel_centres
 from vmr_backend.training.lessons import (
     HOPELESS_TURN,
     hypotheses_loss,
@@ -23,6 +24,7 @@ from vmr_backend.training.lessons import (
     texture_losses,
 )
 from vmr_backend.training.network import FINAL_RATE, WARM_UP, rate_factor
+from vmr_backend.vmr.encoders import read_heat
 from vmr_backend.vmr.model import Hypotheses, Prediction, Seen, State
 from vmr_backend.vmr.objective import places_inside
 
@@ -192,8 +194,8 @@ def test_texture_teaches_the_flow_and_leaves_mesh_and_camera_alone():
 def test_landmarks_are_to_be_seen_where_the_fitted_meshes_have_them():
     model, examples = toy_model(), toy_examples()
     places = examples.camera.project(examples.vertices[:, model.landmarks])[..., :2]
-    sure = torch.ones(places.shape[:2])
-    code = torch.zeros(len(places), 1)
-    assert landmark_loss(model, Seen(code, places, sure, examples.masks), examples).abs().max() < 1e-6
-    off = landmark_loss(model, Seen(code, places + torch.tensor([0.3, 0.4]), sure, examples.masks), examples)
-    assert torch.allclose(off, torch.full((len(places),), float(np.sqrt(0.25 + 0.01**2) - 0.01)), atol=1e-5)
+    centres = pixel_centres((32, 32), torch.device("cpu")).float()
+    near = -200 * (centres - places[:, :, None, None]).square().sum(-1)
+    right, wrong = (landmark_loss(model, Seen(torch.zeros(len(places), 1), *read_heat(heat), heat, examples.masks),
+                                  examples) for heat in (near, near.roll(8, -1)))
+    assert (right < 3).all() and (wrong > 20).all()

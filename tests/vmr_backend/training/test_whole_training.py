@@ -2,32 +2,39 @@
 
 import io
 import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from quick_training import QUICK, hurry
 from safetensors.torch import load_file
+from threadpoolctl import threadpool_limits
 from tiny_collections import ellipse, painted, save
 
 from samples.families.__main__ import main as render
 from vmr_backend.job import BadInput, EventLog
-from vmr_backend.training import template, views
 from vmr_backend.training import train as trainings
-from vmr_backend.training.train import MODEL_NAME, TrainingRequest, cluster_shapes, train
+from vmr_backend.training import views
+from vmr_backend.training.train import MODEL_NAME, TrainingRequest, cluster_shapes, imagenet_weights, train
 from vmr_backend.vmr.model_file import load_model
 
 CPU = torch.device("cpu")
-QUICK = {"image_size": 32, "bases": 2, "handles": 6, "hypotheses": 4, "looks": 1, "mean_shape_pictures": 8,
-         "mean_shape_passes": 2, "instance_iterations": 3, "steps": 10, "batch": 2, "validate_every": 5}
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """Fewer steps to a coarser first shape, and no high demands on what it is fitted to."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module, name, value in ((template, "LEGS", 1), (template, "STEPS", 12), (trainings, "POOR_FIT", 0.3),
-                                    (trainings, "TOGETHER", 16), (trainings, "KEPT_EVERY", 1)):
-            patch.setattr(module, name, value)
+    threads = torch.get_num_threads()
+    # One thread here as in each of several processes: sums are rounded alike.
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch, threadpool_limits(1):
+        hurry(patch)
         yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +123,22 @@ def test_an_interrupted_training_goes_on_to_the_same_model(animals, trained, tmp
     assert scores.iou == pytest.approx(trained[1].iou, abs=1e-3)
 
 
+def test_processes_share_a_training_and_come_to_the_same_model(animals, trained, tmp_path):
+    """Each reads its share of the pictures, fits its share of the meshes and learns from its share of each batch."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+                                "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo",
+                                "PYTHONPATH": os.pathsep.join([str(HERE.parents[2]), str(HERE)])}
+    running = [subprocess.Popen([sys.executable, HERE / "quick_training.py", animals, tmp_path],
+                                env=environment | {"RANK": str(rank)}, stdout=subprocess.DEVNULL) for rank in range(2)]
+    assert [process.wait(300) for process in running] == [0, 0]
+    alone, together = (load_file(folder / MODEL_NAME) for folder in (trained[0], tmp_path))
+    assert alone.keys() == together.keys()
+    for name, value in alone.items():
+        assert torch.allclose(value.float(), together[name].float(), atol=2e-3), name
+
+
 def test_a_finished_training_stays_finished(animals, trained):
     before = (trained[0] / MODEL_NAME).read_bytes()
     assert "finished" in refusal(animals, trained[0], resume=True)
@@ -160,24 +183,19 @@ def test_what_cannot_be_trained_is_told_in_a_line_before_any_picture_is_read(ani
     assert "keypoints" in refusal(masks_only, tmp_path / "out")
     assert "too few" in refusal(folder_of(tmp_path / "few", 1), tmp_path / "out", bases=1, training="self")
     assert "pictures" in refusal(animals, tmp_path / "out", bases=60)
-    with pytest.raises(BadInput, match="imagenet.*'small'.*needs resnet18"):
+    with pytest.raises(BadInput, match="weights.pth: found no .*; needs"):
+        (tmp_path / "weights.pth").write_text("weights")
         request = TrainingRequest(str(animals), settings=QUICK, imagenet=str(tmp_path / "weights.pth"))
         train(request, tmp_path / "out", InterruptedLog(tmp_path / "out", None), False, CPU)
 
 
 def test_weights_that_are_none_are_refused_in_a_line(tmp_path):
-    from vmr_backend.training.train import _take_imagenet
-    from vmr_backend.vmr.encoders import ResNet18
-
-    class Model:
-        encoder = ResNet18(1, 8)
-
     (tmp_path / "text.pth").write_text("weights")
     torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "other.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     for name in ("none.pth", "text.pth", "other.pth", "list.pth"):
         with pytest.raises(BadInput, match=f"{name}: .*resnet18") as caught:
-            _take_imagenet(Model(), tmp_path / name)
+            imagenet_weights(tmp_path / name)
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 

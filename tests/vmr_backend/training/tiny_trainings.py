@@ -11,6 +11,7 @@ from vmr_backend.rendering import get_renderer
 from vmr_backend.settings import TrainingSettings
 from vmr_backend.training.augmentation import Examples
 from vmr_backend.training.network import Learner, Plan
+from vmr_backend.training.perception import Perception
 from vmr_backend.vmr.model import Architecture, CategoryModel
 from vmr_backend.vmr.objective import WeakCamera
 from vmr_backend.vmr.shape import HANDLE_SIZE, CategoryShape, Handles
@@ -68,6 +69,7 @@ def toy_model(looks: int = 1) -> CategoryModel:
     return CategoryModel(toy_shape(), Architecture("small", SIZE, 4, looks))
 
 
-def toy_learner(examples: Examples | None = None, **plan) -> Learner:
+def toy_learner(examples: Examples | None = None, perception: Perception | None = None, **plan) -> Learner:
     chosen = {"steps": 40, "batch": 5, "rate": 1e-3, "looking": 0.0, "seeing": 0.0, "weights": WEIGHTS} | plan
-    return Learner(toy_model(), AFFINITY, examples or toy_examples(), KEYPOINT_MIRROR, Plan(**chosen), RENDERER, 3)
+    return Learner(toy_model(), AFFINITY, examples or toy_examples(), KEYPOINT_MIRROR, Plan(**chosen), RENDERER, 3,
+                   perception)
