@@ -6,8 +6,8 @@ import argparse
 import contextlib
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -41,7 +41,8 @@ def parser() -> Arguments:
                             "resnet18 starts with them")
     found.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     found.add_argument("--seed", type=int, default=0)
-    found.add_argument("--resume", action="store_true", help="go on with an interrupted training in DIR")
+    found.add_argument("--resume", action="store_true",
+                       help="go on with an interrupted training in DIR, or with more --steps with a finished one")
     found.add_argument("--watch-stdin", action="store_true", help="stop when standard input ends")
     return found
 
@@ -56,10 +57,7 @@ def request_of(arguments: argparse.Namespace) -> TrainingRequest:
         if not equals:
             raise BadInput(f"--set: found {text!r}, needs NAME=VALUE")
         values[name] = value
-    try:
-        settings = training_settings_of(values)
-    except ValueError as error:
-        raise BadInput(str(error)) from None
+    settings = _checked(values)
     return TrainingRequest(
         os.path.abspath(arguments.collection), arguments.category, arguments.training,
         {name: getattr(settings, name) for name in values}, arguments.device, arguments.seed,
@@ -67,22 +65,38 @@ def request_of(arguments: argparse.Namespace) -> TrainingRequest:
 
 
 def prepare(arguments: argparse.Namespace) -> TrainingRequest:
-    """The request, written into its folder; with --resume the one that lies there. BadInput where they differ."""
+    """The request, written into its folder; with --resume the one that lies there, or the same with other steps.
+    BadInput where more differs."""
     path = arguments.out / REQUEST_NAME
     before = _written(path) if arguments.resume else None
     if before and not arguments.collection:
-        return before
-    request = request_of(arguments)
-    if before and (other := [name for name, value in asdict(request).items()
-                             if name != "device" and value != getattr(before, name)]):
+        request = before if arguments.steps is None else _of_steps(before, arguments.steps)
+    else:
+        request = request_of(arguments)
+    if before and (steps := before.settings.get("steps")) and "steps" not in request.settings:
+        request = _of_steps(request, steps)
+    if before and (other := [name for name, value in asdict(_of_steps(request, 0)).items()
+                             if name != "device" and value != getattr(_of_steps(before, 0), name)]):
         raise BadInput(f"--resume: found a training with another {', '.join(other)} in {arguments.out}; needs what "
-                       "that was started with, or no COLLECTION, or no --resume")
+                       "that was started with but for --steps, or no COLLECTION, or no --resume")
+    _checked(request.settings)
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(asdict(request), indent=1).encode())
     except OSError as error:
         raise BadInput(f"{arguments.out}: cannot be written ({error.strerror}); choose another folder") from None
     return request
+
+
+def _checked(values: Mapping[str, object]) -> TrainingSettings:
+    try:
+        return training_settings_of(values)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+
+
+def _of_steps(request: TrainingRequest, steps: int) -> TrainingRequest:
+    return replace(request, settings=request.settings | {"steps": steps})
 
 
 def _written(path: Path) -> TrainingRequest | None:

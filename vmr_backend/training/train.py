@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -22,7 +23,7 @@ from ..rendering import Renderer, get_renderer
 from ..settings import TrainingSettings, training_settings_of
 from ..vmr.encoders import ResNet18
 from ..vmr.model import Architecture, CategoryModel
-from ..vmr.model_file import STRENGTH, ModelCard, load_model, save_model
+from ..vmr.model_file import STRENGTH, ModelCard, load_card, load_model, save_model
 from ..vmr.objective import Targets, places_inside
 from ..vmr.shape import CategoryShape, Handles, evenly
 from .augmentation import Examples
@@ -85,8 +86,8 @@ def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
     """
     settings = training_settings_of(request.settings)
     log.plan(STAGES)
-    if resume and (folder / MODEL_NAME).exists():
-        raise BadInput(f"--resume: found {folder / MODEL_NAME}, which is finished; needs an interrupted training")
+    if resume:
+        _go_on(folder, settings.steps)
     if not resume and process()[0] == 0:
         Checkpoint.remove(folder)
         for name in (MODEL_NAME, BEST_NAME):
@@ -116,7 +117,19 @@ def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
     affinity = None if start.affinity is None else start.affinity.to(device)
     perception = Perception(imagenet).to(device) if imagenet else None
     work.learn(model, examples, affinity, perception, tests, kept, card)
-    return work.finish(examples, tests) if process()[0] == 0 else None
+    return work.finish(examples, tests, card) if process()[0] == 0 else None
+
+
+def _go_on(folder: Path, steps: int) -> None:
+    """Take up a finished training again, to learn for more steps; BadInput where there are none left."""
+    finished, best = folder / MODEL_NAME, folder / BEST_NAME
+    if not finished.exists():
+        return
+    if (done := load_card(finished).steps) >= steps:
+        raise BadInput(f"--resume: found {finished}, which is finished after {done} steps; needs an interrupted "
+                       "training, or more --steps")
+    if process()[0] == 0 and not best.exists():
+        shutil.copyfile(finished, best)
 
 
 def _crops(collection: Collection, size: int, log: EventLog, first: float, last: float) -> Crops:
@@ -353,7 +366,7 @@ class _Work:
                     self._keep(self._facts | {"step": learner.step, "best": asdict(best)},
                                self._tensors | learner.tensors())
 
-    def finish(self, examples: Examples, tests: Crops) -> Scores:
+    def finish(self, examples: Examples, tests: Crops, card: ModelCard) -> Scores:
         """Give the best state its keypoints' places on the surface, score it as it will be used, leave MODEL_NAME."""
         loaded = load_model(self.folder / BEST_NAME, self.device)
         affinity = loaded.affinity
@@ -363,7 +376,7 @@ class _Work:
             # Keypoints inside limbs may be held better from all round than from where they are seen.
             affinity = min(choices, key=lambda held: distance_from(held, loaded.model, examples, self.renderer))
         scores = score(loaded.model, affinity, tests, self.renderer)
-        save_model(self.folder / MODEL_NAME, loaded.model, affinity, replace(loaded.card, scores=scores.as_facts()))
+        save_model(self.folder / MODEL_NAME, loaded.model, affinity, replace(card, scores=scores.as_facts()))
         (self.folder / BEST_NAME).unlink()
         self.log.progress("scores", 1, 1, str(scores))
         return scores

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from vmr_backend.job import BadInput, EventLog
 from vmr_backend.training import train as trainings
 from vmr_backend.training import views
 from vmr_backend.training.train import MODEL_NAME, TrainingRequest, cluster_shapes, imagenet_weights, train
-from vmr_backend.vmr.model_file import load_model
+from vmr_backend.vmr.model_file import load_card, load_model
 
 CPU = torch.device("cpu")
 HERE = Path(__file__).parent
@@ -143,6 +144,15 @@ def test_a_finished_training_stays_finished(animals, trained):
     before = (trained[0] / MODEL_NAME).read_bytes()
     assert "finished" in refusal(animals, trained[0], resume=True)
     assert (trained[0] / MODEL_NAME).read_bytes() == before
+
+
+def test_a_finished_training_goes_on_with_more_steps(animals, trained, tmp_path):
+    folder = shutil.copytree(trained[0], tmp_path / "more")
+    assert run(animals, folder, ("network", 11), resume=True, steps=12) is None
+    assert (folder / MODEL_NAME).read_bytes() == (trained[0] / MODEL_NAME).read_bytes(), "nothing is lost on the way"
+    _, told = run(animals, folder, resume=True, steps=12)
+    assert [e["step"] for e in told if e["event"] == "progress" and e["stage"] == "network"][0] == 11
+    assert load_card(folder / MODEL_NAME).steps == 12 and not list(folder.glob("best*"))
 
 
 def test_starting_anew_forgets_what_was(animals, trained, tmp_path):
