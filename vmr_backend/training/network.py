@@ -11,6 +11,7 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..job import BadInput
 from ..losses import weighted
 from ..rendering import Renderer
 from ..vmr.model import CategoryModel
@@ -41,7 +42,7 @@ PAINTED_EVERY = 4
 """Steps from one look at the texture to the next: it is learnt beside the mesh, sooner, and costs a fifth of a step."""
 
 WARM_UP, FINAL_RATE = 200, 0.02
-"""Steps until the full rate is reached, and what is left of it at the end, along a cosine."""
+"""Steps until the full rate is reached, of a long training, and what is left of it at the end, along a cosine."""
 
 CLIP = 1.0
 """Largest norm of a gradient."""
@@ -130,9 +131,9 @@ def targets_of(examples: Examples, chance: Tensor) -> Targets:
 
 
 def rate_factor(step: int, steps: int) -> float:
-    """Of the learning rate at a step: a warm-up, then half a cosine."""
+    """Of the learning rate at a step: a warm-up, at most a tenth of the steps, then half a cosine."""
     cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / steps))
-    return min(1.0, (step + 1) / WARM_UP) * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
+    return min(1.0, (step + 1) / min(WARM_UP, max(1, steps // 10))) * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
 
 class Learner:
@@ -167,7 +168,7 @@ class Learner:
                       self.model.shape.mirror), chance[own].to(device)
 
     def learn(self) -> dict[str, float]:
-        """One step; the parts of its loss."""
+        """One step; the parts of its loss. BadInput where they are no numbers any more."""
         at = self.step / self.plan.steps
         for group in self.optimiser.param_groups:
             group["lr"] = group["base"] * rate_factor(self.step, self.plan.steps)
@@ -176,7 +177,8 @@ class Learner:
         loss, parts = self._lesson(examples, chance, at >= self.plan.looking, seeing,
                                    seeing and self.step % PAINTED_EVERY == 0)
         if not torch.isfinite(loss):
-            raise FloatingPointError("the training diverged; a lower learning rate may help")
+            raise BadInput(f"learning_rate: found {self.plan.rate:g}, with which the training diverged at step "
+                           f"{self.step}; needs a lower one")
         self.optimiser.zero_grad(set_to_none=True)
         # Gradients are averaged over processes, some of which may have a picture more than others.
         (loss * (len(examples.images) * self._processes / self._count)).backward()
