@@ -38,6 +38,9 @@ LEARNER = "learner."
 
 LANDMARK_WEIGHT = 0.5
 
+SEEN_WEIGHT = 2.5
+"""Of the objective's terms, beside what is learnt from fitted meshes: those are a beginning, pictures are true."""
+
 PAINTED_EVERY = 4
 """Steps from one look at the texture to the next: it is learnt beside the mesh, sooner, and costs a fifth of a step."""
 
@@ -117,7 +120,7 @@ class Lesson(nn.Module):
             for prediction in predictions[1:] or predictions:
                 seen = picture_losses(model, prediction, self._affinity, targets, chance.compared, self._renderer)
                 parts |= seen
-                loss = loss + weighted(seen, self.plan.weights)
+                loss = loss + SEEN_WEIGHT * weighted(seen, self.plan.weights)
         if painting:
             painted = texture_losses(model, first, predictions[-1], examples, self._renderer, self.perception)
             parts |= painted
