@@ -18,9 +18,9 @@ from ..geometry.smoothing import Preconditioner, UniformAdam
 from ..geometry.sphere import Sphere, icosphere, mirror_image
 from ..geometry.topology import edges_of
 from ..job import BadInput
-from ..rendering import Renderer, Visibility
+from ..rendering import Renderer
 from ..vmr.model_file import STRENGTH
-from ..vmr.objective import WeakCamera, places_inside, softness
+from ..vmr.objective import WeakCamera, facing, places_inside, softness
 from .network import INSIDE
 from .structure import Structure
 
@@ -173,7 +173,7 @@ def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tenso
         alpha = renderer.silhouette(points, faces, SIZE, softness(SIZE))
         found = {"mask": losses.silhouette_loss(alpha, mask, torch.ones_like(mask)),
                  "contour": losses.contour_loss(points[..., :2], places_inside(mask, chance)),
-                 "facing": _facing(points, faces, renderer),
+                 "facing": facing(points, faces, renderer, SIZE),
                  "laplacian": losses.laplacian_loss(shape, edges),
                  "surface": losses.charbonnier(away(shape)[0].square(), 0.02).mean(-1),
                  "outward": _turned_inwards(shape, faces, away)}
@@ -197,18 +197,3 @@ def _random_view(random: torch.Generator, scale: Tensor) -> WeakCamera:
     elevation = 1.6 * (torch.rand(VIEWS, generator=random) - 0.3)
     rotation = about_x(elevation) @ LEVEL_CAMERA @ about_z(heading)
     return WeakCamera(rotation, scale.expand(VIEWS), torch.zeros(VIEWS, 2))
-
-
-def _facing(points: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
-    """The facing loss (N,) of meshes on the screen (N, V, 3)."""
-    front, nearest = renderer.front_and_nearest(points.detach(), faces, SIZE)
-    turned = (front.face_index >= 0) & (front.face_index != nearest.face_index)
-    ahead, near = (_depth(points[..., 2], faces, seen).flatten(1) for seen in (front, nearest))
-    return losses.facing_loss(ahead, near, turned.flatten(1).float())
-
-
-def _depth(depth: Tensor, faces: Tensor, seen: Visibility) -> Tensor:
-    """(N, S, S) of the surface that is seen, from the depths of vertices (N, V)."""
-    corners = faces[seen.face_index.clamp_min(0).long()]
-    images = torch.arange(len(depth))[:, None, None, None]
-    return (depth[images, corners] * seen.barycentrics).sum(-1)

@@ -27,12 +27,14 @@ from ..geometry.smoothing import Preconditioner, UniformAdam
 from ..geometry.sphere import Sphere, icosphere, mirror_image, subdivided
 from ..geometry.topology import edges_of
 from ..job import BadInput
-from ..rendering import Renderer, Visibility
-from ..vmr.objective import WeakCamera, softness
+from ..rendering import Renderer
+from ..vmr.objective import WeakCamera, facing, places_inside, softness
 from .instances import RowAdam
 
 FEWEST = 8
 """Masks; fewer show too little of a body."""
+INSIDE = 128
+"""Places inside each mask that pull the template to them."""
 STUDIED = 256
 """Pictures that the template is learnt from."""
 SIZE = 48
@@ -205,16 +207,8 @@ def _pictures(masks: np.ndarray, random: np.random.Generator) -> _Pictures:
     if len(masks) < FEWEST:
         raise BadInput(f"masks: found {len(masks)}, needs at least {FEWEST} to learn a shape from")
     small = interpolate(torch.from_numpy(masks).float()[:, None] / 255, (SIZE, SIZE), mode="area")[:, 0]
-    inside = np.stack([_places_inside(mask, 128, random) for mask in small.numpy()])
-    return _Pictures(small, torch.from_numpy(inside), _framed(small))
-
-
-def _places_inside(mask: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """Random pixel centres (count, 2) of a mask (S, S), crop coordinates."""
-    share = mask.ravel().astype(float)
-    pixel = random.choice(mask.size, count, p=share / share.sum())
-    size = mask.shape[1]
-    return (np.stack([pixel % size, pixel // size], -1) * (2 / size) + (1 / size - 1)).astype(np.float32)
+    chance = torch.from_numpy(random.random((len(small), INSIDE), np.float32))
+    return _Pictures(small, places_inside(small, chance), _framed(small))
 
 
 def _framed(masks: Tensor) -> _Frames:
@@ -412,12 +406,9 @@ def _misfit(template: _Template, poses: _Poses, pictures: _Pictures, renderer: R
     vertices = template.vertices()
     points = poses.points(vertices)
     alpha = _silhouettes(points, template.faces, renderer)
-    front, nearest = renderer.front_and_nearest(points.detach(), template.faces, SIZE)
-    turned = (front.face_index >= 0) & (front.face_index != nearest.face_index)
-    walls, first = (_depth(points, template.faces, seen).flatten(1) for seen in (front, nearest))
     each = (losses.silhouette_loss(alpha, pictures.masks, torch.ones_like(alpha))
             + WEIGHTS["contour"] * losses.contour_loss(points[..., :2], pictures.inside)
-            + WEIGHTS["facing"] * losses.facing_loss(walls, first, turned.flatten(1)) + poses.unlikeliness())
+            + WEIGHTS["facing"] * facing(points, template.faces, renderer, SIZE) + poses.unlikeliness())
     return (each.mean() + WEIGHTS["laplacian"] * losses.laplacian_loss(vertices, template.edges)
             + WEIGHTS["roundness"] * _unroundness(vertices, template.faces)
             + WEIGHTS["ridge"] * template.ridge.sunk(vertices))
@@ -431,13 +422,6 @@ def _unroundness(vertices: Tensor, faces: Tensor) -> Tensor:
     length = vertices[:, 1].max() - vertices[:, 1].min()
     meant = math.pi / 4 * ROUNDNESS * (from_side.square() / length).detach()
     return (volume / meant).clamp_min(0.05).log().square()
-
-
-def _depth(points: Tensor, faces: Tensor, seen: Visibility) -> Tensor:
-    """(N, H, W) of what is seen, differentiable."""
-    corners = faces[seen.face_index.clamp_min(0).long()]
-    rows = torch.arange(len(points))[:, None, None, None]
-    return (points[rows, corners][..., 2] * seen.barycentrics).sum(-1)
 
 
 def _normalised(template: _Template, round_: int) -> _Template:
