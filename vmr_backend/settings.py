@@ -267,7 +267,7 @@ class TrainingSettings(Tunables):
         8, "Camera Hypotheses", "Headings all round that the network weighs", "camera",
         minimum=1, maximum=64, source="UMR: 8")
     looks: int = _setting(
-        4, "Second Looks", "How often a mesh is compared with landmarks and mask, and corrected", "camera",
+        6, "Second Looks", "How often a mesh is compared with landmarks and mask, and corrected", "camera",
         minimum=0, maximum=8, source="measured; PyMAF: 3")
 
     mean_shape_pictures: int = _setting(
@@ -280,7 +280,7 @@ class TrainingSettings(Tunables):
         80, "Iterations per Picture", "Steps of the fit of a mesh to each picture", "stages",
         minimum=1, maximum=10000, source="measured")
     steps: int = _setting(
-        12000, "Steps", "Updates of the network", "stages",
+        7100, "Steps", "Updates of the network", "stages",
         minimum=10, maximum=10000000, source="measured; CMR: 500 epochs")
     batch: int = _setting(
         16, "Batch", "Pictures in one update, over all processes", "stages",

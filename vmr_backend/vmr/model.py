@@ -44,7 +44,7 @@ class Architecture:
     """Pixels across the pictures it takes."""
     hypotheses: int = 8
     """Cameras tried, each around a heading of its own."""
-    looks: int = 4
+    looks: int = 6
     """How often a mesh is compared with the landmarks seen and with the mask, and corrected."""
 
 
