@@ -35,6 +35,6 @@ class Perception(nn.Module):
         total = torch.zeros_like(weight[:, 0, 0])
         for one, other in zip(drawn, true, strict=True):
             apart = (functional.normalize(one, dim=1) - functional.normalize(other, dim=1)).square().sum(1)
-            share = functional.adaptive_avg_pool2d(weight, apart.shape[-2:])
+            share = functional.adaptive_avg_pool2d(weight, (apart.shape[1], apart.shape[2]))
             total = total + (apart * share).sum((1, 2)) / share.sum((1, 2)).clamp_min(1e-3) / len(drawn)
         return total

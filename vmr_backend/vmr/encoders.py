@@ -147,9 +147,10 @@ def read_heat(heat: Tensor) -> tuple[Tensor, Tensor]:
     A place is the mean of the heat around its greatest: of two legs that may be the one looked for, the mean of all
     heat lies between (Sun et al. 2018 take that), where no leg is.
     """
-    centres = pixel_centres(heat.shape[-2:], heat.device).to(heat).flatten(0, 1)
+    height, width = heat.shape[-2:]
+    centres = pixel_centres((height, width), heat.device).to(heat).flatten(0, 1)
     share = heat.flatten(2).softmax(-1)
-    apart = torch.cdist(centres, centres) * max(heat.shape[-2:]) / 2
+    apart = torch.cdist(centres, centres) * max(height, width) / 2
     around = share * (apart <= AROUND).to(heat)[share.argmax(-1)]
     certainty = around.sum(-1)
     return around @ centres / certainty.unsqueeze(-1), certainty
