@@ -30,4 +30,5 @@ if __name__ == "__main__":
     with pytest.MonkeyPatch.context() as patch, processes("cpu") as device:
         hurry(patch)
         # Slowly: Adam makes whole steps of gradients that are nothing but how sums were rounded.
-        train(TrainingRequest(collection, settings=QUICK | {"learning_rate": 1e-5}), Path(out), EventLog(Path(out)), False, device)
+        request = TrainingRequest(collection, settings=QUICK | {"learning_rate": 1e-5})
+        train(request, Path(out), EventLog(Path(out)), False, device)
