@@ -7,7 +7,7 @@ def test_it_prints_what_a_picture_costs_in_each_kind_of_step(capsys):
     assert main(["benchmark", "train", "--sizes", "32", "48", "--batches", "2", "--repeats", "1", "--device",
                  "cpu"]) == 0
     rows = capsys.readouterr().out.splitlines()[2:]
-    assert len(rows) == 2 * 4
+    assert len(rows) == 2 * 5
     for row in rows:
         size, batch = (int(word) for word in row.split()[1:3])
         step, picture = (float(row[start:end]) for start, end in ((38, 47), (47, 59)))
