@@ -69,16 +69,14 @@ def prepare(arguments: argparse.Namespace) -> TrainingRequest:
     BadInput where more differs."""
     path = arguments.out / REQUEST_NAME
     before = _written(path) if arguments.resume else None
-    if before and not arguments.collection:
-        request = before if arguments.steps is None else _of_steps(before, arguments.steps)
-    else:
-        request = request_of(arguments)
-    if before and (steps := before.settings.get("steps")) and "steps" not in request.settings:
-        request = _of_steps(request, steps)
-    if before and (other := [name for name, value in asdict(_of_steps(request, 0)).items()
-                             if name != "device" and value != getattr(_of_steps(before, 0), name)]):
-        raise BadInput(f"--resume: found a training with another {', '.join(other)} in {arguments.out}; needs what "
-                       "that was started with but for --steps, or no COLLECTION, or no --resume")
+    request = before if before and not arguments.collection else request_of(arguments)
+    if before:
+        if other := [name for name, value in asdict(_of_steps(request, None)).items()
+                     if name != "device" and value != getattr(_of_steps(before, None), name)]:
+            raise BadInput(f"--resume: found a training with another {', '.join(other)} in {arguments.out}; needs what "
+                           "that was started with but for --steps, or no COLLECTION, or no --resume")
+        asked = (arguments.steps, request.settings.get("steps"), before.settings.get("steps"))
+        request = _of_steps(request, next((steps for steps in asked if steps is not None), None))
     _checked(request.settings)
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
@@ -95,8 +93,10 @@ def _checked(values: Mapping[str, object]) -> TrainingSettings:
         raise BadInput(str(error)) from None
 
 
-def _of_steps(request: TrainingRequest, steps: int) -> TrainingRequest:
-    return replace(request, settings=request.settings | {"steps": steps})
+def _of_steps(request: TrainingRequest, steps: int | None) -> TrainingRequest:
+    """The same with other steps; None for the usual ones."""
+    rest = {name: value for name, value in request.settings.items() if name != "steps"}
+    return replace(request, settings=rest if steps is None else rest | {"steps": steps})
 
 
 def _written(path: Path) -> TrainingRequest | None:
