@@ -17,8 +17,8 @@ import torch
 from .checkpoint import Checkpoint
 from .devices import device_name, device_of
 from .job import EventLog, JobRequest, write_whole
+from .known import known_of
 from .lasr.fit import fit, plan_of
-from .lasr.known import known_of
 from .metrics.colour import colour_errors
 from .metrics.coverage import coverage
 from .metrics.segmentation import evaluate

@@ -1,15 +1,17 @@
 """A tiny clip with a known answer: a textured egg that a camera circles, drawn without the renderer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import pytest
+from turning_eggs import FRAMES, SLIM, TurningEgg, speckled, write
 
 from vmr_backend.geometry.sphere import icosphere, spherical_uv
 from vmr_backend.metrics.raster import visible_faces
 from vmr_backend.outputs.picture import look_from
 from vmr_backend.reconstruction import Reconstruction
+from vmr_backend.video.footage import load_footage
 
 
 @dataclass
@@ -83,3 +85,16 @@ def filmed():
 def egg_seen_from():
     """`egg_result`, for tests that film an egg of their own."""
     return egg_result
+
+
+@pytest.fixture(scope="session")
+def turning_egg(egg_seen_from, filmed, tmp_path_factory) -> TurningEgg:
+    truth = egg_seen_from(np.linspace(60, 120, FRAMES), size=(160, 140))
+    truth = replace(truth, vertices=truth.vertices * SLIM, rest_vertices=truth.rest_vertices * SLIM)
+    film = filmed(truth, speckled())
+    folder = tmp_path_factory.mktemp("turning_egg")
+    pictures = [image[..., ::-1] for image in film.images]
+    frames = write(folder / "frames", pictures)
+    masks = write(folder / "masks", [mask * np.uint8(255) for mask in film.masks])
+    return TurningEgg(truth, dict(enumerate(film.masks)), pictures,
+                      load_footage(frames, masks, crop_size=64))

@@ -13,8 +13,9 @@ from ..geometry.sphere import icosphere
 from ..rendering import Renderer, get_renderer
 from ..settings import ENCODERS, TrainingSettings
 from ..training.augmentation import Examples
-from ..training.instances import Instances, descend
+from ..training.instances import descend
 from ..training.network import INSIDE, Chance, Lesson, Plan, targets_of
+from ..vmr.instances import Instances
 from ..vmr.model import Architecture, CategoryModel
 from ..vmr.model_file import STRENGTH
 from ..vmr.objective import WeakCamera

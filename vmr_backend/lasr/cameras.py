@@ -14,12 +14,12 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from ..geometry.rotations import about_x, about_z
+from ..known import Known, starting_rotations, starting_turns, yaw_of
 from ..rendering import Renderer
 from ..settings import Settings
+from ..video.observations import Observations
 from .descent import Schedule, descend
-from .known import Known, starting_rotations, starting_turns, yaw_of
 from .model import ELEVATION, LEVEL_CAMERA, Model
-from .observations import Observations
 
 RATES = (0.6, -0.6, 1.8, -1.8)
 """Turns over the whole clip in radians, both senses."""

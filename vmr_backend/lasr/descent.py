@@ -13,9 +13,9 @@ from torch import Tensor
 from ..geometry.smoothing import BETAS, UniformAdam
 from ..rendering import Renderer
 from ..settings import Settings
+from ..video.observations import Observations
 from .model import Model
 from .objective import Regularity, terms, weights_of
-from .observations import Observations
 
 MESH_RATE, COLOUR_RATE, CAMERA_RATE, BONE_RATE, MOTION_RATE, ZOOM_RATE = 0.3, 2e-2, 5e-3, 3e-3, 5e-3, 2e-2
 """Learning rates by kind of parameter, measured. The mesh's is that of `UniformAdam`, whose steps are mostly far

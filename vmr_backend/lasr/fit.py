@@ -12,20 +12,22 @@ import torch
 
 from ..checkpoint import Checkpoint
 from ..geometry.body import BODY_RADIUS
-from ..geometry.cameras import zoomed
+from ..geometry.cameras import project, zoomed
 from ..geometry.sphere import icosphere, spherical_uv
 from ..job import BadInput
+from ..known import NOTHING, Known
 from ..reconstruction import Reconstruction
-from ..rendering import get_renderer
+from ..rendering import Renderer, get_renderer
 from ..settings import Settings
+from ..video.flow import CropFlow
 from ..video.footage import Footage
+from ..video.guided_flow import guided_flows
+from ..video.observations import far_flows, observe
+from ..video.view import View
 from .armature import Tree, armature_of
 from .cameras import Hypothesis, Starts, search, starts_of
-from .correspondence import guided_flows
 from .descent import Schedule, descend
-from .known import NOTHING, Known, hints_at, intrinsics_of
-from .model import ELEVATION, INITIAL_COVER, CameraPath, Hints, Model, RestMesh, Skeleton, View
-from .observations import far_flows, observe
+from .model import ELEVATION, INITIAL_COVER, CameraPath, Model, RestMesh, Skeleton
 from .roll import roll_path
 
 COARSE_LEVEL = 3
@@ -101,7 +103,7 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
     resume    go on from the checkpoint in the folder, if there is one
     known     what is known of the camera beforehand
     """
-    view = _view(footage, known, settings, device)
+    view = View.of(footage, known, settings, device)
     paths = starts_of(settings.hypotheses, known, footage.numbers, roll_path(footage))
     renderer = get_renderer("warp", device)
     found = Checkpoint.load(folder) if folder and resume else None
@@ -139,7 +141,7 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
         starts[:] = search(model, starts, seen, renderer, settings, random, lambda step, _: report(step, steps))
         freedom = 0.0 if settings.upright else 1.0
         for k in range(REFINEMENTS):
-            seen = observe(footage, guided_flows(model, footage, renderer, freedom), size, device, random)
+            seen = observe(footage, _guided_flows(model, footage, renderer, freedom), size, device, random)
             schedule = Schedule(again, (1.0, 1.0), (freedom, freedom), (1.0, 1.0))
             descend(model, seen, renderer, settings, schedule, random, lambda step, _, done=k * again: report(
                 settings.rigid_iterations + (done + step) // 8, steps))
@@ -150,7 +152,7 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
         def deform(size, random, report, stage=stage) -> None:
             # The camera is all free at the end of a stage, at the start of the first as free as the search left it.
             freedom = stage.schedule.freedom[0]
-            seen = observe(footage, guided_flows(model, footage, renderer, freedom), size, device, random)
+            seen = observe(footage, _guided_flows(model, footage, renderer, freedom), size, device, random)
             _prepare(model, stage, settings)
             descend(model, seen, renderer, settings, stage.schedule, random, report)
 
@@ -158,14 +160,15 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
     return Fit(_result(model, footage), starts, seconds)
 
 
-def _view(footage: Footage, known: Known, settings: Settings, device: torch.device) -> View:
-    """What is known of the footage's camera beforehand, as tensors."""
-    intrinsics = intrinsics_of(known, footage.image_size, settings.field_of_view)
-    numbers, each, centre, half = (torch.as_tensor(x).float().to(device) for x in (
-        footage.numbers, np.repeat(intrinsics[None], len(footage.numbers), 0), footage.crop_centre, footage.crop_half))
-    places, rotations = (torch.from_numpy(x).to(device) for x in hints_at(known, footage.numbers))
-    return View(numbers, each, centre, half, Hints(places, rotations.float()) if len(places) else None,
-                guessed=settings.fit_focal_length and known.focal_length is None)
+@torch.no_grad()
+def _guided_flows(model: Model, footage: Footage, renderer: Renderer, freedom: float) -> list[CropFlow]:
+    """Flow that the single hypothesis guides, its camera as free as it is now."""
+    frames = torch.arange(len(footage.numbers), device=model.colours.device)
+    motion = model.skeleton.motion_parameters() if model.skeleton else None
+    vertices = model.vertices(model.mesh(), motion, frames)
+    rotation, translation = model.camera(freedom)
+    points = project(vertices, model.cameras(rotation, translation, frames))[0]
+    return guided_flows(points, model.mesh.faces, footage, renderer)
 
 
 def _ellipsoids(view: View, paths: Starts, extent: tuple[float, float]) -> Model:

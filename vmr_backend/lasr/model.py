@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,11 +10,12 @@ from torch import Tensor, nn
 
 from ..geometry import sphere as spheres
 from ..geometry.body import BODY_RADIUS, parts_of_body, spread_out
-from ..geometry.cameras import LEVEL_CAMERA, Camera, crop_intrinsics, zoomed
+from ..geometry.cameras import LEVEL_CAMERA, Camera, zoomed
 from ..geometry.resampling import spread_evenly
 from ..geometry.rotations import about_x, about_z, from_axis_angle, to_axis_angle
 from ..geometry.skinning import blend_skinning, gaussian_skin_weights, rigid_motions
 from ..geometry.smoothing import Preconditioner
+from ..video.view import View
 from .armature import tree_of
 from .networks import TimeNetwork, cosine_waves, slow_part, time_embedding
 
@@ -36,39 +36,6 @@ MIRRORED, TURNED = torch.tensor([-1.0, 1, 1]), torch.tensor([1.0, -1, -1])
 
 INITIAL_COVER = 0.5
 """Radius, in crop units, that a sphere of BODY_RADIUS has in the picture at the camera's initial distance."""
-
-
-@dataclass(frozen=True)
-class Hints:
-    """Which way the subject faces in some frames, as a user sees it."""
-
-    frames: Tensor
-    """(K,) int64, places among a clip's frames."""
-    rotations: Tensor
-    """(K, 3, 3), object to camera."""
-
-
-@dataclass(frozen=True)
-class View:
-    """How the footage's camera and crops stand in pixels of the full frame; T frames."""
-
-    numbers: Tensor
-    """(T,) frame numbers."""
-    intrinsics: Tensor
-    """(T, 4) fx, fy, cx, cy of the full frame."""
-    crop_centre: Tensor
-    """(T, 2)."""
-    crop_half: Tensor
-    """(T,)."""
-    hints: Hints | None = None
-    """None where there are none."""
-    guessed: bool = False
-    """The focal length is a guess, which the fit corrects."""
-
-    @property
-    def in_crop(self) -> Tensor:
-        """(T, 4) intrinsics in crop coordinates."""
-        return crop_intrinsics(self.intrinsics, self.crop_centre, self.crop_half)
 
 
 class RestMesh(nn.Module):

@@ -22,6 +22,7 @@ from ..job import BadInput, EventLog
 from ..rendering import Renderer, get_renderer
 from ..settings import TrainingSettings, training_settings_of
 from ..vmr.encoders import ResNet18
+from ..vmr.instances import Instances
 from ..vmr.model import Architecture, CategoryModel
 from ..vmr.model_file import STRENGTH, ModelCard, load_card, load_model, save_model
 from ..vmr.objective import Targets, places_inside
@@ -29,7 +30,7 @@ from ..vmr.shape import CategoryShape, Handles, evenly
 from .augmentation import Examples
 from .collection import Collection, open_collection
 from .crops import Crops, dealt_in_turn, load_crops
-from .instances import Instances, descend
+from .instances import descend
 from .keypoint_map import distance_from, held_by_vertices, keypoint_map
 from .log import TrainingLog
 from .network import INSIDE, LEARNER, Learner, Plan, process

@@ -28,8 +28,8 @@ from ..geometry.sphere import Sphere, icosphere, mirror_image, subdivided
 from ..geometry.topology import edges_of
 from ..job import BadInput
 from ..rendering import Renderer
+from ..vmr.instances import RowAdam
 from ..vmr.objective import WeakCamera, facing, places_inside, softness
-from .instances import RowAdam
 
 FEWEST = 8
 """Masks; fewer show too little of a body."""

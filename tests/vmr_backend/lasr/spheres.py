@@ -7,10 +7,11 @@ import torch
 
 from vmr_backend.geometry.body import BODY_RADIUS
 from vmr_backend.geometry.sphere import icosphere
+from vmr_backend.known import Known
 from vmr_backend.lasr.cameras import Starts, starts_of
-from vmr_backend.lasr.known import Known
-from vmr_backend.lasr.model import ELEVATION, CameraPath, Model, RestMesh, View
+from vmr_backend.lasr.model import ELEVATION, CameraPath, Model, RestMesh
 from vmr_backend.video.footage import Footage
+from vmr_backend.video.view import View
 
 
 def sphere_seen_by(view: View, starts: Starts) -> Model:

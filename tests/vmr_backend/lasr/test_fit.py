@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from vmr_backend.checkpoint import Checkpoint
 from vmr_backend.job import BadInput
+from vmr_backend.known import Known, Rotations
 from vmr_backend.lasr.fit import Fit, fit, plan_of
-from vmr_backend.lasr.known import Known, Rotations
 from vmr_backend.metrics.segmentation import evaluate
 from vmr_backend.reconstruction import Reconstruction
 

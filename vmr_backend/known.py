@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
-from ..job import FrameRotation, JobRequest, facing
+from .job import FrameRotation, JobRequest, facing
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..video.flow import CropFlow, crop_flow
-from ..video.footage import Footage, downsample
+from .flow import CropFlow, crop_flow
+from .footage import Footage, downsample
 
 SAMPLES = 384
 """Mask pixels of a frame at which flow and colour are compared, at most; drawn anew at each resolution."""

@@ -10,13 +10,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
-from ..geometry.cameras import project
 from ..rendering import Renderer
-from ..video.crops import pixel_centres
-from ..video.flow import CropFlow, consistency, over_mean, sample
-from ..video.footage import Footage, downsample
-from .model import Model
+from .crops import pixel_centres
+from .flow import CropFlow, consistency, over_mean, sample
+from .footage import Footage, downsample
 
 SIZE = 128
 """Side in pixels of the pictures that are compared."""
@@ -30,11 +29,14 @@ def long_gaps(frames: int) -> list[int]:
     return sorted({gap for gap in (4, frames // 4, frames // 2) if 1 < gap < frames - 1})
 
 
-@torch.no_grad()
-def guided_flows(model: Model, footage: Footage, renderer: Renderer, freedom: float) -> list[CropFlow]:
-    """Flow of the single hypothesis' subject across each of `long_gaps`, at SIZE."""
+def guided_flows(points: Tensor, faces: Tensor, footage: Footage, renderer: Renderer) -> list[CropFlow]:
+    """Flow of the footage's subject across each of `long_gaps`, at SIZE.
+
+    points  (T, V, 3) the model's vertices in each crop, as renderers take them; depth in object units
+    faces   (F, 3)
+    """
     small = downsample(footage, min(SIZE, footage.masks.shape[1]))
-    shown = _Shown.of(model, small, renderer, freedom)
+    shown = _Shown.of(points.detach(), faces, small.masks.shape[1], renderer)
     return [_across(shown, small, gap) for gap in long_gaps(len(small.numbers))]
 
 
@@ -45,17 +47,11 @@ class _Shown:
         self.points, self.faces, self.index, self.shares, self.depth = points, faces, index, shares, depth
 
     @staticmethod
-    def of(model: Model, small: Footage, renderer: Renderer, freedom: float) -> _Shown:
-        frames = torch.arange(len(small.numbers), device=model.colours.device)
-        motion = model.skeleton.motion_parameters() if model.skeleton else None
-        vertices = model.vertices(model.mesh(), motion, frames)
-        rotation, translation = model.camera(freedom)
-        points = project(vertices, model.cameras(rotation, translation, frames))[0]
-        size = small.masks.shape[1]
-        parts = [renderer.visibility(chunk, model.mesh.faces, size, cull=True) for chunk in points.split(32)]
+    def of(points: Tensor, faces: Tensor, size: int, renderer: Renderer) -> _Shown:
+        parts = [renderer.visibility(chunk, faces, size, cull=True) for chunk in points.split(32)]
         index, shares, depth = (torch.cat([getattr(part, name) for part in parts]).cpu().numpy()
                                 for name in ("face_index", "barycentrics", "depth"))
-        return _Shown(points.cpu().numpy(), model.mesh.faces.cpu().numpy(), index, shares, depth)
+        return _Shown(points.cpu().numpy(), faces.cpu().numpy(), index, shares, depth)
 
     def seen_from(self, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the surface that frame a shows lies in frame b: (S, S, 2) crop units, and whether b shows it (S, S)."""

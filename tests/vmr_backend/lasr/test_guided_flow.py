@@ -11,12 +11,13 @@ from spheres import sphere_seen_by
 
 from vmr_backend.geometry.cameras import Camera, project
 from vmr_backend.lasr.cameras import Hypothesis, Starts
-from vmr_backend.lasr.correspondence import guided_flows, long_gaps
-from vmr_backend.lasr.model import Model, View
+from vmr_backend.lasr.model import Model
 from vmr_backend.rendering import get_renderer
 from vmr_backend.video.crops import pixel_centres
 from vmr_backend.video.flow import CropFlow
 from vmr_backend.video.footage import Footage
+from vmr_backend.video.guided_flow import guided_flows, long_gaps
+from vmr_backend.video.view import View
 
 FRAMES, SIZE, STEP = 10, 128, 10.0
 """Degrees that the ball turns from frame to frame: 40 across the gap that is looked at."""
@@ -92,8 +93,15 @@ def truth() -> Truth:
 
 
 def guided(model: Model, footage: Footage) -> CropFlow:
-    (found,) = (flow for flow in guided_flows(model, footage, get_renderer("warp", CPU), 0.0) if flow.gap == GAP)
-    return found
+    found = guided_flows(on_screen(model), model.mesh.faces, footage, get_renderer("warp", CPU))
+    return next(flow for flow in found if flow.gap == GAP)
+
+
+@torch.no_grad()
+def on_screen(model: Model) -> torch.Tensor:
+    """(T, V, 3) in each frame's crop."""
+    rotation, translation = (part[0] for part in model.camera(0.0))
+    return project(model.mesh().expand(FRAMES, -1, -1), Camera(rotation, translation, VIEW.in_crop))
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +119,7 @@ def both_ways(flow: CropFlow):
 
 def model_displacement(model: Model, truth: Truth, a: int, b: int) -> np.ndarray:
     """(S, S, 2) what the model itself says of the pixels of frame a."""
-    with torch.no_grad():
-        rotation, translation = (part[0] for part in model.camera(0.0))
-        screen = project(model.mesh().expand(FRAMES, -1, -1), Camera(rotation, translation, VIEW.in_crop))
+    screen = on_screen(model)
     seen = get_renderer("warp", CPU).visibility(screen[a:a + 1], model.mesh.faces, SIZE)
     corners = screen[b][model.mesh.faces[seen.face_index[0].clamp_min(0).long()]]
     return (corners * seen.barycentrics[0][..., None]).sum(-2).numpy()[..., :2] - pixel_centres(SIZE)
@@ -165,5 +171,5 @@ def test_every_gap_has_flow_for_each_of_its_pairs(truth):
     cut = replace(truth.footage, **{name: getattr(truth.footage, name)[:6] for name in
                                     ("numbers", "images", "masks", "inside", "crop_centre", "crop_half")})
     model = ball_that_turns(STEP)
-    found = guided_flows(model, cut, get_renderer("warp", CPU), 0.0)
+    found = guided_flows(on_screen(model), model.mesh.faces, cut, get_renderer("warp", CPU))
     assert [(flow.gap, len(flow.forward), len(flow.backward_weight)) for flow in found] == [(3, 3, 3), (4, 2, 2)]

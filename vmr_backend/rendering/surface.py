@@ -1,0 +1,81 @@
+"""What a mesh shows at sampled pixels of its picture, and which of its vertices it hides itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .interface import Renderer, Visibility
+
+HIDDEN_DEPTH = 0.02
+"""Object units behind the nearest surface from which on a vertex counts as hidden."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What a mesh shows at sampled pixels: H hypotheses, N frames, P samples."""
+
+    corners: Tensor
+    """(H, N, 3 P) vertices of the face at each sample."""
+    shares: Tensor
+    """(H, N, P, 3) of these vertices."""
+    covered: Tensor
+    """(H, N, P) bool."""
+    index: Tensor
+    """(H, N, P) the face, -1 where there is none."""
+    depth: Tensor
+    """(H, N, S, S) of the surface in every pixel, 0 where there is none."""
+
+    @staticmethod
+    def front_and_nearest(points: Tensor, faces: Tensor, pixels: Tensor, size: int,
+                          renderer: Renderer) -> tuple[Surface, Surface]:
+        """The nearest surface that turns its outside to the camera, and the nearest at all: points (H, N, V, 3) on the
+        screen, pixels (N, P, 2)."""
+        front, nearest = renderer.front_and_nearest(points.detach().flatten(0, 1), faces, size)
+        lead = points.shape[:2]
+        return Surface._at(pixels, faces, front, lead), Surface._at(pixels, faces, nearest, lead)
+
+    @staticmethod
+    def _at(pixels: Tensor, faces: Tensor, visible: Visibility, lead: tuple[int, ...]) -> Surface:
+        columns, rows = pixels.unbind(-1)
+        image = torch.arange(len(pixels), device=pixels.device)[:, None]
+        index = visible.face_index.unflatten(0, lead)[:, image, rows, columns].long()
+        shares = visible.barycentrics.unflatten(0, lead)[:, image, rows, columns]
+        depth = visible.depth.unflatten(0, lead)
+        return Surface(faces[index.clamp_min(0)].flatten(2), shares, index >= 0, index, depth)
+
+    def of_vertices(self, values: Tensor) -> Tensor:
+        """Values (H, N, V, C) at the samples' places on the surface: (H, N, P, C)."""
+        gathered = values.gather(2, self.corners.unsqueeze(-1).expand(-1, -1, -1, values.shape[-1]))
+        return (gathered.unflatten(2, (-1, 3)) * self.shares.unsqueeze(-1)).sum(-2)
+
+
+def hidden_vertices(points: Tensor, faces: Tensor, nearest: Surface) -> Tensor:
+    """Which vertices (H, N, V) of points (H, N, V, 3) turn their outside to the camera behind a nearer surface."""
+    a, b, c = (points[..., faces[:, k], :2] for k in range(3))
+    (x1, y1), (x2, y2) = (b - a).unbind(-1), (c - a).unbind(-1)
+    away = x1 * y2 - y1 * x2
+    turned = points.new_zeros(points.shape[:-1])
+    for k in range(3):
+        turned = turned.index_add(-1, faces[:, k], away)
+    size = nearest.depth.shape[-1]
+    column, row = ((points[..., :2] + 1) * (size / 2)).long().clamp(0, size - 1).unbind(-1)
+    # The furthest of a pixel and its neighbours: the rim of a surface, steep as it is, does not hide itself.
+    depth = nearest.depth.masked_fill(nearest.depth <= 0, torch.inf)
+    ahead = _furthest_around(depth).flatten(-2).gather(-1, row * size + column)
+    return (turned < 0) & (points[..., 2] > ahead + HIDDEN_DEPTH)
+
+
+def _furthest_around(depth: Tensor) -> Tensor:
+    """The greatest depth (..., S, S) of each pixel and its eight neighbours.
+
+    By columns, then by rows: max_pool2d, which finds places too, takes ten times as long on a CPU.
+    """
+    greatest = functional.pad(depth, (1, 1, 1, 1))
+    for dim in (-1, -2):
+        before, at, after = (greatest.narrow(dim, k, depth.shape[dim]) for k in range(3))
+        greatest = torch.maximum(torch.maximum(before, at), after)
+    return greatest

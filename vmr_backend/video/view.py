@@ -1,0 +1,58 @@
+"""How the camera of a footage and its crops stand: what is known of them, as tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..geometry.cameras import crop_intrinsics
+from ..known import Known, hints_at, intrinsics_of
+from ..settings import Settings
+from .footage import Footage
+
+
+@dataclass(frozen=True)
+class Hints:
+    """Which way the subject faces in some frames, as a user sees it."""
+
+    frames: Tensor
+    """(K,) int64, places among a clip's frames."""
+    rotations: Tensor
+    """(K, 3, 3), object to camera."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How the footage's camera and crops stand in pixels of the full frame; T frames."""
+
+    numbers: Tensor
+    """(T,) frame numbers."""
+    intrinsics: Tensor
+    """(T, 4) fx, fy, cx, cy of the full frame."""
+    crop_centre: Tensor
+    """(T, 2)."""
+    crop_half: Tensor
+    """(T,)."""
+    hints: Hints | None = None
+    """None where there are none."""
+    guessed: bool = False
+    """The focal length is a guess, which the fit corrects."""
+
+    @staticmethod
+    def of(footage: Footage, known: Known, settings: Settings, device: torch.device) -> View:
+        """What is known of the footage's camera beforehand."""
+        intrinsics = intrinsics_of(known, footage.image_size, settings.field_of_view)
+        numbers, each, centre, half = (torch.as_tensor(x).float().to(device) for x in (
+            footage.numbers, np.repeat(intrinsics[None], len(footage.numbers), 0), footage.crop_centre,
+            footage.crop_half))
+        places, rotations = (torch.from_numpy(x).to(device) for x in hints_at(known, footage.numbers))
+        return View(numbers, each, centre, half, Hints(places, rotations.float()) if len(places) else None,
+                    guessed=settings.fit_focal_length and known.focal_length is None)
+
+    @property
+    def in_crop(self) -> Tensor:
+        """(T, 4) intrinsics in crop coordinates."""
+        return crop_intrinsics(self.intrinsics, self.crop_centre, self.crop_half)
