@@ -27,24 +27,20 @@ from .outputs.preview import write_preview
 from .outputs.report import Lens, Stage, write_report
 from .outputs.trust import judge, measure
 from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME
-from .settings import Settings, settings_of
+from .settings import settings_of
 from .texture.bake import bake_texture
 from .texture.footage import FullFrames
 from .video.clip import open_clip, select
 from .video.footage import Footage, load_footage
 from .video.masks import open_masks
 from .video.subjects import Choice
-from .vmr.clip import predict_clip
+from .vmr.clip import adapt_clip, shares_of_time
 from .vmr.model_file import find_model, load_model
 
 try:
     import resource
 except ImportError:  # Windows has no such module; reports from there lack the memory
     resource = None  # type: ignore[assignment]
-
-
-SHARES_OF_PREDICTION = {"footage": 3.0, "prediction": 1.0, "texture": 8.0, "pictures": 9.0}
-"""Each stage's share of a run that asks a category model: about seconds for 50 frames."""
 
 
 def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
@@ -56,7 +52,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         # The renderer keeps every core busy by itself; more threads than this only wait for one another.
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     category = load_model(find_model(request.model), device) if request.method == "vmr" else None
-    log.plan(_shares(settings) if category is None else SHARES_OF_PREDICTION)
+    log.plan(_shares(plan_of(settings) if category is None else shares_of_time(settings)))
     if not resume:
         Checkpoint.remove(folder)
     stages: list[Stage] = []
@@ -78,7 +74,8 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
             found = fit(footage, settings, device, request.seed, log.progress, folder, resume, known_of(request))
             hypotheses = found.hypotheses
         else:
-            found, hypotheses = predict_clip(footage, category, device, log.progress), []
+            found = adapt_clip(footage, category, settings, known_of(request), device, request.seed, log.progress)
+            hypotheses = []
     fit_memory = stages.pop().peak_memory_mib
     stages += [Stage(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 
@@ -110,9 +107,8 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     Checkpoint.remove(folder)
 
 
-def _shares(settings: Settings) -> dict[str, float]:
-    """Each stage's share of a run that fits."""
-    of_fit = plan_of(settings)
+def _shares(of_fit: dict[str, float]) -> dict[str, float]:
+    """Each stage's share of a run, from those of the fit's stages."""
     whole = sum(of_fit.values())
     return {"footage": whole * 0.06} | of_fit | {"texture": whole * 0.1, "pictures": whole * 0.06}
 

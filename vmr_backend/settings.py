@@ -113,6 +113,10 @@ class Tunables:
     def items(self) -> Iterator[tuple[str, Any]]:
         return ((f.name, getattr(self, f.name)) for f in fields(self))
 
+    def weights(self) -> dict[str, float]:
+        """Weight of each term of the objective."""
+        return {name.removeprefix("weight_"): value for name, value in self.items() if name.startswith("weight_")}
+
 
 @dataclass(frozen=True)
 class Settings(Tunables):
@@ -153,7 +157,12 @@ class Settings(Tunables):
         minimum=0, maximum=20000, method="lasr", source="measured; LASR S3 to S5: 6000")
     frames_per_iteration: int = _setting(
         8, "Frames per Iteration", "Frames rendered in one iteration, in pairs with flow between them", "stages",
-        minimum=2, maximum=64, method="lasr", source="LASR: 2 pairs on each of 2 GPUs")
+        minimum=2, maximum=64, source="LASR: 2 pairs on each of 2 GPUs")
+
+    visits: int = _setting(
+        150, "Looks at each Frame", "Iterations in which a frame takes part while one subject is fitted to all frames; "
+        "0 leaves each frame as the category model sees it by itself", "stages",
+        minimum=0, maximum=10000, method="vmr", source="measured")
 
     window: int = _setting(
         50, "Window Size", "Consecutive frames adapted together", "windows",
@@ -170,32 +179,39 @@ class Settings(Tunables):
 
     weight_mask: float = _weight(1.0, "Mask", "Rendered silhouette against the mask", "LASR: 0.5")
     weight_contour: float = _weight(6.0, "Contour", "Distance of the mask's pixels from the mesh; reaches thin parts",
-                                    "measured", "lasr")
-    weight_flow: float = _weight(1.0, "Optical Flow", "Motion of the surface against optical flow", "LASR: 0.5", "lasr")
-    weight_colour: float = _weight(0.25, "Colour", "Colour of the surface against the picture", "LASR: 0.25")
+                                    "measured")
+    weight_flow: float = _weight(1.0, "Optical Flow", "Motion of the surface against optical flow", "LASR: 0.5")
+    weight_colour: float = _weight(0.25, "Colour", "Colour of the surface against the picture", "LASR: 0.25",
+                                  "lasr")
+    weight_texture_swap: float = _weight(0.25, "Texture Swap", "Colour of the surface in one frame against that in "
+                                         "another", "VMR Eq. 5", "vmr")
     weight_laplacian: float = _weight(100.0, "Smoothness", "Laplacian of the rest mesh", "measured")
     weight_flatten: float = _weight(0.3, "Flatness", "Angles between neighbouring faces of the rest mesh",
-                                    "LASR: 0.0005 of another form")
+                                    "LASR: 0.0005 of another form", "lasr")
     weight_arap: float = _weight(4.0, "As Rigid As Possible", "Stretching of the mesh against its rest shape",
                                  "VMR Eq. 3; weight measured")
     weight_symmetry: float = _weight(5.0, "Symmetry", "Difference of the rest mesh from its mirror image",
                                      "LASR: 1.0", "lasr")
     weight_side: float = _weight(100.0, "Sides", "Left and right half of the rest mesh passing through each other",
                                  "measured", "lasr")
-    weight_facing: float = _weight(5.0, "Outside Out", "Walls that turn their inside to the camera", "measured", "lasr")
+    weight_facing: float = _weight(5.0, "Outside Out", "Walls that turn their inside to the camera", "measured")
     weight_joint: float = _weight(10.0, "Joints", "Bones that leave the joint with their parent", "measured", "lasr")
     weight_motion: float = _weight(0.1, "Least Motion", "Movement of the bones away from the rest pose",
                                    "LASR: 1.0 of another form", "lasr")
-    weight_temporal: float = _weight(0.1, "Smooth Motion", "Acceleration of the bones", "measured", "lasr")
+    weight_temporal: float = _weight(0.1, "Smooth Motion", "Acceleration of bones or handles", "measured")
 
-    weight_steadiness: float = _weight(100.0, "Steady Camera", "Change of the rate at which the camera turns",
-                                       "measured", "lasr")
+    weight_steadiness: float = _weight(100.0, "Steady Camera", "Change of the rate at which the camera turns and moves",
+                                       "measured")
     weight_elevation: float = _weight(0.1, "Level Camera", "Angle by which the camera looks down, from 9 degrees",
                                       "measured", "lasr")
     weight_lens: float = _weight(0.001, "Lens", "Fitted focal length away from that of the field of view", "measured",
                                  "lasr")
     weight_hints: float = _weight(0.3, "Facing Hints", "Angle of the camera to the facing hints, above 20 degrees",
                                   "measured", "lasr")
+
+    weight_handle: float = _weight(0.01, "Idle Handles", "What handles do to the base shape", "measured", "vmr")
+    weight_proportion: float = _weight(0.3, "Even Proportions", "Difference in scale of the body's two sides",
+                                       "measured", "vmr")
 
     texture_size: int = _setting(
         1024, "Texture Size", "Height of the baked texture; it is twice as wide", "texture",

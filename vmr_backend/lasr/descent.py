@@ -15,7 +15,7 @@ from ..rendering import Renderer
 from ..settings import Settings
 from ..video.observations import Observations
 from .model import Model
-from .objective import Regularity, terms, weights_of
+from .objective import Regularity, terms
 
 MESH_RATE, COLOUR_RATE, CAMERA_RATE, BONE_RATE, MOTION_RATE, ZOOM_RATE = 0.3, 2e-2, 5e-3, 3e-3, 5e-3, 2e-2
 """Learning rates by kind of parameter, measured. The mesh's is that of `UniformAdam`, whose steps are mostly far
@@ -62,7 +62,7 @@ def descend(model: Model, seen: Observations, renderer: Renderer, settings: Sett
                   torch.optim.Adam(_groups(model, schedule.rate), betas=BETAS)]
     curve = _rate_curve(schedule.iterations)
     rates = [torch.optim.lr_scheduler.LambdaLR(optimiser, curve) for optimiser in optimisers]
-    regularity, weights = Regularity.of(model), weights_of(settings)
+    regularity, weights = Regularity.of(model), settings.weights()
     pairs = max(1, settings.frames_per_iteration // 2)
     frames = len(seen.masks)
     tail: list[dict[str, Tensor]] = []

@@ -13,7 +13,6 @@ from ..geometry.cameras import project
 from ..geometry.topology import cotangent_weights, edges_of, neighbouring_faces, opposite_edges
 from ..rendering import Renderer
 from ..rendering.surface import Surface, hidden_vertices
-from ..settings import Settings
 from ..video.observations import Link, Observations, look_up
 from .model import ELEVATION, Model
 
@@ -41,11 +40,6 @@ class Regularity:
         edges = edges_of(faces)
         constants = edges, opposite_edges(faces, edges), neighbouring_faces(faces)
         return Regularity(*(torch.from_numpy(array).to(device) for array in constants))
-
-
-def weights_of(settings: Settings) -> dict[str, float]:
-    """Weight of each term."""
-    return {name.removeprefix("weight_"): value for name, value in settings.items() if name.startswith("weight_")}
 
 
 def terms(model: Model, seen: Observations, link: Link, starts: Tensor, renderer: Renderer, regularity: Regularity,

@@ -51,7 +51,7 @@ class Lens:
     def of(result: Reconstruction, request: JobRequest, settings: Settings) -> Lens:
         guess = "fitted" if settings.fit_focal_length else "assumed"
         source = guess if request.focal_length is None else "given"
-        if request.method == "vmr":
+        if request.method == "vmr" and not settings.visits:
             source = "weak perspective"
         focal, width = float(result.intrinsics[0, 0]), float(result.image_size[0])
         return Lens(math.degrees(2 * math.atan(width / 2 / focal)), focal, source)

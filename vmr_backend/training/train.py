@@ -192,8 +192,7 @@ class _Work:
                  kept: Checkpoint | None):
         self.request, self.settings, self.folder, self.log = request, settings, folder, log
         self.device, self.renderer, self.category, self.crops = device, renderer, category, crops
-        self.weights = {name.removeprefix("weight_"): value for name, value in settings.items()
-                        if name.startswith("weight_")}
+        self.weights = settings.weights()
         if request.training == "self":
             # VMR 3.3: without keypoints, and one template.
             self.weights |= {"keypoint": 0.0}

@@ -1,4 +1,4 @@
-"""What a category model says of a clip: its mesh and camera in each frame, each frame by itself."""
+"""What a category model makes of a clip: its mesh and camera in each frame; each by itself, or one subject in all."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..geometry.cameras import Camera
+from ..geometry.cameras import Camera, project
 from ..geometry.sphere import spherical_uv
+from ..known import Known, starting_rotations
 from ..reconstruction import Reconstruction
-from ..rendering import get_renderer
+from ..rendering import Renderer, get_renderer
+from ..settings import Settings
 from ..video.footage import Footage
+from ..video.view import View
 from .model_file import LoadedModel
 from .objective import WeakCamera
+from .poses import candidates, steady_state
 from .shape import spread_of
+from .subject import Subject, fit_subject
 
 BATCH = 32
 LARGEST_ERROR = 0.25
@@ -27,56 +32,104 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """What a model says of a clip."""
+class Adapted:
+    """What a model makes of a clip."""
 
     reconstruction: Reconstruction
     seconds: dict[str, float]
     """Of each stage."""
 
 
+def shares_of_time(settings: Settings) -> dict[str, float]:
+    """Each stage's share of a run, for the forecast of the time left: about milliseconds a frame on two cores."""
+    return {"prediction": 200.0, "subject": 8.0 * settings.visits} if settings.visits else {"prediction": 50.0}
+
+
+def adapt_clip(footage: Footage, loaded: LoadedModel, settings: Settings, known: Known, device: torch.device, seed: int,
+               progress: Progress) -> Adapted:
+    """The subject of the footage as a category model knows its kind.
+
+    known     what is known of the camera beforehand
+    progress  called with stage, step and steps
+    """
+    renderer = get_renderer("warp", device)
+    if not settings.visits:
+        begin = time.monotonic()
+        return Adapted(predict_clip(footage, loaded, renderer, progress), {"prediction": time.monotonic() - begin})
+    seconds, begin = {}, time.monotonic()
+    view = View.of(footage, known, settings, device)
+    images, masks = _pictures(footage, loaded, slice(None), device)
+    found = candidates(loaded.model, images, masks, renderer, lambda step, steps: progress("prediction", step, steps))
+    turning = None
+    if known.solve is not None:
+        turning = torch.from_numpy(starting_rotations(known, footage.numbers)).float().to(device)
+    subject = Subject.of(loaded.model, steady_state(found, view.numbers, view.hints, turning), view)
+    seconds["prediction"], begin = time.monotonic() - begin, time.monotonic()
+    fit_subject(subject, footage, settings, renderer, seed, lambda step, steps: progress("subject", step, steps))
+    seconds["subject"] = time.monotonic() - begin
+    return Adapted(_fitted(footage, loaded, subject), seconds)
+
+
 @torch.no_grad()
-def predict_clip(footage: Footage, loaded: LoadedModel, device: torch.device, progress: Progress) -> Predicted:
+def predict_clip(footage: Footage, loaded: LoadedModel, renderer: Renderer, progress: Progress) -> Reconstruction:
     """The mesh and camera of each frame, from a model that knows nothing of the clip but that frame."""
-    begin = time.monotonic()
-    size, renderer = loaded.model.architecture.image_size, get_renderer("warp", device)
+    device = loaded.model.anchors.device
     bases, meshes, cameras = [], [], []
     for start in range(0, len(footage.numbers), BATCH):
-        images, masks = (_resized(torch.from_numpy(values).to(device), size) for values in (
-            footage.images[start:start + BATCH].transpose(0, 3, 1, 2).astype(np.float32) / 255,
-            footage.masks[start:start + BATCH, None]))
-        prediction, _ = loaded.model(images, masks[:, 0], renderer)
+        images, masks = _pictures(footage, loaded, slice(start, start + BATCH), device)
+        prediction, _ = loaded.model(images, masks, renderer)
         bases.append(prediction.base)
         meshes.append(prediction.vertices)
         cameras.append(prediction.camera)
         progress("prediction", min(start + BATCH, len(footage.numbers)), len(footage.numbers))
     camera = WeakCamera(*(torch.cat([getattr(one, name) for one in cameras])
                           for name in ("rotation", "scale", "shift")))
-    found = _reconstruction(footage, loaded, torch.cat(bases).mean(0), torch.cat(meshes), camera)
-    return Predicted(found, {"prediction": time.monotonic() - begin})
+    return _predicted(footage, loaded, torch.cat(bases).mean(0), torch.cat(meshes), camera)
+
+
+def _pictures(footage: Footage, loaded: LoadedModel, frames: slice, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images (N, 3, S, S) and masks (N, S, S) of some frames, as the model takes them."""
+    size = loaded.model.architecture.image_size
+    images, masks = (_resized(torch.from_numpy(values).to(device), size) for values in (
+        footage.images[frames].transpose(0, 3, 1, 2).astype(np.float32) / 255, footage.masks[frames, None]))
+    return images, masks[:, 0]
 
 
 def _resized(images: Tensor, size: int) -> Tensor:
     return torch.nn.functional.interpolate(images, size=(size, size), mode="area")
 
 
-def _reconstruction(footage: Footage, loaded: LoadedModel, rest: Tensor, vertices: Tensor,
-                    camera: WeakCamera) -> Reconstruction:
-    """In the units of the format: the rest shape's longest extent is 1. The rest shape is the mean base shape."""
+def _predicted(footage: Footage, loaded: LoadedModel, rest: Tensor, vertices: Tensor,
+               camera: WeakCamera) -> Reconstruction:
+    """Of meshes (T, V, 3) and their cameras in crop units. The rest shape is the mean base shape."""
     unit = 1 / spread_of(rest)
     half, centre = (torch.from_numpy(values).to(vertices) for values in (footage.crop_half, footage.crop_centre))
     in_pixels = WeakCamera(camera.rotation, camera.scale * half / unit, centre + half[:, None] * camera.shift)
-    vertices, rest = unit * vertices, unit * rest
-    long = long_focus(vertices, in_pixels, footage.image_size)
+    return _reconstruction(footage, loaded, unit * rest, unit * vertices,
+                           long_focus(unit * vertices, in_pixels, footage.image_size))
+
+
+@torch.no_grad()
+def _fitted(footage: Footage, loaded: LoadedModel, subject: Subject) -> Reconstruction:
+    base, instances = subject.base(), subject.instances
+    every = torch.arange(len(subject), device=base.device)
+    unit, camera = 1 / spread_of(base[0]), subject.camera(instances, every)
+    return _reconstruction(footage, loaded, unit * base[0], unit * subject.vertices(base, instances),
+                           Camera(camera.rotation, unit * camera.translation, subject.view.intrinsics))
+
+
+def _reconstruction(footage: Footage, loaded: LoadedModel, rest: Tensor, vertices: Tensor,
+                    camera: Camera) -> Reconstruction:
+    """In the units of the format: the rest shape's longest extent is 1."""
     sphere = loaded.model.shape.sphere
     keypoints = None
     if loaded.affinity is not None:
-        keypoints = _array(in_pixels.project(loaded.affinity @ vertices)[..., :2])
+        keypoints = _array(project(loaded.affinity @ vertices, camera)[..., :2])
     return Reconstruction(
         frames=footage.numbers.astype(np.int32), vertices=_array(vertices), rest_vertices=_array(rest),
         faces=sphere.faces.astype(np.int32), uv=spherical_uv(sphere).astype(np.float32),
-        camera_rotation=_array(long.rotation), camera_translation=_array(long.translation),
-        intrinsics=_array(long.intrinsics), image_size=np.array(footage.image_size, np.int32), keypoints=keypoints)
+        camera_rotation=_array(camera.rotation), camera_translation=_array(camera.translation),
+        intrinsics=_array(camera.intrinsics), image_size=np.array(footage.image_size, np.int32), keypoints=keypoints)
 
 
 def long_focus(vertices: Tensor, camera: WeakCamera, image_size: tuple[int, int]) -> Camera:

@@ -62,11 +62,12 @@ class RowAdam:
         self._steps = first.new_zeros(len(first))
 
     @torch.no_grad()
-    def step(self, rows: Tensor, gradients: list[Tensor]) -> None:
+    def step(self, rows: Tensor, gradients: list[Tensor], factor: float = 1.0) -> None:
+        """Rows are each named once. factor  of all rates"""
         self._steps[rows] += 1
         for (table, rate, first, second), gradient in zip(self._tables, gradients, strict=True):
             steps = self._steps[rows].view(-1, *[1] * (table.ndim - 1))
             first[rows] = BETAS[0] * first[rows] + (1 - BETAS[0]) * gradient
             second[rows] = BETAS[1] * second[rows] + (1 - BETAS[1]) * gradient.square()
             mean, spread = first[rows] / (1 - BETAS[0] ** steps), second[rows] / (1 - BETAS[1] ** steps)
-            table[rows] -= rate * mean / (spread.sqrt() + 1e-8)
+            table[rows] -= factor * rate * mean / (spread.sqrt() + 1e-8)

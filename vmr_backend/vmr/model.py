@@ -255,10 +255,13 @@ class CategoryModel(nn.Module):
         """What is believed after the last look, and what the first one said, of images (N, 3, S, S) and masks (N, S, S)
         in 0..1."""
         first = self.first_look(images, masks)
-        prediction = self.predict(first.state)
+        return self.looked(first.seen, self.predict(first.state), renderer), first
+
+    def looked(self, seen: Seen, prediction: Prediction, renderer: Renderer) -> Prediction:
+        """What is believed after the last look, from what was before the first of them."""
         for _ in range(self.architecture.looks):
-            prediction = self.predict(self.look_again(first.seen, prediction, renderer))
-        return prediction, first
+            prediction = self.predict(self.look_again(seen, prediction, renderer))
+        return prediction
 
 
 def in_object(vectors: Tensor, camera: WeakCamera) -> Tensor:

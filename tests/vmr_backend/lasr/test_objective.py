@@ -19,7 +19,6 @@ from vmr_backend.lasr.objective import (
     _facing_all_round,
     _surface_terms,
     terms,
-    weights_of,
 )
 from vmr_backend.rendering import get_renderer
 from vmr_backend.rendering.surface import Surface
@@ -78,7 +77,7 @@ def robust(square, knee):
 
 def test_every_weight_has_its_term_and_every_term_its_weight():
     model, seen = resting_ball(1), observations()
-    weights = set(weights_of(Settings()))
+    weights = set(Settings().weights())
     assert weights - set(terms_of(model, seen)) == {"hints", "arap", "joint", "motion", "temporal"}
     model.view = hinted(0)
     model.grow_skeleton(6)

@@ -1,4 +1,4 @@
-"""A category model asked about a clip: one mesh and one camera of long focal length, frame by frame."""
+"""A category model asked about a clip: each frame by itself under a long lens, or one subject under the clip's own."""
 
 import json
 import math
@@ -47,12 +47,23 @@ def clip(egg_from_one_side, tmp_path_factory):
     return folder
 
 
+def reconstructed(clip, model_file, out, *settings):
+    chosen = [part for setting in ("texture_size=64", *settings) for part in ("--set", setting)]
+    assert cli.main(["reconstruct", str(clip / "frames"), "--masks", str(clip / "masks"), "--out", str(out), "--method",
+                     "vmr", "--model", str(model_file), "--device", "cpu", *chosen]) == 0
+    return out
+
+
 @pytest.fixture(scope="module")
 def result_folder(clip, model_file, tmp_path_factory):
-    out = tmp_path_factory.mktemp("result")
-    assert cli.main(["reconstruct", str(clip / "frames"), "--masks", str(clip / "masks"), "--out", str(out), "--method",
-                     "vmr", "--model", str(model_file), "--device", "cpu", "--set", "texture_size=64"]) == 0
-    return out
+    """Each frame by itself."""
+    return reconstructed(clip, model_file, tmp_path_factory.mktemp("result"), "visits=0")
+
+
+@pytest.fixture(scope="module")
+def adapted_folder(clip, model_file, tmp_path_factory):
+    """One subject in all frames."""
+    return reconstructed(clip, model_file, tmp_path_factory.mktemp("adapted"), "visits=30", "field_of_view=20")
 
 
 def test_every_frame_gets_a_mesh_where_the_subject_is(result_folder, egg_from_one_side):
@@ -63,8 +74,29 @@ def test_every_frame_gets_a_mesh_where_the_subject_is(result_folder, egg_from_on
     assert evaluate(result, masks).j.min() > 0.5
 
 
-def test_keypoints_are_projected_vertices(result_folder):
-    result = Reconstruction.load(result_folder)
+def test_one_subject_covers_the_masks_better_than_each_frame_by_itself(result_folder, adapted_folder,
+                                                                       egg_from_one_side):
+    alone, one = (evaluate(Reconstruction.load(folder), (
+        (FIRST + n, mask) for n, mask in enumerate(egg_from_one_side.masks))).j.mean() for folder in (
+            result_folder, adapted_folder))
+    assert one > 0.9 and one > alone + 0.05
+    assert {stage["name"] for stage in report_in(adapted_folder)["stages"]} >= {"prediction", "subject", "texture"}
+
+
+def test_the_subject_is_seen_through_the_lens_that_was_asked_for(adapted_folder):
+    result = Reconstruction.load(adapted_folder)
+    width = result.image_size[0]
+    assert result.intrinsics[:, 0] == pytest.approx(width / 2 / math.tan(math.radians(10)), rel=1e-4)
+    assert report_in(adapted_folder)["lens"]["source"] == "assumed"
+
+
+def report_in(folder):
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("kind", ["result_folder", "adapted_folder"])
+def test_keypoints_are_projected_vertices(kind, request):
+    result = Reconstruction.load(request.getfixturevalue(kind))
     assert result.keypoints.shape == (len(result.frames), 2, 2)
     camera = np.einsum("tij,tvj->tvi", result.camera_rotation, result.vertices) + result.camera_translation[:, None]
     seen = camera[..., :2] / camera[..., 2:] * result.intrinsics[:, None, :2] + result.intrinsics[:, None, 2:]
@@ -73,7 +105,7 @@ def test_keypoints_are_projected_vertices(result_folder):
 
 
 def test_the_report_says_that_the_lens_stands_for_parallel_rays(result_folder):
-    report = json.loads((result_folder / "report.json").read_text(encoding="utf-8"))
+    report = report_in(result_folder)
     assert report["lens"]["source"] == "weak perspective"
     assert report["request"]["method"] == "vmr" and "prediction" in {stage["name"] for stage in report["stages"]}
 
