@@ -12,15 +12,12 @@ from ..geometry.arap import arap_energy
 from ..geometry.cameras import project
 from ..geometry.topology import cotangent_weights, edges_of, neighbouring_faces, opposite_edges
 from ..rendering import Renderer
-from ..rendering.surface import Surface, hidden_vertices
+from ..rendering.surface import Surface, facing_all_round, facing_of, hidden_vertices
 from ..video.observations import Link, Observations, look_up
 from .model import ELEVATION, Model
 
 POSES = 2
 """Of an iteration's frames, at how many the mesh is compared with its rest shape and seen from a random side."""
-
-SIDE_SIZE, SIDE_SAMPLES = 64, 1024
-"""Pixels along a view from a random side, and how many are sampled."""
 
 EDGE_SOFTNESS = 0.2
 """Of the rendered silhouette, in pixels: the square root of SoftRas's sigma."""
@@ -79,32 +76,11 @@ def terms(model: Model, seen: Observations, link: Link, starts: Tensor, renderer
         weights = cotangent_weights(rest[0].detach(), faces, regularity.opposite)
         some = vertices[:, torch.randperm(len(frames), device=frames.device)[:POSES]]
         found["arap"] = arap_energy(rest[:, None], some, regularity.edges, weights).mean(1)
-        found["facing"] = found["facing"] + _facing_all_round(some, faces, renderer)
+        found["facing"] = found["facing"] + facing_all_round(some, faces, renderer)
         found["joint"] = model.skeleton.gaps(motion).square().sum(-1).mean()[None]
         found["motion"] = motion.square().sum(-1).mean()[None]
         found["temporal"] = losses.acceleration_loss(motion.flatten(1))[None] / motion.shape[1]
     return found
-
-
-def _facing_all_round(vertices: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
-    """The facing loss (H,) of poses (H, N, V, 3), each from a random side, since the clip does not show them all."""
-    turns = torch.linalg.qr(torch.randn(vertices.shape[1], 3, 3, device=vertices.device))[0]
-    turns = turns * turns.det().sign()[:, None, None]  # a mirrored view would see every face turned
-    centred = vertices - vertices.detach().mean(2, keepdim=True)
-    reach = centred.detach().norm(dim=-1).amax((1, 2))[:, None, None, None]
-    across, deep = (centred @ turns.mT / (2 * reach)).split([2, 1], -1)
-    points = torch.cat([across, deep + 2], -1)
-    pixels = torch.randint(SIDE_SIZE, (len(turns), SIDE_SAMPLES, 2), device=vertices.device)
-    front, nearest = Surface.front_and_nearest(points, faces, pixels, SIDE_SIZE, renderer)
-    facing = _facing(front, nearest, 2 * reach * points[..., 2:])
-    return facing.sum(1) / front.covered.float().mean(-1).sum(1).clamp_min(1e-3)
-
-
-def _facing(front: Surface, nearest: Surface, depth: Tensor) -> Tensor:
-    """The facing loss (H, N) of the culled and the nearest surface; depth (H, N, V, 1) of the vertices."""
-    turned = front.covered & (front.index != nearest.index)
-    ahead, near = (surface.of_vertices(depth)[..., 0] for surface in (front, nearest))
-    return losses.facing_loss(ahead, near, turned.float())
 
 
 def _surface_terms(model: Model, seen: Observations, link: Link, frames: Tensor, points: Tensor, renderer: Renderer,
@@ -113,7 +89,7 @@ def _surface_terms(model: Model, seen: Observations, link: Link, frames: Tensor,
     view = points, model.mesh.faces, seen.pixels[frames], seen.size, renderer
     front, nearest = Surface.front_and_nearest(*view)
     hit = front.covered * seen.frame_weight[frames][:, None]
-    facing = _facing(front, nearest, points[..., 2:])
+    facing = facing_of(front, nearest, points[..., 2:])
     places = points[..., :2], seen.places[frames]
     if model.skeleton is None:
         contour = losses.contour_loss(*places)

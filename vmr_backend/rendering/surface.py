@@ -1,4 +1,4 @@
-"""What a mesh shows at sampled pixels of its picture, and which of its vertices it hides itself."""
+"""What a mesh shows at sampled pixels of its picture, which vertices it hides itself, and where it is inside out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .. import losses
 from .interface import Renderer, Visibility
+
+SIDE_SIZE, SIDE_SAMPLES = 64, 1024
+"""Pixels along a view from a random side, and how many are sampled."""
 
 HIDDEN_DEPTH = 0.02
 """Object units behind the nearest surface from which on a vertex counts as hidden."""
@@ -79,3 +83,24 @@ def _furthest_around(depth: Tensor) -> Tensor:
         before, at, after = (greatest.narrow(dim, k, depth.shape[dim]) for k in range(3))
         greatest = torch.maximum(torch.maximum(before, at), after)
     return greatest
+
+
+def facing_all_round(vertices: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
+    """The facing loss (H,) of poses (H, N, V, 3), each from a random side, since the clip does not show them all."""
+    turns = torch.linalg.qr(torch.randn(vertices.shape[1], 3, 3, device=vertices.device))[0]
+    turns = turns * turns.det().sign()[:, None, None]  # a mirrored view would see every face turned
+    centred = vertices - vertices.detach().mean(2, keepdim=True)
+    reach = centred.detach().norm(dim=-1).amax((1, 2))[:, None, None, None]
+    across, deep = (centred @ turns.mT / (2 * reach)).split([2, 1], -1)
+    points = torch.cat([across, deep + 2], -1)
+    pixels = torch.randint(SIDE_SIZE, (len(turns), SIDE_SAMPLES, 2), device=vertices.device)
+    front, nearest = Surface.front_and_nearest(points, faces, pixels, SIDE_SIZE, renderer)
+    facing = facing_of(front, nearest, 2 * reach * points[..., 2:])
+    return facing.sum(1) / front.covered.float().mean(-1).sum(1).clamp_min(1e-3)
+
+
+def facing_of(front: Surface, nearest: Surface, depth: Tensor) -> Tensor:
+    """The facing loss (H, N) of the culled and the nearest surface; depth (H, N, V, 1) of the vertices."""
+    turned = front.covered & (front.index != nearest.index)
+    ahead, near = (surface.of_vertices(depth)[..., 0] for surface in (front, nearest))
+    return losses.facing_loss(ahead, near, turned.float())

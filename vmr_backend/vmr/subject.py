@@ -21,7 +21,7 @@ from ..geometry.cameras import Camera, project
 from ..geometry.rotations import from_axis_angle
 from ..geometry.smoothing import UniformAdam
 from ..rendering import Renderer
-from ..rendering.surface import HIDDEN_DEPTH, Surface
+from ..rendering.surface import HIDDEN_DEPTH, Surface, facing_all_round
 from ..settings import Settings
 from ..video.footage import Footage, downsample
 from ..video.guided_flow import guided_flows
@@ -35,6 +35,8 @@ from .shape import CategoryShape, Handles, shares_of
 
 SIZE = 128
 """Pixels across the crops that the subject is compared with."""
+POSES = 2
+"""Of an iteration's frames, how many are seen from a random side, too."""
 RUN = 4
 """Frames that follow one another in what an iteration looks at: enough to see a motion speed up."""
 GUIDED = (1 / 3, 2 / 3)
@@ -167,7 +169,7 @@ def terms(subject: Subject, instances: Instances, seen: Observations, looked: Lo
         "mask": losses.silhouette_loss(alpha, seen.masks[frames], seen.weights[frames]),
         "contour": losses.contour_loss(points[..., :2], seen.places[frames]),
         "arap": arap_energy(base, vertices, shape.edges, shape.cotangents(base[0])),
-        "facing": facing(points, shape.faces, renderer, seen.size),
+        "facing": facing(points, shape.faces, renderer, seen.size).mean() + _facing_beside(vertices, shape, renderer),
         "laplacian": losses.laplacian_loss(base, shape.edges),
         "handle": instances.handles.square().sum(-1).mean(-1),
         "proportion": unevenness(shape, instances.handles),
@@ -179,6 +181,12 @@ def terms(subject: Subject, instances: Instances, seen: Observations, looked: Lo
         found["temporal"] = losses.acceleration_loss(motion) / instances.handles.shape[1]
         found["steadiness"] = losses.unsteadiness_loss(turning) + losses.acceleration_loss(places)
     return found
+
+
+def _facing_beside(vertices: Tensor, shape: CategoryShape, renderer: Renderer) -> Tensor:
+    """The facing loss of some of the meshes (B, V, 3), each from a random side; a number."""
+    some = torch.randperm(len(vertices), device=vertices.device)[:POSES]
+    return facing_all_round(vertices[some].unsqueeze(0), shape.faces, renderer)[0]
 
 
 def _surface_terms(points: Tensor, faces: Tensor, seen: Observations, looked: Looked,

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.rendering import get_renderer
-from vmr_backend.rendering.surface import HIDDEN_DEPTH, Surface, _furthest_around, hidden_vertices
+from vmr_backend.rendering.surface import HIDDEN_DEPTH, Surface, _furthest_around, facing_all_round, hidden_vertices
 
 SIZE = 48
 CPU = torch.device("cpu")
@@ -77,3 +78,24 @@ def test_every_frame_and_hypothesis_hides_its_own():
     together = hidden_in(torch.cat([torch.cat([a, b], 1), torch.cat([b, a], 1)]), faces)
     alone = [hidden_in(points, faces)[0, 0] for points in (a, b)]
     assert torch.equal(together, torch.stack([torch.stack(alone), torch.stack(alone[::-1])]))
+
+
+def posed() -> torch.Tensor:
+    """(1, 3, V, 3) a ball that is stretched, turned and far from the middle."""
+    turn = torch.from_numpy(Rotation.random(3, random_state=0).as_matrix()).float()
+    shift = torch.tensor([[0.0, 0, 0], [3, -1, 2], [-5, 0, 0]])[:, None]
+    return (BALL * torch.tensor([0.3, 0.6, 0.4]) @ turn.mT + shift)[None]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_pose_of_a_ball_faces_the_wrong_way_and_one_inside_out_does_from_every_side(seed):
+    faces, renderer = torch.from_numpy(icosphere(3).faces), get_renderer("warp", CPU)
+    torch.manual_seed(seed)
+    assert facing_all_round(posed(), faces, renderer).tolist() == [0]
+    turned = (posed() * torch.tensor([-1.0, 1, 1])).requires_grad_()
+    one = facing_all_round(turned, faces, renderer)
+    assert one.shape == (1,) and one.item() > 0.02
+    one.sum().backward()
+    assert torch.isfinite(turned.grad).all() and turned.grad.flatten(2).any(2).all(), "all poses count"
+    mixed = torch.cat([posed(), turned.detach()])
+    assert (facing_all_round(mixed, faces, renderer) > 0.02).tolist() == [False, True]

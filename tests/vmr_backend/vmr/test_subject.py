@@ -107,6 +107,20 @@ def test_the_same_seed_finds_the_same_subject(turning_egg, view):
     assert torch.equal(*found)
 
 
+def test_every_weight_has_its_term_and_every_term_its_weight(turning_egg, view):
+    seen = observe(turning_egg.footage, [], 64, CPU, np.random.default_rng(0))
+    looked = Looked.draw(seen, 8, 0, np.random.default_rng(0))
+    subject = Subject.of(model_of(), state_of(turning_egg, view, 0.0), view)
+    found = terms(subject, some_of(subject, looked), seen, looked, RENDERER)
+    others = {setting.name.removeprefix("weight_") for setting in Settings.describe() if setting.method == "lasr"}
+    assert set(found) == set(Settings().weights()) - others
+
+
+def some_of(subject: Subject, looked: Looked) -> Instances:
+    return Instances(*(getattr(subject.instances, name)[looked.frames] for name in
+                       ("rotation", "turn", "place", "handles")))
+
+
 @pytest.mark.parametrize("number", [0, 1, 2, 3])
 def test_what_is_looked_at_has_the_flow_of_its_pairs(turning_egg, number):
     footage = turning_egg.footage
@@ -154,9 +168,7 @@ def test_a_subject_that_is_where_the_film_has_it_has_small_terms(turning_egg, vi
 
     def found(rotation):
         subject = Subject.of(model, replace(state, rotation=rotation), view)
-        some = Instances(*(getattr(subject.instances, name)[looked.frames] for name in
-                           ("rotation", "turn", "place", "handles")))
-        values = terms(subject, some, seen, looked, RENDERER)
+        values = terms(subject, some_of(subject, looked), seen, looked, RENDERER)
         return {name: float(value.detach().mean()) for name, value in values.items()}
 
     true, backwards = found(state.rotation), found(state.rotation.flip(0))
