@@ -52,7 +52,8 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         # The renderer keeps every core busy by itself; more threads than this only wait for one another.
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     category = load_model(find_model(request.model), device) if request.method == "vmr" else None
-    log.plan(_shares(plan_of(settings) if category is None else shares_of_time(settings)))
+    # Until the footage is read, nobody knows how many frames there are.
+    log.plan(_shares(plan_of(settings) if category is None else shares_of_time(settings, settings.window)))
     if not resume:
         Checkpoint.remove(folder)
     stages: list[Stage] = []
@@ -61,6 +62,8 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         footage = load_footage(request.clip, request.masks, first=request.first, last=request.last,
                                crop_size=settings.crop_size, files=request.files, choice=_choice(request),
                                progress=lambda step, steps: log.progress("footage", step, steps))
+    if category is not None:
+        log.plan(_shares(shares_of_time(settings, len(footage.numbers))))
     if not resume:
         # An earlier result would pass for this run's, should it end early.
         (folder / FILE_NAME).unlink(missing_ok=True)

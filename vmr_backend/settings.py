@@ -171,8 +171,8 @@ class Settings(Tunables):
         10, "Stride", "Frames from one window to the next", "windows",
         minimum=1, maximum=1000, unit="FRAMES", method="vmr", source="VMR: 10")
     iterations: int = _setting(
-        40, "Iterations per Window", "Updates of the model in each window", "windows",
-        minimum=1, maximum=10000, method="vmr", source="VMR: 40")
+        40, "Iterations per Window", "Updates of the model in each window; 0 leaves it as it is", "windows",
+        minimum=0, maximum=10000, method="vmr", source="VMR: 40")
     parts: int = _setting(
         6, "Parts", "Random parts followed through a window", "windows",
         minimum=1, maximum=64, method="vmr", source="VMR: 6")
@@ -209,6 +209,12 @@ class Settings(Tunables):
     weight_hints: float = _weight(0.3, "Facing Hints", "Angle of the camera to the facing hints, above 20 degrees",
                                   "measured", "lasr")
 
+    weight_base_swap: float = _weight(1.0, "Base Shape Swap", "Silhouette of one frame with the base shape of another",
+                                      "VMR Eq. 6", "vmr")
+    weight_texture_distance: float = _weight(0.5, "Texture Distance", "Texture flow that leaves the mask", "CMR: 0.5",
+                                             "vmr")
+    weight_deformation: float = _weight(0.05, "Least Deformation", "Distance of vertices from the base shape",
+                                        "CMR: 10 of another form", "vmr")
     weight_handle: float = _weight(0.01, "Idle Handles", "What handles do to the base shape", "measured", "vmr")
     weight_proportion: float = _weight(0.3, "Even Proportions", "Difference in scale of the body's two sides",
                                        "measured", "vmr")

@@ -132,7 +132,7 @@ def test_a_group_that_the_method_does_not_read_is_hidden(extension):
     assert bpy.types.VMR_PT_stages.poll(bpy.context)
     scene.vmr.method = "vmr"
     assert bpy.types.VMR_PT_windows.poll(bpy.context)
-    assert not bpy.types.VMR_PT_stages.poll(bpy.context)
+    assert not bpy.types.VMR_PT_shape.poll(bpy.context)
 
 
 def test_the_main_panel_shows_button_or_progress_and_what_came_of_it(extension, shown_in):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from .objective import WeakCamera
 from .poses import candidates, steady_state
 from .shape import spread_of
 from .subject import Subject, fit_subject
+from .windows import adapt, windows_of
 
 BATCH = 32
 LARGEST_ERROR = 0.25
@@ -40,9 +41,13 @@ class Adapted:
     """Of each stage."""
 
 
-def shares_of_time(settings: Settings) -> dict[str, float]:
-    """Each stage's share of a run, for the forecast of the time left: about milliseconds a frame on two cores."""
-    return {"prediction": 200.0, "subject": 8.0 * settings.visits} if settings.visits else {"prediction": 50.0}
+def shares_of_time(settings: Settings, frames: int) -> dict[str, float]:
+    """Each stage's share of a run, for the forecast of the time left: about milliseconds on two cores."""
+    if not settings.visits:
+        return {"prediction": 50.0 * frames}
+    iterations = settings.iterations * len(windows_of(frames, settings.window, settings.stride))
+    return {"prediction": 200.0 * frames, "adaptation": 60.0 * settings.frames_per_iteration * iterations,
+            "subject": 8.0 * settings.visits * frames}
 
 
 def adapt_clip(footage: Footage, loaded: LoadedModel, settings: Settings, known: Known, device: torch.device, seed: int,
@@ -63,8 +68,14 @@ def adapt_clip(footage: Footage, loaded: LoadedModel, settings: Settings, known:
     turning = None
     if known.solve is not None:
         turning = torch.from_numpy(starting_rotations(known, footage.numbers)).float().to(device)
-    subject = Subject.of(loaded.model, steady_state(found, view.numbers, view.hints, turning), view)
+    state = steady_state(found, view.numbers, view.hints, turning)
     seconds["prediction"], begin = time.monotonic() - begin, time.monotonic()
+    if settings.iterations:
+        told = adapt(loaded.model, images, masks, state.rotation, settings, renderer, seed,
+                     lambda step, steps: progress("adaptation", step, steps))
+        state = replace(told, rotation=state.rotation)
+        seconds["adaptation"], begin = time.monotonic() - begin, time.monotonic()
+    subject = Subject.of(loaded.model, state, view)
     fit_subject(subject, footage, settings, renderer, seed, lambda step, steps: progress("subject", step, steps))
     seconds["subject"] = time.monotonic() - begin
     return Adapted(_fitted(footage, loaded, subject), seconds)
