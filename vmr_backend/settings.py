@@ -302,7 +302,7 @@ class TrainingSettings(Tunables):
         80, "Iterations per Picture", "Steps of the fit of a mesh to each picture", "stages",
         minimum=1, maximum=10000, source="measured")
     steps: int = _setting(
-        7100, "Steps", "Updates of the network", "stages",
+        9500, "Steps", "Updates of the network", "stages",
         minimum=10, maximum=10000000, source="measured; CMR: 500 epochs")
     batch: int = _setting(
         16, "Batch", "Pictures in one update, over all processes", "stages",
