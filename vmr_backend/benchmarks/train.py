@@ -14,11 +14,11 @@ from ..rendering import Renderer, get_renderer
 from ..settings import ENCODERS, TrainingSettings
 from ..training.augmentation import Examples
 from ..training.instances import descend
-from ..training.network import INSIDE, Chance, Lesson, Plan, targets_of
+from ..training.network import Chance, Lesson, Plan, targets_of
 from ..vmr.instances import Instances
 from ..vmr.model import Architecture, CategoryModel
 from ..vmr.model_file import STRENGTH
-from ..vmr.objective import WeakCamera
+from ..vmr.objective import INSIDE, WeakCamera
 from ..vmr.shape import CategoryShape, Handles, ellipsoid
 from .renderer import memory_used, now
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
@@ -12,6 +14,11 @@ from .topology import combinatorial_laplacian
 
 BETAS = (0.9, 0.99)
 """Of Adam, as for all that is fitted to pictures."""
+
+
+def falling(at: float, final: float) -> float:
+    """Factor of a learning rate at a share of a descent: from 1 to `final` along half a cosine."""
+    return final + (1 - final) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, at)))
 
 
 class Preconditioner:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..geometry.smoothing import BETAS, UniformAdam
+from ..geometry.smoothing import BETAS, UniformAdam, falling
 from ..rendering import Renderer
 from ..settings import Settings
 from ..video.observations import Observations
@@ -113,8 +112,7 @@ def _rate_curve(iterations: int) -> Callable[[int], float]:
     warm = max(1, iterations // 50)
 
     def factor(i: int) -> float:
-        cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, i / iterations))
-        return min(1.0, (i + 1) / warm) * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
+        return min(1.0, (i + 1) / warm) * falling(i / iterations, FINAL_RATE)
 
     return factor
 

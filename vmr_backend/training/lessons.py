@@ -20,11 +20,6 @@ HOPELESS_TURN, HOPELESS_PLACE = 0.6, 0.2
 learnt about its details."""
 
 
-def nearest_hypotheses(anchors: Tensor, rotations: Tensor) -> Tensor:
-    """(N,) the hypothesis whose heading is nearest to the truth (N, 3, 3)."""
-    return angle_between(anchors, rotations.unsqueeze(1)).argmin(1)
-
-
 def hypotheses_loss(hypotheses: Hypotheses, nearest: Tensor, rotations: Tensor) -> Tensor:
     """(N,): the nearest hypothesis (N,) should be believed, and should be right."""
     disbelief = functional.cross_entropy(hypotheses.logits, nearest, reduction="none")

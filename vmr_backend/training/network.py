@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,24 +10,21 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..geometry.smoothing import falling
 from ..job import BadInput
 from ..losses import weighted
 from ..rendering import Renderer
-from ..vmr.model import CategoryModel
-from ..vmr.objective import Targets, compared_of, places_inside
+from ..vmr.model import CategoryModel, nearest_hypotheses
+from ..vmr.objective import INSIDE, Targets, compared_of, places_inside
 from .augmentation import Examples, Variation, varied
 from .lessons import (
     hypotheses_loss,
     imitation_losses,
     landmark_loss,
-    nearest_hypotheses,
     picture_losses,
     texture_losses,
 )
 from .perception import Perception
-
-INSIDE = 256
-"""Places inside each mask that the contour term looks at."""
 
 IMITATION = {"vertices": 2.0, "projection": 4.0, "rotation": 0.5, "cluster": 0.05}
 """Weights of what is learnt from fitted meshes; measured."""
@@ -135,8 +131,7 @@ def targets_of(examples: Examples, chance: Tensor) -> Targets:
 
 def rate_factor(step: int, steps: int) -> float:
     """Of the learning rate at a step: a warm-up, at most a tenth of the steps, then half a cosine."""
-    cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / steps))
-    return min(1.0, (step + 1) / min(WARM_UP, max(1, steps // 10))) * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
+    return min(1.0, (step + 1) / min(WARM_UP, max(1, steps // 10))) * falling(step / steps, FINAL_RATE)
 
 
 class Learner:

@@ -20,8 +20,7 @@ from ..geometry.topology import edges_of
 from ..job import BadInput
 from ..rendering import Renderer
 from ..vmr.model_file import STRENGTH
-from ..vmr.objective import WeakCamera, facing, places_inside, softness
-from .network import INSIDE
+from ..vmr.objective import INSIDE, WeakCamera, facing, places_inside, softness
 from .structure import Structure
 
 LEGS, STEPS, VIEWS, SIZE = 3, 250, 12, 64

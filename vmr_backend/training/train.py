@@ -25,7 +25,7 @@ from ..vmr.encoders import ResNet18
 from ..vmr.instances import Instances
 from ..vmr.model import Architecture, CategoryModel
 from ..vmr.model_file import STRENGTH, ModelCard, load_card, load_model, save_model
-from ..vmr.objective import Targets, places_inside
+from ..vmr.objective import INSIDE, Targets, places_inside
 from ..vmr.shape import CategoryShape, Handles, evenly
 from .augmentation import Examples
 from .collection import Collection, open_collection
@@ -33,7 +33,7 @@ from .crops import Crops, dealt_in_turn, load_crops
 from .instances import descend
 from .keypoint_map import distance_from, held_by_vertices, keypoint_map
 from .log import TrainingLog
-from .network import INSIDE, LEARNER, Learner, Plan, process
+from .network import LEARNER, Learner, Plan, process
 from .perception import Perception
 from .scores import Scores, pictures_of, score
 from .starts import Start, self_start, weak_start

@@ -20,12 +20,11 @@ from ..video.footage import Footage
 from ..video.view import View
 from .model_file import LoadedModel
 from .objective import WeakCamera
-from .poses import candidates, steady_state
+from .poses import BATCH, candidates, steady_state
 from .shape import spread_of
 from .subject import Subject, fit_subject
 from .windows import adapt, windows_of
 
-BATCH = 32
 LARGEST_ERROR = 0.25
 """Pixels by which the perspective camera's picture may differ from the weak perspective one's."""
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..geometry.body import parts_of_body, spread_out
 from ..geometry.cameras import LEVEL_CAMERA
-from ..geometry.rotations import about_z, from_axis_angle, from_two_columns
+from ..geometry.rotations import about_z, angle_between, from_axis_angle, from_two_columns
 from ..losses import contour_loss, silhouette_loss
 from ..rendering import Renderer
 from .encoders import Landmarks, cut_out, encoder_of, read_heat, weightless
@@ -65,8 +65,12 @@ class State:
     def camera(self) -> WeakCamera:
         return WeakCamera(self.rotation, self.place[:, 2].exp(), self.place[:, :2])
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of it, in order."""
+        return self.shares, self.handles, self.rotation, self.place
+
     def detached(self) -> State:
-        return State(self.shares.detach(), self.handles.detach(), self.rotation.detach(), self.place.detach())
+        return State(*(value.detach() for value in self.tensors()))
 
     def flat(self) -> Tensor:
         """(N, C) as a second look reads it."""
@@ -262,6 +266,11 @@ class CategoryModel(nn.Module):
         for _ in range(self.architecture.looks):
             prediction = self.predict(self.look_again(seen, prediction, renderer))
         return prediction
+
+
+def nearest_hypotheses(hypotheses: Tensor, rotations: Tensor) -> Tensor:
+    """(N,) which of hypotheses (C, 3, 3) or (N, C, 3, 3) is nearest to rotations (N, 3, 3)."""
+    return angle_between(hypotheses, rotations.unsqueeze(1)).argmin(1)
 
 
 def in_object(vectors: Tensor, camera: WeakCamera) -> Tensor:

@@ -18,6 +18,9 @@ EDGE_SOFTNESS = 0.2
 ARAP_SHARE = 0.25
 """Of a batch's pictures, how many are compared with their base shapes."""
 
+INSIDE = 256
+"""Places inside each mask that the contour term looks at, where a network learns."""
+
 DISTANCE = 5.0
 """At which a weak perspective camera's subjects stand: depth only sorts faces (CMR)."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -50,8 +50,8 @@ class Candidates:
     def along(self, path: Tensor) -> State:
         """With hypothesis `path` (T,) of each frame."""
         frames = torch.arange(len(path), device=path.device)
-        return State(*(torch.stack([getattr(state, field.name) for state in self.states], 1)[frames, path]
-                       for field in fields(State)))
+        every = zip(*(state.tensors() for state in self.states), strict=True)
+        return State(*(torch.stack(values, 1)[frames, path] for values in every))
 
 
 @torch.no_grad()
@@ -75,7 +75,7 @@ def candidates(model: CategoryModel, images: Tensor, masks: Tensor, renderer: Re
 
 
 def _joined(parts: list[State]) -> State:
-    return State(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(State)))
+    return State(*map(torch.cat, zip(*(part.tensors() for part in parts), strict=True)))
 
 
 def _cost(model: CategoryModel, first: FirstLook, prediction: Prediction, which: int, renderer: Renderer) -> Tensor:
@@ -98,11 +98,11 @@ def steady_state(found: Candidates, numbers: Tensor, hints: Hints | None = None,
     hints    which way the subject faces in some frames, as a user sees it
     turning  (T, 3, 3) object to camera, up to one rotation of the object, where the camera is solved
     """
-    costs = found.costs
+    costs, rotations = found.costs, found.rotations
     if hints is not None:
-        off = angle_between(found.rotations[hints.frames], hints.rotations.to(costs).unsqueeze(1))
+        off = angle_between(rotations[hints.frames], hints.rotations.to(costs).unsqueeze(1))
         costs = costs.index_add(0, hints.frames, CONTRADICTED * off)
-    relative = found.rotations if turning is None else turning.mT.unsqueeze(1) @ found.rotations
+    relative = rotations if turning is None else turning.mT.unsqueeze(1) @ rotations
     state = found.along(likeliest_path(costs, relative))
     if turning is None:
         return replace(state, rotation=smooth_path(state.rotation, numbers))

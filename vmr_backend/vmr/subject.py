@@ -6,7 +6,6 @@ shared, its surface moves as optical flow does, and its colours are the same in 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -19,11 +18,11 @@ from .. import losses
 from ..geometry.arap import arap_energy
 from ..geometry.cameras import Camera, project
 from ..geometry.rotations import from_axis_angle
-from ..geometry.smoothing import UniformAdam
+from ..geometry.smoothing import UniformAdam, falling
 from ..rendering import Renderer
 from ..rendering.surface import HIDDEN_DEPTH, Surface, facing_all_round
 from ..settings import Settings
-from ..video.footage import Footage, downsample
+from ..video.footage import Footage
 from ..video.guided_flow import guided_flows
 from ..video.observations import Link, Observations, look_up, observe
 from ..video.view import View
@@ -225,8 +224,7 @@ def fit_subject(subject: Subject, footage: Footage, settings: Settings, renderer
     """Improve the subject in place, until each frame was looked at about `settings.visits` times."""
     random, device = np.random.default_rng(seed), subject.instances.place.device
     torch.manual_seed(seed)
-    small = downsample(footage, min(SIZE, footage.masks.shape[1]))
-    seen = observe(footage, [], len(small.masks[0]), device, random)
+    seen = observe(footage, [], min(SIZE, footage.masks.shape[1]), device, random)
     instances, weights = subject.instances, settings.weights()
     tables = [(instances.turn, TURN_RATE), (instances.place, PLACE_RATE), (instances.handles, HANDLE_RATES)]
     own = RowAdam([(table, table.new_tensor(rate)) for table, rate in tables])
@@ -247,7 +245,7 @@ def fit_subject(subject: Subject, footage: Footage, settings: Settings, renderer
             raise FloatingPointError("the fit diverged; another seed, or lower loss weights, may help")
         subject.shape.latent.grad = None
         total.backward()
-        rate = FINAL_RATE + (1 - FINAL_RATE) * (0.5 + 0.5 * math.cos(math.pi * number / iterations))
+        rate = falling(number / iterations, FINAL_RATE)
         shared.param_groups[0]["lr"] = rate * SHAPE_RATE
         own.step(rows, [leaf.grad for leaf in leaves], rate)
         shared.step()

@@ -7,7 +7,7 @@ next begins, and where windows overlap, what they tell is blended.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,14 +18,12 @@ from ..geometry.rotations import angle_between
 from ..rendering import Renderer
 from ..settings import Settings
 from .instances import unevenness
-from .model import CategoryModel, FirstLook, Prediction, State
-from .objective import Targets, places_inside, softness, terms
+from .model import CategoryModel, FirstLook, Prediction, State, nearest_hypotheses
+from .objective import INSIDE, Targets, places_inside, softness, terms
 from .texture import barriers, distance_loss, painted, sampled, structure_loss
 
-RATE, SHAPE_RATE = 1e-4, 1e-4
-"""Learning rates of the network and of the shape bases; UMR: 1e-4."""
-INSIDE = 256
-"""Places inside each mask that the contour term looks at."""
+RATE = 1e-4
+"""Learning rate; UMR: 1e-4."""
 CLIP = 1.0
 """Largest norm of a gradient."""
 
@@ -46,9 +44,7 @@ def adapt(model: CategoryModel, images: Tensor, masks: Tensor, rotations: Tensor
     """
     random = torch.Generator().manual_seed(seed)
     windows = windows_of(len(images), settings.window, settings.stride)
-    optimiser = torch.optim.Adam([
-        {"params": [p for p in model.parameters() if p is not model.shape.latent], "lr": RATE},
-        {"params": [model.shape.latent], "lr": SHAPE_RATE}])
+    optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
     weights, told = settings.weights(), Blend(len(images))
     steps = len(windows) * settings.iterations
     for number, window in enumerate(windows):
@@ -78,28 +74,23 @@ class Blend:
     def add(self, frames: Tensor, state: State, weight: Tensor) -> None:
         """What a window tells of some frames (N,), and how much that counts (N,)."""
         if self._sums is None:
-            self._sums = State(*(value.new_zeros(len(self._weight), *value.shape[1:]) for value in _tensors(state)))
+            self._sums = State(*(value.new_zeros(len(self._weight), *value.shape[1:]) for value in state.tensors()))
         self._weight[frames] += weight
-        for whole, part in zip(_tensors(self._sums), _tensors(state), strict=True):
+        for whole, part in zip(self._sums.tensors(), state.tensors(), strict=True):
             whole[frames] += weight.to(part).view(-1, *[1] * (part.ndim - 1)) * part
 
     def state(self) -> State:
         """Of all frames, each of which some window told of."""
         assert self._sums is not None
         mean = State(*(whole / self._weight.to(whole).view(-1, *[1] * (whole.ndim - 1))
-                       for whole in _tensors(self._sums)))
+                       for whole in self._sums.tensors()))
         return replace(mean, rotation=best_rotations(mean.rotation.mT))
-
-
-def _tensors(state: State) -> list[Tensor]:
-    return [getattr(state, field.name) for field in fields(State)]
 
 
 def _first_look(model: CategoryModel, images: Tensor, masks: Tensor, rotations: Tensor) -> tuple[FirstLook, State]:
     """What frames say by themselves, under the hypothesis nearest to the path of the camera (N, 3, 3)."""
     first = model.first_look(images, masks)
-    nearest = angle_between(first.hypotheses.rotations.detach(), rotations.unsqueeze(1)).argmin(1)
-    return first, first.state_under(nearest)
+    return first, first.state_under(nearest_hypotheses(first.hypotheses.rotations.detach(), rotations))
 
 
 @torch.no_grad()

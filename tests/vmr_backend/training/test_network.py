@@ -21,12 +21,11 @@ from vmr_backend.training.lessons import (
     hypotheses_loss,
     imitation_losses,
     landmark_loss,
-    nearest_hypotheses,
     texture_losses,
 )
 from vmr_backend.training.network import FINAL_RATE, WARM_UP, rate_factor
 from vmr_backend.vmr.encoders import read_heat
-from vmr_backend.vmr.model import Hypotheses, Prediction, Seen, State
+from vmr_backend.vmr.model import Hypotheses, Prediction, Seen, State, nearest_hypotheses
 from vmr_backend.vmr.objective import places_inside
 
 HERE = Path(__file__).parent
