@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vmr_backend.arguments import Arguments
-from vmr_backend.benchmarks.fit import Clip, values_of
+from vmr_backend.benchmarks.fit import Clip, add_method, model_for, values_of
 from vmr_backend.job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, BadInput, JobRequest, write_whole
 from vmr_backend.outputs.sides import spread_over, write_sides
 from vmr_backend.reconstruction import Reconstruction
@@ -23,9 +23,11 @@ from .series import (
     ablations,
     carry_out,
     code_version,
+    facts_of,
     read_clips,
     read_results,
     results_table,
+    version_with,
 )
 
 FOLDER = ROOT / "build" / "quality"
@@ -55,29 +57,39 @@ def _run(argv: list[str]) -> int:
     parser.add_argument("--masks", type=Path, help="of --clip; --gt and --keypoints likewise, as `evaluate` takes them")
     parser.add_argument("--gt", type=Path, metavar="FILE.npz")
     parser.add_argument("--keypoints", type=Path, metavar="FILE.json")
+    add_method(parser)
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=[DEFAULT_PRESET])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting of every run")
     parser.add_argument("--ablation", nargs="*", metavar="TERM",
-                        help="also without each of these weights (default: all), one at a time; NAME=VALUE works, too")
+                        help="also without each of these weights, one at a time; NAME=VALUE works, too (default: all "
+                             "weights that the method reads; of vmr also visits=0 and iterations=0)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; minutes count only with one")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     _add_results(parser)
     arguments = parser.parse_args(argv)
     if arguments.jobs < 1:
         raise BadInput(f"--jobs: found {arguments.jobs}, needs 1 or more")
-    clips, base, version = _clips_of(arguments), values_of(arguments.set), code_version()
-    runs = []
-    for clip, preset in itertools.product(clips, arguments.presets):
-        changed = [base] if arguments.ablation is None else ablations(preset, base, arguments.ablation)
-        for settings, seed in itertools.product(changed, arguments.seeds):
-            JobRequest(clip=str(clip.frames), preset=preset, settings=settings, seed=seed).check()
-            runs.append(Run(clip, preset, seed, version, settings))
+    runs = _runs_of(arguments)
     failures = carry_out(runs, arguments.out, arguments.device, arguments.jobs)
     asked = [run.facts for run in runs]
-    _show([record for record in read_results(arguments.out)
-           if {name: record.get(name) for name in asked[0]} in asked], arguments.ablation is not None, arguments.into)
+    _show([record for record in read_results(arguments.out) if facts_of(record) in asked],
+          arguments.ablation is not None, arguments.into)
     return EXIT_FAILED if failures else EXIT_DONE
+
+
+def _runs_of(arguments: argparse.Namespace) -> list[Run]:
+    clips, base, code, method = _clips_of(arguments), values_of(arguments.set), code_version(), arguments.method
+    runs = []
+    for clip, preset in itertools.product(clips, arguments.presets):
+        model = model_for(clip, method, arguments.model)
+        version = version_with(code, model)
+        changed = [base] if arguments.ablation is None else ablations(preset, base, arguments.ablation, method)
+        for settings, seed in itertools.product(changed, arguments.seeds):
+            JobRequest(clip=str(clip.frames), method=method, preset=preset, settings=settings, model=model,
+                       seed=seed).check()
+            runs.append(Run(clip, preset, seed, version, settings, method, model or ""))
+    return runs
 
 
 def _clips_of(arguments: argparse.Namespace) -> list[Clip]:

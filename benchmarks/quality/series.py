@@ -19,6 +19,7 @@ from vmr_backend.job import BadInput
 from vmr_backend.outputs.sides import spread_over, write_sides
 from vmr_backend.reconstruction import Reconstruction
 from vmr_backend.settings import Settings, settings_of
+from vmr_backend.vmr.model_file import find_model
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS_NAME = "results.jsonl"
@@ -26,6 +27,14 @@ FILES = ("frames", "masks", "gt", "keypoints")
 """What a clip's entry names by path."""
 LONGEST_NAME = 60
 """Settings that take more letters than this are a digest in the name of a run."""
+GROUP = ("clip", "preset", "method", "model", "settings")
+"""Facts that runs of several seeds and versions share."""
+FACTS = (*GROUP, "seed", "version")
+"""What tells a run from every other."""
+OF_OLD = {"method": "lasr", "model": ""}
+"""Facts of lines from before there were several methods."""
+STEPS = {"lasr": (), "vmr": ("visits", "iterations")}
+"""Settings that switch a step of a method off where they are 0."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +45,27 @@ class Run:
     preset: str
     seed: int
     version: str
-    """Of the code: see `code_version`."""
+    """Of the code, and of the model's file: see `code_version` and `version_with`."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Values that differ from the preset's."""
+    method: str = "lasr"
+    model: str = ""
+    """Category model, as it was asked for; empty for lasr."""
 
     @property
     def facts(self) -> dict[str, Any]:
         """What tells this run from every other, and opens its line in the results file."""
         settings = " ".join(f"{name}={value}" for name, value in sorted(self.settings.items()))
-        return {"clip": self.clip.name, "preset": self.preset, "settings": settings, "seed": self.seed,
-                "version": self.version}
+        return dict(zip(FACTS, (self.clip.name, self.preset, self.method, self.model, settings, self.seed,
+                                self.version), strict=True))
 
     @property
     def name(self) -> str:
         settings = self.facts["settings"].replace(" ", ",")
         if len(settings) > LONGEST_NAME:
             settings = hashlib.sha1(settings.encode()).hexdigest()[:8]
-        return "-".join(filter(None, [self.clip.name, self.preset, settings, str(self.seed)]))
+        method = f"{self.method}-{Path(self.model).stem}" if self.model else ""
+        return "-".join(filter(None, [self.clip.name, self.preset, method, settings, str(self.seed)]))
 
 
 def read_clips(path: Path) -> list[Clip]:
@@ -65,19 +78,21 @@ def read_clips(path: Path) -> list[Clip]:
         raise BadInput(f"{path}: is no TOML ({error})") from None
     clips = []
     for name, entry in entries.items():
-        known = {*FILES, "range"}
+        known = {*FILES, "range", "model"}
         if not isinstance(entry, dict) or not {"frames", "masks"} <= set(entry) <= known \
                 or not all(isinstance(value, str) for value in entry.values()):
-            raise BadInput(f"{path}: clip {name} needs frames and masks, may have gt, keypoints, range; all texts")
-        clips.append(Clip(name, range=entry.get("range"),
+            raise BadInput(f"{path}: clip {name} needs frames and masks, may have gt, keypoints, range, model; all "
+                           "texts")
+        clips.append(Clip(name, range=entry.get("range"), model=entry.get("model"),
                           **{key: (path.parent / entry[key]).resolve() for key in FILES if key in entry}))
     if not clips:
         raise BadInput(f"{path}: found no clip, needs a table for each, [name] with frames and masks")
     return clips
 
 
-def ablations(preset: str, base: dict[str, Any], terms: Sequence[str]) -> list[dict[str, Any]]:
-    """The base settings, then the same with each of the terms off: all weights of the preset where none is named.
+def ablations(preset: str, base: dict[str, Any], terms: Sequence[str], method: str = "lasr") -> list[dict[str, Any]]:
+    """The base settings, then the same with each of the terms off: where none is named, all weights and steps of the
+    method that are on.
 
     A term is the name of a weight, or NAME=VALUE for what is switched off by another value than 0.
     """
@@ -85,8 +100,9 @@ def ablations(preset: str, base: dict[str, Any], terms: Sequence[str]) -> list[d
         values = dict(settings_of(preset, base).items())
     except ValueError as error:
         raise BadInput(str(error)) from None
-    weights = [s.name for s in Settings.describe() if s.group == "weights" and s.method != "vmr" and values[s.name]]
-    changes = [term.partition("=") for term in terms or weights]
+    weights = [s.name for s in Settings.describe() if s.group == "weights" and s.method in ("", method)]
+    everything = [name for name in (*weights, *STEPS[method]) if values[name]]
+    changes = [term.partition("=") for term in terms or everything]
     return [base, *(base | {name: value if equals else 0} for name, equals, value in changes)]
 
 
@@ -98,6 +114,11 @@ def code_version() -> str:
     if not commit:
         return digest[:7]
     return f"{commit}+{digest[:4]}" if _git("status", "--porcelain", "--", "vmr_backend") else commit
+
+
+def version_with(code: str, model: str | None) -> str:
+    """The code's version; with four digits of the file of a category model, which may have learnt more since."""
+    return f"{code}-{hashlib.sha1(find_model(model).read_bytes()).hexdigest()[:4]}" if model else code
 
 
 def _git(*arguments: str) -> str:
@@ -114,16 +135,20 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     records = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
-            records.append(json.loads(line))
+            records.append(OF_OLD | json.loads(line))
         except ValueError:
             continue
     return records
 
 
+def facts_of(record: dict[str, Any]) -> dict[str, Any]:
+    """The facts of the run that a line of results is of."""
+    return {name: record.get(name) for name in FACTS}
+
+
 def carry_out(runs: Iterable[Run], folder: Path, device: str = "auto", jobs: int = 1) -> list[str]:
     """Do the runs that the folder's results lack, `jobs` at a time; returns a line for each that failed."""
-    have = [{name: record.get(name) for name in ("clip", "preset", "settings", "seed", "version")}
-            for record in read_results(folder)]
+    have = [facts_of(record) for record in read_results(folder)]
     missing = [run for run in runs if run.facts not in have]
     folder.mkdir(parents=True, exist_ok=True)
     writing, failures = threading.Lock(), []
@@ -132,7 +157,8 @@ def carry_out(runs: Iterable[Run], folder: Path, device: str = "auto", jobs: int
         title, result = f"{run.name} of {run.version}", folder / run.version / run.name
         print(f"{title} ...", flush=True)
         try:
-            measured = run_and_measure(run.clip, result, run.preset, run.seed, run.settings, device)
+            measured = run_and_measure(run.clip, result, run.preset, run.seed, run.settings, device, run.method,
+                                       run.model or None)
             _draw_sides(result)
         except (BadInput, RunFailed) as error:
             failures.append(f"{title}: {error}")
@@ -172,44 +198,60 @@ COLUMNS = {**DECIMALS, "minutes": 1, "memory_mib": 0}
 
 
 def results_table(records: Sequence[dict[str, Any]]) -> str:
-    """Markdown: a row for each clip, preset and settings, means over seeds with the least and the most in brackets."""
-    rows = [["clip", "preset", "settings", "seeds", *COLUMNS, "code"]]
-    for (clip, preset, settings), group in _newest(records).items():
+    """Markdown: a row for each GROUP of facts, means over seeds with the least and the most in brackets."""
+    rows = [[*GROUP, "seeds", *COLUMNS, "code"]]
+    for key, group in _newest(records).items():
         cells = [_spread([record.get(name) for record in group], digits) for name, digits in COLUMNS.items()]
         seeds = " ".join(str(seed) for seed in sorted(record["seed"] for record in group))
-        rows.append([clip, preset, settings, seeds, *cells, group[-1]["version"]])
+        rows.append([*key, seeds, *cells, group[-1]["version"]])
     return _markdown(rows)
 
 
 def ablation_table(records: Sequence[dict[str, Any]]) -> str:
     """Markdown: means over seeds of each clip with all terms, and with one changed, by how much that changes them."""
     groups = _newest(records)
-    rows = [["clip", "preset", "terms", "seeds", *COLUMNS]]
-    for (clip, preset, settings), group in groups.items():
-        changed = set(settings.split())
-        bases = [other for other in groups if other[:2] == (clip, preset) and set(other[2].split()) < changed]
-        base = max(bases, key=lambda other: len(other[2].split())) if bases else None
-        cells = []
-        for name, digits in COLUMNS.items():
-            mean, before = _mean(group, name), _mean(groups[base], name) if base else None
-            change = "" if mean is None or before is None else f" ({mean - before:+.{digits}f})"
-            cells.append("" if mean is None else f"{mean:.{digits}f}{change}")
-        terms = " ".join(sorted(changed - set(base[2].split()))) if base else settings or "all"
-        rows.append([clip, preset, terms, str(len(group)), *cells])
+    rows = [[*GROUP[:-1], "terms", "seeds", *COLUMNS]]
+    for key, group in groups.items():
+        *subject, settings = key
+        base = _base_of(settings, [other for *same, other in groups if same == subject])
+        before = [] if base is None else groups[*subject, base]
+        cells = [_changed(group, before, name, digits) for name, digits in COLUMNS.items()]
+        terms = settings or "all" if base is None else " ".join(sorted(set(settings.split()) - set(base.split())))
+        rows.append([*subject, terms, str(len(group)), *cells])
     return _markdown(rows)
 
 
-def _newest(records: Sequence[dict[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    """The runs of each clip, preset and settings by the version of the code that was last measured on them."""
-    versions = {(record["clip"], record["preset"], record["settings"]): record["version"] for record in records}
-    return {key: [record for record in records
-                  if (record["clip"], record["preset"], record["settings"], record["version"]) == (*key, version)]
-            for key, version in versions.items()}
+def _base_of(settings: str, others: Iterable[str]) -> str | None:
+    """Of the other settings those that these add to, or of which they switch one off: what they share most with."""
+    own = set(settings.split())
+    off = {item.removesuffix("=0") for item in own if item.endswith("=0")}
+    bases = [other for other in others if set(other.split()) != own
+             and {item.partition("=")[0] for item in set(other.split()) - own} <= off]
+    return max(bases, key=lambda other: (len(own & set(other.split())), set(other.split()) < own), default=None)
 
 
-def _mean(group: Sequence[dict[str, Any]], name: str) -> float | None:
-    values = [record[name] for record in group if record.get(name) is not None]
-    return sum(values) / len(values) if values else None
+def _newest(records: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    """The runs of each GROUP of facts by the version of the code that was last measured on them."""
+    keys = [tuple(record[name] for name in GROUP) for record in records]
+    versions = {key: record["version"] for key, record in zip(keys, records, strict=True)}
+    return {key: [record for own, record in zip(keys, records, strict=True)
+                  if own == key and record["version"] == version] for key, version in versions.items()}
+
+
+def _changed(group: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]], name: str, digits: int) -> str:
+    """The mean, in brackets that of its changes against the runs before with the same seeds."""
+    mean = _mean(record.get(name) for record in group)
+    if mean is None:
+        return ""
+    known = {record["seed"]: record[name] for record in before if record.get(name) is not None}
+    change = _mean(record[name] - known[record["seed"]] for record in group
+                   if record.get(name) is not None and record["seed"] in known)
+    return f"{mean:.{digits}f}" + ("" if change is None else f" ({change:+.{digits}f})")
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _spread(values: Sequence[float | None], digits: int) -> str:

@@ -1,4 +1,5 @@
-"""Series of runs on a tiny clip: each run is done once, tables tell means and spread, bad files are one line."""
+"""Series of runs on a tiny clip, by either method: each run is done once, tables tell means and spread, bad files are
+one line."""
 
 import json
 import shutil
@@ -7,11 +8,12 @@ import subprocess
 import cv2
 import numpy as np
 import pytest
+from model_files import save_model
 
 from benchmarks.quality import series
 from benchmarks.quality.__main__ import main
 from benchmarks.quality.series import Run, ablation_table, ablations, code_version, read_clips, results_table
-from vmr_backend.benchmarks.fit import Clip
+from vmr_backend.benchmarks.fit import Clip, Measured, model_for
 from vmr_backend.geometry.sphere import icosphere, spherical_uv
 from vmr_backend.reconstruction import Reconstruction
 from vmr_backend.settings import settings_of
@@ -23,7 +25,7 @@ SMALL_FLAGS = [part for name, value in SMALL.items() for part in ("--set", f"{na
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """A file that names a disc that grows, four frames with masks, and a clip that is not there."""
+    """A file that names a disc that grows, four frames with masks, as a bird, and a clip that is not there."""
     folder = tmp_path_factory.mktemp("clips")
     for kind in ("frames", "masks"):
         (folder / kind).mkdir()
@@ -33,13 +35,19 @@ def clips(tmp_path_factory):
         cv2.imwrite(str(folder / "masks" / f"{number:04d}.png"), mask)
         cv2.imwrite(str(folder / "frames" / f"{number:04d}.png"), cv2.merge([mask // 2, 255 - mask, mask]))
     path = folder / "clips.toml"
-    path.write_text('[disc]\nframes = "frames"\nmasks = "masks"\nrange = "0:2"\n'
+    path.write_text('[disc]\nframes = "frames"\nmasks = "masks"\nrange = "0:2"\nmodel = "bird"\n'
                     '[gone]\nframes = "nowhere"\nmasks = "masks"\n')
     return path
 
 
-def record(clip="dog", seed=0, settings="", version="a1", preset="standard", **figures):
-    return {"clip": clip, "preset": preset, "settings": settings, "seed": seed, "version": version} | figures
+def record(clip="dog", seed=0, settings="", version="a1", preset="standard", method="lasr", model="", **figures):
+    return {"clip": clip, "preset": preset, "method": method, "model": model, "settings": settings, "seed": seed,
+            "version": version} | figures
+
+
+def without_method(record):
+    """A line from before there were several methods."""
+    return {name: value for name, value in record.items() if name not in ("method", "model")}
 
 
 def lines(folder):
@@ -56,9 +64,24 @@ def same_code(monkeypatch):
     monkeypatch.setattr("benchmarks.quality.__main__.code_version", lambda: "a1")
 
 
+@pytest.fixture
+def folders_of_runs(monkeypatch):
+    """Where runs left their results, which take no time and find nothing."""
+    folders = []
+
+    def run_and_measure(clip, folder, *_):
+        folders.append(folder)
+        return Measured(60.0, {}, None, {"J": 0.5})
+
+    monkeypatch.setattr(series, "run_and_measure", run_and_measure)
+    monkeypatch.setattr(series, "_draw_sides", lambda folder: None)
+    return folders
+
+
 def test_a_series_does_the_runs_that_are_missing(clips, same_code, tmp_path, capsys):
     done = Run(read_clips(clips)[0], "preview", 1, "a1", SMALL)
-    (tmp_path / "results.jsonl").write_text(json.dumps(done.facts | {"J": 0.5, "minutes": 9.0}) + "\n")
+    line = without_method(done.facts | {"J": 0.5, "minutes": 9.0})
+    (tmp_path / "results.jsonl").write_text(json.dumps(line) + "\n")
     asked = ["run", "--clips", str(clips), "--only", "disc", "--presets", "preview", "--seeds", "1", "2", *SMALL_FLAGS,
              "--out", str(tmp_path), "--device", "cpu"]
     assert main(asked) == 0
@@ -75,6 +98,43 @@ def test_a_series_does_the_runs_that_are_missing(clips, same_code, tmp_path, cap
     assert main(asked) == 0 and len(lines(tmp_path)) == 2, "there is nothing left to do"
 
 
+def test_a_series_by_a_category_model(clips, same_code, tmp_path, capsys):
+    assert main(["run", "--clips", str(clips), "--only", "disc", "--method", "vmr", "--presets", "preview", "--seeds",
+                 "3", "--set", "visits=0", "--set", "texture_size=64", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    found, = lines(tmp_path)
+    assert (found["method"], found["model"], found["settings"]) == ("vmr", "bird", "texture_size=64 visits=0")
+    assert "prediction" in found["stages"] and 0 < found["J"] < 1
+    head, _, row = cells(capsys.readouterr().out.split("\n\n")[-1])
+    assert head[:6] == ["clip", "preset", "method", "model", "settings", "seeds"] and row[2:4] == ["vmr", "bird"]
+    report, = tmp_path.glob("*/*/report.json")
+    asked = json.loads(report.read_text(encoding="utf-8"))["request"]
+    assert asked["method"] == "vmr" and asked["model"].endswith("bird.safetensors") and asked["seed"] == 3
+
+
+def test_runs_of_several_methods_and_models_lie_apart(clips, same_code, folders_of_runs, tmp_path):
+    own = save_model(tmp_path / "own.safetensors")
+    asked = ["run", "--clips", str(clips), "--only", "disc", "--seeds", "0", "--out", str(tmp_path)]
+    by_bird, by_own = [*asked, "--method", "vmr"], [*asked, "--method", "vmr", "--model", str(own)]
+    assert [main(command) for command in (asked, by_bird, by_own)] == [0, 0, 0]
+    assert len(set(folders_of_runs)) == 3 and [line["model"] for line in lines(tmp_path)] == ["", "bird", str(own)]
+    assert [main(command) for command in (asked, by_bird, by_own)] == [0, 0, 0] and len(folders_of_runs) == 3
+
+    save_model(own, size=8)
+    assert main(by_own) == 0 and len(set(folders_of_runs)) == 4, "the model has learnt more since"
+
+
+def test_an_ablation_of_a_category_model_leaves_out_its_steps_too(clips, same_code, folders_of_runs, tmp_path, capsys):
+    assert main(["run", "--clips", str(clips), "--only", "disc", "--method", "vmr", "--set", "visits=60", "--seeds",
+                 "0", "1", "--ablation", "--out", str(tmp_path)]) == 0
+    head, _, base, *changed = cells(capsys.readouterr().out.split("\n\n")[-1])
+    assert head[2:7] == ["method", "model", "terms", "seeds", "J"]
+    assert base[2:7] == ["vmr", "bird", "visits=60", "2", "0.500"]
+    terms = [row[4] for row in changed]
+    assert {"visits=0", "iterations=0", "weight_mask=0", "weight_base_swap=0"} <= set(terms)
+    assert not {"weight_colour=0", "weight_joint=0"} & set(terms), "the method does not read them"
+    assert all(row[6] == "0.500 (+0.000)" for row in changed) and len(folders_of_runs) == 2 * (1 + len(terms))
+
+
 def test_a_run_that_fails_is_told_and_done_again_the_next_time(clips, same_code, tmp_path, capsys):
     (tmp_path / "results.jsonl").write_text(json.dumps(record("gone", 7, preset="preview")))
     asked = ["run", "--clips", str(clips), "--only", "gone", "--presets", "preview", "--seeds", "7", "8",
@@ -85,9 +145,9 @@ def test_a_run_that_fails_is_told_and_done_again_the_next_time(clips, same_code,
 
 
 def test_a_line_that_was_cut_short_is_passed_over(tmp_path, capsys):
-    (tmp_path / "results.jsonl").write_text(json.dumps(record(J=0.25)) + '\n{"clip": "dog", "J')
+    (tmp_path / "results.jsonl").write_text(json.dumps(without_method(record(J=0.25))) + '\n{"clip": "dog", "J')
     assert main(["table", "--out", str(tmp_path)]) == 0
-    assert cells(capsys.readouterr().out)[-1] == ["dog", "standard", "0", "0.250", "a1"]
+    assert cells(capsys.readouterr().out)[-1] == ["dog", "standard", "lasr", "0", "0.250", "a1"]
     series._append(tmp_path / "results.jsonl", json.dumps(record(J=0.75, seed=1)))
     assert [found["J"] for found in series.read_results(tmp_path)] == [0.25, 0.75]
 
@@ -97,20 +157,29 @@ def test_tables_show_the_newest_code_and_no_empty_columns():
         record(seed=0, J=0.1, version="old"), record(seed=0, J=0.80, chamfer=0.01), record(seed=2, J=0.9, chamfer=0.02),
         record("bird", J=0.7, version="old", pck_t=None)])
     head, _, dog, bird = cells(table)
-    assert head == ["clip", "preset", "seeds", "J", "chamfer", "code"]
-    assert dog == ["dog", "standard", "0 2", "0.850 (0.800–0.900)", "0.0150 (0.0100–0.0200)", "a1"]
-    assert bird == ["bird", "standard", "0", "0.700", "", "old"]
+    assert head == ["clip", "preset", "method", "seeds", "J", "chamfer", "code"]
+    assert dog == ["dog", "standard", "lasr", "0 2", "0.850 (0.800–0.900)", "0.0150 (0.0100–0.0200)", "a1"]
+    assert bird == ["bird", "standard", "lasr", "0", "0.700", "", "old"]
 
 
 def test_an_ablation_tells_by_how_much_figures_change():
     table = ablation_table([
         record(seed=0, J=0.8, settings="bones=3"), record(seed=1, J=0.9, settings="bones=3"),
-        record(seed=0, J=0.75, settings="bones=3 weight_flow=0"), record("bird", J=0.5)])
-    head, _, base, without, bird = cells(table)
-    assert head == ["clip", "preset", "terms", "seeds", "J"]
-    assert base == ["dog", "standard", "bones=3", "2", "0.850"]
-    assert without == ["dog", "standard", "weight_flow=0", "1", "0.750 (-0.100)"]
-    assert bird == ["bird", "standard", "all", "1", "0.500"]
+        record(seed=0, J=0.75, settings="bones=3 weight_flow=0"), record("bird", J=0.5),
+        record(method="vmr", model="quadruped", J=0.4)])
+    head, _, base, without, bird, by_model = cells(table)
+    assert head == ["clip", "preset", "method", "model", "terms", "seeds", "J"]
+    assert base == ["dog", "standard", "lasr", "", "bones=3", "2", "0.850"]
+    assert without == ["dog", "standard", "lasr", "", "weight_flow=0", "1", "0.750 (-0.050)"], "against the same seed"
+    assert bird == ["bird", "standard", "lasr", "", "all", "1", "0.500"]
+    assert by_model == ["dog", "standard", "vmr", "quadruped", "all", "1", "0.400"], "of another method, no change"
+
+
+def test_what_a_setting_of_the_series_is_switched_off_to_changes_that_series():
+    table = ablation_table([record(J=0.8, settings="bones=3 visits=60"), record(J=0.5, settings="bones=3 visits=0"),
+                            record(J=0.9)])
+    assert [row[3:] for row in cells(table)[2:]] == [
+        ["bones=3 visits=60", "1", "0.800 (-0.100)"], ["visits=0", "1", "0.500 (-0.300)"], ["all", "1", "0.900"]]
 
 
 def test_without_names_an_ablation_switches_off_every_weight_that_is_on():
@@ -119,6 +188,8 @@ def test_without_names_an_ablation_switches_off_every_weight_that_is_on():
     values = dict(settings_of("standard").items())
     assert base == {"weight_flow": "0"} and len(off) == len(set(off)) == len(changed) > 5
     assert "weight_flow" not in off and all(values[name] > 0 for name in off)
+    assert not {"weight_base_swap", "visits"} & set(off), "only vmr reads them"
+    assert {"iterations": 0} not in ablations("standard", {"iterations": "0"}, [], "vmr")[1:], "it is off already"
     assert ablations("standard", {}, ["weight_arap", "upright=false"]) == [{}, {"weight_arap": 0}, {"upright": "false"}]
 
 
@@ -151,7 +222,9 @@ def test_files_of_clips_that_cannot_be_used_are_one_line(text, words, tmp_path, 
 @pytest.mark.parametrize("arguments, words", [
     ("", "needs one of run, table, sides"), ("walk", "found 'walk'"), ("run --clip CLIP", "needs --masks"),
     ("run --only cat", "needs some of painted_dog"), ("run --set bones=0", "1 to 128"), ("run --jobs 0", "--jobs"),
-    ("run --ablation weight_none", "weight_none: unknown"), ("run --seeds -1", "seed"),
+    ("run --ablation weight_none", "weight_none: unknown"), ("run --seeds -1", "seed"), ("run --method cmr", "cmr"),
+    ("run --model bird", "needs --method vmr"), ("run --method vmr --model unicorn", "clip painted_dog: model"),
+    ("run --method vmr --clip goat --masks MASKS", "clip goat: found no category model"),
     ("table --out nowhere", "found none"), ("sides nowhere --out x.png", "not found"),
 ])
 def test_bad_arguments_are_one_line(arguments, words, capsys):
@@ -163,12 +236,14 @@ def test_bad_arguments_are_one_line(arguments, words, capsys):
 def test_the_project_measures_itself_on_its_own_sample_alone():
     clip, = read_clips(series.ROOT / "benchmarks" / "quality" / "clips.toml")
     assert clip.name == "painted_dog" and all(path.exists() for path in (clip.frames, clip.masks, clip.gt))
+    assert model_for(clip, "vmr", None) == "quadruped"
 
 
 def test_a_run_has_a_short_name_of_its_own():
     clip = Clip("dog", None, None)
     assert Run(clip, "high", 0, "a1").name == "dog-high-0"
     assert Run(clip, "high", 3, "a1", {"weight_flow": 0}).name == "dog-high-weight_flow=0-3"
+    assert Run(clip, "high", 3, "a1", {}, "vmr", "models/goat.safetensors").name == "dog-high-vmr-goat-3"
     many = {f"weight_{name}": 0 for name in ("flow", "arap", "side", "motion", "temporal", "colour")}
     assert len(Run(clip, "high", 0, "a1", many).name) < 40
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from ..arguments import Arguments
 from ..job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, BadInput
 from ..metrics.evaluation import evaluate_folder, load_joints, load_truth
 from ..reconstruction import REPORT_NAME
-from ..settings import PRESETS, Settings, settings_of
+from ..settings import METHODS, PRESETS, Settings, settings_of
+from ..vmr.model_file import find_model
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where `python -m vmr_backend` finds the package."""
 
 DECIMALS = {"J": 3, "J_min": 3, "F": 3, "chamfer": 4, "pose_chamfer": 4, "track": 4, "pck_t": 3}
 """Figures of quality in the order in which tables show them; docs/result-format.md tells what they mean."""
+COUNTS = ("iterations", "visits")
+"""How the names of settings end that say how long a stage takes."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,13 @@ class Clip:
     """Annotated joints, as `evaluate --keypoints` reads them."""
     range: str | None = None
     """FIRST:LAST of the frames to take; None: all."""
+    model: str | None = None
+    """The category model that knows its kind, for the vmr method."""
 
 
 SAMPLE_FOLDER = ROOT / "samples" / "painted_dog"
-SAMPLE = Clip("painted_dog", SAMPLE_FOLDER / "clip.mp4", SAMPLE_FOLDER / "masks", SAMPLE_FOLDER / "ground_truth.npz")
+SAMPLE = Clip("painted_dog", SAMPLE_FOLDER / "clip.mp4", SAMPLE_FOLDER / "masks", SAMPLE_FOLDER / "ground_truth.npz",
+              model="quadruped")
 
 
 @dataclass(frozen=True)
@@ -66,32 +73,62 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the presets asked for, prints a table, returns the exit status."""
     arguments = _parser().parse_args(argv)
     clip = _clip_of(arguments)
+    model = model_for(clip, arguments.method, arguments.model)
     values = values_of(arguments.set)
     measured = {}
     try:
         with tempfile.TemporaryDirectory() as folder:
             for preset in arguments.presets:
-                scaled = scaled_iterations(preset, values, arguments.iterations_scale)
-                measured[preset] = run_and_measure(
-                    clip, (arguments.out or Path(folder)) / preset, preset, arguments.seed, scaled, arguments.device)
+                scaled = scaled_iterations(preset, values, arguments.iterations_scale, arguments.method)
+                measured[preset] = run_and_measure(clip, (arguments.out or Path(folder)) / preset, preset,
+                                                   arguments.seed, scaled, arguments.device, arguments.method, model)
     except RunFailed as error:
         print(f"preset {preset}: {error}", file=sys.stderr)
         return 1
-    print(f"{clip.name}, seed {arguments.seed}" + f", iterations x {arguments.iterations_scale:g}" *
-          (arguments.iterations_scale != 1))
+    print(f"{clip.name}, seed {arguments.seed}" + f", {arguments.method} with {model}" * (model is not None)
+          + f", iterations x {arguments.iterations_scale:g}" * (arguments.iterations_scale != 1))
     print("\n".join(table(measured)))
     return EXIT_DONE
 
 
+def add_method(parser: argparse.ArgumentParser) -> None:
+    """The arguments --method and --model."""
+    parser.add_argument("--method", choices=METHODS, default="lasr")
+    parser.add_argument("--model", metavar="NAME",
+                        help="category model of the vmr method, shipped or a file (default: what the clip names)")
+
+
+def model_for(clip: Clip, method: str, asked: str | None) -> str | None:
+    """The category model that a clip is run with: what is asked for, else what the clip names; None for lasr.
+
+    BadInput where there is none, or where it would not be read.
+    """
+    if method != "vmr":
+        if asked:
+            raise BadInput(f"--model: found {asked!r} for the method {method}, needs --method vmr")
+        return None
+    model = asked or clip.model
+    if not model:
+        raise BadInput(f"clip {clip.name}: found no category model for the method vmr, needs --model NAME")
+    try:
+        find_model(model)
+    except BadInput as error:
+        raise BadInput(f"clip {clip.name}: {error}") from None
+    return model
+
+
 def run_and_measure(clip: Clip, folder: Path, preset: str, seed: int = 0, settings: Mapping[str, Any] | None = None,
-                    device: str = "auto") -> Measured:
+                    device: str = "auto", method: str = "lasr", model: str | None = None) -> Measured:
     """Reconstruct a clip in a process of its own, so that its memory is its own, then evaluate what it left.
 
     BadInput or RunFailed with the line that the run left where it gives no result.
+
+    model  as `model_for` tells it
     """
     command: list[Any] = [sys.executable, "-m", "vmr_backend", "reconstruct", clip.frames.resolve(),
                           "--masks", clip.masks.resolve(), "--out", folder.resolve(), "--preset", preset,
-                          "--seed", seed, "--device", device, "--watch-stdin"]
+                          "--seed", seed, "--device", device, "--method", method, "--watch-stdin"]
+    command += ["--model", find_model(model).resolve()] if model else []
     command += ["--frames", clip.range] if clip.range else []
     for name, value in (settings or {}).items():
         command += ["--set", f"{name}={value}"]
@@ -118,15 +155,15 @@ def run_and_measure(clip: Clip, folder: Path, preset: str, seed: int = 0, settin
     return Measured(seconds, stages, report["peak_memory_mib"], figures)
 
 
-def scaled_iterations(preset: str, values: Mapping[str, Any], scale: float) -> dict[str, Any]:
-    """The values with every count of iterations that they leave to the preset multiplied; no less than is allowed."""
+def scaled_iterations(preset: str, values: Mapping[str, Any], scale: float, method: str = "lasr") -> dict[str, Any]:
+    """The values with the method's counts of iterations that they leave to the preset multiplied, as far as allowed."""
     if not 0 < scale <= 10:
         raise BadInput(f"--iterations-scale: found {scale:g}, needs more than 0 and at most 10")
     scaled = dict(values)
     if scale != 1:
         preset_values = dict(settings_of(preset).items())
         for setting in Settings.describe():
-            if setting.name.endswith("_iterations") and setting.name not in values:
+            if setting.name.endswith(COUNTS) and setting.method in ("", method) and setting.name not in values:
                 count = round(preset_values[setting.name] * scale)
                 scaled[setting.name] = int(min(max(count, setting.minimum), setting.maximum))
     return scaled
@@ -172,12 +209,13 @@ def _clip_of(arguments) -> Clip:
         raise BadInput("--clip: found none beside what is known of it, needs the footage")
     if not SAMPLE.frames.exists():
         raise BadInput(f"{SAMPLE.frames}: the sample is not here; needs --clip and --masks")
-    return Clip(SAMPLE.name, SAMPLE.frames, SAMPLE.masks, SAMPLE.gt, None, arguments.frames)
+    return replace(SAMPLE, range=arguments.frames)
 
 
 def _parser() -> Arguments:
     parser = Arguments(prog="python -m vmr_backend benchmark fit",
                        description="Reconstruct a clip with each preset; print seconds and quality side by side.")
+    add_method(parser)
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--clip", type=Path, help="a video file or a folder of images (default: the sample)")
     parser.add_argument("--masks", type=Path, help="of the clip: a folder of images or a video")

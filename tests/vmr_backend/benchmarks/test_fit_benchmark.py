@@ -1,4 +1,5 @@
-"""The benchmark of whole runs: a column for each preset, fewer iterations where asked, one line where it cannot."""
+"""The benchmark of whole runs: a column for each preset, by either method, fewer iterations where asked, one line where
+it cannot."""
 
 import cv2
 import numpy as np
@@ -48,6 +49,15 @@ def test_presets_stand_side_by_side(clip, tmp_path, capsys):
     assert len(Reconstruction.load(tmp_path / "standard").frames) == 4
 
 
+def test_a_category_model_is_timed_by_its_own_stages(clip, tmp_path, capsys):
+    assert main(["benchmark", "fit", *named(clip), "--method", "vmr", "--model", "bird", "--presets", "preview",
+                 "--set", "visits=0", "--set", "texture_size=64", "--device", "cpu", "--frames", "0:1",
+                 "--out", str(tmp_path)]) == 0
+    title, _, *rows = capsys.readouterr().out.splitlines()
+    assert title == "frames, seed 0, vmr with bird"
+    assert {"prediction s", "whole run s", "J", "F"} <= {" ".join(row.split()[:-1]) for row in rows}
+
+
 def test_a_stage_that_a_preset_lacks_is_a_dash():
     short, long = ({"camera": 1.0, "pictures": 2.0}, {"camera": 1.0, "fine": 9.0, "pictures": 2.0})
     lines = table({"preview": Measured(4.0, short, None, {"J": 0.5, "pck_t": None}),
@@ -65,6 +75,8 @@ def test_iterations_are_scaled_within_what_settings_allow():
     assert all(name.endswith("_iterations") and value == max(round(standard[name] / 10), 10)
                for name, value in scaled.items()) and "rigid_iterations" in scaled
     assert scaled_iterations("preview", {}, 1.0) == {}
+    assert scaled_iterations("standard", {}, 0.1, "vmr") == {
+        name: round(standard[name] / 10) for name in ("visits", "iterations")}
     with pytest.raises(BadInput, match="--iterations-scale: found 0"):
         scaled_iterations("standard", {}, 0)
 
@@ -78,7 +90,10 @@ def test_what_a_run_refuses_is_told(clip, tmp_path):
 
 @pytest.mark.parametrize("arguments, words", [
     ("--clip CLIP", "needs --masks"), ("--masks MASKS", "--clip: found none"), ("--set bones", "NAME=VALUE"),
-    ("--iterations-scale 0", "--iterations-scale"), ("--presets best", "best"),
+    ("--iterations-scale 0", "--iterations-scale"), ("--presets best", "best"), ("--method cmr", "cmr"),
+    ("--method vmr --iterations-scale 0", "--iterations-scale"), ("--model bird", "needs --method vmr"),
+    ("--method vmr --model unicorn", "clip painted_dog: model"),
+    ("--method vmr --clip goat.mp4 --masks MASKS", "clip goat: found no category model"),
 ])
 def test_bad_arguments_are_one_line(arguments, words, capsys):
     assert main(["benchmark", "fit", *arguments.split()]) == 2
