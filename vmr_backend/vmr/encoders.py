@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..rendering.interface import pixel_centres
+from ..video.features import Residual
 
 GRID = 4
 """Cells across the features that are handed on: where in the picture something is must not be lost."""
@@ -22,19 +23,6 @@ def encoder_of(name: str, extra: int, size: int) -> SmallEncoder | ResNet18:
     It gives feature maps (N, C, H, W) of its `widths`, each half as fine as the one before, and a code (N, size).
     """
     return SmallEncoder(extra, size) if name == "small" else ResNet18(extra, size)
-
-
-class Residual(nn.Module):
-    """Two convolutions beside the identity (He et al. 2016), with group norms: batches may be small, or one picture."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.GroupNorm(8, channels), nn.ReLU(inplace=True), nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.GroupNorm(8, channels), nn.ReLU(inplace=True), nn.Conv2d(channels, channels, 3, padding=1, bias=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
 
 
 class SmallEncoder(nn.Module):

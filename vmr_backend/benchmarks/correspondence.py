@@ -1,0 +1,63 @@
+"""How well masks are carried from the middle frame to all: `python -m vmr_backend benchmark correspondence`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from ..arguments import Arguments
+from ..devices import device_of
+from ..metrics.segmentation import contour_accuracy, region_similarity
+from ..texture.footage import FullFrames
+from ..video.clip import open_clip
+from ..video.correspondence import Correspondence
+from ..video.features import Features
+from ..video.masks import open_masks
+
+HEIGHT = 240
+"""Pixels of the pictures that are compared."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Carries the middle frame's mask both ways, prints J and F over the other frames, returns the exit status."""
+    parser = Arguments(prog="vmr_backend benchmark correspondence", description=__doc__)
+    parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="folders with frames/ and masks/")
+    parser.add_argument("--height", type=int, default=HEIGHT, help="pixels of the pictures that are compared")
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args(argv)
+    network = Features.shipped(device_of(arguments.device))
+    print("clip            by          J      F  J_min  seconds")
+    for folder in arguments.clips:
+        clip = open_clip(folder / "frames")
+        full = FullFrames(clip, open_masks(folder / "masks", clip, clip.numbers), clip.numbers)
+        pictures, masks = [], []
+        for place in range(len(clip.numbers)):
+            picture = full.frame(place)
+            width = round(picture.shape[1] * arguments.height / picture.shape[0])
+            pictures.append(cv2.resize(picture, (width, arguments.height), interpolation=cv2.INTER_AREA))
+            masks.append(full.mask(place))
+        begin = time.monotonic()
+        seen = Correspondence.of_pictures(pictures, network)
+        for name, carry in (("features", seen.propagate), ("flow", seen.propagate_by_flow)):
+            j, f = _scores(carry, masks, len(masks) // 2, seen)
+            print(f"{folder.name:15s} {name:9s} {np.mean(j):.3f}  {np.mean(f):.3f}  {np.min(j):.3f}  "
+                  f"{time.monotonic() - begin:7.1f}", flush=True)
+            begin = time.monotonic()
+    return 0
+
+
+def _scores(carry, masks: list[np.ndarray], start: int, seen: Correspondence) -> tuple[list[float], list[float]]:
+    """J and F of every frame but the painted one."""
+    height, width = seen.inside.shape[1:]
+    painted = cv2.resize(masks[start].astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    labels = torch.from_numpy(np.stack([1 - painted, painted])).to(seen.features)
+    carried = carry(labels, start)[:, 1].cpu().numpy()
+    found = [cv2.resize(share, mask.shape[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
+             for share, mask in zip(carried, masks, strict=True)]
+    others = [place for place in range(len(masks)) if place != start]
+    return ([region_similarity(found[t], masks[t]) for t in others],
+            [contour_accuracy(found[t], masks[t]) for t in others])
