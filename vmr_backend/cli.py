@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import math
 import os
@@ -33,6 +34,7 @@ from .job import (
 )
 from .settings import DEFAULT_PRESET, METHODS, PRESETS, Settings, settings_of
 
+BENCHMARKS = ("renderer", "fit", "train", "correspondence")
 NOT_YET = {
     "segment": "finding masks from a box or points",
 }
@@ -89,7 +91,10 @@ def _reconstruct(argv: list[str]) -> int:
                         help="JSON list of {\"frame\": N, \"rotation\": [9 numbers]}: object to camera, up to one turn "
                              "of the object for all frames")
     parser.add_argument("--method", choices=METHODS, default="lasr")
-    parser.add_argument("--model", metavar="CATEGORY_MODEL", help="category model of the vmr method")
+    parser.add_argument("--model", metavar="CATEGORY_MODEL",
+                        help="category model of the vmr method; with lasr, what camera and shape start from")
+    parser.add_argument("--shape", type=Path, metavar="RESULT",
+                        help="folder of a result of the same subject whose rest shape the vmr method starts from")
     parser.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting of the preset")
     parser.add_argument("--frames", metavar="FIRST:LAST", help="the clip's own frame numbers, both included")
@@ -127,6 +132,7 @@ def _request_of(arguments: argparse.Namespace) -> JobRequest:
     request = JobRequest(
         clip=os.path.abspath(arguments.clip), masks=arguments.masks and os.path.abspath(arguments.masks), first=first,
         last=last, method=arguments.method, preset=arguments.preset, settings=values, model=arguments.model,
+        shape=arguments.shape and os.path.abspath(arguments.shape),
         subject=arguments.subject, box=_numbers("--box", arguments.box, "X,Y,W,H"), at=arguments.at,
         focal_length=arguments.focal_length,
         principal_point=_numbers("--principal-point", arguments.principal_point, "X,Y"),
@@ -279,16 +285,9 @@ def _render_dataset(argv: list[str]) -> int:
 
 
 def _benchmark(argv: list[str]) -> int:
-    if not argv or argv[0] not in ("renderer", "fit", "train"):
-        raise BadInput(f"benchmark: found {argv[0] if argv else 'nothing'!r}, needs renderer, fit or train")
-    if argv[0] == "fit":
-        from .benchmarks.fit import main
-    elif argv[0] == "train":
-        from .benchmarks.train import main
-    else:
-        from .benchmarks.renderer import main
-
-    return main(argv[1:])
+    if not argv or argv[0] not in BENCHMARKS:
+        raise BadInput(f"benchmark: found {argv[0] if argv else 'nothing'!r}, needs one of {', '.join(BENCHMARKS)}")
+    return importlib.import_module(f".benchmarks.{argv[0]}", __package__).main(argv[1:])
 
 
 def _models(argv: list[str]) -> int:

@@ -96,7 +96,9 @@ class JobRequest:
     settings: dict[str, Any] = field(default_factory=dict)
     """Values that differ from the preset's."""
     model: str | None = None
-    """Category model of the vmr method."""
+    """Category model of the vmr method; with the lasr method, what camera and shape start from, or None."""
+    shape: str | None = None
+    """Folder of a result whose rest shape the base shape of the vmr method starts from."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     seed: int = 0
@@ -127,6 +129,8 @@ class JobRequest:
             raise BadInput(f"method: found {self.method!r}, needs one of {', '.join(METHODS)}")
         if self.method == "vmr" and not self.model:
             raise BadInput("model: found none, needs a category model for the method 'vmr'")
+        if self.method != "vmr" and self.shape:
+            raise BadInput(f"shape: found {self.shape} for the method {self.method!r}, needs the method 'vmr'")
         if self.first is not None and self.last is not None and self.last < self.first:
             raise BadInput(f"frames: found {self.first}:{self.last}, needs the first before the last")
         if not 0 <= self.seed <= LARGEST_SEED:

@@ -1,4 +1,4 @@
-"""What is known of the camera before the fit: focal length, which way the subject faces in some frames, a solve."""
+"""What is known before the fit: focal length, which way the subject faces in some frames, a solve, a rough shape."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
+from .geometry.sphere import Sphere
 from .job import FrameRotation, JobRequest, facing
 
 
@@ -23,8 +24,18 @@ class Rotations:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """What the subject looks like at rest."""
+
+    vertices: np.ndarray
+    """(V, 3) as large as the crops show it: crop units in the middle of the clip. Front -y, up z."""
+    sphere: Sphere
+    """Where on the sphere its vertices are."""
+
+
+@dataclass(frozen=True)
 class Known:
-    """All that is known; None where nothing is."""
+    """All that is known beforehand; None where nothing is."""
 
     focal_length: float | None = None
     """Pixels of the full frame."""
@@ -34,6 +45,7 @@ class Known:
     """As a user sees it: within some 20 degrees."""
     solve: Rotations | None = None
     """Exact, up to one rotation of the object that is the same in all frames."""
+    shape: Shape | None = None
 
 
 NOTHING = Known()

@@ -86,6 +86,27 @@ def _nearest(points: np.ndarray, places: np.ndarray, among: np.ndarray) -> np.nd
     return allowed[tree.query(places)[1]]
 
 
+def part_loss(points: Tensor, places: Tensor, labels: Tensor, seen: Tensor, weight: Tensor) -> Tensor:
+    """How far the vertices of each part are from where the part is seen, and it from them (VMR Eq. 4): (N,).
+
+    points  (N, V, 2) projected vertices
+    places  (N, L, P, 2) samples of each part in each picture
+    labels  (V,) part of each vertex, -1 for none
+    seen    (N, V) bool: a vertex that its picture hides has no place in it
+    weight  (N, L) of each part in each picture, 0 where it is not to be seen
+
+    Distances as they are, not squared: labels that were carried wrongly lie far off.
+    """
+    of_part = labels == torch.arange(places.shape[1], device=labels.device)[:, None]
+    chosen = (of_part & seen.unsqueeze(1)).unsqueeze(-1)
+    apart = (points[:, None, :, None] - places[:, :, None]).square().sum(-1)
+    apart = charbonnier(apart, 0.02).masked_fill(~chosen, torch.inf)
+    there = weight * chosen.flatten(2).any(-1)
+    to_places = apart.amin(3).where(chosen[..., 0], 0).sum(-1) / chosen.sum((2, 3)).clamp_min(1)
+    to_points = apart.amin(2).where(there.unsqueeze(-1) > 0, 0).mean(-1)
+    return (there * (to_places + to_points)).sum(1) / there.sum(1).clamp_min(1)
+
+
 def keypoint_loss(projected: Tensor, keypoints: Tensor, annotated: Tensor) -> Tensor:
     """Mean distance of projected keypoints from annotated ones (VMR Eq. 2), robust against a few wrong annotations.
 

@@ -26,15 +26,16 @@ from .outputs.overlay import write_overlay
 from .outputs.preview import write_preview
 from .outputs.report import Lens, Stage, write_report
 from .outputs.trust import judge, measure
-from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME
-from .settings import settings_of
+from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME, Reconstruction
+from .settings import Settings, settings_of
+from .snapshots import Snapshots
 from .texture.bake import bake_texture
 from .texture.footage import FullFrames
 from .video.clip import open_clip, select
 from .video.footage import Footage, load_footage
 from .video.masks import open_masks
 from .video.subjects import Choice
-from .vmr.clip import adapt_clip, shares_of_time
+from .vmr.clip import PREDICTION, adapt_clip, first_sight, shares_of_time
 from .vmr.model_file import find_model, load_model
 
 try:
@@ -51,19 +52,20 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     if device.type == "cpu":
         # The renderer keeps every core busy by itself; more threads than this only wait for one another.
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-    category = load_model(find_model(request.model), device) if request.method == "vmr" else None
+    category = load_model(find_model(request.model), device) if request.model else None
+    like = Reconstruction.load(Path(request.shape)) if request.shape else None
     # Until the footage is read, nobody knows how many frames there are.
-    log.plan(_shares(plan_of(settings) if category is None else shares_of_time(settings, settings.window)))
+    log.plan(_shares(request, settings, settings.window))
     if not resume:
         Checkpoint.remove(folder)
     stages: list[Stage] = []
+    snapshots = Snapshots(folder)
 
     with _timed(stages, "footage", device):
         footage = load_footage(request.clip, request.masks, first=request.first, last=request.last,
                                crop_size=settings.crop_size, files=request.files, choice=_choice(request),
                                progress=lambda step, steps: log.progress("footage", step, steps))
-    if category is not None:
-        log.plan(_shares(shares_of_time(settings, len(footage.numbers))))
+    log.plan(_shares(request, settings, len(footage.numbers)))
     if not resume:
         # An earlier result would pass for this run's, should it end early.
         (folder / FILE_NAME).unlink(missing_ok=True)
@@ -72,12 +74,17 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     for line in warnings:
         log.warning(line)
 
+    known = known_of(request)
+    if request.method == "lasr" and category is not None:
+        with _timed(stages, "prediction", device):
+            known = first_sight(footage, category, settings, known, device, log.progress)
     with _timed(stages, "fit", device):
-        if category is None:
-            found = fit(footage, settings, device, request.seed, log.progress, folder, resume, known_of(request))
+        if request.method == "lasr":
+            found = fit(footage, settings, device, request.seed, log.progress, folder, resume, known, snapshots.offer)
             hypotheses = found.hypotheses
         else:
-            found = adapt_clip(footage, category, settings, known_of(request), device, request.seed, log.progress)
+            found = adapt_clip(footage, category, settings, known, device, request.seed, log.progress, folder, resume,
+                               snapshots.offer, like)
             hypotheses = []
     fit_memory = stages.pop().peak_memory_mib
     stages += [Stage(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
@@ -108,10 +115,15 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
                  hypotheses=hypotheses, warnings=warnings)
     result.save(folder)
     Checkpoint.remove(folder)
+    snapshots.remove()
 
 
-def _shares(of_fit: dict[str, float]) -> dict[str, float]:
-    """Each stage's share of a run, from those of the fit's stages."""
+def _shares(request: JobRequest, settings: Settings, frames: int) -> dict[str, float]:
+    """Each stage's share of a run, for the forecast of the time left."""
+    if request.method == "vmr":
+        of_fit = shares_of_time(settings, frames)
+    else:
+        of_fit = ({"prediction": PREDICTION * frames} if request.model else {}) | plan_of(settings)
     whole = sum(of_fit.values())
     return {"footage": whole * 0.06} | of_fit | {"texture": whole * 0.1, "pictures": whole * 0.06}
 

@@ -202,6 +202,8 @@ class Settings(Tunables):
 
     weight_steadiness: float = _weight(100.0, "Steady Camera", "Change of the rate at which the camera turns and moves",
                                        "measured")
+    weight_path: float = _weight(1.0, "Camera Path", "Angle of a frame's camera to the path through all frames, while "
+                                 "windows are learnt", "measured", "vmr")
     weight_elevation: float = _weight(0.1, "Level Camera", "Angle by which the camera looks down, from 9 degrees",
                                       "measured", "lasr")
     weight_lens: float = _weight(0.001, "Lens", "Fitted focal length away from that of the field of view", "measured",
@@ -209,6 +211,8 @@ class Settings(Tunables):
     weight_hints: float = _weight(0.3, "Facing Hints", "Angle of the camera to the facing hints, above 20 degrees",
                                   "measured", "lasr")
 
+    weight_part: float = _weight(3.0, "Parts", "Parts followed through a window against where the mesh has them",
+                                 "VMR Eq. 4; UMR: 10 of another form", "vmr")
     weight_base_swap: float = _weight(1.0, "Base Shape Swap", "Silhouette of one frame with the base shape of another",
                                       "VMR Eq. 6", "vmr")
     weight_texture_distance: float = _weight(0.5, "Texture Distance", "Texture flow that leaves the mask", "CMR: 0.5",

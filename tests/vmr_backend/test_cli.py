@@ -243,6 +243,7 @@ BAD_INPUTS = {
     "focal length of zero": (WHOLE + " --focal-length 0", "focal_length: found 0", "above 0"),
     "no number as focal length": (WHOLE + " --focal-length nan", "focal_length: found nan", "a number"),
     "one number as principal point": (WHOLE + " --principal-point 5", "--principal-point: found '5'", "X,Y"),
+    "shape without category": (WHOLE + " --shape {here}", "shape: found {here}", "needs the method 'vmr'"),
     "facing without frame": (WHOLE + " --facing 90", "--facing: found '90'", "FRAME:DEGREES"),
     "facing in words": (WHOLE + " --facing 3:left", "--facing: found '3:left'", "FRAME:DEGREES"),
     "facing two ways": (WHOLE + " --facing 3:0 --facing 3:90", "hints: found frame 3 twice", "once"),

@@ -13,7 +13,7 @@ import torch
 from ..checkpoint import Checkpoint
 from ..geometry.body import BODY_RADIUS
 from ..geometry.cameras import project, zoomed
-from ..geometry.sphere import icosphere, spherical_uv
+from ..geometry.sphere import Sphere, icosphere, spherical_uv
 from ..job import BadInput
 from ..known import NOTHING, Known
 from ..reconstruction import Reconstruction
@@ -41,6 +41,7 @@ REFINEMENTS = 2
 """How often the camera found is refined with flow that it helped to find itself."""
 
 Progress = Callable[[str, int, int], None]
+Show = Callable[[Callable[[], Reconstruction]], None]
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,14 @@ def plan_of(settings: Settings) -> dict[str, float]:
 
 
 def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, progress: Progress,
-        folder: Path | None = None, resume: bool = False, known: Known = NOTHING) -> Fit:
+        folder: Path | None = None, resume: bool = False, known: Known = NOTHING, show: Show = lambda _: None) -> Fit:
     """Reconstruct the subject of the footage.
 
     progress  called with stage, step and steps
     folder    where a checkpoint is written after each stage; None: nowhere
     resume    go on from the checkpoint in the folder, if there is one
     known     what is known of the camera beforehand
+    show      called often, once the camera is found, with what makes a reconstruction of all that is found so far
     """
     view = View.of(footage, known, settings, device)
     paths = starts_of(settings.hypotheses, known, footage.numbers, roll_path(footage))
@@ -116,7 +118,8 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
                            "resuming") from None
     else:
         starts, seconds = paths.hypotheses, {}
-        model = _ellipsoids(view, paths, _extent(footage))
+        model = (_ellipsoids(view, paths, _extent(footage)) if known.shape is None
+                 else _shaped(view, paths, known.shape.vertices, known.shape.sphere))
     stages = stages_of(settings)
 
     def run(name: str, size: int, work: Callable) -> None:
@@ -154,7 +157,12 @@ def fit(footage: Footage, settings: Settings, device: torch.device, seed: int, p
             freedom = stage.schedule.freedom[0]
             seen = observe(footage, _guided_flows(model, footage, renderer, freedom), size, device, random)
             _prepare(model, stage, settings)
-            descend(model, seen, renderer, settings, stage.schedule, random, report)
+
+            def after_step(step: int, steps: int) -> None:
+                report(step, steps)
+                show(lambda: _result(model, footage))
+
+            descend(model, seen, renderer, settings, stage.schedule, random, after_step)
 
         run(stage.name, stage.size, deform)
     return Fit(_result(model, footage), starts, seconds)
@@ -176,18 +184,23 @@ def _ellipsoids(view: View, paths: Starts, extent: tuple[float, float]) -> Model
 
     extent  half width and half height of the subject, crop units
     """
-    device = view.numbers.device
     sphere = icosphere(COARSE_LEVEL)
-    ball = torch.from_numpy(sphere.vertices).float().to(device)
-    mesh = RestMesh(ball * _radii(paths.hypotheses, extent).to(device)[:, None], sphere, RIGID_SMOOTHING)
+    return _shaped(view, paths, sphere.vertices * _radii(paths.hypotheses, extent).numpy()[:, None], sphere)
+
+
+def _shaped(view: View, paths: Starts, vertices: np.ndarray, sphere: Sphere) -> Model:
+    """Hypotheses that start from shapes ([H,] V, 3), crop units, seen as they say."""
+    device = view.numbers.device
+    every = np.broadcast_to(BODY_RADIUS / INITIAL_COVER * vertices, (len(paths.hypotheses), *vertices.shape[-2:]))
+    mesh = RestMesh(torch.from_numpy(every.copy()).float().to(device), sphere, RIGID_SMOOTHING)
     turn, tilt = (torch.from_numpy(path).float().to(device) for path in (paths.turn, paths.tilt))
     camera = CameraPath(view, turn, tilt, ELEVATION, paths.solved)
     return Model(view, mesh, camera).to(device)
 
 
 def _radii(starts: list[Hypothesis], extent: tuple[float, float]) -> torch.Tensor:
-    """(H, 3) radii in object units: along the picture the masks' width, into the picture their smaller extent."""
-    width, height = (BODY_RADIUS / INITIAL_COVER * half for half in extent)
+    """(H, 3) radii in crop units: along the picture the masks' width, into the picture their smaller extent."""
+    width, height = extent
     thin = min(width, height)
     heading = torch.tensor([h.heading for h in starts])
     return torch.stack([thin + (width - thin) * heading.cos().abs(), thin + (width - thin) * heading.sin().abs(),

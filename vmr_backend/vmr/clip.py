@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..checkpoint import Checkpoint
 from ..geometry.cameras import Camera, project
 from ..geometry.sphere import spherical_uv
-from ..known import Known, starting_rotations
+from ..job import BadInput
+from ..known import Known, Rotations, Shape, starting_rotations
 from ..reconstruction import Reconstruction
 from ..rendering import Renderer, get_renderer
 from ..settings import Settings
 from ..video.footage import Footage
 from ..video.view import View
+from .model import State
 from .model_file import LoadedModel
 from .objective import WeakCamera
 from .poses import BATCH, candidates, steady_state
+from .registration import laid_on
 from .shape import spread_of
 from .subject import Subject, fit_subject
-from .windows import adapt, windows_of
+from .windows import Learner, adapt, windows_of
 
 LARGEST_ERROR = 0.25
 """Pixels by which the perspective camera's picture may differ from the weak perspective one's."""
 
+PREDICTION = 200.0
+"""Milliseconds on two cores for all hypotheses of a frame, about."""
+HINTS = 9
+"""Frames whose heading a first sight tells."""
+
 Progress = Callable[[str, int, int], None]
+Show = Callable[[Callable[[], Reconstruction]], None]
 
 
 @dataclass(frozen=True)
@@ -45,39 +58,132 @@ def shares_of_time(settings: Settings, frames: int) -> dict[str, float]:
     if not settings.visits:
         return {"prediction": 50.0 * frames}
     iterations = settings.iterations * len(windows_of(frames, settings.window, settings.stride))
-    return {"prediction": 200.0 * frames, "adaptation": 60.0 * settings.frames_per_iteration * iterations,
+    return {"prediction": PREDICTION * frames, "adaptation": 60.0 * settings.frames_per_iteration * iterations,
             "subject": 8.0 * settings.visits * frames}
 
 
 def adapt_clip(footage: Footage, loaded: LoadedModel, settings: Settings, known: Known, device: torch.device, seed: int,
-               progress: Progress) -> Adapted:
+               progress: Progress, folder: Path | None = None, resume: bool = False,
+               show: Show = lambda _: None, like: Reconstruction | None = None) -> Adapted:
     """The subject of the footage as a category model knows its kind.
 
     known     what is known of the camera beforehand
     progress  called with stage, step and steps
+    folder    where a checkpoint is written after the first look at all frames, and after each window; None: nowhere
+    resume    go on from the checkpoint in the folder, if there is one
+    show      called often with what makes a reconstruction of all that is found so far
+    like      a result of the same subject: its rest shape is the base shape that the closing pass starts from
     """
     renderer = get_renderer("warp", device)
     if not settings.visits:
-        begin = time.monotonic()
-        return Adapted(predict_clip(footage, loaded, renderer, progress), {"prediction": time.monotonic() - begin})
-    seconds, begin = {}, time.monotonic()
+        with _timed(seconds := {}, "prediction"):
+            return Adapted(predict_clip(footage, loaded, renderer, progress), seconds)
     view = View.of(footage, known, settings, device)
     images, masks = _pictures(footage, loaded, slice(None), device)
+    course = _Course(Learner(loaded.model, len(images), seed), folder,
+                     {"settings": dict(settings.items()), "model": dict(loaded.card.scores)})
+    if resume:
+        course.take_up(device)
+    if course.steady is None:
+        with _timed(course.seconds, "prediction"):
+            course.steady = _steady(loaded, images, masks, view, known, renderer, progress)
+        course.save()
+    state = course.steady
+
+    def after_window() -> None:
+        course.save()
+        show(lambda: _of_state(footage, loaded, course.learner.told.state(state)))
+
+    show(lambda: _of_state(footage, loaded, state))
+    if settings.iterations:
+        with _timed(course.seconds, "adaptation"):
+            told = adapt(course.learner, footage, images, masks, state.rotation, settings, renderer,
+                         lambda step, steps: progress("adaptation", step, steps), after_window)
+        state = replace(told, rotation=state.rotation)
+    base = None if like is None else laid_on(loaded.model.shape, like.rest_vertices, like.faces)
+    subject = Subject.of(loaded.model, state, view, base)
+
+    def after_step(step: int, steps: int) -> None:
+        progress("subject", step, steps)
+        show(lambda: _fitted(footage, loaded, subject))
+
+    with _timed(course.seconds, "subject"):
+        fit_subject(subject, footage, settings, renderer, seed, after_step)
+    return Adapted(_fitted(footage, loaded, subject), course.seconds)
+
+
+def first_sight(footage: Footage, loaded: LoadedModel, settings: Settings, known: Known, device: torch.device,
+                progress: Progress) -> Known:
+    """What is known, and what a category model says of the clip: a shape, and hints at the subject's heading.
+
+    A fit that needs no category model starts from there.
+    """
+    view, renderer = View.of(footage, known, settings, device), get_renderer("warp", device)
+    images, masks = _pictures(footage, loaded, slice(None), device)
+    state = _steady(loaded, images, masks, view, known, renderer, progress)
+    with torch.no_grad():
+        base = loaded.model.predict(state).base.mean(0)
+    every = np.unique(np.linspace(0, len(footage.numbers) - 1, HINTS).round().astype(int))
+    hints = Rotations(footage.numbers[every], state.rotation.double().cpu().numpy()[every])
+    shape = Shape(_array(state.camera.scale.median() * base), loaded.model.shape.sphere)
+    return replace(known, shape=shape, hints=known.hints or hints)
+
+
+def _steady(loaded: LoadedModel, images: Tensor, masks: Tensor, view: View, known: Known, renderer: Renderer,
+            progress: Progress) -> State:
+    """What each frame says by itself, under the camera's likeliest path."""
     found = candidates(loaded.model, images, masks, renderer, lambda step, steps: progress("prediction", step, steps))
     turning = None
     if known.solve is not None:
-        turning = torch.from_numpy(starting_rotations(known, footage.numbers)).float().to(device)
-    state = steady_state(found, view.numbers, view.hints, turning)
-    seconds["prediction"], begin = time.monotonic() - begin, time.monotonic()
-    if settings.iterations:
-        told = adapt(loaded.model, images, masks, state.rotation, settings, renderer, seed,
-                     lambda step, steps: progress("adaptation", step, steps))
-        state = replace(told, rotation=state.rotation)
-        seconds["adaptation"], begin = time.monotonic() - begin, time.monotonic()
-    subject = Subject.of(loaded.model, state, view)
-    fit_subject(subject, footage, settings, renderer, seed, lambda step, steps: progress("subject", step, steps))
-    seconds["subject"] = time.monotonic() - begin
-    return Adapted(_fitted(footage, loaded, subject), seconds)
+        turning = torch.from_numpy(starting_rotations(known, view.numbers.cpu().numpy())).to(images)
+    return steady_state(found, view.numbers, view.hints, turning)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Adds to what a stage took so far."""
+    before, begin = seconds.get(stage, 0.0), time.monotonic()
+    yield
+    seconds[stage] = before + time.monotonic() - begin
+
+
+class _Course:
+    """How far a run has come, and where it is kept."""
+
+    def __init__(self, learner: Learner, folder: Path | None, facts: dict[str, Any]):
+        """facts  of the run, that a checkpoint shares or is none of this run's"""
+        self.learner, self._folder, self._facts = learner, folder, facts
+        self.steady: State | None = None
+        """What each frame says by itself, under the camera's path."""
+        self.seconds: dict[str, float] = {}
+
+    def save(self) -> None:
+        if self._folder is not None:
+            assert self.steady is not None
+            steady = {f"steady.{f.name}": getattr(self.steady, f.name) for f in fields(State)}
+            Checkpoint(self._facts | {"seconds": self.seconds}, self.learner.tensors() | steady).save(self._folder)
+
+    def take_up(self, device: torch.device) -> None:
+        """Go on from the checkpoint, if there is one; BadInput where it is of another run."""
+        found = Checkpoint.load(self._folder) if self._folder is not None else None
+        if found is None:
+            return
+        try:
+            if {name: found.facts[name] for name in self._facts} != self._facts:
+                raise ValueError("other settings")
+            self.learner.take_up(found.tensors)
+            self.steady = State(*(found.tensors[f"steady.{f.name}"].to(device) for f in fields(State)))
+            self.seconds = dict(found.facts["seconds"])
+        except (KeyError, TypeError, ValueError, RuntimeError):
+            raise BadInput(f"{self._folder}: found a checkpoint of another clip, model or of other settings; run again "
+                           "without resuming") from None
+
+
+@torch.no_grad()
+def _of_state(footage: Footage, loaded: LoadedModel, state: State) -> Reconstruction:
+    """What a model believes of every frame."""
+    prediction = loaded.model.predict(state)
+    return _predicted(footage, loaded, prediction.base.mean(0), prediction.vertices, prediction.camera)
 
 
 @torch.no_grad()
@@ -132,14 +238,16 @@ def _reconstruction(footage: Footage, loaded: LoadedModel, rest: Tensor, vertice
                     camera: Camera) -> Reconstruction:
     """In the units of the format: the rest shape's longest extent is 1."""
     sphere = loaded.model.shape.sphere
-    keypoints = None
+    keypoints: dict[str, np.ndarray] = {}
     if loaded.affinity is not None:
-        keypoints = _array(project(loaded.affinity @ vertices, camera)[..., :2])
+        keypoints = {"keypoints": _array(project(loaded.affinity @ vertices, camera)[..., :2]),
+                     "keypoint_names": np.array(loaded.card.category.keypoints),
+                     "keypoint_weights": _array(loaded.affinity)}
     return Reconstruction(
         frames=footage.numbers.astype(np.int32), vertices=_array(vertices), rest_vertices=_array(rest),
         faces=sphere.faces.astype(np.int32), uv=spherical_uv(sphere).astype(np.float32),
         camera_rotation=_array(camera.rotation), camera_translation=_array(camera.translation),
-        intrinsics=_array(camera.intrinsics), image_size=np.array(footage.image_size, np.int32), keypoints=keypoints)
+        intrinsics=_array(camera.intrinsics), image_size=np.array(footage.image_size, np.int32), **keypoints)
 
 
 def long_focus(vertices: Tensor, camera: WeakCamera, image_size: tuple[int, int]) -> Camera:

@@ -20,7 +20,7 @@ from ..geometry.cameras import Camera, project
 from ..geometry.rotations import from_axis_angle
 from ..geometry.smoothing import UniformAdam, falling
 from ..rendering import Renderer
-from ..rendering.surface import HIDDEN_DEPTH, Surface, facing_all_round
+from ..rendering.surface import HIDDEN_DEPTH, Surface, facing_all_round, facing_of
 from ..settings import Settings
 from ..video.footage import Footage
 from ..video.guided_flow import guided_flows
@@ -29,7 +29,7 @@ from ..video.view import View
 from .instances import HANDLE_RATES, PLACE_RATE, SHAPE_RATE, TURN_RATE, Instances, RowAdam, unevenness
 from .model import CategoryModel, State
 from .model_file import STRENGTH
-from .objective import facing, softness
+from .objective import softness
 from .shape import CategoryShape, Handles, shares_of
 
 SIZE = 128
@@ -55,11 +55,12 @@ class Subject:
     view: View
 
     @staticmethod
-    def of(model: CategoryModel, state: State, view: View) -> Subject:
-        """As a model believes it of each frame (T of them)."""
-        mean = model.shape.base(shares_of(state.shares).mean(0, keepdim=True)).detach()
-        shape = CategoryShape(mean, model.shape.sphere, Handles(model.shape.weights, model.shape.twin), STRENGTH)
-        subject = Subject(shape.to(mean.device), replace(
+    def of(model: CategoryModel, state: State, view: View, base: Tensor | None = None) -> Subject:
+        """As a model believes it of each frame (T of them); base (1, V, 3)  where it is known better."""
+        if base is None:
+            base = model.shape.base(shares_of(state.shares).mean(0, keepdim=True)).detach()
+        shape = CategoryShape(base, model.shape.sphere, Handles(model.shape.weights, model.shape.twin), STRENGTH)
+        subject = Subject(shape.to(base.device), replace(
             Instances.of(state.camera, state.handles.shape[1]), handles=state.handles.clone()), view)
         # Perspective shows a subject that stands off the middle from aside, parallel rays do not.
         aside = _towards(subject._rays(torch.arange(len(state.place))))
@@ -168,12 +169,12 @@ def terms(subject: Subject, instances: Instances, seen: Observations, looked: Lo
         "mask": losses.silhouette_loss(alpha, seen.masks[frames], seen.weights[frames]),
         "contour": losses.contour_loss(points[..., :2], seen.places[frames]),
         "arap": arap_energy(base, vertices, shape.edges, shape.cotangents(base[0])),
-        "facing": facing(points, shape.faces, renderer, seen.size).mean() + _facing_beside(vertices, shape, renderer),
         "laplacian": losses.laplacian_loss(base, shape.edges),
         "handle": instances.handles.square().sum(-1).mean(-1),
         "proportion": unevenness(shape, instances.handles),
     }
     found |= _surface_terms(points, shape.faces, seen, looked, renderer)
+    found["facing"] = found["facing"].mean() + _facing_beside(vertices, shape, renderer)
     if looked.runs:
         motion, turning, places = (looked.in_runs(values) for values in (
             instances.handles.flatten(1), camera.rotation, subject.places(instances, frames)))
@@ -190,7 +191,8 @@ def _facing_beside(vertices: Tensor, shape: CategoryShape, renderer: Renderer) -
 
 def _surface_terms(points: Tensor, faces: Tensor, seen: Observations, looked: Looked,
                    renderer: Renderer) -> dict[str, Tensor]:
-    """Flow, and colour carried from frame to frame, at the sampled pixels of points (B, V, 3) on the screen; (B,)."""
+    """Flow, colour carried from frame to frame, and walls inside out, at the sampled pixels of points (B, V, 3) on the
+    screen; (B,)."""
     frames, screen = looked.frames, points[..., :2]
     front, nearest = Surface.front_and_nearest(points.unsqueeze(0), faces, seen.pixels[frames], seen.size, renderer)
     hit = front.covered[0] * seen.frame_weight[frames, None]
@@ -215,8 +217,8 @@ def _surface_terms(points: Tensor, faces: Tensor, seen: Observations, looked: Lo
     visible = hit * ((depth > 0) & (there[..., 2] < depth + 2 * HIDDEN_DEPTH))
     visible = visible * (seen.colour_weight[frames] * seen.colour_weight[frames[other]])[:, None]
     here = look_up(seen.images[frames], elsewhere(screen, own))
-    return {"flow": flow, "texture_swap": losses.colour_loss(
-        here, look_up(seen.images[frames[other]], there[..., :2]), visible)}
+    return {"flow": flow, "facing": facing_of(front, nearest, points[None, ..., 2:])[0],
+            "texture_swap": losses.colour_loss(here, look_up(seen.images[frames[other]], there[..., :2]), visible)}
 
 
 def fit_subject(subject: Subject, footage: Footage, settings: Settings, renderer: Renderer, seed: int,

@@ -6,8 +6,8 @@ next begins, and where windows overlap, what they tell is blended.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
@@ -17,9 +17,13 @@ from ..geometry.arap import best_rotations
 from ..geometry.rotations import angle_between
 from ..rendering import Renderer
 from ..settings import Settings
+from ..video.correspondence import Correspondence
+from ..video.features import Features
+from ..video.footage import Footage
 from .instances import unevenness
 from .model import CategoryModel, FirstLook, Prediction, State, nearest_hypotheses
-from .objective import INSIDE, Targets, places_inside, softness, terms
+from .objective import INSIDE, Targets, compared_of, places_inside, softness, terms
+from .parts import Parts
 from .texture import barriers, distance_loss, painted, sampled, structure_loss
 
 RATE = 1e-4
@@ -35,33 +39,75 @@ def windows_of(frames: int, window: int, stride: int) -> list[range]:
     return [range(start, min(start + window, frames)) for start in (*range(0, last, stride), last)]
 
 
-def adapt(model: CategoryModel, images: Tensor, masks: Tensor, rotations: Tensor, settings: Settings,
-          renderer: Renderer, seed: int, progress: Callable[[int, int], None]) -> State:
+class Learner:
+    """A model that learns from a clip's windows, and what it told so far."""
+
+    def __init__(self, model: CategoryModel, frames: int, seed: int):
+        self.model, self.told, self.done = model, Blend(frames), 0
+        self.random = torch.Generator().manual_seed(seed)
+        self._optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
+
+    def learn(self, total: Tensor) -> None:
+        """One step down a loss; FloatingPointError where it is none."""
+        if not torch.isfinite(total):
+            raise FloatingPointError("the adaptation diverged; another seed, or lower loss weights, may help")
+        self._optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        self._optimiser.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a run needs to go on after its last window."""
+        moments = {f"adam.{index}.{name}": value for index, values in self._optimiser.state_dict()["state"].items()
+                   for name, value in values.items()}
+        return ({f"model.{name}": value for name, value in self.model.state_dict().items()} | moments
+                | {f"told.{name}": value for name, value in self.told.tensors().items()}
+                | {"random": self.random.get_state(), "done": torch.tensor(self.done)})
+
+    def take_up(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from there; KeyError, ValueError or RuntimeError where the tensors are of another model or clip."""
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+        self.model.load_state_dict(under("model."))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in under("adam.").items():
+            index, _, kind = name.partition(".")
+            moments.setdefault(int(index), {})[kind] = value
+        self._optimiser.load_state_dict(self._optimiser.state_dict() | {"state": moments})
+        self.told.take_up(under("told."))
+        self.random.set_state(tensors["random"])
+        self.done = int(tensors["done"])
+
+
+def adapt(learner: Learner, footage: Footage, images: Tensor, masks: Tensor, rotations: Tensor, settings: Settings,
+          renderer: Renderer, progress: Callable[[int, int], None], after_window: Callable[[], None]) -> State:
     """Teach the model, in place, by the frames of a clip; what it came to believe of each of them.
 
-    images, masks  (T, 3, S, S) and (T, S, S) in 0..1
+    images, masks  (T, 3, S, S) and (T, S, S) in 0..1, of the footage as the model takes them
     rotations      (T, 3, 3) the path of the camera, which chooses among hypotheses and is held on to
+    after_window   called after each window
     """
-    random = torch.Generator().manual_seed(seed)
-    windows = windows_of(len(images), settings.window, settings.stride)
-    optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
-    weights, told = settings.weights(), Blend(len(images))
+    model, random, windows = learner.model, learner.random, windows_of(len(images), settings.window, settings.stride)
+    weights, features = settings.weights(), Features.shipped(images.device)
     steps = len(windows) * settings.iterations
-    for number, window in enumerate(windows):
+    for number, window in list(enumerate(windows))[learner.done:]:
+        frames, parts = torch.tensor(window), None
+        if weights["part"]:
+            believed = _believed(model, images[frames], masks[frames], rotations[frames], renderer)
+            parts = Parts.follow(Correspondence.of(footage, window, features), settings.parts, believed,
+                                 model.shape.faces, renderer, random)
         for iteration in range(settings.iterations):
-            chosen = torch.randperm(len(window), generator=random)[: settings.frames_per_iteration] + window.start
-            total = _objective(model, images[chosen], masks[chosen], rotations[chosen], weights, renderer, random)
-            if not torch.isfinite(total):
-                raise FloatingPointError("the adaptation diverged; another seed, or lower loss weights, may help")
-            optimiser.zero_grad(set_to_none=True)
-            total.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-            optimiser.step()
+            some = torch.randperm(len(window), generator=random)[: settings.frames_per_iteration]
+            chosen = frames[some]
+            learner.learn(_objective(model, images[chosen], masks[chosen], rotations[chosen], parts and parts[some],
+                                     weights, renderer, random))
             progress(number * settings.iterations + iteration + 1, steps)
-        frames = torch.tensor(window)
-        told.add(frames, _believed(model, images[frames], masks[frames], rotations[frames], renderer),
-                 1 - (frames - frames.float().mean()).abs() / (len(frames) / 2 + 1))
-    return told.state()
+        learner.told.add(frames, _believed(model, images[frames], masks[frames], rotations[frames], renderer).state,
+                         1 - (frames - frames.float().mean()).abs() / (len(frames) / 2 + 1))
+        learner.done = number + 1
+        after_window()
+    return learner.told.state()
 
 
 class Blend:
@@ -79,12 +125,31 @@ class Blend:
         for whole, part in zip(self._sums.tensors(), state.tensors(), strict=True):
             whole[frames] += weight.to(part).view(-1, *[1] * (part.ndim - 1)) * part
 
-    def state(self) -> State:
-        """Of all frames, each of which some window told of."""
+    def state(self, others: State | None = None) -> State:
+        """Of all frames; others  what is believed of those that no window told of"""
         assert self._sums is not None
-        mean = State(*(whole / self._weight.to(whole).view(-1, *[1] * (whole.ndim - 1))
-                       for whole in self._sums.tensors()))
-        return replace(mean, rotation=best_rotations(mean.rotation.mT))
+        mean = [whole / self._weight.to(whole).clamp_min(1e-9).view(-1, *[1] * (whole.ndim - 1))
+                for whole in self._sums.tensors()]
+        if others is not None:
+            untold = self._weight == 0
+            for whole, other in zip(mean, others.tensors(), strict=True):
+                whole[untold] = other[untold]
+        state = State(*mean)
+        return replace(state, rotation=best_rotations(state.rotation.mT))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights and sums so far."""
+        if self._sums is None:
+            return {}
+        return {"weight": self._weight} | {str(k): value for k, value in enumerate(self._sums.tensors())}
+
+    def take_up(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from weights and sums of as many frames; ValueError where there are more or fewer."""
+        if not tensors:
+            return
+        if tensors["weight"].shape != self._weight.shape:
+            raise ValueError("another number of frames")
+        self._weight, self._sums = tensors["weight"], State(*(tensors[str(k)] for k in range(len(fields(State)))))
 
 
 def _first_look(model: CategoryModel, images: Tensor, masks: Tensor, rotations: Tensor) -> tuple[FirstLook, State]:
@@ -94,13 +159,14 @@ def _first_look(model: CategoryModel, images: Tensor, masks: Tensor, rotations: 
 
 
 @torch.no_grad()
-def _believed(model: CategoryModel, images: Tensor, masks: Tensor, rotations: Tensor, renderer: Renderer) -> State:
+def _believed(model: CategoryModel, images: Tensor, masks: Tensor, rotations: Tensor,
+              renderer: Renderer) -> Prediction:
     first, state = _first_look(model, images, masks, rotations)
-    return model.looked(first.seen, model.predict(state), renderer).state
+    return model.looked(first.seen, model.predict(state), renderer)
 
 
-def _objective(model: CategoryModel, images: Tensor, masks: Tensor, rotations: Tensor, weights: dict[str, float],
-               renderer: Renderer, random: torch.Generator) -> Tensor:
+def _objective(model: CategoryModel, images: Tensor, masks: Tensor, rotations: Tensor, parts: Parts | None,
+               weights: dict[str, float], renderer: Renderer, random: torch.Generator) -> Tensor:
     """What is wrong with what the model believes of N frames after each of its looks."""
     first, state = _first_look(model, images, masks, rotations)
     chance = torch.rand(len(images), INSIDE, generator=random).to(images.device)
@@ -110,13 +176,16 @@ def _objective(model: CategoryModel, images: Tensor, masks: Tensor, rotations: T
     for look in range(model.architecture.looks + 1):
         if look:
             prediction = model.predict(model.look_again(first.seen, prediction, renderer))
-        found = terms(model.shape, prediction.base, prediction.vertices, prediction.camera, None, targets, renderer)
+        found = terms(model.shape, prediction.base, prediction.vertices, prediction.camera, None, targets, renderer,
+                      compared_of(len(images), random))
         found["proportion"] = unevenness(model.shape, prediction.state.handles)
         found["handle"] = prediction.state.handles.square().sum(-1).mean(-1)
-        found["steadiness"] = angle_between(rotations, prediction.camera.rotation).square() / 100
+        found["path"] = angle_between(rotations, prediction.camera.rotation).square()
         total = total + losses.weighted(found, weights)
     swapped = {"laplacian": losses.laplacian_loss(prediction.base, model.shape.edges),
                "base_swap": base_swap_loss(model, prediction, masks, renderer)}
+    if parts is not None:
+        swapped["part"] = parts.loss(prediction.camera.project(prediction.vertices), model.shape.faces, renderer)
     swapped |= _texture_terms(model, first, prediction, images, masks, renderer)
     return total + losses.weighted(swapped, weights)
 

@@ -10,8 +10,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from vmr_backend.checkpoint import Checkpoint
+from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.job import BadInput
-from vmr_backend.known import Known, Rotations
+from vmr_backend.known import Known, Rotations, Shape
 from vmr_backend.lasr.fit import Fit, fit, plan_of
 from vmr_backend.metrics.segmentation import evaluate
 from vmr_backend.reconstruction import Reconstruction
@@ -281,3 +282,19 @@ def test_two_frames_are_enough(turning_egg, quick):
            ("flow_forward", "flow_backward", "flow_forward_weight", "flow_backward_weight")})
     quick = quick.with_values({"rigid_iterations": 20, "coarse_iterations": 10, "fine_iterations": 0})
     run(replace(turning_egg, footage=pair), quick).reconstruction.check("result")
+
+
+def test_a_shape_and_headings_known_beforehand_leave_one_hypothesis_that_is_near_from_the_start(turning_egg, quick):
+    truth, footage = turning_egg.truth, turning_egg.footage
+    middle = len(truth.frames) // 2
+    pixels = truth.intrinsics[middle, 0] / truth.camera_translation[middle, 2] / footage.crop_half[middle]
+    ball = icosphere(3)
+    size = np.abs(truth.rest_vertices).max(0)
+    headings = Rotations(truth.frames[::3], truth.camera_rotation[::3].astype(np.float64))
+    known = Known(float(truth.intrinsics[0, 0]), hints=headings, shape=Shape(ball.vertices * size * pixels, ball))
+    begun = run(turning_egg, quick.with_values({"rigid_iterations": 10, "coarse_iterations": 10}), known=known)
+    alone = run(turning_egg, quick.with_values({"rigid_iterations": 10, "coarse_iterations": 10}),
+                known=replace(known, shape=None, hints=None))
+    assert len(begun.hypotheses) == 1
+    near, far = (evaluate(one.reconstruction, turning_egg.masks).j.mean() for one in (begun, alone))
+    assert near > 0.85 and near > far

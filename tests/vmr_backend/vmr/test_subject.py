@@ -113,7 +113,7 @@ def test_every_weight_has_its_term_and_every_term_its_weight(turning_egg, view):
     subject = Subject.of(model_of(), state_of(turning_egg, view, 0.0), view)
     found = terms(subject, some_of(subject, looked), seen, looked, RENDERER)
     others = {setting.name.removeprefix("weight_") for setting in Settings.describe() if setting.method == "lasr"}
-    of_windows = {"base_swap", "texture_distance", "deformation"}
+    of_windows = {"base_swap", "texture_distance", "deformation", "part", "path"}
     assert set(found) == set(Settings().weights()) - others - of_windows
 
 

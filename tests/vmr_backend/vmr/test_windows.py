@@ -9,9 +9,10 @@ from vmr_backend.losses import silhouette_loss
 from vmr_backend.settings import Settings
 from vmr_backend.vmr.model import State
 from vmr_backend.vmr.objective import softness
-from vmr_backend.vmr.windows import Blend, adapt, base_swap_loss, windows_of
+from vmr_backend.vmr.windows import Blend, Learner, adapt, base_swap_loss, windows_of
 
-QUICK = Settings().with_values({"window": 4, "stride": 2, "iterations": 15, "frames_per_iteration": 3})
+QUICK = Settings().with_values({"window": 4, "stride": 2, "iterations": 15, "frames_per_iteration": 3,
+                                "weight_part": 0})
 
 
 @pytest.mark.parametrize(("frames", "window", "stride", "starts"), [
@@ -64,12 +65,22 @@ def error_of(model, state: State, masks) -> float:
         return float(silhouette_loss(alpha, masks, torch.ones_like(alpha)).mean())
 
 
+def learnt(model, images, masks, rotations, settings, seed, told) -> State:
+    """After the windows of pictures that are no clip: nothing is followed from one to the next."""
+    windows = []
+    learner = Learner(model, len(images), seed)
+    state = adapt(learner, None, images, masks, rotations, settings, RENDERER, lambda *step: told.append(step),
+                  lambda: windows.append(learner.done))
+    assert windows == [number + 1 for number in range(len(windows_of(len(images), settings.window, settings.stride)))]
+    return state
+
+
 def test_what_is_believed_after_the_windows_covers_the_masks_better():
     model, (images, masks) = taught_a_little(model_of()), pictures(6, 64)
     with torch.no_grad():
         before, _ = model(images, masks, RENDERER)
     told = []
-    state = adapt(model, images, masks, before.state.rotation, QUICK, RENDERER, 0, lambda *step: told.append(step))
+    state = learnt(model, images, masks, before.state.rotation, QUICK, 0, told)
     assert told == [(step, 30) for step in range(1, 31)], "two windows"
     assert error_of(model, state, masks) < 0.8 * error_of(model_like(), before.state, masks)
 
@@ -86,5 +97,5 @@ def test_the_same_seed_teaches_the_same():
     for seed in (1, 1, 2):
         model = model_like()
         rotations = model(images, masks, RENDERER)[0].state.rotation.detach()
-        found.append(adapt(model, images, masks, rotations, settings, RENDERER, seed, lambda *_: None).handles)
+        found.append(learnt(model, images, masks, rotations, settings, seed, []).handles)
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])

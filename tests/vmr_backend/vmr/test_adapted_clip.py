@@ -1,0 +1,95 @@
+"""A model adapted to a clip: what is shown while it is, and that an interrupted run goes on as if it had not been."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import model_of, taught_a_little
+
+from vmr_backend.annotations import Category
+from vmr_backend.checkpoint import Checkpoint
+from vmr_backend.job import BadInput
+from vmr_backend.known import NOTHING
+from vmr_backend.settings import Settings
+from vmr_backend.vmr.clip import adapt_clip, first_sight
+from vmr_backend.vmr.model_file import LoadedModel, ModelCard
+
+CPU = torch.device("cpu")
+QUICK = Settings().with_values({"window": 6, "stride": 4, "iterations": 3, "frames_per_iteration": 3, "visits": 4})
+
+
+class Interrupted(Exception):
+    pass
+
+
+def loaded() -> LoadedModel:
+    model = taught_a_little(model_of())
+    affinity = torch.nn.functional.one_hot(torch.tensor([0, 7]), len(model.shape.places)).float()
+    return LoadedModel(model.eval(), affinity, ModelCard(Category("egg", ("left end", "right end")), "weak",
+                                                         model.architecture, "none", {"iou": 0.5}))
+
+
+def adapted(egg, folder=None, resume=False, until=None, settings=QUICK, shown=None):
+    def progress(stage, step, steps):
+        if (stage, step) == until:
+            raise Interrupted
+
+    return adapt_clip(egg.footage, loaded(), settings, NOTHING, CPU, 3, progress, folder, resume,
+                      (lambda make: shown.append(make())) if shown is not None else (lambda _: None))
+
+
+@pytest.fixture(scope="module")
+def whole(turning_egg):
+    return adapted(turning_egg)
+
+
+@pytest.mark.parametrize("until", [("adaptation", 2), ("adaptation", 5), ("subject", 4)], ids=lambda until: str(until))
+def test_a_resumed_run_ends_as_an_uninterrupted_one(turning_egg, whole, tmp_path, until):
+    with pytest.raises(Interrupted):
+        adapted(turning_egg, tmp_path, until=until)
+    resumed = adapted(turning_egg, tmp_path, resume=True)
+    for name in ("vertices", "camera_rotation", "camera_translation"):
+        found, expected = (getattr(run.reconstruction, name) for run in (resumed, whole))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert resumed.seconds.keys() == {"prediction", "adaptation", "subject"}
+
+
+@pytest.mark.parametrize("change", ["settings", "model", "torn"])
+def test_a_checkpoint_of_another_run_is_refused_in_one_line(turning_egg, tmp_path, change):
+    with pytest.raises(Interrupted):
+        adapted(turning_egg, tmp_path, until=("adaptation", 5))
+    found = Checkpoint.load(tmp_path)
+    facts, tensors = dict(found.facts), dict(found.tensors)
+    if change == "settings":
+        facts["settings"] = facts["settings"] | {"stride": 5}
+    elif change == "model":
+        facts["model"] = {"iou": 0.6}
+    else:
+        del tensors["told.weight"]
+    Checkpoint(facts, tensors).save(tmp_path)
+    with pytest.raises(BadInput, match="without resuming"):
+        adapted(turning_egg, tmp_path, resume=True)
+
+
+def test_what_is_found_so_far_can_be_shown_at_every_stage(turning_egg):
+    shown = []
+    result = adapted(turning_egg, shown=shown).reconstruction
+    assert len(shown) > 3, "after the first look, each window, and steps of the closing pass"
+    for one in shown:
+        one.check("shown")
+        assert np.array_equal(one.frames, result.frames) and np.array_equal(one.faces, result.faces)
+    np.testing.assert_allclose(shown[-1].vertices, result.vertices, atol=1e-6)
+
+
+def test_keypoints_have_names_and_the_vertices_they_are_made_of(whole):
+    result = whole.reconstruction
+    assert result.keypoint_names.tolist() == ["left end", "right end"]
+    np.testing.assert_array_equal(result.keypoint_weights @ result.vertices[2], result.vertices[2, [0, 7]])
+
+
+def test_a_first_sight_tells_a_shape_as_large_as_the_crops_show_it_and_headings(turning_egg):
+    known = first_sight(turning_egg.footage, loaded(), QUICK, NOTHING, CPU, lambda *_: None)
+    assert len(known.hints.frames) == 9 and set(known.hints.frames) <= set(turning_egg.footage.numbers)
+    np.testing.assert_allclose(known.hints.matrices @ known.hints.matrices.transpose(0, 2, 1),
+                               np.broadcast_to(np.eye(3), (9, 3, 3)), atol=1e-5)
+    assert np.array_equal(known.shape.sphere.faces, loaded().model.shape.sphere.faces)
+    assert 0.5 < np.ptp(known.shape.vertices, axis=0).max() < 3, "crops are two units across"

@@ -1,0 +1,100 @@
+"""Parts painted on one frame, followed through others, and laid on the mesh (VMR 3.2, Eq. 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .. import losses
+from ..rendering import Renderer
+from ..video.correspondence import Correspondence
+from .model import Prediction
+
+SAMPLES = 48
+"""Places of each part in each frame."""
+SIZE = 64
+"""Pixels across the pictures that tell which vertices are seen."""
+LEAST = 4
+"""Cells of a frame that a part is seen in, at the least."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """L parts in T frames."""
+
+    labels: Tensor
+    """(V,) part of each vertex, -1 for none."""
+    places: Tensor
+    """(T, L, P, 2) samples of each part in each frame, crop coordinates."""
+    weight: Tensor
+    """(T, L) 1 where a frame shows a part, else 0."""
+
+    @staticmethod
+    @torch.no_grad()
+    def follow(seen: Correspondence, count: int, prediction: Prediction, faces: Tensor, renderer: Renderer,
+               random: torch.Generator) -> Parts:
+        """Random parts of the middle frame, followed both ways; the mesh of each frame (T) votes on its vertices'."""
+        middle = len(seen.inside) // 2
+        maps = seen.propagate(painted_parts(seen.inside[middle], count, random), middle)
+        places, weight = _samples(maps, seen.inside, random)
+        return Parts(_voted(prediction, maps, faces, renderer), places, weight)
+
+    def __getitem__(self, frames: Tensor) -> Parts:
+        return Parts(self.labels, self.places[frames], self.weight[frames])
+
+    def loss(self, points: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
+        """`part_loss` (N,) of meshes on the screen (N, V, 3), one for each of these frames."""
+        seen = seen_vertices(points, faces, SIZE, renderer)
+        return losses.part_loss(points[..., :2], self.places, self.labels, seen, self.weight)
+
+
+def painted_parts(mask: Tensor, count: int, random: torch.Generator) -> Tensor:
+    """(L, H, W) random parts of a mask (H, W): cells belong to the nearest of seeds that lie apart.
+
+    The first seed is drawn, each of the others is the cell farthest from those before.
+    """
+    cells = torch.nonzero(mask).float()
+    parts = torch.zeros(count, *mask.shape, device=mask.device)
+    if not len(cells):
+        return parts
+    seeds = cells[torch.randint(len(cells), (1,), generator=random).to(cells.device)]
+    while len(seeds) < count:
+        seeds = torch.cat([seeds, cells[torch.cdist(cells, seeds).amin(1).argmax()][None]])
+    nearest = torch.cdist(cells, seeds).argmin(1)
+    rows, columns = cells.long().unbind(1)
+    parts[nearest, rows, columns] = 1
+    return parts
+
+
+def _samples(maps: Tensor, inside: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Places (T, L, P, 2) in the cells where each part of the maps (T, L, H, W) is the likeliest; weights (T, L)."""
+    frames, parts, height, width = maps.shape
+    own = functional.one_hot(maps.argmax(1), parts).movedim(-1, 1) * inside.unsqueeze(1)
+    cells = own.sum((2, 3))
+    chance = own.flatten(0, 1).flatten(1).float() + (cells.flatten() == 0)[:, None]
+    picked = torch.multinomial(chance.cpu(), SAMPLES, replacement=True, generator=random).to(maps.device)
+    within = torch.rand(*picked.shape, 2, generator=random).to(maps)
+    places = (torch.stack([picked % width, picked // width], -1) + within) * (2 / maps.new_tensor([width, height])) - 1
+    return places.view(frames, parts, SAMPLES, 2), (cells >= LEAST).to(maps)
+
+
+def _voted(prediction: Prediction, maps: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
+    """(V,) the part that most of the frames have a vertex in, of those that show it; -1 where none does."""
+    points = prediction.camera.project(prediction.vertices)
+    votes = functional.grid_sample(maps, points[:, :, None, :2], align_corners=False)[..., 0]
+    votes = (votes * seen_vertices(points, faces, SIZE, renderer).unsqueeze(1)).sum(0)
+    return torch.where(votes.sum(0) > 0, votes.argmax(0), -1)
+
+
+def seen_vertices(points: Tensor, faces: Tensor, size: int, renderer: Renderer) -> Tensor:
+    """(N, V) bool: which vertices of points (N, V, 3) on the screen belong to a face that some pixel shows."""
+    index = renderer.visibility(points.detach(), faces, size).face_index.flatten(1).long()
+    shown = torch.zeros(len(points), len(faces) + 1, dtype=torch.bool, device=points.device)
+    shown.scatter_(1, index + 1, True)
+    seen = torch.zeros(points.shape[:2], dtype=torch.bool, device=points.device)
+    for corner in faces.T.long():
+        seen.scatter_reduce_(1, corner.expand(len(points), -1), shown[:, 1:], "amax")
+    return seen

@@ -1,0 +1,51 @@
+"""The base shape of a category laid on the shape of one subject, as a fit without a category model found it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import losses
+from ..geometry.arap import arap_energy
+from ..metrics.chamfer import align, sample_surface
+from .instances import HANDLE_RATES, unevenness
+from .shape import HANDLE_SIZE, CategoryShape, evenly, shares_of
+
+SAMPLES = 1500
+"""Points spread over the subject's shape."""
+ITERATIONS = 200
+SHARE_RATE = 0.05
+ROUNDING = 0.01
+"""Object units below which a distance counts like its square."""
+WEIGHTS = {"distance": 20.0, "arap": 2.0, "proportion": 0.3}
+
+
+def laid_on(shape: CategoryShape, vertices: np.ndarray, faces: np.ndarray) -> Tensor:
+    """A base shape (1, V, 3) of the category, in its object units, that has the form of a subject at rest.
+
+    vertices, faces  (N, 3), (F, 3) of the subject, upright, its front -y: a similarity (iterated closest points) lays
+                     it on the mean base shape, then shape bases and handles carry that over to it
+    """
+    device = shape.faces.device
+    shares = torch.zeros(1, len(shape.latent), device=device, requires_grad=True)
+    handles = torch.zeros(1, shape.weights.shape[1], HANDLE_SIZE, device=device, requires_grad=True)
+    with torch.no_grad():
+        mean = shape.base(evenly(1, len(shape.latent)).to(device))[0].cpu().numpy()
+    surface = sample_surface(vertices, faces, SAMPLES)
+    target = torch.from_numpy(align(surface, sample_surface(mean, shape.faces.cpu().numpy(), SAMPLES))(surface))
+    target = target.float().to(device)
+    optimiser = torch.optim.Adam([{"params": [shares], "lr": SHARE_RATE}, {"params": [handles], "lr": HANDLE_RATES[0]}])
+    curve = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, ITERATIONS)
+    for _ in range(ITERATIONS):
+        base = shape.base(shares_of(shares))
+        moved = shape.deformed(base, handles)
+        apart = torch.cdist(moved[0], target)
+        distance = sum(losses.charbonnier(apart.amin(way).square(), ROUNDING).mean() for way in (0, 1))
+        total = losses.weighted({"distance": distance, "proportion": unevenness(shape, handles),
+                                 "arap": arap_energy(base, moved, shape.edges, shape.cotangents(base))}, WEIGHTS)
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        optimiser.step()
+        curve.step()
+    return moved.detach()
