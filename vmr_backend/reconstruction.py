@@ -16,13 +16,17 @@ import numpy as np
 from .job import BadInput, write_whole
 
 FILE_NAME = "reconstruction.npz"
+SNAPSHOT_NAME = "snapshot.npz"
+"""What a run that goes on has found so far, in the same format."""
 TEXTURE_NAME, REPORT_NAME = "texture.png", "report.json"
 OVERLAY_NAME, PREVIEW_NAME = "overlay.mp4", "preview.png"
 BONE_ARRAYS = ("bone_parents", "bone_rest", "bone_pose", "skin_weights")
 BONE_EXTRAS = ("bone_names", "bone_lengths")
+KEYPOINT_ARRAYS = ("keypoint_names", "keypoint_weights")
 INTEGERS = {"frames", "faces", "image_size", "bone_parents"}
+TEXTS = {"bone_names", "keypoint_names"}
 BONES_PER_VERTEX = 4
-BONE_NAME_BYTES = 63
+NAME_BYTES = 63
 """Blender keeps no more of a name."""
 
 
@@ -64,23 +68,27 @@ class Reconstruction:
     """(V,) float32, share of the frames in which the vertex is seen, 0 to 1."""
     keypoints: np.ndarray | None = None
     """(T, K, 2) float32, projected category keypoints in pixels."""
+    keypoint_names: np.ndarray | None = None
+    """(K,) text, each different."""
+    keypoint_weights: np.ndarray | None = None
+    """(K, V) float32, shares of the vertices: rows sum to 1, and `keypoint_weights @ vertices[t]` are the places."""
 
-    def save(self, folder: Path) -> None:
-        """Check, then write reconstruction.npz whole or not at all."""
+    def save(self, folder: Path, name: str = FILE_NAME) -> None:
+        """Check, then write the archive `name` into a folder, whole or not at all."""
         self.check(str(folder))
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
-        write_whole(folder / FILE_NAME, buffer.getvalue())
+        write_whole(folder / name, buffer.getvalue())
 
     @staticmethod
-    def load(folder: Path) -> Reconstruction:
+    def load(folder: Path, name: str = FILE_NAME) -> Reconstruction:
         """The reconstruction of a result folder; BadInput names the file and what is wrong with it."""
-        path = folder / FILE_NAME
+        path = folder / name
         try:
             with np.load(path, allow_pickle=False) as archive:
                 # What is no array in an archive comes as bytes; as an array it fails the check.
-                arrays = {name: np.asarray(archive[name]) for name in archive.files}
+                arrays = {entry: np.asarray(archive[entry]) for entry in archive.files}
         except FileNotFoundError:
             raise BadInput(f"{path}: not found; a result folder holds one") from None
         except (OSError, ValueError, TypeError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile,
@@ -90,7 +98,7 @@ class Reconstruction:
         required = {f.name for f in fields(Reconstruction) if f.default is not None}
         if missing := required - set(arrays):
             raise BadInput(f"{path}: lacks {', '.join(sorted(missing))}; the file is no whole result")
-        result = Reconstruction(**{name: array for name, array in arrays.items() if name in names})
+        result = Reconstruction(**{entry: array for entry, array in arrays.items() if entry in names})
         result.check(str(path))
         return result
 
@@ -111,6 +119,8 @@ class Reconstruction:
             self._check_bones(where)
         if self.coverage is not None and (self.coverage.min() < 0 or self.coverage.max() > 1):
             raise BadInput(f"{where}: coverage needs shares of the frames, 0 to 1")
+        if self.keypoint_weights is not None:
+            self._check_keypoints(where)
 
     def _check_shapes(self, where: str) -> None:
         """BadInput unless all arrays that belong together are there, finite, and agree in their shapes."""
@@ -131,17 +141,29 @@ class Reconstruction:
             raise BadInput(f"{where}: holds {', '.join(extras)} without bones; needs {', '.join(BONE_ARRAYS)}, too")
         if self.coverage is not None:
             shapes["coverage"] = (v,)
-        if self.keypoints is not None:
-            shapes["keypoints"] = (t, self.keypoints.shape[1] if self.keypoints.ndim == 3 else "K", 2)
+        shapes |= self._keypoint_shapes(where, t, v)
         for name, shape in shapes.items():
             array = getattr(self, name)
-            kind = "text" if name == "bone_names" else "int32" if name in INTEGERS else "float32"
+            kind = "text" if name in TEXTS else "int32" if name in INTEGERS else "float32"
             found = "text" if array.dtype.kind == "U" else str(array.dtype)
             if array.shape != shape or found != kind:
                 needed = f"({', '.join(map(str, shape))})"
                 raise BadInput(f"{where}: {name} is {array.dtype} {array.shape}, needs {kind} {needed}")
             if kind == "float32" and not np.isfinite(array).all():
                 raise BadInput(f"{where}: {name} holds values that are not finite")
+
+    def _keypoint_shapes(self, where: str, t: int | str, v: int | str) -> dict[str, tuple]:
+        """The shapes that the arrays of keypoints need; BadInput where there are names or weights alone."""
+        named = [name for name in KEYPOINT_ARRAYS if getattr(self, name) is not None]
+        if len(named) == 1:
+            raise BadInput(f"{where}: holds {named[0]} alone; needs {' and '.join(KEYPOINT_ARRAYS)}, or neither")
+        shapes: dict[str, tuple] = {}
+        k: int | str = _length(self.keypoint_names, "K") if named else "K"
+        if self.keypoints is not None:
+            # Where they are named, names say how many there are.
+            k = k if named or self.keypoints.ndim != 3 else self.keypoints.shape[1]
+            shapes["keypoints"] = (t, k, 2)
+        return shapes | ({"keypoint_names": (k,), "keypoint_weights": (k, v)} if named else {})
 
     def _check_bones(self, where: str) -> None:
         """BadInput unless bones are trees of rigid parts and each vertex is held by a few that share it out."""
@@ -163,7 +185,15 @@ class Reconstruction:
         if self.bone_lengths is not None and self.bone_lengths.min() <= 0:
             raise BadInput(f"{where}: bone_lengths need to be above 0")
         if self.bone_names is not None and not _are_names(self.bone_names):
-            raise BadInput(f"{where}: bone_names needs another name for each bone, of 1 to {BONE_NAME_BYTES} bytes")
+            raise BadInput(f"{where}: bone_names needs another name for each bone, of 1 to {NAME_BYTES} bytes")
+
+    def _check_keypoints(self, where: str) -> None:
+        """BadInput unless each keypoint has a name of its own and lies among the vertices."""
+        weights = self.keypoint_weights
+        if (weights < 0).any() or (np.abs(weights.sum(1) - 1) > 1e-3).any():
+            raise BadInput(f"{where}: keypoint_weights need rows of shares that sum to 1")
+        if not _are_names(self.keypoint_names):
+            raise BadInput(f"{where}: keypoint_names needs another name for each keypoint, of 1 to {NAME_BYTES} bytes")
 
     def in_camera(self) -> np.ndarray:
         """(T, V, 3) float32, vertices in camera space."""
@@ -188,7 +218,7 @@ def _are_names(texts: np.ndarray) -> bool:
         names = {str(text).encode() for text in texts}
     except (ValueError, SystemError):  # numbers that are no characters
         return False
-    return len(names) == len(texts) and all(0 < len(name) <= BONE_NAME_BYTES for name in names)
+    return len(names) == len(texts) and all(0 < len(name) <= NAME_BYTES for name in names)
 
 
 def _length(array: np.ndarray, letter: str) -> int | str:

@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 
 from vmr_backend.job import BadInput
-from vmr_backend.reconstruction import BONE_ARRAYS, BONE_EXTRAS, FILE_NAME, Reconstruction
+from vmr_backend.reconstruction import (
+    BONE_ARRAYS,
+    BONE_EXTRAS,
+    FILE_NAME,
+    KEYPOINT_ARRAYS,
+    SNAPSHOT_NAME,
+    Reconstruction,
+)
 
-FRAMES, VERTICES, FACES, BONES = 3, 6, 8, 2
+FRAMES, VERTICES, FACES, BONES, KEYPOINTS = 3, 6, 8, 2, 3
 
 
 def octahedron(**values) -> Reconstruction:
@@ -27,7 +34,8 @@ def octahedron(**values) -> Reconstruction:
         bone_pose=np.tile(np.eye(4, dtype=np.float32), (FRAMES, BONES, 1, 1)),
         skin_weights=np.full((VERTICES, BONES), 0.5, np.float32), bone_names=np.array(["spine", "hüfte"]),
         bone_lengths=np.float32([0.2, 0.3]), coverage=np.linspace(0, 1, VERTICES, dtype=np.float32),
-        keypoints=np.zeros((FRAMES, 7, 2), np.float32))
+        keypoints=np.zeros((FRAMES, KEYPOINTS, 2), np.float32), keypoint_names=np.array(["snout", "Pfote é", "tail"]),
+        keypoint_weights=np.float32([[1, 0, 0, 0, 0, 0], [0, 0.5, 0.5, 0, 0, 0], [0, 0, 0, 0.25, 0.5, 0.25]]))
     return replace(whole, **values)
 
 
@@ -49,7 +57,7 @@ def refusal(call) -> str:
     return str(error.value)
 
 
-WITHOUT_BONES = dict.fromkeys((*BONE_ARRAYS, *BONE_EXTRAS, "coverage", "keypoints"))
+WITHOUT_BONES = dict.fromkeys((*BONE_ARRAYS, *BONE_EXTRAS, "coverage", "keypoints", *KEYPOINT_ARRAYS))
 
 
 @pytest.mark.parametrize("result", [octahedron(), octahedron(**WITHOUT_BONES)], ids=["with bones", "without"])
@@ -61,6 +69,23 @@ def test_what_is_saved_comes_back(tmp_path, result):
         expected, loaded = getattr(result, f.name), getattr(found, f.name)
         assert (loaded is None) == (expected is None)
         assert expected is None or (np.array_equal(loaded, expected) and loaded.dtype == expected.dtype)
+
+
+def test_a_snapshot_stands_beside_the_result(tmp_path):
+    octahedron().save(tmp_path)
+    octahedron(frames=np.int32([4, 5, 6])).save(tmp_path, SNAPSHOT_NAME)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([FILE_NAME, SNAPSHOT_NAME])
+    assert np.array_equal(Reconstruction.load(tmp_path).frames, [4, 5, 9])
+    assert np.array_equal(Reconstruction.load(tmp_path, SNAPSHOT_NAME).frames, [4, 5, 6])
+    (tmp_path / SNAPSHOT_NAME).write_bytes(b"PK")
+    assert refusal(lambda: Reconstruction.load(tmp_path, SNAPSHOT_NAME)).startswith(f"{tmp_path / SNAPSHOT_NAME}: ")
+
+
+def test_keypoints_may_be_without_names_and_names_without_keypoints():
+    octahedron(**dict.fromkeys(KEYPOINT_ARRAYS)).check("here")
+    octahedron(keypoints=None).check("here")
+    none = {"keypoint_names": np.array([], "<U1"), "keypoint_weights": np.zeros((0, VERTICES), np.float32)}
+    octahedron(keypoints=np.zeros((FRAMES, 0, 2), np.float32), **none).check("here")
 
 
 def test_what_the_format_does_not_know_is_passed_over(tmp_path):
@@ -122,6 +147,14 @@ STRETCH = np.diag(np.float32([2, 0.5, 1]))
     (octahedron(bone_names=NO_TEXT), "bone_names"), (octahedron(**dict.fromkeys(BONE_ARRAYS)), "without bones"),
     (changed("coverage", 2, 1.1), "shares of the frames"), (changed("coverage", 2, -0.1), "shares of the frames"),
     (changed("bone_parents", 0, -2), "bone_parents"),
+    (changed("keypoint_weights", (1, 1), 0.6), "keypoint_weights need rows of shares that sum to 1"),
+    (octahedron(keypoint_weights=np.float32([[1.5, -0.5, 0, 0, 0, 0]] * KEYPOINTS)), "rows of shares that sum to 1"),
+    (changed("keypoint_names", 1, "snout"), "keypoint_names needs another name for each keypoint"),
+    (changed("keypoint_names", 0, ""), "keypoint_names needs another name"),
+    (octahedron(keypoint_names=np.array(["a", "b", 32 * "é"])), "of 1 to 63 bytes"),
+    (octahedron(keypoints=np.zeros((FRAMES, 7, 2), np.float32)), "(3, 7, 2), needs float32 (3, 3, 2)"),
+    (octahedron(keypoint_names=None), "holds keypoint_weights alone; needs keypoint_names and keypoint_weights"),
+    (octahedron(keypoint_weights=None), "holds keypoint_names alone; needs keypoint_names and keypoint_weights"),
     *((octahedron(**{name: None}), f"some of {', '.join(BONE_ARRAYS)}; needs all or none") for name in BONE_ARRAYS),
 ])
 def test_what_contradicts_itself_is_refused_in_words(tmp_path, result, words):
