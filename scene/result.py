@@ -14,6 +14,7 @@ from ..vmr_backend.reconstruction import TEXTURE_NAME, Reconstruction
 from .armature import move_by_armature
 from .camera import new_camera_object, pixel_aspect
 from .clip import scene_frame
+from .landmarks import new_landmarks
 from .material import new_material
 from .mesh import move_by_shape_keys, new_mesh_object
 
@@ -52,6 +53,8 @@ def add_result(
         camera_object = new_camera_object(f"{name} Camera", result, frames, clip)
         collection.objects.link(mesh_object)
         collection.objects.link(camera_object)
+        if landmarks := new_landmarks(mesh_object, result):
+            collection.children.link(landmarks)
         scene.collection.children.link(collection)
         scene.camera = camera_object
         _match_footage(scene, clip, result)
