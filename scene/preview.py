@@ -116,8 +116,8 @@ def _is_marked(block: bpy.types.ID) -> bool:
 
 
 def _move_guests_out(collection: bpy.types.Collection) -> None:
-    homes = [scene.collection for scene in bpy.data.scenes if collection.name in scene.collection.children]
-    for home in homes:
+    parents = [*(scene.collection for scene in bpy.data.scenes), *bpy.data.collections]
+    for home in (parent for parent in parents if collection in list(parent.children)):
         for guest in collection.objects:
             if not _is_marked(guest) and guest.name not in home.objects:
                 home.objects.link(guest)
