@@ -140,6 +140,10 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
         name="Preset", default=DEFAULT_PRESET, description="Values for all settings below", update=apply_preset,
         items=[(name, preset.label, preset.description) for name, preset in PRESETS.items()])
     motion: motion_property()
+    live_preview: bpy.props.BoolProperty(
+        name="Live Preview", default=True,
+        description="While a reconstruction runs, show in the viewport what it has found so far. It is neither "
+                    "rendered nor saved with the file")
     subject_by: bpy.props.EnumProperty(
         name="Subject", default="WHITE", description="Which subject is meant where the masks hold several",
         items=[("WHITE", "All White", "The masks show one subject, in white"),
@@ -223,6 +227,8 @@ class Activity:
     """What a check found."""
     folder: str = ""
     resumable: bool = False
+    preview: Any = None
+    """What is shown of a reconstruction that runs, or was stopped: scene/preview.py's; None where nothing is."""
 
     @property
     def running(self) -> bool:

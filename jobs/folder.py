@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..vmr_backend.job import BadInput, JobRequest
-from ..vmr_backend.reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, REPORT_NAME, TEXTURE_NAME
+from ..vmr_backend.reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, REPORT_NAME, SNAPSHOT_NAME, TEXTURE_NAME
 
 CHECKPOINT_NAME = "checkpoint.json"
-OUTPUTS = (FILE_NAME, TEXTURE_NAME, REPORT_NAME, OVERLAY_NAME, PREVIEW_NAME, "events.jsonl", "log.txt",
-           CHECKPOINT_NAME, "checkpoint.safetensors")
+OUTPUTS = (FILE_NAME, TEXTURE_NAME, REPORT_NAME, OVERLAY_NAME, PREVIEW_NAME, SNAPSHOT_NAME, "events.jsonl",
+           "log.txt", CHECKPOINT_NAME, "checkpoint.safetensors")
 GENERIC_NAMES = {"clip", "footage", "frames", "images", "jpegimages", "png", "rgb", "video"}
 
 

@@ -12,6 +12,7 @@ from .export_gltf import VMR_OT_export_gltf
 from .hints import VMR_OT_add_hint, VMR_OT_remove_hint
 from .load_result import VMR_OT_load_recent, VMR_OT_load_result, VMR_OT_open_job_folder
 from .models import VMR_OT_choose_model, VMR_OT_remove_model
+from .preview import VMR_OT_discard_preview, VMR_OT_keep_preview, forget_previews
 from .reconstruct import VMR_OT_reconstruct
 from .settings import VMR_OT_reset_settings
 from .train_model import VMR_OT_train_model
@@ -19,6 +20,8 @@ from .train_model import VMR_OT_train_model
 CLASSES = (
     VMR_OT_reconstruct,
     VMR_OT_cancel,
+    VMR_OT_keep_preview,
+    VMR_OT_discard_preview,
     VMR_OT_load_result,
     VMR_OT_load_recent,
     VMR_OT_open_job_folder,
@@ -46,6 +49,8 @@ def register() -> None:
 def unregister() -> None:
     for activity in (reconstruction_activity, backend_activity, training_activity):
         cancel(activity)
+    forget_previews()
+    for activity in (reconstruction_activity, backend_activity, training_activity):
         activity.reset()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

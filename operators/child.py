@@ -30,6 +30,9 @@ class FollowsChild:
         """Take over what the child did, which ended well; a line that says so."""
         raise NotImplementedError
 
+    def meanwhile(self, context) -> None:
+        """What else is to be done now and then while the child runs beside the user's work."""
+
     def execute(self, context):
         if not self._start(context):
             return {"CANCELLED"}
@@ -66,7 +69,10 @@ class FollowsChild:
                 return {"PASS_THROUGH"}
             if self._listen(child.poll()):
                 self._show(context)
-            return {"PASS_THROUGH"} if child.running else self._end(context)
+            if not child.running:
+                return self._end(context)
+            self.meanwhile(context)
+            return {"PASS_THROUGH"}
         except BaseException:
             self._close(context)
             raise

@@ -47,6 +47,7 @@ class MainPanel(InTab):
             row.label(text=f"{len(changed)} changed")
             row.operator("vmr.reset_settings", text="", icon="LOOP_BACK", emboss=False)
         column.prop(props, "motion")
+        column.prop(props, "live_preview")
         if not context.preferences.addons[PACKAGE].preferences.backend_found:
             column.separator()
             draw_backend(column, context, is_found=False)
@@ -55,6 +56,7 @@ class MainPanel(InTab):
             draw_progress(column)
         else:
             draw_buttons(column)
+            draw_preview(column)
             draw_outcome(column, context)
 
 
@@ -73,6 +75,17 @@ def draw_buttons(layout):
     row = layout.row(align=True)
     row.operator_menu_enum("vmr.load_recent", "job", text="Recent Results")
     row.operator("vmr.load_result", text="", icon="FILEBROWSER")
+
+
+def draw_preview(layout):
+    """What is left in the scene of a run that was stopped, and what may become of it."""
+    if reconstruction_activity.preview is None:
+        return
+    layout.separator()
+    layout.label(text="Preview of the stopped run:")
+    row = layout.row(align=True)
+    row.operator("vmr.keep_preview", text="Keep", icon="CHECKMARK")
+    row.operator("vmr.discard_preview", text="Discard", icon="X")
 
 
 def draw_outcome(layout, context):

@@ -6,6 +6,8 @@ camera looks along -z with y up, its film is centred and measured in widths of t
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import bpy
 import numpy as np
 from mathutils import Matrix
@@ -26,15 +28,24 @@ def new_camera_object(
 ) -> bpy.types.Object:
     """A keyed camera object, not linked anywhere yet; it matches a render of the result's size and pixel aspect."""
     camera = bpy.data.cameras.new(name)
-    camera.sensor_fit, camera.sensor_width = "HORIZONTAL", SENSOR_WIDTH
-    depth = result.in_camera()[..., 2]
-    camera.clip_start = max(float(depth.min()), 1e-3) / CLIP_RANGE
-    camera.clip_end = max(float(depth.max()), 1.0) * CLIP_RANGE
     show_behind(camera, clip)
-    _set_lens(camera, result, scene_frames)
+    _set_range(camera, result)
+    _key_lens(camera, result, scene_frames)
     camera_object = bpy.data.objects.new(name, camera)
     _key_pose(camera_object, result, scene_frames)
     return camera_object
+
+
+def see_as_at(camera_object: bpy.types.Object, result: Reconstruction, index: int) -> None:
+    """Put a camera where the result has it at its `index`-th frame, with the lens that it has there; without keys."""
+    there = _frame_alone(result, index)
+    camera = camera_object.data
+    _set_range(camera, there)
+    for name, (values, _) in _lens(there).items():
+        setattr(camera, name, values[0])
+    locations, quaternions = _poses(there)
+    camera_object.rotation_mode = "QUATERNION"
+    camera_object.location, camera_object.rotation_quaternion = locations[0], quaternions[0]
 
 
 def pixel_aspect(result: Reconstruction) -> tuple[float, float]:
@@ -53,18 +64,36 @@ def show_behind(camera: bpy.types.Camera, clip: bpy.types.MovieClip) -> None:
     background.alpha = 1.0
 
 
-def _set_lens(camera: bpy.types.Camera, result: Reconstruction, scene_frames: np.ndarray) -> None:
-    """Lens and shift from fx, cx, cy: fixed where they are steady (every exporter carries that), else keyed."""
+def _frame_alone(result: Reconstruction, index: int) -> Reconstruction:
+    """What the camera depends on, of one frame of many."""
+    arrays = ("frames", "vertices", "camera_rotation", "camera_translation", "intrinsics")
+    return replace(result, **{name: getattr(result, name)[index:index + 1] for name in arrays})
+
+
+def _set_range(camera: bpy.types.Camera, result: Reconstruction) -> None:
+    """Film, and how near and far it sees."""
+    camera.sensor_fit, camera.sensor_width = "HORIZONTAL", SENSOR_WIDTH
+    depth = result.in_camera()[..., 2]
+    camera.clip_start = max(float(depth.min()), 1e-3) / CLIP_RANGE
+    camera.clip_end = max(float(depth.max()), 1.0) * CLIP_RANGE
+
+
+def _lens(result: Reconstruction) -> dict[str, tuple[np.ndarray, float]]:
+    """By property of the camera: its value at each frame (T,), and what one unit moves at the picture's border, px."""
     width, height = (int(side) for side in result.image_size)
     fx, _, cx, cy = result.intrinsics.astype(np.float64).T
     aspect_x, aspect_y = pixel_aspect(result)
-    pixels = {  # property: its value, and what one unit of it moves at the picture's border, px
+    return {
         "lens": (fx * SENSOR_WIDTH / width, width**2 / (2 * SENSOR_WIDTH) / fx.mean()),
         "shift_x": (-(cx - width / 2) / width, width),
         "shift_y": ((cy - height / 2) / width * aspect_y / aspect_x, width),
     }
+
+
+def _key_lens(camera: bpy.types.Camera, result: Reconstruction, scene_frames: np.ndarray) -> None:
+    """Lens and shift from fx, cx, cy: fixed where they are steady (every exporter carries that), else keyed."""
     keyed = {}
-    for name, (values, pixels_per_unit) in pixels.items():
+    for name, (values, pixels_per_unit) in _lens(result).items():
         middle = (values.min() + values.max()) / 2
         setattr(camera, name, middle)
         if np.abs(values - middle).max() * pixels_per_unit > STEADY_WITHIN_PX:
@@ -75,11 +104,15 @@ def _set_lens(camera: bpy.types.Camera, result: Reconstruction, scene_frames: np
             add_keys(channels, name, scene_frames, values)
 
 
-def _key_pose(camera_object: bpy.types.Object, result: Reconstruction, scene_frames: np.ndarray) -> None:
-    """Location and rotation: the inverse of object-to-camera, with Blender's camera axes."""
+def _poses(result: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
+    """Locations (T, 3) and quaternions (T, 4): the inverse of object-to-camera, with Blender's camera axes."""
     to_object = result.camera_rotation.astype(np.float64).transpose(0, 2, 1)
     locations = -np.einsum("tij,tj->ti", to_object, result.camera_translation.astype(np.float64))
-    quaternions = continuous(np.array([Matrix(m).to_quaternion() for m in to_object @ OPENCV_TO_BLENDER]))
+    return locations, continuous(np.array([Matrix(m).to_quaternion() for m in to_object @ OPENCV_TO_BLENDER]))
+
+
+def _key_pose(camera_object: bpy.types.Object, result: Reconstruction, scene_frames: np.ndarray) -> None:
+    locations, quaternions = _poses(result)
     camera_object.rotation_mode = "QUATERNION"
     channels = new_channels(camera_object, camera_object.name)
     for path, values in (("location", locations), ("rotation_quaternion", quaternions)):

@@ -13,9 +13,9 @@ ROUGHNESS, SPECULAR = 0.9, 0.05
 """The texture holds the light of the footage already: a surface that hardly shines adds little to it."""
 
 
-def new_material(name: str, texture: Path) -> bpy.types.Material:
-    """A Principled material of the image file `texture`; BadInput where that cannot be read."""
-    image = _packed_image(name, texture)
+def new_material(name: str, texture: Path | None) -> bpy.types.Material:
+    """A Principled material of the image file `texture`, plain grey for None; BadInput where that cannot be read."""
+    image = None if texture is None else _packed_image(name, texture)
     material = bpy.data.materials.new(name)
     if material.node_tree is None:  # Blender 4.x makes materials without nodes
         material.use_nodes = True
@@ -23,6 +23,8 @@ def new_material(name: str, texture: Path) -> bpy.types.Material:
     surface: Any = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
     surface.inputs["Roughness"].default_value = ROUGHNESS
     surface.inputs["Specular IOR Level"].default_value = SPECULAR
+    if image is None:
+        return material
     picture: Any = nodes.new("ShaderNodeTexImage")
     picture.image = image
     picture.location = surface.location.x - 300, surface.location.y

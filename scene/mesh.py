@@ -18,11 +18,34 @@ of them."""
 
 def new_mesh_object(name: str, result: Reconstruction, material: bpy.types.Material) -> bpy.types.Object:
     """A mesh object of the rest shape, not linked anywhere yet."""
-    mesh = _new_mesh(name, result)
+    mesh = new_mesh(name, result)
     mesh.materials.append(material)
     if result.coverage is not None:
         _paint_coverage(mesh, result.coverage)
     return bpy.data.objects.new(name, mesh)
+
+
+def new_mesh(name: str, result: Reconstruction) -> bpy.types.Mesh:
+    """The rest shape, smooth shaded, with a UV corner for every corner of its faces."""
+    faces = len(result.faces)
+    mesh = bpy.data.meshes.new(name)
+    mesh.vertices.add(len(result.rest_vertices))
+    mesh.vertices.foreach_set("co", _flat(result.rest_vertices))
+    mesh.loops.add(3 * faces)
+    mesh.loops.foreach_set("vertex_index", result.faces.ravel())
+    mesh.polygons.add(faces)
+    mesh.polygons.foreach_set("loop_start", np.arange(0, 3 * faces, 3, dtype=np.int32))
+    mesh.uv_layers.new(name="UVMap").uv.foreach_set("vector", _flat(result.uv))
+    mesh.update(calc_edges=True)
+    mesh.validate()
+    mesh.shade_smooth()
+    return mesh
+
+
+def set_shape(mesh: bpy.types.Mesh, vertices: np.ndarray) -> None:
+    """Give a mesh without shape keys other places (V, 3) of its vertices."""
+    mesh.vertices.foreach_set("co", _flat(vertices))
+    mesh.update()
 
 
 def move_by_shape_keys(mesh_object: bpy.types.Object, result: Reconstruction, scene_frames: np.ndarray) -> None:
@@ -45,23 +68,6 @@ def _paint_coverage(mesh: bpy.types.Mesh, coverage: np.ndarray) -> None:
     colours: Any = mesh.color_attributes.new(COVERAGE_COLOUR, "BYTE_COLOR", "POINT")
     colours.data.foreach_set("color_srgb", _flat(coverage_colours(coverage)))
     mesh.color_attributes.active_color = colours
-
-
-def _new_mesh(name: str, result: Reconstruction) -> bpy.types.Mesh:
-    """The rest shape, smooth shaded, with a UV corner for every corner of its faces."""
-    faces = len(result.faces)
-    mesh = bpy.data.meshes.new(name)
-    mesh.vertices.add(len(result.rest_vertices))
-    mesh.vertices.foreach_set("co", _flat(result.rest_vertices))
-    mesh.loops.add(3 * faces)
-    mesh.loops.foreach_set("vertex_index", result.faces.ravel())
-    mesh.polygons.add(faces)
-    mesh.polygons.foreach_set("loop_start", np.arange(0, 3 * faces, 3, dtype=np.int32))
-    mesh.uv_layers.new(name="UVMap").uv.foreach_set("vector", _flat(result.uv))
-    mesh.update(calc_edges=True)
-    mesh.validate()
-    mesh.shade_smooth()
-    return mesh
 
 
 def _add_shape_keys(mesh_object: bpy.types.Object, result: Reconstruction) -> None:

@@ -14,6 +14,7 @@ from ..vmr_backend.reconstruction import TEXTURE_NAME, Reconstruction
 from .armature import move_by_armature
 from .camera import new_camera_object, pixel_aspect
 from .clip import scene_frame
+from .landmarks import new_landmarks
 from .material import new_material
 from .mesh import move_by_shape_keys, new_mesh_object
 
@@ -28,22 +29,23 @@ RENDER_SETTINGS = (
 
 def add_result(
     context: bpy.types.Context, clip: bpy.types.MovieClip, result: Reconstruction, result_folder: Path, name: str,
-    motion: str = "SHAPE_KEYS",
+    motion: str = "SHAPE_KEYS", is_textured: bool = True,
 ) -> bpy.types.Object:
     """Add a result to the context's scene, in a new collection; the mesh object.
 
-    motion  how the mesh moves: "SHAPE_KEYS", or "ARMATURE" where the result has bones
+    motion       how the mesh moves: "SHAPE_KEYS", or "ARMATURE" where the result has bones
+    is_textured  False for what a run had found when it was stopped, before it baked a texture: its material is plain
 
     The scene gets the camera, the footage's size and rate, and the result's frame range. If anything fails, the scene
     and the file are as they were before.
     """
     result.check(str(result_folder))
-    _check_shape(clip, result)
+    check_footage(clip, result)
     scene = context.scene
     frames = np.array([scene_frame(clip, number) for number in result.frames])
     with _all_or_nothing(scene):
         collection = bpy.data.collections.new(name)
-        material = new_material(name, Path(result_folder) / TEXTURE_NAME)
+        material = new_material(name, Path(result_folder) / TEXTURE_NAME if is_textured else None)
         mesh_object = new_mesh_object(name, result, material)
         if motion == "ARMATURE" and result.skin_weights is not None:
             collection.objects.link(move_by_armature(mesh_object, result, frames))
@@ -52,6 +54,8 @@ def add_result(
         camera_object = new_camera_object(f"{name} Camera", result, frames, clip)
         collection.objects.link(mesh_object)
         collection.objects.link(camera_object)
+        if landmarks := new_landmarks(mesh_object, result):
+            collection.children.link(landmarks)
         scene.collection.children.link(collection)
         scene.camera = camera_object
         _match_footage(scene, clip, result)
@@ -60,8 +64,8 @@ def add_result(
     return mesh_object
 
 
-def _check_shape(clip: bpy.types.MovieClip, result: Reconstruction) -> None:
-    """A result of other footage, or of a turned picture, must not end up over this clip."""
+def check_footage(clip: bpy.types.MovieClip, result: Reconstruction) -> None:
+    """BadInput for a result of other footage, or of a turned picture: it must not end up over this clip."""
     (width, height), (result_width, result_height) = clip.size, (int(side) for side in result.image_size)
     if width and height and abs(width * result_height / (height * result_width) - 1) > ASPECT_TOLERANCE:
         raise BadInput(

@@ -80,13 +80,18 @@ def grandchild(folder) -> None:
     (folder / "grandchild").write_text(str(subprocess.Popen([sys.executable, "-c", code]).pid))
 
 
+def torn_snapshot(folder) -> None:
+    (folder / "snapshot.npz").write_bytes(b"PK\x03\x04")
+
+
 def wait(_folder) -> None:
     say(event="progress", stage="waiting")
     time.sleep(60)
 
 
 DEEDS = {deed.__name__: deed for deed in (
-    events, garbage, bad_input, crash, fail, killed, abort, environment, note_pid, stubborn, grandchild, wait)}
+    events, garbage, bad_input, crash, fail, killed, abort, environment, note_pid, stubborn, grandchild,
+    torn_snapshot, wait)}
 
 if __name__ == "__main__":
     main()

@@ -59,5 +59,17 @@ elif deed == "refuse the masks":
 elif deed == "stop with a checkpoint":
     (job / "checkpoint.json").write_text("{}")
     sys.exit("RuntimeError: out of memory")
+elif deed == "leave a snapshot and wait":
+    shutil.copy(folder / "snapshot.npz", job)
+    print(json.dumps({"event": "progress", "stage": "coarse", "fraction": 0.6}), flush=True)
+    time.sleep(60)
+elif deed == "leave a snapshot and fail":
+    shutil.copy(folder / "snapshot.npz", job)
+    time.sleep(0.5)
+    sys.exit("RuntimeError: out of memory")
+elif deed == "leave a snapshot and yield the result":
+    shutil.copy(folder / "snapshot.npz", job)
+    time.sleep(0.5)
+    shutil.copytree(folder / "result", job, dirs_exist_ok=True)
 elif deed == "wait":
     time.sleep(60)

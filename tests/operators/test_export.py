@@ -1,6 +1,7 @@
 """An exported FBX or glTF, read back by Blender, moves, looks and is filmed as the result, whatever moves its mesh."""
 
 import importlib
+from dataclasses import replace
 
 import bpy
 import numpy as np
@@ -29,8 +30,11 @@ def add(empty_file, tmp_path):
     clip = bpy.data.movieclips.load(str(make_images(tmp_path / "clip", range(105, 115), size=(160, 120))))
     clip.frame_start = 11
 
-    def add(motion="SHAPE_KEYS", name="ball", **options):
+    def add(motion="SHAPE_KEYS", name="ball", keypoints=(), **options):
         result = nodding_ball(NUMBERS, **options)
+        if keypoints:
+            weights = np.eye(len(result.rest_vertices), dtype=np.float32)[:len(keypoints)]
+            result = replace(result, keypoint_names=np.array(keypoints), keypoint_weights=weights)
         return add_result(bpy.context, clip, result, tmp_path, name, motion), result
 
     return add
@@ -81,6 +85,16 @@ def test_the_vertices_move_as_before(add, tmp_path, kind, motion):
     if motion == "SHAPE_KEYS":
         between = (result.vertices[2] + result.vertices[3]) / 2
         assert np.abs(world_vertices(mesh, 14) - between[same]).max() < 1e-4
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_keypoints_stay_at_home_and_change_nothing(add, tmp_path, kind, motion):
+    _, result = add(motion, keypoints=[NAMES[2], "snout"])
+    mesh, _ = read_back(export(tmp_path / "out", kind), kind)
+    assert not [o for o in bpy.data.objects if "snout" in o.name] and "keypoint snout" not in mesh.vertex_groups
+    same = places(mesh, result.rest_vertices)
+    assert np.abs(world_vertices(mesh, 16) - result.vertices[4][same]).max() < 1e-4
 
 
 @pytest.mark.parametrize("motion", MOTIONS)

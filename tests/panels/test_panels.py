@@ -149,6 +149,23 @@ def test_the_main_panel_shows_button_or_progress_and_what_came_of_it(extension, 
     assert shown_in("VMR_PT_reconstruct").count("vmr.reconstruct") == 2
 
 
+def test_a_preview_of_a_stopped_run_is_kept_or_discarded_beside_resume(extension, shown_in):
+    activity = extension.module("properties").reconstruction_activity
+    buttons = {"vmr.keep_preview", "vmr.discard_preview"}
+    assert not buttons & set(shown_in("VMR_PT_reconstruct"))
+    activity.child, activity.preview = object(), object()
+    assert not buttons & set(shown_in("VMR_PT_reconstruct"))
+    activity.child, activity.resumable = None, True
+    for name in ("VMR_PT_reconstruct", "VMR_VIEW3D_PT_reconstruct"):
+        assert buttons | {"vmr.reconstruct"} <= set(shown_in(name))
+
+
+def test_whether_there_is_a_preview_is_chosen_before_the_run(shown_in):
+    for name in ("VMR_PT_reconstruct", "VMR_VIEW3D_PT_reconstruct"):
+        shown = shown_in(name)
+        assert shown.index("live_preview") < shown.index("vmr.reconstruct")
+
+
 def test_how_the_mesh_moves_is_chosen_before_the_run(shown_in):
     for name in ("VMR_PT_reconstruct", "VMR_VIEW3D_PT_reconstruct"):
         shown = shown_in(name)

@@ -5,6 +5,7 @@ import shutil
 import bpy
 import numpy as np
 from blender_clips import pixels_of
+from video_mesh_reconstruction.scene.result import add_result
 from wobbling_ball import save_texture, wobbling_ball
 
 
@@ -35,6 +36,16 @@ def test_the_surface_hardly_shines(add):
     assert surface.inputs["Specular IOR Level"].default_value < 0.1
     assert surface.inputs["Roughness"].default_value > 0.8
     assert surface.inputs["Base Color"].is_linked
+
+
+def test_a_result_of_a_stopped_run_has_a_plain_surface(add):
+    added = add()
+    (added.folder / "texture.png").unlink()
+    plain = add_result(bpy.context, added.clip, added.result, added.folder, "plain", is_textured=False)
+    nodes = plain.data.materials[0].node_tree.nodes
+    surface = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
+    assert not surface.inputs["Base Color"].is_linked and surface.inputs["Roughness"].default_value > 0.8
+    assert not [node for node in nodes if node.type == "TEX_IMAGE"]
 
 
 def test_a_render_shows_each_place_in_the_colour_that_its_uv_has(add, tmp_path):

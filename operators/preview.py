@@ -1,0 +1,121 @@
+"""The preview of a reconstruction: shown while it runs, and kept or discarded where the user stopped it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import bpy
+
+from ..properties import props_of, reconstruction_activity
+from ..scene.preview import Preview, remove_previews
+from ..scene.result import add_result
+from ..vmr_backend.job import BadInput
+from ..vmr_backend.reconstruction import TEXTURE_NAME, Reconstruction
+from .load_result import added_text
+
+
+class VMR_OT_keep_preview(bpy.types.Operator):
+    """Make a result of what the stopped run had found: mesh, motion and camera, without a texture"""
+
+    bl_idname = "vmr.keep_preview"
+    bl_label = "Keep Preview"
+    bl_options = {"UNDO"}
+
+    @classmethod
+    def poll(cls, _context):
+        return is_left()
+
+    def execute(self, context):
+        activity = reconstruction_activity
+        preview, folder = activity.preview, Path(activity.folder)
+        scene, clip = preview.scene, preview.clip
+        try:
+            if scene is None or clip is None:
+                raise BadInput("the clip or the scene was removed meanwhile; a preview is kept over its clip only")
+            motion, is_textured = props_of(scene).motion, (folder / TEXTURE_NAME).is_file()
+            with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
+                added = add_result(context, clip, preview.snapshot, folder, folder.name.rpartition("-")[0], motion,
+                                   is_textured)
+        except BadInput as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        activity.outcome = f"{added_text(added, preview.snapshot, motion)}, as far as the run had come"
+        end_preview()
+        self.report({"INFO"}, activity.outcome)
+        return {"FINISHED"}
+
+
+class VMR_OT_discard_preview(bpy.types.Operator):
+    """Take the preview of the stopped run out of the scene"""
+
+    bl_idname = "vmr.discard_preview"
+    bl_label = "Discard Preview"
+
+    @classmethod
+    def poll(cls, _context):
+        return is_left()
+
+    def execute(self, _context):
+        end_preview()
+        return {"FINISHED"}
+
+
+def is_left() -> bool:
+    """Whether there is a preview of a run that was stopped."""
+    return reconstruction_activity.preview is not None and not reconstruction_activity.running
+
+
+def show_snapshot(
+    scene: bpy.types.Scene, clip: bpy.types.MovieClip, snapshot: Reconstruction, name: str,
+) -> None:
+    """Show what the running reconstruction has found by now; does nothing where that is of other footage."""
+    activity = reconstruction_activity
+    try:
+        if activity.preview is None:
+            activity.preview = Preview(scene, clip, f"{name} Preview", snapshot)
+        else:
+            activity.preview.show(snapshot)
+    except BadInput:
+        return
+    for handlers, handler in _handlers():
+        if handler not in handlers:
+            handlers.append(handler)
+
+
+def end_preview() -> None:
+    """Nothing of a preview is in the scene any more, if one was."""
+    reconstruction_activity.preview = None
+    if _on_frame_change in bpy.app.handlers.frame_change_post:
+        bpy.app.handlers.frame_change_post.remove(_on_frame_change)
+    remove_previews()
+
+
+def forget_previews() -> None:
+    """Nor does anything listen for them."""
+    end_preview()
+    for handlers, handler in _handlers():
+        if handler in handlers:
+            handlers.remove(handler)
+
+
+def _on_frame_change(*_arguments) -> None:
+    if preview := reconstruction_activity.preview:
+        preview.refresh()
+
+
+def _on_undo(*_arguments) -> None:
+    """The step that is shown now may lack the preview, or hold one that has ended."""
+    if preview := reconstruction_activity.preview:
+        preview.refresh()
+    else:
+        remove_previews()
+
+
+def _on_load(*_arguments) -> None:
+    end_preview()
+
+
+def _handlers() -> list[tuple[list[Callable], Callable]]:
+    """Blender's lists and what of ours is in them. It drops them with the file, and with the file its undo steps."""
+    lists = bpy.app.handlers
+    return [(lists.frame_change_post, _on_frame_change), (lists.undo_post, _on_undo), (lists.redo_post, _on_undo),
+            (lists.load_pre, _on_load)]
