@@ -97,8 +97,6 @@ class JobRequest:
     """Values that differ from the preset's."""
     model: str | None = None
     """Category model of the vmr method; with the lasr method, what camera and shape start from, or None."""
-    shape: str | None = None
-    """Folder of a result whose rest shape the base shape of the vmr method starts from."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     seed: int = 0
@@ -116,6 +114,8 @@ class JobRequest:
     """Which way the subject faces at single frames."""
     camera_solve: list[FrameRotation] | None = None
     """How the camera turns about the subject, up to one rotation of the subject that is the same at all frames."""
+    shape: str | None = None
+    """Folder of a result whose rest shape the base shape of the vmr method starts from."""
     version: int = FORMAT_VERSION
 
     def check(self) -> JobRequest:

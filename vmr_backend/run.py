@@ -56,10 +56,12 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     like = Reconstruction.load(Path(request.shape)) if request.shape else None
     # Until the footage is read, nobody knows how many frames there are.
     log.plan(_shares(request, settings, settings.window))
+    snapshots = Snapshots(folder)
     if not resume:
         Checkpoint.remove(folder)
+        # It would pass for this run's.
+        snapshots.remove()
     stages: list[Stage] = []
-    snapshots = Snapshots(folder)
 
     with _timed(stages, "footage", device):
         footage = load_footage(request.clip, request.masks, first=request.first, last=request.last,

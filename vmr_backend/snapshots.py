@@ -18,10 +18,8 @@ class Snapshots:
     """The snapshots of one run."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic):
-        """What an earlier run left is removed: it would pass for this run's."""
         self._folder, self._clock = folder, clock
         self._next = clock()
-        self.remove()
 
     def offer(self, make: Callable[[], Reconstruction]) -> None:
         """Write what `make` gives, if it is time."""
