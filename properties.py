@@ -136,6 +136,14 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
     model: bpy.props.StringProperty(
         name="Model", search=_model_names, search_options={"SUGGESTION"},
         description="Category model of the subject: one that is listed under Category Models, or the path of a file")
+    start_model: bpy.props.StringProperty(
+        name="Start From", search=_model_names, search_options={"SUGGESTION"},
+        description="Category model that tells camera and shape to start from: one that is listed under Category "
+                    "Models, or the path of a file. Empty to start from nothing")
+    start_shape: bpy.props.StringProperty(
+        name="Start From", subtype="DIR_PATH",
+        description="Folder of a result of the same subject, whose rest shape the subject starts from. Empty for the "
+                    "category model's own")
     preset: bpy.props.EnumProperty(
         name="Preset", default=DEFAULT_PRESET, description="Values for all settings below", update=apply_preset,
         items=[(name, preset.label, preset.description) for name, preset in PRESETS.items()])

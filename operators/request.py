@@ -51,16 +51,22 @@ def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequ
         raise BadInput(f"masks: {masks} holds the clip's own pictures; masks need a file or folder of their own")
     return JobRequest(
         clip=source.path, files=source.files, masks=masks, first=source.first, last=source.last,
-        method=props.method, model=_model_of(props), preset=props.preset, settings=changed_settings(props),
-        device=preferences().device or "auto", seed=props.seed, **_subject_of(props, clip),
+        method=props.method, model=_model_of(props), shape=_shape_of(props), preset=props.preset,
+        settings=changed_settings(props), device=preferences().device or "auto", seed=props.seed,
+        **_subject_of(props, clip),
         **_known_of(context.scene, clip, source)).check()
 
 
 def _model_of(props) -> str | None:
-    """Path of the category model that the method needs; None where it needs none."""
-    if props.method != "vmr":
-        return None
-    return str(find_model(bpy.path.abspath(props.model.strip()), models_folder()).path)
+    """Path of the category model that the method needs or starts from; None where there is none."""
+    name = (props.model if props.method == "vmr" else props.start_model).strip()
+    return str(find_model(bpy.path.abspath(name), models_folder()).path) if name else None
+
+
+def _shape_of(props) -> str | None:
+    """Folder of the result that the method starts from; None where there is none."""
+    folder = props.start_shape.strip()
+    return bpy.path.abspath(folder) if props.method == "vmr" and folder else None
 
 
 def _subject_of(props, clip: bpy.types.MovieClip) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class MainPanel(InTab):
         column.prop(props, "method")
         if props.method == "vmr":
             draw_chosen_model(column, props)
+        column.prop(props, "start_shape" if props.method == "vmr" else "start_model")
         column.prop(props, "preset")
         if changed := changed_settings(props):
             row = column.row()

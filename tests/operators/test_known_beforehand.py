@@ -1,10 +1,12 @@
 """Hints, lens and solve on their way from the scene into the request."""
 
 import math
+import os
 
 import bpy
 import numpy as np
 import pytest
+from model_files import save_model
 from solved_clip import make_solve
 from test_reconstruct import error_of, request_in
 
@@ -129,3 +131,21 @@ def test_hints_and_choices_are_saved_with_the_file(extension, backend, footage, 
     bpy.ops.vmr.reconstruct()
     request = request_in(extension)
     assert [hint.frame for hint in request.hints] == [3] and request.box == [1, 2, 30, 40]
+
+
+@pytest.mark.parametrize(("method", "start", "expected"), [
+    ("lasr", False, (False, False)), ("lasr", True, (True, False)), ("vmr", False, (True, True))])
+def test_a_run_starts_from_what_the_other_method_knows_where_the_user_says_so(extension, backend, footage, tmp_path,
+                                                                              method, start, expected):
+    props, model = bpy.context.scene.vmr, save_model(tmp_path / "goat.safetensors")
+    props.method, props.model, props.start_shape = method, str(model), str(tmp_path)
+    props.start_model = str(model) if start else ""
+    bpy.ops.vmr.reconstruct()
+    request = request_in(extension)
+    assert (request.model == str(model), request.shape is not None) == expected
+    assert request.shape is None or os.path.samefile(request.shape, tmp_path)
+
+
+def test_a_model_to_start_from_that_is_not_there_is_refused(extension, backend, footage):
+    bpy.context.scene.vmr.start_model = "unicorn"
+    assert "found no category model 'unicorn'" in error_of(bpy.ops.vmr.reconstruct)
