@@ -98,7 +98,7 @@ class Correspondence:
 
     def propagate_by_flow(self, labels: Tensor, start: int) -> Tensor:
         """The same by optical flow alone, from frame to frame: it needs no features, and drifts."""
-        grid = _cells(*labels.shape[1:], labels.device)
+        grid = _cells(labels)
         carried = labels.new_zeros(len(self.features), *labels.shape)
         carried[start] = labels
         for here in range(start + 1, len(carried)):
@@ -112,7 +112,7 @@ class Correspondence:
 
         home  flow (H, W, 2) from a frame to the one before it on the way
         """
-        grid = _cells(*carried.shape[2:], carried.device)
+        grid = _cells(carried)
         known: list[tuple[int, Tensor]] = []
         """Frames that have labels, and where in them each cell of the present frame was."""
         for before, here in pairwise(way):
@@ -146,11 +146,11 @@ def _labels_of(features: Tensor, known: list[tuple[Tensor, Tensor, Tensor, Tenso
     return (candidates[:, best.indices] * (best.values / TEMPERATURE).softmax(1)).sum(2)
 
 
-def _cells(height: int, width: int, device: torch.device) -> Tensor:
-    """(H, W, 2) column and row of each cell."""
-    rows, columns = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device),
-                                   indexing="ij")
-    return torch.stack([columns, rows], -1).float()
+def _cells(maps: Tensor) -> Tensor:
+    """(H, W, 2) column and row of each cell of maps (..., H, W)."""
+    height, width = maps.shape[-2:]
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([columns, rows], -1).to(maps)
 
 
 def _look_up(values: Tensor, places: Tensor) -> Tensor:

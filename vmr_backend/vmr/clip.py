@@ -76,8 +76,10 @@ def adapt_clip(footage: Footage, loaded: LoadedModel, settings: Settings, known:
     """
     renderer = get_renderer("warp", device)
     if not settings.visits:
-        with _timed(seconds := {}, "prediction"):
-            return Adapted(predict_clip(footage, loaded, renderer, progress), seconds)
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "prediction"):
+            predicted = predict_clip(footage, loaded, renderer, progress)
+        return Adapted(predicted, seconds)
     view = View.of(footage, known, settings, device)
     images, masks = _pictures(footage, loaded, slice(None), device)
     course = _Course(Learner(loaded.model, len(images), seed), folder,

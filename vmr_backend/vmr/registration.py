@@ -41,8 +41,8 @@ def laid_on(shape: CategoryShape, vertices: np.ndarray, faces: np.ndarray) -> Te
         base = shape.base(shares_of(shares))
         moved = shape.deformed(base, handles)
         apart = torch.cdist(moved[0], target)
-        distance = sum(losses.charbonnier(apart.amin(way).square(), ROUNDING).mean() for way in (0, 1))
-        total = losses.weighted({"distance": distance, "proportion": unevenness(shape, handles),
+        there, back = (losses.charbonnier(apart.amin(way).square(), ROUNDING).mean() for way in (0, 1))
+        total = losses.weighted({"distance": there + back, "proportion": unevenness(shape, handles),
                                  "arap": arap_energy(base, moved, shape.edges, shape.cotangents(base))}, WEIGHTS)
         optimiser.zero_grad(set_to_none=True)
         total.backward()
