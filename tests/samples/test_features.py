@@ -1,0 +1,66 @@
+"""Features are taught by a picture's two views: what is told to be one place is one, and a little teaching shows."""
+
+import cv2
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from samples.features import VIEW, learn, main, read, recognition, same_places, warp
+from vmr_backend.video.features import Features
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pictures of coloured noise."""
+    path = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for number in range(6):
+        noise = random.uniform(0, 255, (160, 200, 3)).astype(np.float32)
+        smooth = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 4), None, 0, 255, cv2.NORM_MINMAX)
+        cv2.imwrite(str(path / f"{number}.png"), smooth)
+    return path
+
+
+def test_places_of_two_views_show_one_place_of_the_picture():
+    torch.manual_seed(0)
+    first, second = warp(3), warp(3)
+    here, there, shown = same_places(first, second)
+    assert 0.3 < shown.float().mean() < 1
+    at, found = (torch.nn.functional.grid_sample(way.movedim(-1, 1), places[:, None], align_corners=False)[:, :, 0].mT
+                 for way, places in ((first, here), (second, there)))
+    assert (at - found).norm(dim=-1)[shown].max() < 4 / VIEW
+
+
+def test_a_little_teaching_tells_more_places_apart(folder):
+    pictures = read([folder])
+    assert pictures.shape == (6, 3, 144, 144)
+    torch.manual_seed(0)
+    before = Features()
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        loss_before, found_before = recognition(before, pictures.float() / 255)
+        torch.set_rng_state(state)
+        loss, found = recognition(learnt(pictures), pictures.float() / 255)
+    assert loss < loss_before and found > found_before
+
+
+def learnt(pictures: torch.Tensor) -> Features:
+    with torch.enable_grad():
+        state = torch.get_rng_state()
+        network = learn(pictures, 12, seed=0)
+        torch.set_rng_state(state)
+    return network
+
+
+def test_the_file_it_writes_is_read_by_the_network(folder, tmp_path):
+    assert main([str(folder), "--out", str(tmp_path / "features.safetensors"), "--steps", "1"]) == 0
+    Features().load_state_dict({name: value.float() for name, value in safetensors.torch.load_file(
+        tmp_path / "features.safetensors").items()})
+
+
+def test_a_folder_without_pictures_is_refused_in_one_line(tmp_path, capsys):
+    assert main([str(tmp_path), "--out", str(tmp_path / "f")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path) in line and "needs some" in line
