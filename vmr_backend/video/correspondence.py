@@ -32,8 +32,10 @@ BEYOND = 0.05
 """What each cell beyond that counts against a place, as a cosine of features."""
 FEW = 8
 """Pictures that features are found of at a time."""
-CHUNK = 1024
-"""Places looked for at a time: memory does not grow with the picture's square."""
+FARTHEST = 12
+"""Cells from where flow points beyond which a place is not looked for at all."""
+TILE = 16
+"""Cells across the tiles of a frame whose places are looked for together, in one window."""
 
 
 @dataclass(frozen=True)
@@ -119,31 +121,55 @@ class Correspondence:
             known = [*known[:1], *known[1:][1 - BEFORE:], (before, grid)]
             moved = grid + home(here)
             known = [(frame, _look_up(places.movedim(-1, 0), moved).movedim(0, -1)) for frame, places in known]
-            rows, columns = torch.nonzero(self.inside[here], as_tuple=True)
-            for some in torch.arange(len(rows), device=rows.device).split(CHUNK):
-                carried[here][:, rows[some], columns[some]] = _labels_of(
-                    self.features[here][:, rows[some], columns[some]],
-                    [(carried[frame], self.features[frame], self.inside[frame], places[rows[some], columns[some]],
-                      FAR_REACH if frame == way[0] and len(known) > 1 else REACH) for frame, places in known])
+            for cells in _tiles(self.inside[here]):
+                rows, columns = cells.unbind(1)
+                carried[here][:, rows, columns] = _labels_of(
+                    self.features[here][:, rows, columns],
+                    [Window.around(places[rows, columns], carried[frame], self.features[frame], self.inside[frame],
+                                   FAR_REACH if frame == way[0] and len(known) > 1 else REACH)
+                     for frame, places in known])
 
 
-def _labels_of(features: Tensor, known: list[tuple[Tensor, Tensor, Tensor, Tensor, float]]) -> Tensor:
-    """Labels (L, Q) of places with features (C, Q).
+def _tiles(inside: Tensor) -> list[Tensor]:
+    """Rows and columns (N, 2) of the cells that count (H, W), tile by tile."""
+    cells = torch.nonzero(inside)
+    tile = (cells // TILE) @ cells.new_tensor([len(inside), 1])
+    order = tile.argsort(stable=True)
+    return list(cells[order].split(tile.unique(return_counts=True)[1].tolist()))
 
-    known  of each frame that is looked at: its labels (L, H, W), features (C, H, W), the cells that count (H, W), where
-           the places were in it (Q, 2), and within how many cells of there they are looked for
-    """
-    alike, labels = [], []
-    for its_labels, its_features, inside, places, reach in known:
-        rows, columns = torch.nonzero(inside, as_tuple=True)
-        apart = torch.cdist(places, torch.stack([columns, rows], 1).float())
-        alike.append(features.T @ its_features[:, rows, columns] - BEYOND * (apart - reach).clamp_min(0))
-        labels.append(its_labels[:, rows, columns])
-    every, candidates = torch.cat(alike, 1), torch.cat(labels, 1)
-    if not every.shape[1]:
-        return features.new_zeros(len(candidates), features.shape[1])
-    best = every.topk(min(NEAREST, every.shape[1]), 1)
-    return (candidates[:, best.indices] * (best.values / TEMPERATURE).softmax(1)).sum(2)
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a frame that places of another are looked for in: K cells that count."""
+
+    labels: Tensor
+    """(L, K)."""
+    features: Tensor
+    """(C, K)."""
+    penalty: Tensor
+    """(Q, K) what its distance counts against each, as a cosine of features."""
+
+    @staticmethod
+    def around(places: Tensor, labels: Tensor, features: Tensor, inside: Tensor, reach: float) -> Window:
+        """Around where places were (Q, 2), column and row, in a frame's labels (L, H, W) and features (C, H, W)."""
+        last = places.new_tensor(inside.shape[::-1]) - 1
+        low, high = (limit.minimum(last).clamp_min(0).long().tolist() for limit in (
+            places.amin(0) - FARTHEST, places.amax(0) + FARTHEST + 1))
+        rows, columns = torch.nonzero(inside[low[1]:high[1] + 1, low[0]:high[0] + 1], as_tuple=True)
+        rows, columns = rows + low[1], columns + low[0]
+        apart = torch.cdist(places, torch.stack([columns, rows], 1).to(places))
+        penalty = BEYOND * (apart - reach).clamp_min(0)
+        return Window(labels[:, rows, columns], features[:, rows, columns], penalty)
+
+
+def _labels_of(features: Tensor, windows: list[Window]) -> Tensor:
+    """Labels (L, Q) of places with features (C, Q), by those that look most like them in all windows."""
+    alike = torch.cat([features.T @ window.features - window.penalty for window in windows], 1)
+    labels = torch.cat([window.labels for window in windows], 1)
+    if not alike.shape[1]:
+        return features.new_zeros(len(labels), features.shape[1])
+    best = alike.topk(min(NEAREST, alike.shape[1]), 1)
+    return (labels[:, best.indices] * (best.values / TEMPERATURE).softmax(1)).sum(2)
 
 
 def _cells(maps: Tensor) -> Tensor:

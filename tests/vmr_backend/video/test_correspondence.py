@@ -63,10 +63,10 @@ def test_a_subject_that_is_gone_leaves_no_labels_and_comes_back_with_them():
     assert torch.equal(carried[4:].argmax(1)[seen.inside[4:]], labels[4:].argmax(1)[seen.inside[4:]])
 
 
-def test_how_many_places_are_looked_for_at_a_time_changes_nothing(monkeypatch):
+def test_how_many_places_are_looked_for_together_changes_nothing(monkeypatch):
     seen, labels = drifting(1)
     whole = seen.propagate(labels[3], 3)
-    monkeypatch.setattr(correspondence, "CHUNK", 7)
+    monkeypatch.setattr(correspondence, "TILE", 3)
     torch.testing.assert_close(seen.propagate(labels[3], 3), whole)
 
 
