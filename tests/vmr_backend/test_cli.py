@@ -19,7 +19,7 @@ from vmr_backend.checkpoint import FACTS, TENSORS
 from vmr_backend.job import Cancelled, Event, JobRequest, facing
 from vmr_backend.metrics.coverage import never_seen
 from vmr_backend.metrics.viewpoints import turn
-from vmr_backend.reconstruction import FILE_NAME, Reconstruction
+from vmr_backend.reconstruction import FILE_NAME, SNAPSHOT_NAME, Reconstruction
 from vmr_backend.settings import Settings
 
 PROGRAM = Path(cli.__file__).with_name("__main__.py")
@@ -178,8 +178,10 @@ def wait_for(condition, process: subprocess.Popen, seconds=120) -> None:
 def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_result(clip, job, done, tmp_path):
     with start(*clip.command(tmp_path, *QUICKLY)) as process:
         wait_for((tmp_path / FACTS).exists, process)
+        wait_for((tmp_path / SNAPSHOT_NAME).exists, process)
         process.kill()
     assert not (tmp_path / FILE_NAME).exists()
+    assert len(Reconstruction.load(tmp_path, SNAPSHOT_NAME).frames) == len(Reconstruction.load(job).frames)
     told = (tmp_path / "events.jsonl").read_text()
     resumed = run("reconstruct", "--out", tmp_path, "--resume")
     assert resumed.status == 0

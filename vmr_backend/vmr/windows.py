@@ -75,7 +75,8 @@ class Learner:
             index, _, kind = name.partition(".")
             moments.setdefault(int(index), {})[kind] = value
         self._optimiser.load_state_dict(self._optimiser.state_dict() | {"state": moments})
-        self.told.take_up(under("told."))
+        device = next(self.model.parameters()).device
+        self.told.take_up({name: value.to(device) for name, value in under("told.").items()})
         self.random.set_state(tensors["random"])
         self.done = int(tensors["done"])
 
@@ -149,7 +150,7 @@ class Blend:
             return
         if tensors["weight"].shape != self._weight.shape:
             raise ValueError("another number of frames")
-        self._weight, self._sums = tensors["weight"], State(*(tensors[str(k)] for k in range(len(fields(State)))))
+        self._weight, self._sums = tensors["weight"].cpu(), State(*(tensors[str(k)] for k in range(len(fields(State)))))
 
 
 def _first_look(model: CategoryModel, images: Tensor, masks: Tensor, rotations: Tensor) -> tuple[FirstLook, State]:
