@@ -50,7 +50,7 @@ class Run:
     """Values that differ from the preset's."""
     method: str = "lasr"
     model: str = ""
-    """Category model, as it was asked for; empty for lasr."""
+    """Category model, as it was asked for; empty for lasr from nothing."""
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -223,7 +223,7 @@ def test_files_of_clips_that_cannot_be_used_are_one_line(text, words, tmp_path, 
     ("", "needs one of run, table, sides"), ("walk", "found 'walk'"), ("run --clip CLIP", "needs --masks"),
     ("run --only cat", "needs some of painted_dog"), ("run --set bones=0", "1 to 128"), ("run --jobs 0", "--jobs"),
     ("run --ablation weight_none", "weight_none: unknown"), ("run --seeds -1", "seed"), ("run --method cmr", "cmr"),
-    ("run --model bird", "needs --method vmr"), ("run --method vmr --model unicorn", "clip painted_dog: model"),
+    ("run --model unicorn", "clip painted_dog: model"), ("run --method vmr --model unicorn", "clip painted_dog: model"),
     ("run --method vmr --clip goat --masks MASKS", "clip goat: found no category model"),
     ("table --out nowhere", "found none"), ("sides nowhere --out x.png", "not found"),
 ])

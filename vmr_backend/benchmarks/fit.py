@@ -95,21 +95,20 @@ def add_method(parser: argparse.ArgumentParser) -> None:
     """The arguments --method and --model."""
     parser.add_argument("--method", choices=METHODS, default="lasr")
     parser.add_argument("--model", metavar="NAME",
-                        help="category model of the vmr method, shipped or a file (default: what the clip names)")
+                        help="category model, shipped or a file: vmr's (default: what the clip names), or what lasr starts "
+                             "from (default: nothing)")
 
 
 def model_for(clip: Clip, method: str, asked: str | None) -> str | None:
-    """The category model that a clip is run with: what is asked for, else what the clip names; None for lasr.
+    """The category model that a clip is run with: what is asked for; else, for vmr, what the clip names.
 
-    BadInput where there is none, or where it would not be read.
+    BadInput where vmr has none, or where there is no such model.
     """
-    if method != "vmr":
-        if asked:
-            raise BadInput(f"--model: found {asked!r} for the method {method}, needs --method vmr")
-        return None
-    model = asked or clip.model
+    model = asked or (clip.model if method == "vmr" else None)
     if not model:
-        raise BadInput(f"clip {clip.name}: found no category model for the method vmr, needs --model NAME")
+        if method == "vmr":
+            raise BadInput(f"clip {clip.name}: found no category model for the method vmr, needs --model NAME")
+        return None
     try:
         find_model(model)
     except BadInput as error:

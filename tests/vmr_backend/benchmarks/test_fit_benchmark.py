@@ -91,7 +91,7 @@ def test_what_a_run_refuses_is_told(clip, tmp_path):
 @pytest.mark.parametrize("arguments, words", [
     ("--clip CLIP", "needs --masks"), ("--masks MASKS", "--clip: found none"), ("--set bones", "NAME=VALUE"),
     ("--iterations-scale 0", "--iterations-scale"), ("--presets best", "best"), ("--method cmr", "cmr"),
-    ("--method vmr --iterations-scale 0", "--iterations-scale"), ("--model bird", "needs --method vmr"),
+    ("--method vmr --iterations-scale 0", "--iterations-scale"), ("--model unicorn", "'unicorn'"),
     ("--method vmr --model unicorn", "clip painted_dog: model"),
     ("--method vmr --clip goat.mp4 --masks MASKS", "clip goat: found no category model"),
 ])
