@@ -95,8 +95,8 @@ def add_method(parser: argparse.ArgumentParser) -> None:
     """The arguments --method and --model."""
     parser.add_argument("--method", choices=METHODS, default="lasr")
     parser.add_argument("--model", metavar="NAME",
-                        help="category model, shipped or a file: vmr's (default: what the clip names), or what lasr starts "
-                             "from (default: nothing)")
+                        help="category model, shipped or a file: vmr's (default: what the clip names), or what lasr "
+                             "starts from (default: nothing)")
 
 
 def model_for(clip: Clip, method: str, asked: str | None) -> str | None:
