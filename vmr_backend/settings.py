@@ -222,6 +222,7 @@ class Settings(Tunables):
     weight_handle: float = _weight(0.01, "Idle Handles", "What handles do to the base shape", "measured", "vmr")
     weight_proportion: float = _weight(0.3, "Even Proportions", "Difference in scale of the body's two sides",
                                        "measured", "vmr")
+    weight_mirror: float = _weight(0.3, "Even Pose", "Difference of what the body's two sides do", "measured", "vmr")
 
     texture_size: int = _setting(
         1024, "Texture Size", "Height of the baked texture; it is twice as wide", "texture",

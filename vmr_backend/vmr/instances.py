@@ -9,11 +9,16 @@ from torch import Tensor
 
 from ..geometry.rotations import from_axis_angle
 from ..geometry.smoothing import BETAS
+from ..losses import charbonnier
 from .objective import WeakCamera
 from .shape import HANDLE_SIZE, CategoryShape
 
 TURN_RATE, PLACE_RATE, SHAPE_RATE = 0.01, 0.01, 0.1
 """Radians, crop units (also of the scale's logarithm), and the rate of `UniformAdam`; measured."""
+MIRRORED = (1, -1, -1) + (0,) * 3 + (-1, 1, 1)
+"""Signs of a handle's turn, scales and shift in the mirror at x = 0; scales have a term of their own."""
+STEPPING = 0.3
+"""Radians or object units from which on a handle that does otherwise than its twin counts less and less."""
 HANDLE_RATES = (0.03,) * 3 + (0.01,) * 3 + (0.01,) * 3
 """Of a handle's turn, scales and shift."""
 
@@ -50,6 +55,14 @@ def unevenness(shape: CategoryShape, handles: Tensor) -> Tensor:
     """By how much the two sides of a body differ in scale (N,): a leg that seems short is turned away, not short."""
     scales = handles[..., 3:6]
     return (scales - scales[:, shape.twin]).square().sum(-1).mean(-1)
+
+
+def lopsidedness(shape: CategoryShape, handles: Tensor) -> Tensor:
+    """By how much the two sides of a body turn and shift otherwise than in a mirror (N,): what the camera does not see
+    does, by default, as its twin does. A leg that steps out counts by its distance, not by the square of that."""
+    mirrored = handles.new_tensor(MIRRORED)
+    own = handles * mirrored.abs()
+    return charbonnier((own - mirrored * handles[:, shape.twin]).square().sum(-1), STEPPING).mean(-1)
 
 
 class RowAdam:

@@ -26,7 +26,7 @@ from ..video.footage import Footage
 from ..video.guided_flow import guided_flows
 from ..video.observations import Link, Observations, look_up, observe
 from ..video.view import View
-from .instances import HANDLE_RATES, PLACE_RATE, SHAPE_RATE, TURN_RATE, Instances, RowAdam, unevenness
+from .instances import HANDLE_RATES, PLACE_RATE, SHAPE_RATE, TURN_RATE, Instances, RowAdam, lopsidedness, unevenness
 from .model import CategoryModel, State
 from .model_file import STRENGTH
 from .objective import softness
@@ -172,6 +172,7 @@ def terms(subject: Subject, instances: Instances, seen: Observations, looked: Lo
         "laplacian": losses.laplacian_loss(base, shape.edges),
         "handle": instances.handles.square().sum(-1).mean(-1),
         "proportion": unevenness(shape, instances.handles),
+        "mirror": lopsidedness(shape, instances.handles),
     }
     found |= _surface_terms(points, shape.faces, seen, looked, renderer)
     found["facing"] = found["facing"].mean() + _facing_beside(vertices, shape, renderer)
