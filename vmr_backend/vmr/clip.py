@@ -125,10 +125,13 @@ def first_sight(footage: Footage, loaded: LoadedModel, settings: Settings, known
     state = _steady(loaded, images, masks, view, known, renderer, progress)
     with torch.no_grad():
         base = loaded.model.predict(state).base.mean(0)
-    every = np.unique(np.linspace(0, len(footage.numbers) - 1, HINTS).round().astype(int))
-    hints = Rotations(footage.numbers[every], state.rotation.double().cpu().numpy()[every])
-    shape = Shape(_array(state.camera.scale.median() * base), loaded.model.shape.sphere)
-    return replace(known, shape=shape, hints=known.hints or hints)
+    path, every = state.rotation.double().cpu().numpy(), np.linspace(0, len(footage.numbers) - 1, HINTS).round()
+    hints = {int(footage.numbers[place]): path[place] for place in every.astype(int)}
+    if known.hints is not None:
+        hints |= dict(zip(known.hints.frames.tolist(), known.hints.matrices, strict=True))
+    frames = sorted(hints)
+    return replace(known, hints=Rotations(np.array(frames), np.stack([hints[frame] for frame in frames])),
+                   shape=Shape(_array(state.camera.scale.median() * base), loaded.model.shape.sphere))
 
 
 def _steady(loaded: LoadedModel, images: Tensor, masks: Tensor, view: View, known: Known, renderer: Renderer,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .. import losses
 from ..geometry.arap import arap_energy
-from ..metrics.chamfer import align, sample_surface
+from ..metrics.chamfer import align, chamfer_distance, sample_surface
 from .instances import HANDLE_RATES, unevenness
 from .shape import HANDLE_SIZE, CategoryShape, evenly, shares_of
 
@@ -24,17 +24,18 @@ WEIGHTS = {"distance": 20.0, "arap": 2.0, "proportion": 0.3}
 def laid_on(shape: CategoryShape, vertices: np.ndarray, faces: np.ndarray) -> Tensor:
     """A base shape (1, V, 3) of the category, in its object units, that has the form of a subject at rest.
 
-    vertices, faces  (N, 3), (F, 3) of the subject, upright, its front -y: a similarity (iterated closest points) lays
-                     it on the mean base shape, then shape bases and handles carry that over to it
+    vertices, faces  (N, 3), (F, 3) of the subject, upright, its front -y or y, which a fit from the clip alone cannot
+                     tell: a similarity (iterated closest points) lays it on the mean base shape, whichever way suits
+                     better, then shape bases and handles carry that over to it
     """
     device = shape.faces.device
     shares = torch.zeros(1, len(shape.latent), device=device, requires_grad=True)
     handles = torch.zeros(1, shape.weights.shape[1], HANDLE_SIZE, device=device, requires_grad=True)
     with torch.no_grad():
         mean = shape.base(evenly(1, len(shape.latent)).to(device))[0].cpu().numpy()
-    surface = sample_surface(vertices, faces, SAMPLES)
-    target = torch.from_numpy(align(surface, sample_surface(mean, shape.faces.cpu().numpy(), SAMPLES))(surface))
-    target = target.float().to(device)
+    own, surface = sample_surface(mean, shape.faces.cpu().numpy(), SAMPLES), sample_surface(vertices, faces, SAMPLES)
+    laid = [align(turned, own)(turned) for turned in (surface, surface * [-1, -1, 1])]
+    target = torch.from_numpy(min(laid, key=lambda points: chamfer_distance(points, own))).float().to(device)
     optimiser = torch.optim.Adam([{"params": [shares], "lr": SHARE_RATE}, {"params": [handles], "lr": HANDLE_RATES[0]}])
     curve = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, ITERATIONS)
     for _ in range(ITERATIONS):

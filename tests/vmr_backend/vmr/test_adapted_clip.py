@@ -8,7 +8,7 @@ from tiny_models import model_of, taught_a_little
 from vmr_backend.annotations import Category
 from vmr_backend.checkpoint import Checkpoint
 from vmr_backend.job import BadInput
-from vmr_backend.known import NOTHING
+from vmr_backend.known import NOTHING, Known, Rotations
 from vmr_backend.settings import Settings
 from vmr_backend.vmr.clip import adapt_clip, first_sight
 from vmr_backend.vmr.model_file import LoadedModel, ModelCard
@@ -91,5 +91,9 @@ def test_a_first_sight_tells_a_shape_as_large_as_the_crops_show_it_and_headings(
     assert len(known.hints.frames) == 9 and set(known.hints.frames) <= set(turning_egg.footage.numbers)
     np.testing.assert_allclose(known.hints.matrices @ known.hints.matrices.transpose(0, 2, 1),
                                np.broadcast_to(np.eye(3), (9, 3, 3)), atol=1e-5)
+    own = Rotations(turning_egg.footage.numbers[4:5], np.eye(3)[None])
+    with_own = first_sight(turning_egg.footage, loaded(), QUICK, Known(hints=own), CPU, lambda *_: None)
+    place = with_own.hints.frames.tolist().index(own.frames[0])
+    assert len(with_own.hints.frames) > 8 and np.array_equal(with_own.hints.matrices[place], np.eye(3))
     assert np.array_equal(known.shape.sphere.faces, loaded().model.shape.sphere.faces)
     assert 0.5 < np.ptp(known.shape.vertices, axis=0).max() < 3, "crops are two units across"
