@@ -64,6 +64,14 @@ def show_behind(camera: bpy.types.Camera, clip: bpy.types.MovieClip) -> None:
     background.alpha = 1.0
 
 
+def match_width_behind(camera: bpy.types.Camera, clip: bpy.types.MovieClip, render: bpy.types.RenderSettings) -> None:
+    """Show the footage as wide as the picture, as the camera's film is, whatever shape the scene's pictures have."""
+    shape = render.resolution_x * render.pixel_aspect_x / (render.resolution_y * render.pixel_aspect_y)
+    footage = clip.size[0] / max(clip.size[1], 1)
+    for background in camera.background_images:
+        background.frame_method = "CROP" if shape > footage else "FIT"
+
+
 def _frame_alone(result: Reconstruction, index: int) -> Reconstruction:
     """What the camera depends on, of one frame of many."""
     arrays = ("frames", "vertices", "camera_rotation", "camera_translation", "intrinsics")

@@ -12,7 +12,7 @@ import bpy
 import numpy as np
 
 from ..vmr_backend.reconstruction import Reconstruction
-from .camera import see_as_at, show_behind
+from .camera import match_width_behind, see_as_at, show_behind
 from .clip import scene_frame
 from .identity import still_there
 from .mesh import new_mesh, set_shape
@@ -70,6 +70,7 @@ class Preview:
         mesh_object = _marked(bpy.data.objects.new(self.name, _marked(new_mesh(self.name, self.snapshot))))
         camera = _marked(bpy.data.cameras.new(f"{self.name} Camera"))
         show_behind(camera, clip)
+        match_width_behind(camera, clip, scene.render)
         camera_object = _marked(bpy.data.objects.new(camera.name, camera))
         mesh_object.hide_select = True  # and so neither edited nor among what is selected for an export
         for hidden in (collection, mesh_object, camera_object):

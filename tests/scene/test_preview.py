@@ -69,6 +69,16 @@ def test_its_camera_sees_the_mesh_where_the_footage_shows_it(preview):
     assert camera.data.background_images[0].clip == preview.clip
 
 
+@pytest.mark.parametrize(("size", "aspect", "method"), [
+    ((1920, 1080), 1.0, "CROP"), ((1080, 1920), 1.0, "FIT"), ((160, 120), 1.0, "FIT"), ((120, 120), 2.0, "CROP")])
+def test_the_footage_behind_is_as_wide_as_the_picture_whatever_the_render_size(clip, size, aspect, method):
+    render = bpy.context.scene.render
+    (render.resolution_x, render.resolution_y), render.pixel_aspect_x = size, aspect
+    Preview(bpy.context.scene, clip, "ball Preview", wobbling_ball(NUMBERS))
+    _, camera = objects()
+    assert [one.frame_method for one in camera.data.background_images] == [method]
+
+
 def test_the_next_snapshot_takes_the_place_of_the_one_before(preview):
     mesh, camera = objects()
     mesh.hide_set(True)
