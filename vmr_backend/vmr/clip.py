@@ -81,7 +81,7 @@ def adapt_clip(footage: Footage, loaded: LoadedModel, settings: Settings, known:
             predicted = predict_clip(footage, loaded, renderer, progress)
         return Adapted(predicted, seconds)
     view = View.of(footage, known, settings, device)
-    images, masks = _pictures(footage, loaded, slice(None), device)
+    images, masks = _all_pictures(footage, loaded, device)
     course = _Course(Learner(loaded.model, len(images), seed), folder,
                      {"settings": dict(settings.items()), "model": dict(loaded.card.scores)})
     if resume:
@@ -121,7 +121,7 @@ def first_sight(footage: Footage, loaded: LoadedModel, settings: Settings, known
     A fit that needs no category model starts from there.
     """
     view, renderer = View.of(footage, known, settings, device), get_renderer("warp", device)
-    images, masks = _pictures(footage, loaded, slice(None), device)
+    images, masks = _all_pictures(footage, loaded, device)
     state = _steady(loaded, images, masks, view, known, renderer, progress)
     with torch.no_grad():
         base = loaded.model.predict(state).base.mean(0)
@@ -214,6 +214,14 @@ def _pictures(footage: Footage, loaded: LoadedModel, frames: slice, device: torc
     images, masks = (_resized(torch.from_numpy(values).to(device), size) for values in (
         footage.images[frames].transpose(0, 3, 1, 2).astype(np.float32) / 255, footage.masks[frames, None]))
     return images, masks[:, 0]
+
+
+def _all_pictures(footage: Footage, loaded: LoadedModel, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Those of all frames, a few at a time: as floats, whole crops would take more memory than all the rest."""
+    chunks = [_pictures(footage, loaded, slice(start, start + BATCH), device)
+              for start in range(0, len(footage.numbers), BATCH)]
+    images, masks = zip(*chunks, strict=True)
+    return torch.cat(images), torch.cat(masks)
 
 
 def _resized(images: Tensor, size: int) -> Tensor:
