@@ -49,6 +49,11 @@ def folder_name(request: JobRequest) -> str:
     return f"{clip_name(Path(request.clip))}-{digest}"
 
 
+def result_name(folder: Path) -> str:
+    """What a result in a job's folder is called: as its clip."""
+    return folder.name.rpartition("-")[0]
+
+
 def clip_name(clip: Path) -> str:
     """What to call that which is made of a clip; many are called "clip.mp4" or lie in a folder "frames"."""
     name = clip.parent.name if clip.stem.lower() in GENERIC_NAMES and clip.parent.name else clip.stem

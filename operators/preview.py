@@ -5,6 +5,7 @@ from pathlib import Path
 
 import bpy
 
+from ..jobs.folder import result_name
 from ..properties import props_of, reconstruction_activity
 from ..scene.preview import Preview, remove_previews
 from ..scene.result import add_result
@@ -33,8 +34,7 @@ class VMR_OT_keep_preview(bpy.types.Operator):
                 raise BadInput("the clip or the scene was removed meanwhile; a preview is kept over its clip only")
             motion, is_textured = props_of(scene).motion, (folder / TEXTURE_NAME).is_file()
             with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
-                added = add_result(context, clip, preview.snapshot, folder, folder.name.rpartition("-")[0], motion,
-                                   is_textured)
+                added = add_result(context, clip, preview.snapshot, folder, result_name(folder), motion, is_textured)
         except BadInput as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

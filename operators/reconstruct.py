@@ -4,7 +4,7 @@ from pathlib import Path
 
 import bpy
 
-from ..jobs.folder import can_resume, mean_fit, prepare
+from ..jobs.folder import can_resume, mean_fit, prepare, result_name
 from ..jobs.process import Job
 from ..jobs.snapshot import Snapshots
 from ..preferences import interpreter, jobs_folder
@@ -51,7 +51,7 @@ class Reconstructs(FollowsChild):
                 end_preview()
                 self._snapshots = Snapshots(Path(self.activity.folder))  # ticked again, the last one comes back
         elif snapshot := self._snapshots.newest():
-            show_snapshot(scene, clip, snapshot, _name_of(self.activity.folder))
+            show_snapshot(scene, clip, snapshot, result_name(Path(self.activity.folder)))
             redraw(context)
 
     def finish(self, context, job):
@@ -62,7 +62,7 @@ class Reconstructs(FollowsChild):
         result = job.result()
         with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
             motion = props_of(scene).motion
-            added = add_result(context, clip, result, job.folder, _name_of(job.folder), motion)
+            added = add_result(context, clip, result, job.folder, result_name(job.folder), motion)
         keep_verdict(added, clip, job.folder)
         fit = mean_fit(job.folder)
         return added_text(added, result, motion) + (f", {fit:.0%} fit to the masks" if fit else "")
@@ -105,8 +105,3 @@ class VMR_OT_reconstruct(Reconstructs, bpy.types.Operator):
     @classmethod
     def description(cls, _context, properties):
         return "Reconstruct anew, not from where the last run was stopped" if properties.start_over else ""
-
-
-def _name_of(folder: str | Path) -> str:
-    """What a result is called that lies in a job folder: as the clip."""
-    return Path(folder).name.rpartition("-")[0]

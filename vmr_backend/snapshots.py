@@ -8,6 +8,8 @@ from pathlib import Path
 
 from .reconstruction import SNAPSHOT_NAME, Reconstruction
 
+Show = Callable[[Callable[[], Reconstruction]], None]
+"""Called often with what makes a reconstruction of all that is found so far."""
 SECONDS_BETWEEN = 10.0
 """From one snapshot to the next, at the least."""
 LARGEST_SHARE = 0.02

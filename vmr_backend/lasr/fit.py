@@ -19,6 +19,7 @@ from ..known import NOTHING, Known
 from ..reconstruction import Reconstruction
 from ..rendering import Renderer, get_renderer
 from ..settings import Settings
+from ..snapshots import Show
 from ..video.flow import CropFlow
 from ..video.footage import Footage
 from ..video.guided_flow import guided_flows
@@ -41,7 +42,6 @@ REFINEMENTS = 2
 """How often the camera found is refined with flow that it helped to find itself."""
 
 Progress = Callable[[str, int, int], None]
-Show = Callable[[Callable[[], Reconstruction]], None]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ..known import Known, Rotations, Shape, starting_rotations
 from ..reconstruction import Reconstruction
 from ..rendering import Renderer, get_renderer
 from ..settings import Settings
+from ..snapshots import Show
 from ..video.footage import Footage
 from ..video.view import View
 from .model import State
@@ -41,7 +42,6 @@ HINTS = 9
 """Frames whose heading a first sight tells."""
 
 Progress = Callable[[str, int, int], None]
-Show = Callable[[Callable[[], Reconstruction]], None]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from .. import losses
 from ..rendering import Renderer
+from ..rendering.surface import seen_vertices
 from ..video.correspondence import Correspondence
 from .model import Prediction
 
@@ -87,14 +88,3 @@ def _voted(prediction: Prediction, maps: Tensor, faces: Tensor, renderer: Render
     votes = functional.grid_sample(maps, points[:, :, None, :2], align_corners=False)[..., 0]
     votes = (votes * seen_vertices(points, faces, SIZE, renderer).unsqueeze(1)).sum(0)
     return torch.where(votes.sum(0) > 0, votes.argmax(0), -1)
-
-
-def seen_vertices(points: Tensor, faces: Tensor, size: int, renderer: Renderer) -> Tensor:
-    """(N, V) bool: which vertices of points (N, V, 3) on the screen belong to a face that some pixel shows."""
-    index = renderer.visibility(points.detach(), faces, size).face_index.flatten(1).long()
-    shown = torch.zeros(len(points), len(faces) + 1, dtype=torch.bool, device=points.device)
-    shown.scatter_(1, index + 1, True)
-    seen = torch.zeros(points.shape[:2], dtype=torch.bool, device=points.device)
-    for corner in faces.T.long():
-        seen.scatter_reduce_(1, corner.expand(len(points), -1), shown[:, 1:], "amax")
-    return seen

@@ -90,11 +90,12 @@ def adapt(learner: Learner, footage: Footage, images: Tensor, masks: Tensor, rot
     after_window   called after each window
     """
     model, random, windows = learner.model, learner.random, windows_of(len(images), settings.window, settings.stride)
-    weights, features = settings.weights(), Features.shipped(images.device)
+    weights = settings.weights()
+    features = Features.shipped(images.device) if weights["part"] else None
     steps = len(windows) * settings.iterations
     for number, window in list(enumerate(windows))[learner.done:]:
         frames, parts = torch.tensor(window), None
-        if weights["part"]:
+        if features is not None:
             believed = _believed(model, images[frames], masks[frames], rotations[frames], renderer)
             parts = Parts.follow(Correspondence.of(footage, window, features), settings.parts, believed,
                                  model.shape.faces, renderer, random)

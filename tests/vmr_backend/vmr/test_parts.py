@@ -5,8 +5,9 @@ import torch
 from tiny_models import RENDERER, model_of, pictures, taught_a_little
 
 from vmr_backend.losses import part_loss
+from vmr_backend.rendering.surface import seen_vertices
 from vmr_backend.video.correspondence import Correspondence
-from vmr_backend.vmr.parts import Parts, painted_parts, seen_vertices
+from vmr_backend.vmr.parts import Parts, painted_parts
 
 
 def generator(seed: int = 0) -> torch.Generator:
