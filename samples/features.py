@@ -43,6 +43,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(words)
     try:
+        if chosen.steps < 1:
+            raise BadInput(f"--steps: found {chosen.steps}, needs 1 or more")
         network = learn(read(chosen.folders), chosen.steps, chosen.seed)
     except BadInput as error:
         print(error, file=sys.stderr)

@@ -60,6 +60,13 @@ def test_the_file_it_writes_is_read_by_the_network(folder, tmp_path):
         tmp_path / "features.safetensors").items()})
 
 
+def test_no_steps_are_refused_and_what_is_there_stays(folder, tmp_path, capsys):
+    kept = tmp_path / "features.safetensors"
+    kept.write_bytes(b"taught")
+    assert main([str(folder), "--out", str(kept), "--steps", "0"]) == 2
+    assert "--steps: found 0" in capsys.readouterr().err and kept.read_bytes() == b"taught"
+
+
 def test_a_folder_without_pictures_is_refused_in_one_line(tmp_path, capsys):
     assert main([str(tmp_path), "--out", str(tmp_path / "f")]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -275,6 +275,8 @@ BAD_INPUTS = {
     "scoring without masks": ("evaluate {here}", "--masks"),
     "scoring nothing": ("evaluate {here} --masks {masks}", FILE_NAME, "not found"),
     "benchmark of nothing": ("benchmark", "renderer"),
+    "benchmark of tiny pictures": ("benchmark correspondence {here} --height 4", "--height: found 4", "32"),
+    "benchmark of one frame": ("benchmark correspondence {here}/single", "{here}/single/frames", "two or more"),
     "benchmark of an unknown method": ("benchmark renderer --method magic", "'magic'", "silhouette"),
 }
 
@@ -286,6 +288,8 @@ def places(clip, tmp_path_factory) -> dict[str, str]:
     (here / "text.mp4").write_text("no film")
     write(here / "empty", [np.zeros((100, 120), np.uint8)] * FRAMES)
     write(here / "small", [np.full((10, 40), 255, np.uint8)] * FRAMES)
+    (here / "single").mkdir()
+    write(here / "single" / "frames", [np.zeros((100, 120), np.uint8)])
     for name in ("nothing", "cut", "odd"):
         (here / name).mkdir()
     (here / "cut" / "job.json").write_text('{"clip": "/fo')

@@ -11,6 +11,7 @@ import torch
 
 from ..arguments import Arguments
 from ..devices import device_of
+from ..job import BadInput
 from ..metrics.segmentation import contour_accuracy, region_similarity
 from ..texture.footage import FullFrames
 from ..video.clip import open_clip
@@ -18,7 +19,7 @@ from ..video.correspondence import Correspondence
 from ..video.features import Features
 from ..video.masks import open_masks
 
-HEIGHT = 240
+HEIGHT, LEAST_HEIGHT = 240, 32
 """Pixels of the pictures that are compared."""
 
 
@@ -29,13 +30,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--height", type=int, default=HEIGHT, help="pixels of the pictures that are compared")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args(argv)
+    if arguments.height < LEAST_HEIGHT:
+        raise BadInput(f"--height: found {arguments.height}, needs {LEAST_HEIGHT} or more")
+    clips = [_opened(folder) for folder in arguments.clips]
     network = Features.shipped(device_of(arguments.device))
     print("clip            by          J      F  J_min  seconds")
-    for folder in arguments.clips:
-        clip = open_clip(folder / "frames")
-        full = FullFrames(clip, open_masks(folder / "masks", clip, clip.numbers), clip.numbers)
+    for folder, (full, count) in zip(arguments.clips, clips, strict=True):
         pictures, masks = [], []
-        for place in range(len(clip.numbers)):
+        for place in range(count):
             picture = full.frame(place)
             width = round(picture.shape[1] * arguments.height / picture.shape[0])
             pictures.append(cv2.resize(picture, (width, arguments.height), interpolation=cv2.INTER_AREA))
@@ -48,6 +50,14 @@ def main(argv: list[str] | None = None) -> int:
                   f"{time.monotonic() - begin:7.1f}", flush=True)
             begin = time.monotonic()
     return 0
+
+
+def _opened(folder: Path) -> tuple[FullFrames, int]:
+    """Frames and masks of a clip, and how many frames there are; BadInput where they cannot be used."""
+    clip = open_clip(folder / "frames")
+    if len(clip.numbers) < 2:
+        raise BadInput(f"{folder / 'frames'}: found {len(clip.numbers)} frame, needs two or more")
+    return FullFrames(clip, open_masks(folder / "masks", clip, clip.numbers), clip.numbers), len(clip.numbers)
 
 
 def _scores(carry, masks: list[np.ndarray], start: int, seen: Correspondence) -> tuple[list[float], list[float]]:
