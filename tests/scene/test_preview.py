@@ -31,8 +31,9 @@ def preview(clip):
 
 
 def blocks():
-    """All datablocks by kind, but for what belongs to the window."""
-    kinds = [name for name, value in bpy.data.bl_rna.properties.items() if value.type == "COLLECTION"]
+    """All datablocks' names by kind (Blender 5.2 has them all in `all_ids` once more)."""
+    kinds = [name for name, value in bpy.data.bl_rna.properties.items()
+             if value.type == "COLLECTION" and name != "all_ids"]
     return {kind: sorted(block.name for block in getattr(bpy.data, kind)) for kind in kinds}
 
 
