@@ -26,7 +26,7 @@ FAMILIES = bird quadruped
 BPY_TESTS = tests/extension tests/scene tests/operators tests/panels
 
 # Environments are made from nothing where they are missing, and left alone while their requirements stay the same.
-.PHONY: help env skipped test lint types test-backend test-blender demo models features extension clean
+.PHONY: help env skipped test lint types test-backend test-blender demo models features mask-network extension clean
 # Else make would remove an environment's stamp as an intermediate file.
 .SECONDARY:
 
@@ -35,6 +35,7 @@ help:
 	@echo "make test       style, types and tests, in the backend's environment and in each Blender"
 	@echo "make demo       the sample clip through Blender, results in demo_out/"
 	@echo "make models     the category models that come along, trained from nothing, in models/"
+	@echo "make mask-network   what finds masks in clips, taught from nothing, in vmr_backend/video/"
 	@echo "make features   what parts are followed by in clips, taught from nothing, in vmr_backend/video/"
 	@echo "make extension  the extension's zip, in dist/"
 	@echo "make clean      remove everything that make made"
@@ -101,6 +102,10 @@ features: .venv/ready
 	@for family in $(FAMILIES); do test -e build/families/$$family/annotations.json || \
 		.venv/bin/python -m samples.families build/families/$$family --family $$family --count 4000 --seed 7; done
 	.venv/bin/python -m samples.features $(FAMILIES:%=build/families/%/images)
+
+# What finds masks, from nothing: an hour and a half on two cores. Lessons that are made stay.
+mask-network: .venv/ready
+	.venv/bin/python -m samples.segmenter build/mask-lessons
 
 extension: .venv-bpy-$(BLENDER)/ready
 	.venv-bpy-$(BLENDER)/bin/python wheels/build.py --out dist

@@ -185,6 +185,45 @@ class VMR_PG_doubt(bpy.types.PropertyGroup):
     reasons: bpy.props.StringProperty(name="Reasons", description="Why it is doubtful")
 
 
+class VMR_PG_point(bpy.types.PropertyGroup):
+    """A point marked on a frame."""
+
+    place: bpy.props.FloatVectorProperty(
+        name="Place", size=2, description="In pixels of the clip, from its top left corner, right and down")
+    inside: bpy.props.BoolProperty(name="On the Subject", default=True)
+
+
+class VMR_PG_mark(bpy.types.PropertyGroup):
+    """What is marked on one frame of a clip."""
+
+    frame: bpy.props.IntProperty(name="Frame", description="Number of the clip's frame: 0 the first of a movie, for "
+                                                           "images the number in the file's name")
+    box: bpy.props.FloatVectorProperty(
+        name="Box", size=4, description="Left, top, width and height in pixels of the clip, from its top left corner; "
+                                        "without width there is none")
+    points: bpy.props.CollectionProperty(name="Points", type=VMR_PG_point)
+
+
+class VMR_PG_subject(bpy.types.PropertyGroup):
+    """A subject of a clip, by name: what is marked of it, and what is known of its masks."""
+
+    marks: bpy.props.CollectionProperty(name="Marks", type=VMR_PG_mark)
+    folder: bpy.props.StringProperty(
+        name="Folder", subtype="DIR_PATH", description="Where its masks lie. Empty before they are found")
+    found: bpy.props.IntProperty(name="Masks", description="How many masks were found")
+    stale: bpy.props.BoolProperty(name="Changed", description="Marks were changed since the masks were found")
+    doubts: bpy.props.CollectionProperty(name="Doubtful Masks", type=VMR_PG_doubt)
+
+
+class VMR_PG_clip(bpy.types.PropertyGroup):
+    """The subjects of a movie clip: `clip.vmr`."""
+
+    subjects: bpy.props.CollectionProperty(name="Subjects", type=VMR_PG_subject)
+    active: bpy.props.IntProperty(name="Active Subject", description="The subject that marks are of")
+    show_masks: bpy.props.BoolProperty(
+        name="Show Masks", default=True, description="Draw marks and masks over the clip")
+
+
 class VMR_PG_result(bpy.types.PropertyGroup):
     """How far the result on a mesh object can be trusted: `object.vmr_result`."""
 
@@ -213,8 +252,27 @@ def result_in(context: bpy.types.Context) -> VMR_PG_result | None:
     return next((result for result in known if result.trust != "UNKNOWN"), None)
 
 
+def subjects_of(clip: bpy.types.MovieClip) -> VMR_PG_clip:
+    return clip.vmr  # type: ignore[attr-defined]
+
+
+def active_subject(clip: bpy.types.MovieClip) -> VMR_PG_subject | None:
+    """The subject that marks are of; None where the clip has none yet."""
+    group = subjects_of(clip)
+    return group.subjects[group.active] if 0 <= group.active < len(group.subjects) else None
+
+
 def props_of(scene: bpy.types.Scene) -> VMR_PG_reconstruction:
     return scene.vmr  # type: ignore[attr-defined]
+
+
+def clip_of(context: bpy.types.Context) -> bpy.types.MovieClip | None:
+    """The clip of the Movie Clip Editor; elsewhere the one chosen for the scene, or the only one there is."""
+    if clip := getattr(context, "edit_movieclip", None):
+        return clip
+    if clip := props_of(context.scene).clip or context.scene.active_clip:
+        return clip
+    return bpy.data.movieclips[0] if len(bpy.data.movieclips) == 1 else None
 
 
 @dataclass
@@ -250,8 +308,10 @@ class Activity:
 reconstruction_activity = Activity()
 backend_activity = Activity()
 training_activity = Activity()
+segmentation_activity = Activity()
 
-CLASSES = (VMR_PG_settings, VMR_PG_training, VMR_PG_reconstruction, VMR_PG_doubt, VMR_PG_result)
+CLASSES = (VMR_PG_settings, VMR_PG_training, VMR_PG_reconstruction, VMR_PG_doubt, VMR_PG_result, VMR_PG_point,
+           VMR_PG_mark, VMR_PG_subject, VMR_PG_clip)
 
 
 def register() -> None:
@@ -259,9 +319,11 @@ def register() -> None:
         bpy.utils.register_class(cls)
     bpy.types.Scene.vmr = bpy.props.PointerProperty(type=VMR_PG_reconstruction)  # type: ignore[attr-defined]
     bpy.types.Object.vmr_result = bpy.props.PointerProperty(type=VMR_PG_result)  # type: ignore[attr-defined]
+    bpy.types.MovieClip.vmr = bpy.props.PointerProperty(type=VMR_PG_clip)  # type: ignore[attr-defined]
 
 
 def unregister() -> None:
+    del bpy.types.MovieClip.vmr  # type: ignore[attr-defined]
     del bpy.types.Object.vmr_result  # type: ignore[attr-defined]
     del bpy.types.Scene.vmr  # type: ignore[attr-defined]
     for cls in reversed(CLASSES):

@@ -2,15 +2,24 @@
 
 import bpy
 
-from ..properties import backend_activity, reconstruction_activity, training_activity
+from ..properties import backend_activity, reconstruction_activity, segmentation_activity, training_activity
+from ..scene import overlay
 from .backend import VMR_OT_check_backend, VMR_OT_install_backend
-from .cancel import VMR_OT_cancel, VMR_OT_cancel_backend, VMR_OT_cancel_training
+from .cancel import VMR_OT_cancel, VMR_OT_cancel_backend, VMR_OT_cancel_masks, VMR_OT_cancel_training
 from .child import cancel
 from .doubtful_frame import VMR_OT_doubtful_frame
 from .export_fbx import VMR_OT_export_fbx
 from .export_gltf import VMR_OT_export_gltf
+from .find_masks import VMR_OT_doubtful_mask, VMR_OT_find_masks
 from .hints import VMR_OT_add_hint, VMR_OT_remove_hint
 from .load_result import VMR_OT_load_recent, VMR_OT_load_result, VMR_OT_open_job_folder
+from .marks import (
+    VMR_OT_add_subject,
+    VMR_OT_clear_marks,
+    VMR_OT_mark_box,
+    VMR_OT_mark_point,
+    VMR_OT_remove_subject,
+)
 from .models import VMR_OT_choose_model, VMR_OT_remove_model
 from .preview import VMR_OT_discard_preview, VMR_OT_keep_preview, forget_previews
 from .reconstruct import VMR_OT_reconstruct
@@ -26,6 +35,14 @@ CLASSES = (
     VMR_OT_load_recent,
     VMR_OT_open_job_folder,
     VMR_OT_doubtful_frame,
+    VMR_OT_add_subject,
+    VMR_OT_remove_subject,
+    VMR_OT_mark_box,
+    VMR_OT_mark_point,
+    VMR_OT_clear_marks,
+    VMR_OT_find_masks,
+    VMR_OT_cancel_masks,
+    VMR_OT_doubtful_mask,
     VMR_OT_add_hint,
     VMR_OT_remove_hint,
     VMR_OT_reset_settings,
@@ -39,18 +56,21 @@ CLASSES = (
     VMR_OT_export_fbx,
     VMR_OT_export_gltf,
 )
+ACTIVITIES = (reconstruction_activity, backend_activity, training_activity, segmentation_activity)
 
 
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
+    overlay.register()
 
 
 def unregister() -> None:
-    for activity in (reconstruction_activity, backend_activity, training_activity):
+    overlay.unregister()
+    for activity in ACTIVITIES:
         cancel(activity)
     forget_previews()
-    for activity in (reconstruction_activity, backend_activity, training_activity):
+    for activity in ACTIVITIES:
         activity.reset()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

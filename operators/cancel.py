@@ -2,7 +2,7 @@
 
 import bpy
 
-from ..properties import backend_activity, reconstruction_activity, training_activity
+from ..properties import backend_activity, reconstruction_activity, segmentation_activity, training_activity
 from .child import cancel
 
 
@@ -33,6 +33,21 @@ class VMR_OT_cancel_backend(bpy.types.Operator):
 
     def execute(self, _context):
         cancel(backend_activity)
+        return {"FINISHED"}
+
+
+class VMR_OT_cancel_masks(bpy.types.Operator):
+    """Stop the search for masks; those that were there before stay"""
+
+    bl_idname = "vmr.cancel_masks"
+    bl_label = "Cancel"
+
+    @classmethod
+    def poll(cls, _context):
+        return segmentation_activity.running
+
+    def execute(self, _context):
+        cancel(segmentation_activity)
         return {"FINISHED"}
 
 

@@ -4,9 +4,8 @@ import math
 
 import bpy
 
-from ..properties import props_of, value_of
+from ..properties import clip_of, props_of, value_of
 from ..scene.hints import FRAME_KEY, add_hint, hints_in
-from .request import clip_of
 
 
 class VMR_OT_add_hint(bpy.types.Operator):

@@ -8,13 +8,12 @@ import bpy
 
 from ..jobs.folder import clip_name, finished
 from ..preferences import jobs_folder
-from ..properties import motion_property, props_of, reconstruction_activity
+from ..properties import clip_of, motion_property, props_of, reconstruction_activity
 from ..scene.clip import clip_source
 from ..scene.result import add_result
 from ..vmr_backend.job import BadInput, JobRequest
 from ..vmr_backend.reconstruction import Reconstruction
 from .doubtful_frame import keep_verdict
-from .request import clip_of
 
 MENU_LENGTH = 20
 

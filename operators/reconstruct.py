@@ -8,7 +8,7 @@ from ..jobs.folder import can_resume, mean_fit, prepare, result_name
 from ..jobs.process import Job
 from ..jobs.snapshot import Snapshots
 from ..preferences import interpreter, jobs_folder
-from ..properties import props_of, reconstruction_activity
+from ..properties import clip_of, props_of, reconstruction_activity
 from ..scene.identity import still_there
 from ..scene.result import add_result
 from ..vmr_backend.job import BadInput
@@ -16,7 +16,7 @@ from .child import FollowsChild, redraw
 from .doubtful_frame import keep_verdict
 from .load_result import added_text
 from .preview import end_preview, show_snapshot
-from .request import clip_of, obstacle, request_of
+from .request import obstacle, request_of
 
 
 class Reconstructs(FollowsChild):

@@ -7,22 +7,13 @@ import bpy
 
 from ..jobs.models import find_model
 from ..preferences import interpreter, models_folder, preferences
-from ..properties import changed_settings, props_of, reconstruction_activity
+from ..properties import changed_settings, clip_of, props_of, reconstruction_activity
 from ..scene.clip import ClipSource, clip_source, frame_number, mask_source
 from ..scene.hints import facings
 from ..scene.solve import lens_of, solve_of
 from ..vmr_backend.job import BadInput, JobRequest
 
 WITHOUT_ALPHA = {".bmp", ".jpeg", ".jpg"}
-
-
-def clip_of(context: bpy.types.Context) -> bpy.types.MovieClip | None:
-    """The clip of the Movie Clip Editor; elsewhere the one chosen for the scene, or the only one there is."""
-    if clip := getattr(context, "edit_movieclip", None):
-        return clip
-    if clip := props_of(context.scene).clip or context.scene.active_clip:
-        return clip
-    return bpy.data.movieclips[0] if len(bpy.data.movieclips) == 1 else None
 
 
 def obstacle(context: bpy.types.Context) -> str:

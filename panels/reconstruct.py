@@ -2,9 +2,10 @@
 
 import bpy
 
-from ..properties import GROUP_LABELS, changed_settings, reconstruction_activity, result_in, settings_in
+from ..properties import GROUP_LABELS, changed_settings, clip_of, reconstruction_activity, result_in, settings_in
 from .backend import draw_backend
 from .known import draw_known, draw_subject
+from .masks import draw_masks
 from .models import draw_chosen_model, draw_models, draw_training
 from .result import draw_result, draw_warnings
 from .text import draw_text
@@ -98,6 +99,19 @@ def draw_outcome(layout, context):
         layout.operator("vmr.open_job_folder")
 
 
+class SubjectPanel(InTab):
+    """Who the subject is, where nobody has made masks yet."""
+
+    bl_label = "Subject"
+
+    @classmethod
+    def poll(cls, context):
+        return clip_of(context) is not None
+
+    def draw(self, context):
+        draw_masks(self.column(), context, clip_of(context))
+
+
 class ResultPanel(InTab):
     """How far the active result can be trusted."""
 
@@ -175,8 +189,8 @@ def panels_of(space: str, prefix: str) -> list[type]:
     main = panel("reconstruct", MainPanel)
     parent = {"bl_parent_id": main.bl_idname}
     groups = [panel(group, GroupPanel, bl_label=label, group=group, **parent) for group, label in GROUP_LABELS.items()]
-    return [main, panel("result", ResultPanel, **parent), *groups, panel("models", ModelsPanel, **parent),
-            panel("backend", BackendPanel, **parent)]
+    return [panel("subject", SubjectPanel), main, panel("result", ResultPanel, **parent), *groups,
+            panel("models", ModelsPanel, **parent), panel("backend", BackendPanel, **parent)]
 
 
 CLASSES = (*panels_of("CLIP_EDITOR", "VMR"), *panels_of("VIEW_3D", "VMR_VIEW3D"))

@@ -58,6 +58,13 @@ def frame_number(clip: bpy.types.MovieClip, frame: int) -> int:
     return int(frame) - clip.frame_start + clip.frame_offset + _first_number(clip)
 
 
+def frame_shown(context: bpy.types.Context) -> int:
+    """Scene frame that the user sees: that of the Movie Clip Editor where the mouse is in one, else the scene's."""
+    space = context.space_data
+    return space.clip_user.frame_current if space is not None and space.type == "CLIP_EDITOR" \
+        else context.scene.frame_current
+
+
 def mask_source(picked: str | bpy.types.MovieClip) -> str:
     """Absolute path of the movie or of the folder of images that holds the masks.
 

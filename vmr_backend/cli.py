@@ -1,4 +1,4 @@
-"""The command line: reconstruct, render-dataset, train, models, evaluate, benchmark, doctor; segment is to come."""
+"""The command line: reconstruct, segment, render-dataset, train, models, evaluate, benchmark, doctor."""
 
 from __future__ import annotations
 
@@ -35,9 +35,6 @@ from .job import (
 from .settings import DEFAULT_PRESET, METHODS, PRESETS, Settings, settings_of
 
 BENCHMARKS = ("renderer", "fit", "train", "correspondence")
-NOT_YET = {
-    "segment": "finding masks from a box or points",
-}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,8 +46,6 @@ def main(argv: list[str] | None = None) -> int:
         print(_usage())
         return EXIT_DONE
     name, rest = argv[0], argv[1:]
-    if name in NOT_YET:
-        return _refuse(f"{name}: {NOT_YET[name]} is not available yet")
     if name not in COMMANDS:
         return _refuse(f"command: found {name!r}, needs one of {', '.join(COMMANDS)}")
     try:
@@ -261,6 +256,22 @@ def _stop_with_standard_input() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _segment(argv: list[str]) -> int:
+    from .video.segment import parser, request_of, run
+
+    arguments = parser().parse_args(argv)
+    folder = arguments.job or arguments.out
+    if folder is None:
+        raise BadInput("segment: found no folder for the masks, needs --out DIR")
+    if not arguments.job:
+        request_of(arguments, *_frame_range(arguments.frames)).save(folder)
+    elif not folder.is_dir():
+        raise BadInput(f"{folder}: found no folder; needs one that holds segment.json")
+    if arguments.watch_stdin:
+        _stop_with_standard_input()
+    return _carry_out(folder, False, lambda log: run(folder, log))
+
+
 def _train(argv: list[str]) -> int:
     from .training.command import is_first, parser, prepare, run
 
@@ -303,6 +314,5 @@ def _doctor(argv: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "reconstruct": _reconstruct, "render-dataset": _render_dataset, "train": _train, "models": _models,
-    "evaluate": _evaluate, "benchmark": _benchmark,
-    "doctor": _doctor}
+    "reconstruct": _reconstruct, "segment": _segment, "render-dataset": _render_dataset, "train": _train,
+    "models": _models, "evaluate": _evaluate, "benchmark": _benchmark, "doctor": _doctor}

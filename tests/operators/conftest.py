@@ -45,7 +45,8 @@ def extension(installed_extension, empty_file, tmp_path):
         return importlib.import_module(f"{installed_extension}.{name}")
 
     properties = module("properties")
-    for activity in (properties.reconstruction_activity, properties.backend_activity, properties.training_activity):
+    for activity in (properties.reconstruction_activity, properties.backend_activity, properties.training_activity,
+                     properties.segmentation_activity):
         activity.reset()
     return SimpleNamespace(name=installed_extension, module=module, preferences=preferences)
 

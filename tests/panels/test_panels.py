@@ -43,6 +43,10 @@ class Layout:
         self._show(name, icon)
         return SimpleNamespace(**dict.fromkeys(properties.keys()))
 
+    def template_list(self, list_type, list_id, data, name, active_data, active, **_options):
+        assert name in data.bl_rna.properties and active in active_data.bl_rna.properties
+        self.shown += [one.name for one in getattr(data, name)]
+
     def operator_menu_enum(self, name, property, text):
         assert hasattr(self.operator(name), property)
 
@@ -60,7 +64,8 @@ def extension(installed_extension, empty_file, tmp_path):
         return importlib.import_module(f"{installed_extension}.{name}")
 
     properties = module("properties")
-    activities = properties.reconstruction_activity, properties.backend_activity, properties.training_activity
+    activities = (properties.reconstruction_activity, properties.backend_activity, properties.training_activity,
+                  properties.segmentation_activity)
     for activity in activities:
         activity.reset()
     yield SimpleNamespace(name=installed_extension, module=module, preferences=preferences)

@@ -208,10 +208,25 @@ def test_a_run_that_watches_its_standard_input_ends_with_it(clip, tmp_path):
 
 FILM = "reconstruct {frames} --out {here}/out"
 WHOLE = FILM + " --masks {masks} --device cpu"
+MARKED = "segment {frames} --out {here}/out"
 BAD_INPUTS = {
     "no command": ("", "command: found none", "reconstruct"),
     "unknown command": ("recontsruct", "command: found 'recontsruct'", "reconstruct"),
-    "command to come": ("segment clip.mp4", "segment", "not available yet"),
+    "masks of no clip": ("segment --box 1,2,3,4 --out {here}/out", "found no clip", "CLIP"),
+    "masks without a folder": ("segment {frames} --box 1,2,3,4", "--out DIR"),
+    "masks of nothing": (MARKED, "nothing marked", "a box"),
+    "masks of what is none": (MARKED + " --outside 3,4", "only points off the subject"),
+    "marked box outside": (MARKED + " --box 500,1,9,9", "box 500,1,9,9", "outside the frame of 120x100"),
+    "marked point outside": (MARKED + " --inside 12:500,1", "point 500,1", "outside the frame of 120x100"),
+    "marked box of three numbers": (MARKED + " --box 1,2,3", "--box: found '1,2,3'", "X,Y,W,H"),
+    "marked box without width": (MARKED + " --box 1,2,0,3", "box", "frame 10", "above 0"),
+    "marked frame that is not there": (MARKED + " --box 3:1,2,9,9", "frame 3", "10 to 15"),
+    "two boxes on a frame": (MARKED + " --box 1,2,9,9 --box 10:1,2,8,8", "--box: found two for frame 10", "one"),
+    "mask of another size": (MARKED + " --mask 10:{here}/small/0010.png", "small", "40x10", "120x100"),
+    "empty mask": (MARKED + " --mask 10:{here}/empty/0010.png", "the mask is empty", "white on black"),
+    "missing mask": (MARKED + " --mask {here}/gone.png", "gone.png", "cannot be read"),
+    "masks of a single frame": (MARKED + " --box 12:1,2,9,9 --frames 12:12", "single frame", "at least 2"),
+    "masks of a missing clip": ("segment {here}/no.mp4 --box 1,2,9,9 --out {here}/out", "no.mp4", "no such file"),
     "no clip": ("reconstruct --masks {masks} --out {here}/out", "found no clip", "CLIP"),
     "no folder": ("reconstruct {frames} --masks {masks}", "--out DIR"),
     "missing clip": ("reconstruct {here}/no.mp4 --out {here}/out", "{here}/no.mp4", "no such file"),

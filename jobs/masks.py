@@ -1,0 +1,62 @@
+"""Where a subject's masks lie, and the search for them as a child process.
+
+Masks are kept beside the clip, so that they are found again by whoever opens it:
+
+    footage/fox.mp4         footage/fox masks/Fox/masks/000000.png ...
+    footage/fox/0105.png    footage/fox masks/Fox/masks/000105.png ...
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+from ..vmr_backend.job import BadInput
+from ..vmr_backend.marks import MASKS_NAME, OUTLINES_NAME, MaskReport, SegmentRequest
+from .models import file_name
+from .process import LOG_NAME, WORKER, Child
+
+
+def masks_folder(clip: Path, subject: str) -> Path:
+    """The folder of a subject's search for masks. clip: its movie, or the folder of its images."""
+    return clip.parent / f"{clip.stem if clip.is_file() else clip.name} masks" / file_name(subject)
+
+
+@functools.lru_cache(maxsize=4)
+def _read_outlines(path: Path, _state: tuple[int, int]) -> dict[int, list[list[float]]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {int(number): loops for number, loops in found.items()}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
+
+
+def outlines_of(folder: str) -> dict[int, list[list[float]]]:
+    """By frame number the outlines of masks in a folder, each x, y, x, y ... in pixels; empty where there are none."""
+    path = Path(folder) / OUTLINES_NAME
+    try:
+        facts = path.stat()
+    except OSError:
+        return {}
+    return _read_outlines(path, (facts.st_mtime_ns, facts.st_size))
+
+
+class MaskSearch(Child):
+    """A search for masks in a folder, which receives the request."""
+
+    def __init__(self, folder: Path, request: SegmentRequest, python: Path, worker: Path = WORKER):
+        request.check().save(folder)
+        super().__init__([str(python), "-I", "-u", str(worker), "segment", "--job", str(folder), "--watch-stdin"],
+                         folder / LOG_NAME)
+        self.folder = folder
+
+    @property
+    def masks(self) -> Path:
+        return self.folder / MASKS_NAME
+
+    def report(self) -> MaskReport:
+        """What is to be said of the masks; BadInput where the search left none."""
+        if not self.masks.is_dir():
+            raise BadInput(f"{self.masks}: not found; find the masks again")
+        return MaskReport.load(self.folder)

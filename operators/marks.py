@@ -1,0 +1,265 @@
+"""What the user marks on a clip for its masks to be found: subjects by name, boxes and points on frames."""
+
+import math
+from collections.abc import Callable
+
+import bpy
+
+from ..properties import active_subject, clip_of, subjects_of
+from ..scene import overlay
+from ..scene.clip import frame_number, frame_shown
+from ..scene.marks import clear_mark, inside_frame, mark_at, put_box, put_point
+from .child import redraw
+
+DEFAULT_NAME = "Subject"
+BRUSH_STEP = 12.0
+"""Pixels of the screen from one point to the next of a painted stroke."""
+
+
+def subject_for_marks(clip):
+    """The active subject; a clip without any gets its first."""
+    if (subject := active_subject(clip)) is None:
+        subject = _add(clip, DEFAULT_NAME)
+    return subject
+
+
+def _add(clip, name):
+    group = subjects_of(clip)
+    names = {one.name for one in group.subjects}
+    number, unique = 1, name
+    while unique in names:
+        number += 1
+        unique = f"{name} {number}"
+    subject = group.subjects.add()
+    subject.name = unique
+    group.active = len(group.subjects) - 1
+    return subject
+
+
+class OnClip:
+    """Mixin: needs a clip."""
+
+    bl_options = {"REGISTER", "UNDO"}
+    poll_message_set: Callable[[str], None]
+
+    @classmethod
+    def poll(cls, context):
+        if clip_of(context) is None:
+            cls.poll_message_set("Open a movie clip first")
+            return False
+        return True
+
+
+class VMR_OT_add_subject(OnClip, bpy.types.Operator):
+    """Add a subject of this clip, to mark and to find masks of"""
+
+    bl_idname = "vmr.add_subject"
+    bl_label = "Add Subject"
+
+    name: bpy.props.StringProperty(name="Name", default=DEFAULT_NAME)
+
+    def execute(self, context):
+        _add(clip_of(context), self.name.strip() or DEFAULT_NAME)
+        redraw(context)
+        return {"FINISHED"}
+
+
+class OnSubject(OnClip):
+    """Mixin: needs a subject."""
+
+    @classmethod
+    def poll(cls, context):
+        if not super().poll(context):
+            return False
+        if active_subject(clip_of(context)) is None:
+            cls.poll_message_set("Draw a box around the subject first")
+            return False
+        return True
+
+
+class VMR_OT_remove_subject(OnSubject, bpy.types.Operator):
+    """Remove the active subject with its marks; its masks stay on the disk"""
+
+    bl_idname = "vmr.remove_subject"
+    bl_label = "Remove Subject"
+
+    def execute(self, context):
+        group = subjects_of(clip_of(context))
+        group.subjects.remove(group.active)
+        group.active = max(min(group.active, len(group.subjects) - 1), 0)
+        redraw(context)
+        return {"FINISHED"}
+
+
+class DrawnInEditor(OnClip):
+    """Mixin: drawn with the mouse in the Movie Clip Editor; `execute` takes numbers instead, for scripts."""
+
+    hint: str
+    execute: Callable[..., set[str]]
+
+    def invoke(self, context, _event):
+        if bpy.app.background:
+            return self.execute(context)
+        area = context.area
+        self._region = next((one for one in area.regions if one.type == "WINDOW"), None) \
+            if area is not None and area.type == "CLIP_EDITOR" else None
+        if self._region is None:
+            self.report({"ERROR"}, f"{self.bl_label}: needs the Movie Clip Editor, where the clip is seen")
+            return {"CANCELLED"}
+        subjects_of(clip_of(context)).show_masks = True
+        context.window.cursor_modal_set("CROSSHAIR")
+        context.workspace.status_text_set(f"{self.bl_label}: {self.hint}")
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def place_under(self, context, event):
+        """Pixel of the clip under the mouse, and whether the mouse is over the editor."""
+        x, y = event.mouse_x - self._region.x, event.mouse_y - self._region.y
+        inside = 0 <= x < self._region.width and 0 <= y < self._region.height
+        return overlay.place_of(self._region, clip_of(context), x, y), inside
+
+    def cancel(self, context):
+        """Blender ends the operator: another file is loaded, the window closed."""
+        self._leave(context)
+
+    def _leave(self, context):
+        overlay.rubber_band = None
+        context.window.cursor_modal_restore()
+        context.workspace.status_text_set(None)
+        redraw(context)
+
+
+class VMR_OT_mark_box(DrawnInEditor, bpy.types.Operator):
+    """Draw a box around the subject at this frame"""
+
+    bl_idname = "vmr.mark_box"
+    bl_label = "Draw Box"
+
+    box: bpy.props.FloatVectorProperty(
+        name="Box", size=4, subtype="NONE", options={"SKIP_SAVE"},
+        description="Left, top, width and height in pixels of the clip, from its top left corner")
+
+    hint = "drag around the subject  |  Esc: Cancel"
+    _start = None
+
+    def modal(self, context, event):
+        if event.type in {"ESC", "RIGHTMOUSE"} and event.value == "PRESS":
+            self._leave(context)
+            return {"CANCELLED"}
+        place, inside = self.place_under(context, event)
+        if event.type == "LEFTMOUSE" and event.value == "PRESS" and inside:
+            self._start = place
+        elif self._start is not None and event.type in {"MOUSEMOVE", "LEFTMOUSE"}:
+            (left, right), (top, bottom) = (sorted(ends) for ends in zip(self._start, place, strict=True))
+            self.box = overlay.rubber_band = (left, top, right - left, bottom - top)
+            redraw(context)
+            if event.type == "LEFTMOUSE":
+                self._leave(context)
+                return self.execute(context)
+        elif event.type not in {"MOUSEMOVE", "LEFTMOUSE"}:
+            return {"PASS_THROUGH"}  # to zoom, to pan, to go to another frame
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context):
+        clip = clip_of(context)
+        box = inside_frame(clip, tuple(self.box)) if min(self.box[2:]) > 0 else None
+        if box is None:
+            numbers = ", ".join(f"{side:g}" for side in self.box)
+            self.report({"ERROR"}, f"Box {numbers}: lies outside the clip of {clip.size[0]} x {clip.size[1]} pixels")
+            return {"CANCELLED"}
+        put_box(subject_for_marks(clip), frame_number(clip, frame_shown(context)), box)
+        redraw(context)
+        return {"FINISHED"}
+
+
+class VMR_OT_mark_point(DrawnInEditor, bpy.types.Operator):
+    """Click on the subject, or on what was taken for it, at this frame"""
+
+    bl_idname = "vmr.mark_point"
+    bl_label = "Mark Points"
+
+    place: bpy.props.FloatVectorProperty(
+        name="Place", size=2, options={"SKIP_SAVE"},
+        description="In pixels of the clip, from its top left corner, right and down")
+    inside: bpy.props.BoolProperty(
+        name="On the Subject", default=True, options={"SKIP_SAVE"}, description="Else it is not a part of it")
+
+    @classmethod
+    def description(cls, _context, properties):
+        return "" if properties.inside else "Click on what was taken for the subject at this frame, and is not"
+
+    hint = "click or paint on the subject, with Ctrl on what is not a part of it  |  Backspace: Remove Last  |  " \
+        "Enter: Done"
+    _last = None
+    _count = 0
+
+    def modal(self, context, event):
+        (x, y), inside = self.place_under(context, event)
+        if event.type in {"RET", "NUMPAD_ENTER", "ESC", "RIGHTMOUSE"} and event.value == "PRESS":
+            self._leave(context)
+            return {"FINISHED"} if self._count else {"CANCELLED"}
+        if event.type == "BACK_SPACE" and event.value == "PRESS" and self._count:
+            self._take_back(context)
+        elif event.type == "LEFTMOUSE" and event.value == "PRESS" and inside:
+            self._add(context, event, x, y)
+        elif event.type == "LEFTMOUSE":
+            self._last = None
+        elif event.type == "MOUSEMOVE" and self._last is not None:
+            if math.dist(self._last, (event.mouse_x, event.mouse_y)) > BRUSH_STEP:
+                self._add(context, event, x, y)
+        elif event.type != "MOUSEMOVE":
+            return {"PASS_THROUGH"}
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context):
+        clip = clip_of(context)
+        width, height = clip.size
+        x, y = self.place
+        if not (0 <= x < width and 0 <= y < height):
+            self.report({"ERROR"}, f"Point {x:g}, {y:g}: lies outside the clip of {width} x {height} pixels")
+            return {"CANCELLED"}
+        put_point(subject_for_marks(clip), frame_number(clip, frame_shown(context)), (x, y), self.inside)
+        redraw(context)
+        return {"FINISHED"}
+
+    def _add(self, context, event, x, y):
+        clip = clip_of(context)
+        if 0 <= x < clip.size[0] and 0 <= y < clip.size[1]:
+            put_point(subject_for_marks(clip), frame_number(clip, frame_shown(context)), (x, y),
+                      self.inside != event.ctrl)
+            self._last, self._count = (event.mouse_x, event.mouse_y), self._count + 1
+            redraw(context)
+
+    def _take_back(self, context):
+        clip = clip_of(context)
+        mark = mark_at(active_subject(clip), frame_number(clip, frame_shown(context)))
+        if mark and len(mark.points):
+            mark.points.remove(len(mark.points) - 1)
+            self._count -= 1
+            redraw(context)
+
+
+class VMR_OT_clear_marks(OnSubject, bpy.types.Operator):
+    """Remove what is marked at this frame"""
+
+    bl_idname = "vmr.clear_marks"
+    bl_label = "Clear Marks"
+
+    everywhere: bpy.props.BoolProperty(name="On All Frames", options={"SKIP_SAVE"})
+
+    @classmethod
+    def description(cls, _context, properties):
+        return "Remove all that is marked of the subject, on all frames" if properties.everywhere else ""
+
+    def execute(self, context):
+        clip = clip_of(context)
+        subject = active_subject(clip)
+        frame = frame_shown(context)
+        if self.everywhere:
+            subject.stale = bool(subject.marks)
+            subject.marks.clear()
+        elif not clear_mark(subject, frame_number(clip, frame)):
+            self.report({"ERROR"}, f"Nothing is marked at frame {frame}")
+            return {"CANCELLED"}
+        redraw(context)
+        return {"FINISHED"}

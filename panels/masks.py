@@ -1,0 +1,52 @@
+"""Rows for the subjects of a clip: what is marked, what became of it, and the frames whose masks are doubtful."""
+
+import bpy
+
+from ..properties import active_subject, segmentation_activity, subjects_of
+from .text import draw_text
+
+
+def draw_masks(layout: bpy.types.UILayout, context: bpy.types.Context, clip: bpy.types.MovieClip) -> None:
+    group, subject = subjects_of(clip), active_subject(clip)
+    row = layout.row()
+    row.template_list("UI_UL_list", "vmr_subjects", group, "subjects", group, "active", rows=2)
+    buttons = row.column(align=True)
+    buttons.operator("vmr.add_subject", text="", icon="ADD")
+    buttons.operator("vmr.remove_subject", text="", icon="REMOVE")
+    row = layout.row(align=True)
+    row.operator("vmr.mark_box", text="Box", icon="SELECT_SET")
+    row.operator("vmr.mark_point", text="Points", icon="ADD").inside = True
+    row.operator("vmr.mark_point", text="Points", icon="REMOVE").inside = False
+    row.operator("vmr.clear_marks", text="", icon="TRASH")
+    layout.prop(group, "show_masks")
+    if subject is not None and (count := len(subject.marks)):
+        layout.label(text=f"{count} frame{'s' * (count > 1)} marked", icon="PINNED")
+    if segmentation_activity.running:
+        layout.progress(factor=segmentation_activity.fraction, text=segmentation_activity.text)
+        layout.operator("vmr.cancel_masks", icon="X")
+        return
+    row = layout.row()
+    row.scale_y = 1.3
+    row.operator("vmr.find_masks", icon="MOD_MASK")
+    if segmentation_activity.failed:
+        draw_text(layout, context, segmentation_activity.outcome, "ERROR")
+    if subject is not None:
+        draw_state(layout, context, subject)
+
+
+def draw_state(layout: bpy.types.UILayout, context: bpy.types.Context, subject) -> None:
+    """How a subject's masks are."""
+    if not subject.found:
+        return
+    if subject.stale:
+        draw_text(layout, context, "Marks were changed since: find the masks again", "INFO")
+    count = len(subject.doubts)
+    row = layout.row(align=True)
+    row.label(text=f"{subject.found} masks, {count or 'none'} doubtful", icon="ERROR" if count else "CHECKMARK")
+    if not count:
+        return
+    row.operator("vmr.doubtful_mask", text="", icon="PREV_KEYFRAME").next = False
+    row.operator("vmr.doubtful_mask", text="", icon="NEXT_KEYFRAME").next = True
+    for doubt in subject.doubts:
+        if doubt.frame == context.scene.frame_current:
+            draw_text(layout, context, f"Frame {doubt.frame}: {doubt.reasons}", "ERROR")

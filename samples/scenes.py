@@ -1,0 +1,345 @@
+"""Moments of films that never were: the families' animals in motion before busy surroundings, with true masks.
+
+What finding masks in footage is taught on (samples/segmenter.py). Every moment has the frames around it too, at
+OFFSETS, since what moves tells itself from what stands still only over time.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import cv2
+import numpy as np
+import torch
+
+from vmr_backend.rendering import get_renderer
+
+from .families import bird, quadruped
+from .families.animal import Animal
+from .families.render import DISTANCE, View, light, looking
+
+OFFSETS = (-16, -8, -4, -1, 0, 1, 4, 8, 16)
+"""Frames from the moment."""
+SIZE = 320
+"""Pixels across a frame."""
+CANVAS = 640
+"""Pixels across what the camera moves over."""
+KINDS = 4
+"""Noises of each kind that textures are made of."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Frames (N, S, S, 3) uint8 RGB at OFFSETS, the subject's masks in them (N, S, S), 0 to 1, and homographies
+    (N, 3, 3) from their pixels to the background."""
+
+    frames: np.ndarray
+    masks: np.ndarray
+    cameras: np.ndarray
+
+
+def moment(seed: int, index: int) -> Moment:
+    """One moment; it depends on seed and index alone."""
+    rng = np.random.default_rng([seed, index])
+    colours, masks = moving_animal(rng)
+    inside = masks[OFFSETS.index(0)] > 0.5
+    tone = colours[OFFSETS.index(0)][inside].mean(0) if inside.any() else np.full(3, 0.5)
+    water = rng.random() < 0.3
+    ground = canvas(rng, tone, water)
+    camera = camera_path(rng)
+    shadow, reflected = rng.random() < 0.45, water and rng.random() < 0.7
+    strength, lean, flat = rng.uniform(0.25, 0.65), rng.uniform(-1, 1), rng.uniform(0.1, 0.4)
+    waves = rng.uniform(0.5, 5), rng.uniform(20, 90), rng.uniform(-0.5, 0.5), rng.uniform(0, 6)
+    front = occluder(rng) if rng.random() < 0.15 else None
+    wake = wake_behind(masks, rng) if water and rng.random() < 0.6 else None
+    other = companion(rng) if rng.random() < 0.25 else None
+    develop = film(rng)
+    frames, shown = [], []
+    for offset, colour, mask in zip(OFFSETS, colours, masks, strict=True):
+        behind = cv2.warpPerspective(ground.still, camera(offset), (SIZE, SIZE),
+                                     flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT)
+        if water:
+            wet = cv2.warpPerspective(ground.wet, camera(offset), (SIZE, SIZE),
+                                      flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT)
+            if reflected:
+                behind = over(behind, flipped(colour, mask), flipped(mask, mask) * wet * strength)
+            behind += wet[..., None] * (rippled(behind, offset, *waves) - behind)
+            if wake is not None:
+                behind = behind + wet[..., None] * wake(offset)[..., None]
+        elif shadow:
+            behind = behind * (1 - strength * cast(mask, lean, flat)[..., None])
+        if other is not None:
+            behind = over(behind, *other(offset))
+        picture = over(behind, colour, mask)
+        if front is not None:
+            texture, cover = front(offset)
+            picture, mask = over(picture, texture, cover), mask * (1 - cover)
+        frames.append(develop(picture))
+        shown.append(mask)
+    return Moment(np.stack(frames), np.stack(shown), np.stack([camera(offset) for offset in OFFSETS]))
+
+
+def moving_animal(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (N, S, S, 3), 0 to 1, and coverage (N, S, S) of an animal that moves as it turns and comes nearer."""
+    family = (quadruped, bird)[rng.integers(2)]
+    body = family.drawn_body(rng)
+    coat = (family.drawn_coat if family is quadruped else family.drawn_plumage)(rng)
+    one = family.drawn_pose(rng, body)
+    other = next((pose for pose in (family.drawn_pose(rng, body) for _ in range(40)) if alike(one, pose)), one)
+    pace, start, swing = 2 * np.pi / rng.uniform(14, 60), rng.uniform(0, 2 * np.pi), rng.choice([0.0, 0.35, 0.7, 1.0])
+    azimuth, turning = rng.uniform(0, 360), rng.normal(0, 0.5)
+    elevation, roll = rng.uniform(-8, 30), rng.normal(0, 6)
+    fill, growth = rng.uniform(0.42, 0.68), rng.normal(0, 0.004)
+    drift, place = rng.normal(0, 0.6, 2), rng.normal(0, 8, 2)
+    animals = [family.built(body, between(one, other, 0.5 + 0.5 * swing * np.sin(pace * offset + start)), coat)
+               for offset in OFFSETS]
+    views = [looking(azimuth + turning * offset, elevation, roll) for offset in OFFSETS]
+    middle = OFFSETS.index(0)
+    seen = (animals[middle].vertices @ views[middle].T)[:, :2]
+    scale = fill * SIZE / np.ptp(seen, axis=0).max()
+    centre = (seen.min(0) + seen.max(0)) / 2
+    views = [View(rotation, float(scale * (1 + growth * offset)),
+                  SIZE / 2 + place + drift * offset - scale * centre)
+             for offset, rotation in zip(OFFSETS, views, strict=True)]
+    return drawn(animals, views, rng)
+
+
+def alike(one, other) -> bool:
+    """Whether two poses can be gone between: the same wings spread, both in water or on land."""
+    return all((getattr(one, f.name) is None) == (getattr(other, f.name) is None) for f in fields(one)) and \
+        getattr(one, "legs_follow", None) == getattr(other, "legs_follow", None) and \
+        (getattr(one, "wings", (None,))[0] is None) == (getattr(other, "wings", (None,))[0] is None)
+
+
+def between(one, other, share: float):
+    """The pose some share of the way from one to the other."""
+    def mixed(a, b):
+        if a is None or isinstance(a, bool):
+            return a
+        return tuple(mixed(x, y) for x, y in zip(a, b, strict=True)) if isinstance(a, tuple) else a + share * (b - a)
+    return replace(one, **{f.name: mixed(getattr(one, f.name), getattr(other, f.name)) for f in fields(one)})
+
+
+def drawn(animals: list[Animal], views: list[View], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (N, S, S, 3) and coverage (N, S, S) of animals with the same faces under one light."""
+    points = np.stack([np.c_[view.pixels(animal.vertices) * (2 / SIZE) - 1,
+                             animal.vertices @ view.rotation[2] + DISTANCE].astype(np.float32)
+                       for animal, view in zip(animals, views, strict=True)])
+    found = get_renderer("warp").visibility(torch.from_numpy(points), torch.from_numpy(animals[0].faces), SIZE)
+    seed = rng.integers(1 << 31)
+    colours, masks = [], []
+    for n, (animal, view) in enumerate(zip(animals, views, strict=True)):
+        lit = (animal.colours * light(animal, view, np.random.default_rng(seed))[:, None]).astype(np.float32)
+        faces, shares = found.face_index[n].numpy(), found.barycentrics[n].numpy()
+        rows, columns = np.nonzero(faces >= 0)
+        corners = animal.faces[faces[rows, columns]]
+        picture = np.zeros((SIZE, SIZE, 4), np.float32)
+        picture[rows, columns, :3] = sum(lit[corners[:, k]] * shares[rows, columns, k, None] for k in range(3))
+        picture[rows, columns, 3] = 1
+        soft = cv2.GaussianBlur(picture, (0, 0), 0.6)
+        colours.append(np.clip(soft[..., :3] / np.maximum(soft[..., 3:], 1e-3), 0, 1))
+        masks.append(soft[..., 3])
+    return np.stack(colours), np.stack(masks)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What is behind: still (C, C, 3), and where it is wet (C, C), 0 to 1."""
+
+    still: np.ndarray
+    wet: np.ndarray
+
+
+def canvas(rng: np.random.Generator, tone: np.ndarray, water: bool) -> Ground:
+    """One to three regions of a texture each, one above the other, with shapes in between."""
+    levels = np.sort(rng.uniform(0.2, 0.75, rng.integers(0, 3)))
+    rows = np.linspace(0, 1, CANVAS, dtype=np.float32)[:, None]
+    rough = 0.15 * noise(rng, rng.uniform(1.5, 3), 1.0) * rng.uniform(0, 1)
+    still, below = texture(rng, tone), np.zeros((CANVAS, CANVAS), np.float32)
+    for level in levels:
+        below = np.clip((rows - level + rough * rng.uniform(0.1, 1)) * rng.uniform(20, 300), 0, 1)
+        still = over(still, texture(rng, tone), below)
+    if not len(levels):
+        below = np.ones_like(below)
+    for _ in range(rng.integers(0, 10)):
+        shape = polygon(rng)
+        still = over(still, texture(rng, tone) if rng.random() < 0.6 else np.full_like(still, colour(rng, tone)), shape)
+        if rng.random() < 0.8:
+            below = below * (1 - shape)
+    return Ground(still, below if water else np.zeros_like(below))
+
+
+def texture(rng: np.random.Generator, tone: np.ndarray) -> np.ndarray:
+    """(C, C, 3): colours along a noise, with another noise of light; stretched as grass, planks and waves are."""
+    stretch = float(np.exp(rng.normal(0, 0.9))) if rng.random() < 0.6 else 1.0
+    palette = np.stack([colour(rng, tone) for _ in range(rng.integers(2, 5))]).astype(np.float32)
+    palette = palette.mean(0) + rng.uniform(0.15, 1) * (palette - palette.mean(0))
+    wandering = rng.uniform(0.15, 0.35) * noise(rng, rng.uniform(0.4, 2.6), stretch)
+    along = np.clip(wandering + np.float32(0.5), 0, 1) * (len(palette) - 1)
+    low = np.minimum(along.astype(int), len(palette) - 2)
+    share = (along - low)[..., None]
+    flat = palette[low] * (1 - share) + palette[low + 1] * share
+    return np.clip(flat * (1 + rng.uniform(0, 0.3) * noise(rng, rng.uniform(0, 1.6), stretch)[..., None]), 0, 1)
+
+
+def colour(rng: np.random.Generator, tone: np.ndarray) -> np.ndarray:
+    """(3,) of things out of doors: often pale, at times near the subject's own."""
+    if rng.random() < 0.22:
+        return np.clip(tone * rng.uniform(0.6, 1.3) + rng.normal(0, 0.05, 3), 0, 1)
+    grey = rng.uniform(0.05, 0.95)
+    return np.clip(grey + rng.normal(0, rng.uniform(0.02, 0.2), 3), 0, 1)
+
+
+def noise(rng: np.random.Generator, exponent: float, stretch: float) -> np.ndarray:
+    """(C, C) of mean 0 and deviation 1, whose amplitude falls with about that power of the frequency."""
+    found = one_noise(int(rng.integers(KINDS)), round(4 * np.clip(exponent, 0, 3)),
+                      round(2 * np.clip(np.log(stretch), -2, 2)))
+    return np.roll(found, rng.integers(CANVAS, size=2), (0, 1))[:: rng.choice([1, -1]), :: rng.choice([1, -1])]
+
+
+@functools.lru_cache
+def one_noise(kind: int, quarters: int, stretched: int) -> np.ndarray:
+    exponent, stretch = quarters / 4, float(np.exp(stretched / 2))
+    rng = np.random.default_rng([kind, quarters, stretched + 100])
+    across = np.fft.rfftfreq(CANVAS)[None, :] * stretch
+    down = np.fft.fftfreq(CANVAS)[:, None] / stretch
+    frequency = np.maximum(np.hypot(across, down), 1 / CANVAS)
+    spectrum = np.fft.rfft2(rng.standard_normal((CANVAS, CANVAS))) * frequency**-exponent
+    found = np.fft.irfft2(spectrum, (CANVAS, CANVAS)).astype(np.float32)
+    found -= found.mean()
+    return found / max(float(found.std()), 1e-6)
+
+
+def polygon(rng: np.random.Generator) -> np.ndarray:
+    """(C, C) coverage of a post, a stone or a bush."""
+    cover = np.zeros((CANVAS, CANVAS), np.float32)
+    centre = rng.uniform(0.1, 0.9, 2) * CANVAS
+    if rng.random() < 0.4:
+        half = np.array([rng.uniform(2, 14), rng.uniform(60, 400)])[:: rng.choice([1, -1])]
+        box = (tuple(map(float, centre)), tuple(map(float, 2 * half)), float(rng.normal(0, 6)))
+        corners = cv2.boxPoints(box)
+    else:
+        angle = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(4, 14)))
+        radius = rng.uniform(8, 90) * rng.uniform(0.6, 1, len(angle))
+        corners = centre + radius[:, None] * np.stack([np.cos(angle), rng.uniform(0.4, 1) * np.sin(angle)], 1)
+    cv2.fillPoly(cover, [np.round(corners).astype(np.int32)], 1.0, cv2.LINE_AA)
+    return cv2.GaussianBlur(cover, (0, 0), rng.uniform(0.5, 2))
+
+
+def camera_path(rng: np.random.Generator) -> Callable[[int], np.ndarray]:
+    """From a frame's offset to the homography (3, 3) from its pixels to the canvas."""
+    still = rng.random() < 0.15
+    speed = 0.0 if still else float(np.exp(rng.uniform(np.log(0.4), np.log(9))))
+    angle = rng.choice([0, np.pi]) + rng.normal(0, 0.3) if rng.random() < 0.8 else rng.uniform(0, 2 * np.pi)
+    start = rng.uniform(0.25, 0.75, 2) * (CANVAS - SIZE)
+    shake, zoom, spin = rng.uniform(0, 0.6) * (not still), rng.normal(0, 0.003), rng.normal(0, 0.0015)
+    parallax = rng.normal(0, 0.003) if rng.random() < 0.4 else 0.0
+    jitter = {offset: rng.normal(0, shake, 2) for offset in OFFSETS}
+
+    def homography(offset: int) -> np.ndarray:
+        way = speed * offset * np.array([np.cos(angle), np.sin(angle)]) + jitter[offset]
+        size, turn = 1 + zoom * offset * (not still), spin * offset * (not still)
+        c, s = size * np.cos(turn), size * np.sin(turn)
+        half = SIZE / 2
+        lean = parallax * speed * offset * np.cos(angle)
+        linear = np.array([[c, -s + lean, 0], [s, c, 0], [0, 0, 1.0]])
+        return np.array([[1, 0, start[0] + half + way[0]], [0, 1, start[1] + half + way[1]], [0, 0, 1]]) @ linear @ \
+            np.array([[1, 0, -half], [0, 1, -half], [0, 0, 1.0]])
+
+    return homography
+
+
+def occluder(rng: np.random.Generator) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """Something before the subject: from a frame's offset to its colours (S, S, 3) and coverage (S, S)."""
+    cover, colours = polygon(rng), texture(rng, np.full(3, 0.5))
+    start, speed = rng.uniform(0.1, 0.4, 2) * CANVAS, rng.normal(0, 5, 2) * [1, 0.2]
+
+    def at(offset: int) -> tuple[np.ndarray, np.ndarray]:
+        move = np.float32([[1, 0, -start[0] - speed[0] * offset], [0, 1, -start[1] - speed[1] * offset]])
+        return cv2.warpAffine(colours, move, (SIZE, SIZE), borderMode=cv2.BORDER_REFLECT), \
+            cv2.warpAffine(cover, move, (SIZE, SIZE))
+
+    return at
+
+
+def companion(rng: np.random.Generator) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """Another animal behind the subject, mostly beside it: from a frame's offset to its colours and coverage."""
+    colours, masks = moving_animal(rng)
+    aside = np.array([rng.choice([-1, 1]) * rng.uniform(0.15, 0.5), rng.uniform(-0.15, 0.1)]) * SIZE
+    speed, size = rng.normal(0, 2, 2) * [1, 0.2] * (rng.random() < 0.6), rng.uniform(0.4, 1.0)
+
+    def at(offset: int) -> tuple[np.ndarray, np.ndarray]:
+        corner = SIZE / 2 * (1 - size) + aside + speed * offset
+        move = np.float32([[size, 0, corner[0]], [0, size, corner[1]]])
+        number = OFFSETS.index(offset)
+        return cv2.warpAffine(colours[number], move, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE), \
+            cv2.warpAffine(masks[number], move, (SIZE, SIZE))
+
+    return at
+
+
+def wake_behind(masks: np.ndarray, rng: np.random.Generator) -> Callable[[int], np.ndarray]:
+    """Streaks of light and dark on the water that follow the subject: from a frame's offset to what they add (S, S)."""
+    shape = masks[OFFSETS.index(0)]
+    rows, columns = (np.flatnonzero((shape > 0.5).any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return lambda offset: np.zeros_like(shape)
+    middle, foot = columns[[0, -1]].mean(), rows[-1] - rng.uniform(0, 0.25) * len(rows)
+    way, reach, high = rng.choice([-1, 1]), len(columns) * rng.uniform(0.6, 1.6), len(rows) * rng.uniform(0.1, 0.35)
+    down, across = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    away = (across - middle) * way / reach
+    cover = np.exp(-0.5 * ((down - foot) / (high * (0.5 + np.clip(away, 0, 1)))) ** 2) * (np.abs(away) < 1) * (
+        1 - np.abs(away)) * (0.3 + 0.7 * (away > 0))
+    streaks = noise(rng, rng.uniform(0.8, 1.6), float(np.exp(rng.uniform(0.5, 1.5)))) * rng.uniform(0.05, 0.3)
+    slip, shake = rng.uniform(-2, 2), {offset: rng.normal(0, 1.5, 2) for offset in OFFSETS}
+
+    def at(offset: int) -> np.ndarray:
+        move = np.float32([[1, 0, -SIZE / 2 + slip * offset + shake[offset][0]],
+                           [0, 1, -SIZE / 2 + shake[offset][1]]])
+        return cover * cv2.warpAffine(streaks, move, (SIZE, SIZE), borderMode=cv2.BORDER_REFLECT)
+
+    return at
+
+
+def film(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+    """What camera and file make of pictures (S, S, 3), 0 to 1: uint8."""
+    gain, gamma, tint = rng.uniform(0.75, 1.2), rng.uniform(0.75, 1.35), rng.normal(1, 0.05, 3)
+    blur, grain, quality = rng.uniform(0, 1.1), rng.uniform(0, 0.02), int(rng.integers(55, 97))
+
+    def develop(picture: np.ndarray) -> np.ndarray:
+        picture = np.clip(picture * tint * gain, 0, 1) ** gamma
+        picture = cv2.GaussianBlur(picture, (0, 0), blur) if blur > 0.3 else picture
+        noisy = np.clip(picture + grain * rng.standard_normal(picture.shape, np.float32), 0, 1)
+        packed = cv2.imencode(".jpg", (255 * noisy[..., ::-1]).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        return cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1]
+
+    return develop
+
+
+def over(behind: np.ndarray, before: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    return behind + cover[..., None] * (before - behind)
+
+
+def rippled(picture: np.ndarray, offset: int, height: float, length: float, pace: float, start: float) -> np.ndarray:
+    """The picture (S, S, 3) as moving water shows it."""
+    rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    phase = 2 * np.pi * (rows / (0.3 * length) + np.sin(columns / length) * 0.6) + start + pace * offset
+    return cv2.remap(picture, columns + height * np.sin(phase).astype(np.float32),
+                     rows + 0.6 * height * np.cos(1.7 * phase).astype(np.float32), cv2.INTER_LINEAR,
+                     borderMode=cv2.BORDER_REFLECT)
+
+
+def flipped(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Values (S, S[, 3]) mirrored at the lowest row of the mask."""
+    rows = np.flatnonzero(mask.max(1) > 0.5)
+    return cv2.warpAffine(values, np.float32([[1, 0, 0], [0, -1, 2 * (rows[-1] if len(rows) else SIZE)]]), (SIZE, SIZE))
+
+
+def cast(mask: np.ndarray, lean: float, flat: float) -> np.ndarray:
+    """The shadow (S, S) that a mask throws on level ground."""
+    rows = np.flatnonzero(mask.max(1) > 0.5)
+    foot = float(rows[-1]) if len(rows) else SIZE
+    move = np.float32([[1, lean, -lean * foot], [0, flat, foot * (1 - flat) - 2]])
+    return cv2.GaussianBlur(cv2.warpAffine(mask, move, (SIZE, SIZE)), (0, 0), 1.5)

@@ -1,0 +1,58 @@
+"""What is marked on frames goes through a folder and comes back; what says nothing is refused in one line."""
+
+import json
+
+import pytest
+
+from vmr_backend.job import BadInput
+from vmr_backend.marks import REPORT_NAME, REQUEST_NAME, Mark, MaskReport, SegmentRequest
+
+REQUEST = SegmentRequest("/clip.mp4", (Mark(3, box=(1, 2, 30, 40)), Mark(9, inside=((5, 6),), outside=((7, 8), (1, 1))),
+                                       Mark(20, mask="/mask.png")), first=0, last=30)
+
+
+def test_a_request_comes_back_from_its_folder(tmp_path):
+    REQUEST.check().save(tmp_path / "new")
+    assert SegmentRequest.load(tmp_path / "new") == REQUEST
+
+
+@pytest.mark.parametrize(("marks", "words"), [
+    ((), ("nothing marked", "a box")),
+    ((Mark(3),), ("frame 3", "nothing marked")),
+    ((Mark(3, box=(0, 0, 0, 5)),), ("box", "frame 3", "above 0")),
+    ((Mark(3, box=(0, 0, float("nan"), 5)),), ("box", "frame 3")),
+    ((Mark(3, inside=((1, float("inf")),)),), ("point", "frame 3")),
+    ((Mark(3, outside=((1, 2),)),), ("only points off the subject",)),
+    ((Mark(3, inside=((1, 2),)), Mark(3, inside=((4, 2),))), ("frame 3 twice",)),
+])
+def test_marks_that_say_nothing_are_refused(marks, words):
+    with pytest.raises(BadInput) as refused:
+        SegmentRequest("/clip.mp4", marks).check()
+    assert all(word in str(refused.value) for word in words)
+
+
+@pytest.mark.parametrize("content", [
+    "", "[]", "{", json.dumps({"clip": "a"}), json.dumps({"clip": "a", "marks": [{"frame": "1"}]}),
+    json.dumps({"clip": "a", "marks": [{"frame": 1, "box": ["x"]}]}),
+    json.dumps({"clip": "a", "marks": [{"frame": 1, "inside": [[1]]}]}),
+    json.dumps({"clip": "a", "marks": [{"frame": 1, "inside": [[1, 2]], "colour": 3}]}),
+    json.dumps({"clip": "a", "marks": [{"frame": 1, "inside": [[1, 2]]}], "colour": 3})])
+def test_a_request_that_is_none_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / REQUEST_NAME).write_text(content)
+    with pytest.raises(BadInput) as refused:
+        SegmentRequest.load(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_without_a_request_says_so(tmp_path):
+    with pytest.raises(BadInput, match="not found"):
+        SegmentRequest.load(tmp_path)
+
+
+def test_a_report_comes_back_and_a_damaged_one_is_refused(tmp_path):
+    report = MaskReport({0: 0.9, 1: 0.5}, {1: ["the mask is unsure"]}, (0,))
+    report.save(tmp_path)
+    assert MaskReport.load(tmp_path) == report
+    (tmp_path / REPORT_NAME).write_text("{}")
+    with pytest.raises(BadInput, match="cannot be read"):
+        MaskReport.load(tmp_path)

@@ -1,0 +1,130 @@
+"""The command segment on the sample's clip, whose true masks come with it, on a clip that is cut, and on plain grey."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vmr_backend.cli import main
+from vmr_backend.marks import Mark, MaskReport
+from vmr_backend.video.clip import as_rgb, open_clip, read_frames
+from vmr_backend.video.mask_network import MaskNetwork
+from vmr_backend.video.segmentation import Segmentation, shots_of, working_scale
+
+SAMPLE = Path(__file__).parents[3] / "samples" / "painted_dog"
+COUNT = 10
+
+
+def true_mask(number: int) -> np.ndarray:
+    return cv2.imread(str(SAMPLE / "masks" / f"{number:04d}.png"), cv2.IMREAD_GRAYSCALE) > 127
+
+
+def box_of(mask: np.ndarray) -> tuple[float, float, float, float]:
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1 - columns[0]), float(rows[-1] + 1 - rows[0])
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / max((one | other).sum(), 1))
+
+
+def found_in(folder: Path, number: int) -> np.ndarray:
+    return cv2.imread(str(folder / "masks" / f"{number:06d}.png"), cv2.IMREAD_UNCHANGED)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("found")
+    box = ",".join(f"{side:g}" for side in box_of(true_mask(0)))
+    assert main(["segment", str(SAMPLE / "clip.mp4"), "--out", str(folder), "--box", box,
+                 "--frames", f"0:{COUNT - 1}"]) == 0
+    return folder
+
+
+def test_masks_of_all_frames_come_from_a_box_on_the_first(found):
+    masks = [found_in(found, number) for number in range(COUNT)]
+    assert all(mask.shape == (288, 384) and set(np.unique(mask)) == {0, 255} for mask in masks)
+    overlaps = [overlap(mask > 0, true_mask(number)) for number, mask in enumerate(masks)]
+    assert np.mean(overlaps) > 0.85 and min(overlaps) > 0.75, overlaps
+    assert len(list((found / "masks").iterdir())) == COUNT
+
+
+def test_the_report_tells_of_each_frame_and_outlines_draw_the_masks(found):
+    report = MaskReport.load(found)
+    assert list(report.confidence) == list(range(COUNT)) and report.marked == (0,)
+    assert all(0 < value <= 1 for value in report.confidence.values())
+    outlines = json.loads((found / "outlines.json").read_text())
+    for number in (0, COUNT - 1):
+        drawn = np.zeros((288, 384), np.uint8)
+        cv2.fillPoly(drawn, [np.round(np.reshape(loop, (-1, 2)) - 0.5).astype(np.int32)
+                             for loop in outlines[str(number)]], 255)
+        assert overlap(drawn > 0, found_in(found, number) > 0) > 0.97
+
+
+def test_the_same_marks_find_the_same_masks(found, tmp_path):
+    (tmp_path / "segment.json").write_bytes((found / "segment.json").read_bytes())
+    assert main(["segment", "--job", str(tmp_path)]) == 0
+    assert all(np.array_equal(found_in(tmp_path, number), found_in(found, number)) for number in range(COUNT))
+
+
+@pytest.fixture(scope="module")
+def frames():
+    clip = open_clip(SAMPLE / "clip.mp4")
+    return [as_rgb(image) for _, image in read_frames(clip, np.arange(9))]
+
+
+def masks_from(frames, marks, places):
+    shots = shots_of(frames, working_scale(213, (384, 288)))
+    return Segmentation(shots, MaskNetwork.shipped()).find(marks, places)
+
+
+def test_points_on_a_frame_change_it_and_nothing_beyond_the_next_marked_ones(frames):
+    boxes = [Mark(0, box=box_of(true_mask(0))), Mark(4, box=box_of(true_mask(4)))]
+    before = masks_from(frames, boxes, [0, 4])
+    x, y = 20.0, 20.0
+    after = masks_from(frames, [*boxes, Mark(7, inside=((x, y),))], [0, 4, 7])
+    at = int(y * after.shape[1] / 288), int(x * after.shape[2] / 384)
+    assert before[7][at] < 0.5 < after[7][at]
+    assert np.array_equal(before[:5], after[:5]) and not np.array_equal(before[5], after[5])
+
+
+def test_a_point_that_is_not_on_the_subject_takes_away_what_was_taken_for_it(frames):
+    painted = true_mask(0)
+    painted[250:280, 10:60] = True
+    shots = shots_of(frames[:3], working_scale(213, (384, 288)))
+    marks = [Mark(0, mask="painted"), Mark(1, outside=((35.0, 265.0),))]
+    found = Segmentation(shots, MaskNetwork.shipped(), {0: painted}).find(marks, [0, 1])
+    at = int(265 * found.shape[1] / 288), int(35 * found.shape[2] / 384)
+    assert found[0][at] > 0.5 > found[1][at]
+
+
+def write_frames(folder: Path, frames) -> Path:
+    folder.mkdir()
+    for number, frame in enumerate(frames):
+        cv2.imwrite(str(folder / f"{number:04d}.png"), frame[..., ::-1])
+    return folder
+
+
+def test_behind_a_cut_nothing_is_found_and_the_report_says_why(frames, tmp_path):
+    other = np.clip(np.random.default_rng(0).normal((30, 60, 190), 20, frames[0].shape), 0, 255).astype(np.uint8)
+    clip = write_frames(tmp_path / "cut", [*frames[:4], other, other])
+    box = ",".join(f"{side:g}" for side in box_of(true_mask(0)))
+    assert main(["segment", str(clip), "--out", str(tmp_path / "out"), "--box", box]) == 0
+    report = MaskReport.load(tmp_path / "out")
+    assert {number: why for number, why in report.doubts.items() if number > 3} == dict.fromkeys(
+        (4, 5), ["the clip is cut: mark the subject after it"])
+    assert found_in(tmp_path / "out", 3).any() and not found_in(tmp_path / "out", 4).any()
+
+
+def test_a_box_with_nothing_left_in_it_is_refused_and_earlier_masks_stay(tmp_path, capsys):
+    plain = np.full((120, 160, 3), 90, np.uint8)
+    clip = write_frames(tmp_path / "plain", [plain] * 3)
+    earlier = tmp_path / "out" / "masks" / "000000.png"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(b"earlier")
+    assert main(["segment", str(clip), "--out", str(tmp_path / "out"), "--box", "60,50,9,9",
+                 "--outside", "64,54"]) == 2
+    assert "frame 0: found nothing that stands out" in capsys.readouterr().err
+    assert earlier.read_bytes() == b"earlier"

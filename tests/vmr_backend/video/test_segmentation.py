@@ -1,0 +1,111 @@
+"""Finding masks: its parts on pictures whose truth is known, and the whole on moments made by the project."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from vmr_backend.job import BadInput
+from vmr_backend.marks import Mark
+from vmr_backend.video.cues import CHANNELS
+from vmr_backend.video.mask_network import MARGIN, SIDE, Look, MaskNetwork
+from vmr_backend.video.segmentation import Shots, check_mark, confidence_of, refined, shots_of, tidied, working_scale
+
+
+def disc(size: int, centre: tuple[float, float], radius: float) -> np.ndarray:
+    rows, columns = np.mgrid[:size, :size]
+    return np.hypot(columns - centre[0], rows - centre[1]) <= radius
+
+
+def test_the_network_looks_at_a_square_around_the_box_and_puts_it_back_where_it_was():
+    smooth = ndimage.gaussian_filter(np.random.default_rng(0).random((240, 320)), 6).astype(np.float32)
+    look = Look.at((100, 60, 200, 160))
+    assert look.scale == pytest.approx(100 * MARGIN / SIDE)
+    seen = look.cut(smooth)
+    assert seen.shape == (SIDE, SIDE)
+    centre = (SIDE - 1) / 2
+    assert seen[95:97, 95:97].mean() == pytest.approx(smooth[109:111, 149:151].mean(), abs=1e-3), centre
+    back = look.put_back(seen, smooth.shape, -1.0)
+    assert np.abs(back - smooth)[60:160, 100:200].max() < 2e-3
+    assert back[0, 0] == -1 and back[110, 20] == -1
+
+
+def test_the_network_takes_any_multiple_of_sixteen_and_starts_undecided():
+    torch.manual_seed(0)
+    odds = MaskNetwork().eval()(torch.rand(2, CHANNELS, 48, 64))
+    assert odds.shape == (2, 1, 48, 64) and odds.abs().mean() < 1
+
+
+def test_confidence_is_the_overlap_that_the_probabilities_foretell():
+    rng = np.random.default_rng(0)
+    found = rng.random((40, 40)).astype(np.float32) ** 3
+    mask = found > 0.5
+    overlaps = []
+    for _ in range(400):
+        true = rng.random(found.shape) < found
+        overlaps.append((mask & true).sum() / (mask | true).sum())
+    assert confidence_of(found) == pytest.approx(np.mean(overlaps), abs=0.01)
+    assert confidence_of(np.zeros((4, 4))) == 0
+
+
+def test_stray_patches_and_pinholes_go_unless_a_point_lies_on_them():
+    found = np.where(disc(80, (30, 40), 20), 0.9, 0.05)
+    found[40, 30] = 0.1
+    found[10:12, 70:72] = 0.9
+    clean = tidied(found) > 0.5
+    assert np.array_equal(clean, disc(80, (30, 40), 20))
+    assert (tidied(found, [(71, 11)]) > 0.5)[10:12, 70:72].all()
+    assert not (tidied(np.zeros((9, 9))) > 0.5).any()
+
+
+def test_a_masks_edge_goes_to_where_colours_change():
+    truth = disc(160, (80, 80), 40)
+    picture = np.where(truth[..., None], np.uint8([180, 90, 40]), np.uint8([60, 120, 70]))
+    coarse = ndimage.zoom(ndimage.gaussian_filter(disc(160, (82, 79), 41).astype(np.float32), 2), 0.25, order=1)
+    found = refined(coarse, picture) > 0
+    plain = ndimage.zoom(coarse, 4, order=1) > 0.5
+    assert (found ^ truth).sum() < 0.5 * (plain ^ truth).sum()
+    assert not refined(np.zeros((40, 40)), picture).any()
+
+
+def test_another_take_begins_where_most_colours_change():
+    rng = np.random.default_rng(0)
+    one, other = (np.clip(base + rng.normal(0, 12, (60, 80, 3)), 0, 255).astype(np.uint8)
+                  for base in ([120, 140, 60], [40, 60, 150]))
+    shots = shots_of([one, np.roll(one, 3, 1), one[:, ::-1], other, other], 1.0)
+    assert shots.cuts == {3}
+    assert shots.flow(2, 3) is None and shots.flow(3, 2) is None and shots.flow(4, 5) is None
+    assert shots.flow(0, 1).shape == (60, 80, 2)
+
+
+def test_homographies_chain_both_ways_and_end_at_a_cut():
+    shots = Shots([np.zeros((8, 8, 3), np.uint8)] * 5, 1.0, frozenset({4}))
+    rng = np.random.default_rng(1)
+    shots.ways = {t: np.eye(3) + rng.normal(0, 0.01, (3, 3)) for t in range(4)}
+    point = np.array([3.0, 4.0, 1.0])
+    assert shots.way(0, 3) @ point == pytest.approx(shots.ways[2] @ (shots.ways[1] @ (shots.ways[0] @ point)))
+    assert shots.way(3, 1) @ shots.way(1, 3) == pytest.approx(np.eye(3))
+    assert shots.way(2, 2) == pytest.approx(np.eye(3))
+    assert shots.way(3, 4) is None and shots.way(4, 0) is None
+
+
+def test_frames_are_worked_on_small_but_never_enlarged():
+    assert working_scale(380, (854, 480)) == pytest.approx(0.5)
+    assert working_scale(60, (200, 100)) == 1
+    assert working_scale(100, (3840, 2160)) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("mark", "words"), [
+    (Mark(50, box=(0, 0, 5, 5)), ("frame 50", "10 to 13")),
+    (Mark(11, box=(200, 0, 5, 5)), ("box 200,0,5,5", "100x80")),
+    (Mark(11, box=(-9, 0, 5, 5)), ("box", "outside the frame")),
+    (Mark(11, inside=((3, 80),)), ("point 3,80", "100x80")),
+])
+def test_marks_beside_the_clip_are_refused(mark, words):
+    with pytest.raises(BadInput) as refused:
+        check_mark(mark, (100, 80), np.arange(10, 14))
+    assert all(word in str(refused.value) for word in words)
+
+
+def test_a_mark_is_at_the_place_of_its_frame():
+    assert check_mark(Mark(12, box=(-5, -5, 20, 20)), (100, 80), np.arange(10, 14)) == 2

@@ -1,0 +1,181 @@
+"""What tells a subject from what is behind it at one moment of a clip, as maps for the network that finds masks.
+
+Motion     against the background's own, which a homography describes, to the next frame and from the one before
+Uncovering the background of other frames, moved onto this one by homographies, differs where the subject stands
+Colour     more frequent on the subject than around it: by the mask so far, and by the frame that the user marked
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from .features import STRIDE, Features
+
+CHANNELS = 10
+"""RGB, the mask so far, motion forward and backward, uncovering, colours of here, colours and looks of the marked
+frame."""
+LIKEST, DECIDED, MOST = 3, 0.08, 1500
+"""Places of the marked frame that a place is compared with, by how much more it must look like the subject's (a cosine
+of features) to count as decided, and how many are kept of each side."""
+BINS = (20, 24, 24)
+"""Of the histograms of colours, along L, a and b."""
+NOTHING = 1e-5
+"""Added to what histograms hold: colours that neither side has tell nothing."""
+AROUND = 0.4
+"""How far beyond the subject the surroundings go that it is compared with, over its longer side."""
+STILL = 0.25
+"""Pixels of motion, beside the surroundings' own, that count as half of what can be seen."""
+SAME = 3.0
+"""Difference of Lab colours that counts likewise."""
+MOST_ALIKE = 0.35
+"""Of the frames that a place is compared with, the share that may look more like it than the one that counts."""
+
+
+@dataclass(frozen=True)
+class Palette:
+    """How often colours are (BINS): on the subject, and around it. Each sums to 1."""
+
+    subject: np.ndarray
+    around: np.ndarray
+
+    @staticmethod
+    def of(lab: np.ndarray, mask: np.ndarray, outside: np.ndarray) -> Palette:
+        """Of a picture (H, W, 3) in Lab; mask (H, W) in 0..1; outside (H, W) bool, whose colours are not around it."""
+        index = _bin(lab)
+        return Palette(_histogram(index, mask), _histogram(index, (mask < 0.4) & ~outside))
+
+    def likeness(self, lab: np.ndarray) -> np.ndarray:
+        """(H, W) 0..1: how much likelier each colour is on the subject than around it."""
+        subject, around = (side.ravel()[_bin(lab)] + NOTHING for side in (self.subject, self.around))
+        return subject / (subject + around)
+
+    def mixed(self, other: Palette, share: float) -> Palette:
+        return Palette(self.subject + share * (other.subject - self.subject),
+                       self.around + share * (other.around - self.around))
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What places of a marked frame look like to the network of features: on the subject, and around it, (C, N)."""
+
+    subject: Tensor
+    around: Tensor
+
+    @staticmethod
+    def of(features: Tensor, mask: np.ndarray) -> Looks:
+        """Of a frame's features (C, H, W) and its mask (h, w) in 0..1."""
+        subject, near = surroundings(mask)
+        size = features.shape[2], features.shape[1]
+        inside, outside = (cv2.resize(side.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+                           for side in (mask, near | subject & (mask < 0.2)))
+        sides = inside > 0.7, (outside > 0.7) & (inside < 0.2)
+        return Looks(*(_few(features[:, torch.from_numpy(side)]) for side in sides))
+
+    def likeness(self, features: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+        """(h, w) 0..1: how much more each place of a frame with features (C, H, W) looks like the subject."""
+        if not self.subject.shape[1] or not self.around.shape[1]:
+            return np.full(shape, 0.5, np.float32)
+        places = features.flatten(1).T
+        alike, other = ((places @ side).topk(min(LIKEST, side.shape[1]), 1).values.mean(1)
+                        for side in (self.subject, self.around))
+        cue = ((alike - other) / DECIDED).sigmoid().view(features.shape[1:]).numpy()
+        return cv2.resize(cue, shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _few(places: Tensor) -> Tensor:
+    """At most MOST of places (C, N), evenly."""
+    every = -(-places.shape[1] // MOST)
+    return places[:, ::max(every, 1)]
+
+
+@torch.inference_mode()
+def features_of(picture: np.ndarray, network: Features) -> Tensor:
+    """Features (C, H, W) of a picture (h, w, 3) uint8 RGB, whose last rows and columns may be left out."""
+    height, width = (STRIDE * (side // STRIDE) for side in picture.shape[:2])
+    return network(torch.from_numpy(picture[:height, :width].astype(np.float32) / 255).permute(2, 0, 1)[None])[0]
+
+
+def lab_of(picture: np.ndarray) -> np.ndarray:
+    """RGB (H, W, 3) uint8 to Lab float32, L in 0..100."""
+    return cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
+
+
+def surroundings(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where a subject of a mask (H, W) in 0..1 may be, and where what is near it is: (H, W) bool, (H, W) bool."""
+    rows, columns = (np.flatnonzero((mask > 0.4).any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return np.ones(mask.shape, bool), np.zeros(mask.shape, bool)
+    size = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+    subject = grown(mask > 0.4, 0.05 * size)
+    return subject, grown(subject, AROUND * size) & ~subject
+
+
+def grown(mask: np.ndarray, reach: float) -> np.ndarray:
+    """A mask (H, W) bool with all that is within reach of it, px."""
+    away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
+    return away <= reach
+
+
+def motion_cue(flow: np.ndarray | None, homography: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """(H, W) 0..1: how far flow (H, W, 2) is from that of the background; 0.5 everywhere where there is none."""
+    if flow is None:
+        return np.full(near.shape, 0.5, np.float32)
+    length = np.linalg.norm(flow - background_flow(homography, near.shape), axis=2)
+    usual = np.percentile(length[near], 75) if near.any() else 0.0
+    return (length / (length + usual + STILL)).astype(np.float32)
+
+
+def background_flow(homography: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(H, W, 2) where a homography (3, 3) moves pixels of a picture."""
+    rows, columns = np.mgrid[:shape[0], :shape[1]].astype(np.float32)
+    places = np.stack([columns, rows], -1)
+    return cv2.perspectiveTransform(places.reshape(1, -1, 2), homography).reshape(places.shape) - places
+
+
+def uncovering_cue(lab: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]], near: np.ndarray) -> np.ndarray:
+    """(H, W) 0..1: how different a picture (H, W, 3) is from other frames at the same places of the background.
+
+    others  pictures in Lab with the homographies (3, 3) from this picture's pixels to theirs
+    """
+    if not others:
+        return np.full(near.shape, 0.5, np.float32)
+    found = np.sort(np.stack([_difference(lab, other, homography) for other, homography in others]), 0)
+    seen = np.isfinite(found).sum(0)
+    place = np.minimum((MOST_ALIKE * seen).astype(int), np.maximum(seen - 1, 0))
+    value = np.take_along_axis(found, place[None], 0)[0]
+    known = np.isfinite(value)
+    usual = np.percentile(value[near & known], 75) if (near & known).any() else 0.0
+    return np.where(known, value / (np.where(known, value, 1) + usual + SAME), 0.5).astype(np.float32)
+
+
+def _difference(lab: np.ndarray, other: np.ndarray, homography: np.ndarray) -> np.ndarray:
+    """(H, W) least difference of Lab colours to the 3 x 3 pixels of another frame; infinite where it does not reach."""
+    size = lab.shape[1::-1]
+    way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = cv2.warpPerspective(other, homography, size, flags=way, borderMode=cv2.BORDER_REPLICATE)
+    reaches = cv2.warpPerspective(np.ones(other.shape[:2], np.uint8), homography, size, flags=way)
+    block = np.ones((3, 3), np.uint8)
+    apart = np.maximum(np.maximum(lab - cv2.dilate(moved, block), cv2.erode(moved, block) - lab), 0)
+    return np.where(reaches > 0, np.sqrt((apart**2).sum(2)), np.inf)
+
+
+def _bin(lab: np.ndarray) -> np.ndarray:
+    light, a, b = (np.clip(value * count, 0, count - 1).astype(np.int32) for value, count in zip(
+        (lab[..., 0] / 100, lab[..., 1] / 144 + 0.5, lab[..., 2] / 144 + 0.5), BINS, strict=True))
+    return (light * BINS[1] + a) * BINS[2] + b
+
+
+def _histogram(index: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Smoothed over neighbouring bins."""
+    counts = np.bincount(index.ravel(), weight.ravel().astype(np.float64), BINS[0] * BINS[1] * BINS[2]).reshape(BINS)
+    kernel = np.exp(-0.5 * np.arange(-2, 3) ** 2)
+    for axis in range(3):
+        padded = np.pad(counts, [(2, 2) if a == axis else (0, 0) for a in range(3)])
+        counts = sum(share * np.take(padded, np.arange(BINS[axis]) + k, axis) for k, share in enumerate(kernel))
+    return counts / max(counts.sum(), 1e-9)

@@ -1,0 +1,95 @@
+"""The network that finds a subject's mask from cues (cues.py), and where in a picture it looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .cues import CHANNELS
+
+FILE = Path(__file__).with_name("mask_network.safetensors")
+SIDE = 192
+"""Pixels across what the network sees."""
+GROUPS = 4
+MARGIN = 1.5
+"""Side of what it sees over the longer side of the subject's box."""
+
+
+class Block(nn.Sequential):
+    """Convolutions, each normed over groups: batches may be small, or one picture."""
+
+    def __init__(self, inputs: int, outputs: int, count: int):
+        super().__init__(*(layer for number in range(count) for layer in (
+            nn.Conv2d(outputs if number else inputs, outputs, 3, padding=1, bias=False),
+            nn.GroupNorm(GROUPS, outputs), nn.ReLU(inplace=True))))
+
+
+class MaskNetwork(nn.Module):
+    """Cues (N, CHANNELS, H, W) in 0..1 to log-odds (N, 1, H, W) of the subject; H and W are multiples of 16.
+
+    A U-Net (Ronneberger et al. 2015), narrow at the top so that a CPU runs it in some hundredths of a second.
+    """
+
+    WIDTHS, DEPTHS = (8, 24, 40, 64, 96), (1, 2, 2, 2, 2)
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths, depths = self.WIDTHS, self.DEPTHS
+        self.down = nn.ModuleList(map(Block, (CHANNELS, *widths), widths, depths))
+        self.up = nn.ModuleList(Block(below + here, here, depth) for below, here, depth in zip(
+            widths[:0:-1], widths[-2::-1], depths[-2::-1], strict=True))
+        self.last = nn.Conv2d(widths[0], 1, 1)
+
+    @staticmethod
+    def shipped() -> MaskNetwork:
+        """The network that comes along."""
+        network = MaskNetwork()
+        network.load_state_dict({name: value.float() for name, value in safetensors.torch.load_file(FILE).items()})
+        return network.requires_grad_(False).eval()
+
+    def forward(self, cues: Tensor) -> Tensor:
+        x = 2 * cues - 1
+        levels: list[Tensor] = []
+        for block in self.down:
+            x = block(functional.max_pool2d(x, 2) if levels else x)
+            levels.append(x)
+        for block, level in zip(self.up, levels[-2::-1], strict=True):
+            x = block(torch.cat([functional.interpolate(x, scale_factor=2.0, mode="bilinear"), level], 1))
+        return self.last(x)
+
+
+@dataclass(frozen=True)
+class Look:
+    """The square of a picture that the network sees: px = corner + scale * (its own px)."""
+
+    corner: tuple[float, float]
+    scale: float
+
+    @staticmethod
+    def at(box: tuple[float, float, float, float]) -> Look:
+        """Around a box: left, top, right, bottom."""
+        side = MARGIN * max(box[2] - box[0], box[3] - box[1], 8)
+        return Look(((box[0] + box[2] - side) / 2, (box[1] + box[3] - side) / 2), side / SIDE)
+
+    def cut(self, values: np.ndarray) -> np.ndarray:
+        """Values (H, W[, C]) of the picture to (SIDE, SIDE[, C]); beyond its border what stands there."""
+        blurred = cv2.GaussianBlur(values, (0, 0), 0.4 * self.scale) if self.scale > 1.3 else values
+        return cv2.warpAffine(blurred, self._to_picture, (SIDE, SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                              borderMode=cv2.BORDER_REPLICATE)
+
+    def put_back(self, values: np.ndarray, shape: tuple[int, ...], outside: float) -> np.ndarray:
+        """Values (SIDE, SIDE) to a picture (H, W), and what stands where the network did not look."""
+        return cv2.warpAffine(values, self._to_picture, shape[1::-1], flags=cv2.INTER_LINEAR,
+                              borderMode=cv2.BORDER_CONSTANT, borderValue=outside)
+
+    @property
+    def _to_picture(self) -> np.ndarray:
+        shift = (self.scale - 1) / 2
+        return np.array([[self.scale, 0, self.corner[0] + shift], [0, self.scale, self.corner[1] + shift]])

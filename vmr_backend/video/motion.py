@@ -1,0 +1,36 @@
+"""How the background moves from one frame of a clip to another: optical flow outside the subject, as a homography."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+EVERY = 6
+"""Of the pixels across and down, one in so many is used."""
+WITHIN = 1.0
+"""Pixels up to which a place counts as moving with the background."""
+FEWEST = 12
+
+
+def flow_from_to(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Optical flow (H, W, 2) from one picture (H, W, 3) uint8 RGB to another, px (OpenCV's DIS)."""
+    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return dis.calc(*(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (first, second)), None)
+
+
+def background_homography(flow: np.ndarray, subject: np.ndarray) -> np.ndarray:
+    """The homography (3, 3) that moves most places outside the subject (H, W) bool as flow (H, W, 2) does.
+
+    RANSAC (Fischler & Bolles 1981), as OpenCV has it. Where too little is outside, or no homography is found, the
+    median of the motion there.
+    """
+    chosen = np.zeros(subject.shape, bool)
+    chosen[EVERY // 2::EVERY, EVERY // 2::EVERY] = True
+    chosen &= ~subject
+    rows, columns = np.nonzero(chosen)
+    places, ways = np.stack([columns, rows], 1).astype(np.float32), flow[rows, columns]
+    found = cv2.findHomography(places, places + ways, cv2.RANSAC, WITHIN)[0] if len(places) >= FEWEST else None
+    if found is not None:
+        return found
+    shift = np.median(ways, 0) if len(ways) else np.zeros(2)
+    return np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1.0]])

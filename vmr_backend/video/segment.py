@@ -1,0 +1,183 @@
+"""The command segment: masks of a subject in all frames of a clip, from what is marked on some of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from ..arguments import Arguments
+from ..job import BadInput, EventLog, write_whole
+from ..marks import MASKS_NAME, OUTLINES_NAME, Mark, MaskReport, SegmentRequest
+from .clip import Clip, as_grey, as_rgb, open_clip, read_frames, read_image, select
+from .mask_network import MaskNetwork
+from .segmentation import (
+    DOUBTFUL,
+    Segmentation,
+    Shots,
+    check_mark,
+    confidence_of,
+    refined,
+    shots_of,
+    working_scale,
+)
+
+STAGES = {"reading": 0.25, "finding": 1.0, "writing": 0.35}
+"""Shares of the time."""
+UNKNOWN_SIDE = 0.4
+"""Of a subject that only points are on, its longer side over the frame's shorter one."""
+CHANGED = 0.4
+"""Share by which a mask's area changes from one frame to the next where it is doubted."""
+
+
+def run(folder: Path, log: EventLog) -> None:
+    """Carry out the request in a folder and leave the masks there. BadInput where something cannot be used."""
+    request = SegmentRequest.load(folder)
+    torch.set_num_threads(2)
+    log.plan(STAGES)
+    clip = open_clip(request.clip, request.files, request.last)
+    numbers = select(clip, request.first, request.last)
+    if len(numbers) < 2:
+        raise BadInput(f"{clip.path}: found a single frame ({numbers[0]}) to work on; needs at least 2")
+    places = [check_mark(mark, clip.image_size, numbers) for mark in request.marks]
+    painted = {mark.frame: _painted(mark, clip) for mark in request.marks if mark.mask}
+    scale = working_scale(_side(request.marks, painted, clip), clip.image_size)
+    shots = shots_of(_told(clip, numbers, log, "reading"), scale)
+    found = Segmentation(shots, MaskNetwork.shipped(), painted).find(
+        request.marks, places, lambda step, steps: log.progress("finding", step, steps))
+    report = _report(found, numbers, shots, places)
+    part = folder / f"{MASKS_NAME}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    outlines = {}
+    for place, frame in enumerate(_told(clip, numbers, log, "writing")):
+        mask = refined(found[place], frame)
+        outlines[int(numbers[place])] = outlines_of(mask)
+        write_whole(part / f"{numbers[place]:06d}.png", cv2.imencode(".png", mask)[1].tobytes())
+    # Masks of an earlier search stay until all are there.
+    shutil.rmtree(folder / MASKS_NAME, ignore_errors=True)
+    part.rename(folder / MASKS_NAME)
+    write_whole(folder / OUTLINES_NAME, json.dumps(outlines).encode())
+    report.save(folder)
+    if report.doubts:
+        first, why = min(report.doubts.items())
+        log.warning(f"{len(report.doubts)} masks are doubtful; the first is of frame {first}: {why[0]}")
+
+
+def _told(clip: Clip, numbers: np.ndarray, log: EventLog, stage: str) -> Iterator[np.ndarray]:
+    for step, (_, image) in enumerate(read_frames(clip, numbers), 1):
+        yield as_rgb(image)
+        log.progress(stage, step, len(numbers))
+
+
+def _painted(mark: Mark, clip: Clip) -> np.ndarray:
+    """(H, W) 0 or 1."""
+    image = as_grey(read_image(Path(mark.mask)))
+    if image.shape[::-1] != clip.image_size:
+        raise BadInput(f"{mark.mask}: found a mask of {image.shape[1]}x{image.shape[0]} pixels for frames of "
+                       f"{clip.image_size[0]}x{clip.image_size[1]}; needs their size")
+    if image.max() < 128:
+        raise BadInput(f"{mark.mask}: the mask is empty (brightest value {image.max()} of 255); needs white on black")
+    return (image >= 128).astype(np.float32)
+
+
+def _side(marks: tuple[Mark, ...], painted: dict[int, np.ndarray], clip: Clip) -> float:
+    """The subject's longer side, px."""
+    sides = [max(mark.box[2:]) for mark in marks if mark.box]
+    sides += [max(len(np.flatnonzero(mask.any(axis))) for axis in (0, 1)) for mask in painted.values()]
+    return max(sides, default=UNKNOWN_SIDE * min(clip.image_size))
+
+
+def outlines_of(mask: np.ndarray) -> list[list[float]]:
+    """The outlines of a mask (H, W) uint8 and of its holes, each x, y, x, y ... in pixels, to about one pixel."""
+    loops, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    simple = (cv2.approxPolyDP(loop, max(0.7, max(mask.shape) / 1500), True) for loop in loops)
+    return [(loop + 0.5).ravel().tolist() for loop in simple if len(loop) > 2]
+
+
+def _report(found: np.ndarray, numbers: np.ndarray, shots: Shots, places: list[int]) -> MaskReport:
+    areas = (found > 0.5).sum((1, 2)).astype(float)
+    confidence = [confidence_of(one) for one in found]
+    doubts: dict[int, list[str]] = {}
+    for t, number in enumerate(map(int, numbers)):
+        why = []
+        if not areas[t]:
+            cut = any(min(places, key=lambda place: abs(place - t)) < cut <= t for cut in shots.cuts)
+            why.append("the clip is cut: mark the subject after it" if cut else "the subject was not found")
+        else:
+            if confidence[t] < DOUBTFUL:
+                why.append("the mask is unsure")
+            if t and areas[t - 1] and abs(areas[t] / areas[t - 1] - 1) > CHANGED:
+                why.append(f"the mask has {areas[t] / areas[t - 1]:.0%} of the area in the frame before")
+        if why and t not in places:
+            doubts[number] = why
+    return MaskReport({int(n): round(c, 3) for n, c in zip(numbers, confidence, strict=True)}, doubts,
+                      tuple(int(numbers[place]) for place in sorted(set(places))))
+
+
+def parser() -> Arguments:
+    """Of the command's arguments."""
+    found = Arguments(
+        prog="python -m vmr_backend segment",
+        description="Find the masks of a subject in all frames of a clip from a box around it, or points on it, on one "
+                    f"frame or a few. They are written to DIR/{MASKS_NAME}, white on black.")
+    found.add_argument("clip", nargs="?", metavar="CLIP", help="a video file or a folder of images")
+    found.add_argument("--out", type=Path, metavar="DIR", help="folder for the masks")
+    found.add_argument("--box", action="append", default=[], metavar="[FRAME:]X,Y,W,H",
+                       help="around the subject, in pixels of the full frame; without FRAME on the first")
+    found.add_argument("--inside", action="append", default=[], metavar="[FRAME:]X,Y", help="a point on the subject")
+    found.add_argument("--outside", action="append", default=[], metavar="[FRAME:]X,Y", help="a point not on it")
+    found.add_argument("--mask", action="append", default=[], metavar="[FRAME:]FILE",
+                       help="an image of a frame's whole mask, white on black")
+    found.add_argument("--frames", metavar="FIRST:LAST", help="the clip's own frame numbers, both included")
+    found.add_argument("--job", type=Path, metavar="DIR", help="run the request that lies in DIR/segment.json")
+    found.add_argument("--watch-stdin", action="store_true", help="stop when standard input ends")
+    return found
+
+
+def request_of(arguments: argparse.Namespace, first: int | None, last: int | None) -> SegmentRequest:
+    """The request of the command's arguments; BadInput where they say nothing or cannot be read."""
+    if not arguments.clip:
+        raise BadInput("segment: found no clip, needs CLIP, a video file or a folder of images")
+    start = int(select(open_clip(arguments.clip, last=last), first, last)[0])
+    marked: dict[int, dict[str, Any]] = {}
+    for option, count in (("box", 4), ("inside", 2), ("outside", 2), ("mask", 0)):
+        for text in getattr(arguments, option):
+            frame, value = _at_frame(option, text, start)
+            mark = marked.setdefault(frame, {"frame": frame, "inside": [], "outside": []})
+            if count == 2:
+                mark[option].append(_numbers(option, value, count))
+            elif option in mark:
+                raise BadInput(f"--{option}: found two for frame {frame}, needs one")
+            else:
+                mark[option] = _numbers(option, value, count) if count else os.path.abspath(value)
+    return SegmentRequest(os.path.abspath(arguments.clip), tuple(Mark.of(one) for one in marked.values()),
+                          first=first, last=last).check()
+
+
+def _at_frame(option: str, text: str, start: int) -> tuple[int, str]:
+    """The frame before a colon, or the first, and what is said of it."""
+    frame, colon, value = text.partition(":")
+    if not colon or not frame.strip().lstrip("-").isdigit():
+        return start, text
+    if not value:
+        raise BadInput(f"--{option}: found {text!r}, needs a value after the frame's number")
+    return int(frame), value
+
+
+def _numbers(option: str, text: str, count: int) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count:
+        raise BadInput(f"--{option}: found {text!r}, needs {'X,Y,W,H' if count == 4 else 'X,Y'}")
+    return numbers

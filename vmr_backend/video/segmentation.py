@@ -1,0 +1,371 @@
+"""Finds the masks of a subject in all frames of a clip from what a user marked on one or a few of them.
+
+Frames are worked on small. A marked frame is settled first: the network (mask_network.py) looks at it several times,
+each time with the mask that it found before. From there the mask is carried to the frames around, both ways: optical
+flow says where it went, the network what it has become. Between two marked frames both ways meet and are blended, so
+what is marked on one frame changes nothing beyond its marked neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import torch
+
+from ..job import BadInput
+from ..marks import Mark, Point
+from .cues import Looks, Palette, features_of, lab_of, motion_cue, surroundings, uncovering_cue
+from .features import Features
+from .mask_network import Look, MaskNetwork
+from .motion import background_homography, flow_from_to
+
+WORKING_SIZE = 190
+"""Pixels of the subject's longer side where it is worked on."""
+LARGEST_FRAME = 960
+"""Pixels of the longer side of the frames that are worked on, for subjects that are small in them."""
+LOOKS = 4
+"""Of the network at a marked frame."""
+OTHERS = (-30, -16, -8, -4, 4, 8, 16, 30)
+"""Frames that one is compared with for what the subject uncovers."""
+CLICK = 0.04
+"""Radius of what a point tells of at the least, over the subject's longer side, and three times that at the most."""
+ALIKE = 6
+"""Lab units up to which pixels around a point count as the same thing."""
+STRAY = 0.04
+"""Patches and holes below this share of the subject's area are removed and filled."""
+LOST = 0.02
+"""Share of the area at the marked frame below which the subject counts as gone."""
+CUT = 0.55
+"""Share of the colours that change from one frame to the next where a clip is cut."""
+DOUBTFUL = 0.75
+"""Confidence below which a mask is doubted."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Shots:
+    """The frames of a clip as they are worked on: T of h x w pixels, and how they move."""
+
+    pictures: list[np.ndarray]
+    """(h, w, 3) uint8 RGB."""
+    scale: float
+    """Their pixels over the full frame's."""
+    cuts: frozenset[int] = frozenset()
+    """Places of frames that a new take begins with."""
+    flows: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    ways: dict[int, np.ndarray] = field(default_factory=dict)
+    """Homographies of the background from a frame to the next."""
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def flow(self, here: int, there: int) -> np.ndarray | None:
+        """(h, w, 2) from a frame to one beside it; None where there is none, or a cut lies between."""
+        if not 0 <= there < len(self) or max(here, there) in self.cuts:
+            return None
+        if (here, there) not in self.flows:
+            self.flows[here, there] = flow_from_to(self.pictures[here], self.pictures[there]).astype(np.float16)
+        return self.flows[here, there].astype(np.float32)
+
+    def follow_background(self, subjects: Sequence[np.ndarray]) -> None:
+        """Find how the background moves, given where the subject may be in each frame (T of (h, w) bool)."""
+        for t in range(len(self) - 1):
+            flow = self.flow(t, t + 1)
+            self.ways[t] = np.eye(3) if flow is None else background_homography(flow, subjects[t])
+
+    def way(self, here: int, there: int) -> np.ndarray | None:
+        """The background's homography (3, 3) from a frame to another; None across a cut."""
+        first, last = sorted((here, there))
+        if any(first < cut <= last for cut in self.cuts):
+            return None
+        whole = np.eye(3)
+        for t in range(first, last):
+            whole = self.ways[t] @ whole
+        return whole if here <= there else np.linalg.inv(whole)
+
+
+def working_scale(box_side: float, image_size: tuple[int, int]) -> float:
+    """The size that frames are worked on at, over their own, for a subject with a longer side of so many px."""
+    return min(1.0, LARGEST_FRAME / max(image_size), WORKING_SIZE / max(box_side, 1.0))
+
+
+def shots_of(frames: Iterable[np.ndarray], scale: float) -> Shots:
+    """Of full frames (H, W, 3) uint8 RGB, one at a time."""
+    pictures = [cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for frame in frames]
+    shots = Shots(pictures, scale)
+    shots.cuts = frozenset(t for t in range(1, len(shots)) if _is_cut(pictures[t - 1], pictures[t]))
+    return shots
+
+
+def _is_cut(before: np.ndarray, after: np.ndarray) -> bool:
+    def shares(picture: np.ndarray) -> np.ndarray:
+        counts = cv2.calcHist([picture], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3)
+        return cv2.GaussianBlur(counts.reshape(8, 64), (0, 0), 0.8) / picture[..., 0].size
+
+    return 0.5 * float(np.abs(shares(before) - shares(after)).sum()) > CUT
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a marked frame tells of the subject: its colours, and what its places look like."""
+
+    palette: Palette
+    looks: Looks
+
+
+class Segmentation:
+    """The masks of one subject as they come to be: probabilities (T, h, w) of the frames worked on."""
+
+    def __init__(self, shots: Shots, network: MaskNetwork, painted: Mapping[int, np.ndarray] | None = None):
+        """painted  masks (H, W) in 0..1 of the marks that have one, by frame number"""
+        self.shots, self.network, self.painted = shots, network, painted or {}
+        self.labs = [lab_of(picture) for picture in shots.pictures]
+        features = Features.shipped(torch.device("cpu"))
+        self.features = [features_of(picture, features).half() for picture in shots.pictures]
+
+    def find(self, marks: Sequence[Mark], places: Sequence[int],
+             report: Progress = lambda done, of: None) -> np.ndarray:
+        """Probabilities (T, h, w) from marks and the places of their frames.
+
+        Boxes and masks come first; points on frames without them correct what was found from those.
+        """
+        whole = [k for k, mark in enumerate(marks) if mark.box or mark.mask] or list(range(len(marks)))
+        self.steps, self.done, self.report = 2 * len(self.shots), 0, report
+        self._follow_roughly({places[k]: self._first_guess(marks[k]) for k in whole})
+        settled = {places[k]: self._settled(marks[k], places[k], self._first_guess(marks[k])) for k in whole}
+        spans: dict[tuple[int | None, int | None], np.ndarray] = {}
+        found = self._between(settled, spans)
+        self.shots.follow_background([surroundings(one)[0] for one in found])
+        settled = {places[k]: self._settled(marks[k], places[k], settled[places[k]]) for k in whole}
+        found = self._between(settled, {})
+        if len(whole) < len(marks):
+            settled |= {place: self._settled(mark, place, found[place])
+                        for k, (mark, place) in enumerate(zip(marks, places, strict=True)) if k not in whole}
+            found = self._between(settled, {})
+        return found
+
+    def _first_guess(self, mark: Mark) -> np.ndarray:
+        """(h, w) 0..1: the mask, one half in the box, or one half around the points."""
+        shape, scale = self.shots.pictures[0].shape[:2], self.shots.scale
+        if mark.mask:
+            return cv2.resize(self.painted[mark.frame].astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
+        guess = np.zeros(shape, np.float32)
+        if mark.box:
+            left, top, width, height = (scale * side for side in mark.box)
+            rows, columns = (slice(max(round(low), 0), max(round(low + size), 0)) for low, size in (
+                (top, height), (left, width)))
+            guess[rows, columns] = 0.5
+            return guess
+        for x, y in mark.inside:
+            cv2.circle(guess, (round(scale * x), round(scale * y)), WORKING_SIZE // 4, 0.5, -1)
+        return guess
+
+    def _settled(self, mark: Mark, place: int, guess: np.ndarray) -> np.ndarray:
+        """The mask of a marked frame, (h, w) 0..1."""
+        if mark.mask:
+            return self._first_guess(mark)
+        scale = self.shots.scale
+        limit = surroundings(self._first_guess(mark))[0] if mark.box else None
+        found = guess
+        for _ in range(LOOKS):
+            found = self._pointed(mark, place, found)
+            found = self._look(place, found, None)
+            if limit is not None:
+                found = found * limit
+        found = tidied(self._pointed(mark, place, found), [(scale * x, scale * y) for x, y in mark.inside])
+        if not (found > 0.5).any():
+            raise BadInput(f"frame {mark.frame}: found nothing that stands out from its surroundings in what is "
+                           "marked; needs a box around the subject, or more points on it")
+        return found
+
+    def _pointed(self, mark: Mark, place: int, found: np.ndarray) -> np.ndarray:
+        """What was found with what points say: what looks alike around each, as far as it reaches."""
+        if not (mark.inside or mark.outside):
+            return found
+        found, scale = found.copy(), self.shots.scale
+        size = CLICK * WORKING_SIZE
+        for points, value in ((mark.inside, 0.97), (mark.outside, 0.03)):
+            for x, y in points:
+                found[_alike_around(self.labs[place], (scale * x, scale * y), size)] = value
+        return found
+
+    def _between(self, settled: dict[int, np.ndarray], spans: dict) -> np.ndarray:
+        """All frames' probabilities, given those of some."""
+        found = np.zeros((len(self.shots), *self.shots.pictures[0].shape[:2]), np.float16)
+        known = {place: self._known(place, mask) for place, mask in settled.items()}
+        order = sorted(settled)
+        for place in order:
+            found[place] = settled[place]
+        for t, mask in self._carried(range(order[0], -1, -1), settled[order[0]], known[order[0]]):
+            found[t] = mask
+        for t, mask in self._carried(range(order[-1], len(self.shots)), settled[order[-1]], known[order[-1]]):
+            found[t] = mask
+        for first, last in pairwise(order):
+            for t, mask in self._carried(range(first, last), settled[first], known[first]):
+                found[t] = (last - t) / (last - first) * mask
+            for t, mask in self._carried(range(last, first, -1), settled[last], known[last]):
+                found[t] += ((t - first) / (last - first) * mask).astype(np.float16)
+        return found
+
+    def _carried(self, way: range, mask: np.ndarray, known: Known) -> Iterable[tuple[int, np.ndarray]]:
+        """Places and masks of the frames on a way after its first, whose mask is given; ends where it is lost."""
+        least = LOST * float((mask > 0.5).sum())
+        for before, here in pairwise(way):
+            flow = self.shots.flow(here, before)
+            if flow is None:
+                return
+            mask = tidied(self._look(here, _moved(mask, flow), known))
+            self.done += 1
+            self.report(min(self.done, self.steps), self.steps)
+            if (mask > 0.5).sum() <= least:
+                return
+            yield here, mask
+
+    def _look(self, place: int, mask: np.ndarray, known: Known | None) -> np.ndarray:
+        """What the network finds (h, w) 0..1 in a frame where the mask so far is (h, w), by what is known from a marked
+        frame; without, by the colours of this one."""
+        if not (mask > 0.4).any():
+            return np.zeros_like(mask)
+        lab, shots = self.labs[place], self.shots
+        subject, near = surroundings(mask)
+        motion = []
+        for beside in (place + 1, place - 1):
+            flow = shots.flow(place, beside)
+            motion.append(motion_cue(flow, np.eye(3) if flow is None else background_homography(flow, subject), near))
+        others = [(self.labs[place + step], way) for step in OTHERS if 0 <= place + step < len(shots)
+                  and (way := shots.way(place, place + step)) is not None]
+        here = self._palette(place, mask)
+        marked, looks = (known.palette, known.looks.likeness(self.features[place].float(), mask.shape)) if known \
+            else (here, np.full(mask.shape, 0.5))
+        maps = np.dstack([shots.pictures[place].astype(np.float32) / 255, mask, *motion,
+                          uncovering_cue(lab, others, near), here.likeness(lab), marked.likeness(lab), looks])
+        rows, columns = (np.flatnonzero((mask > 0.4).any(axis)) for axis in (1, 0))
+        look = Look.at((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+        cues = torch.from_numpy(np.moveaxis(look.cut(maps.astype(np.float32)), -1, 0)[None].copy())
+        with torch.inference_mode():
+            odds = self.network(cues)[0, 0].numpy()
+        return 1 / (1 + np.exp(-look.put_back(odds, mask.shape, -20.0)))
+
+    def _known(self, place: int, mask: np.ndarray) -> Known:
+        return Known(self._palette(place, mask), Looks.of(self.features[place].float(), mask))
+
+    def _palette(self, place: int, mask: np.ndarray) -> Palette:
+        subject, _ = surroundings(mask)
+        # Within a box nothing is told apart yet.
+        unsure = subject & (mask < 0.4) if mask.max() <= 0.5 else np.zeros_like(subject)
+        return Palette.of(self.labs[place], mask, unsure)
+
+    def _follow_roughly(self, guesses: dict[int, np.ndarray]) -> None:
+        """How the background moves, by where the subject is if all that was marked moves alike."""
+        shots = self.shots
+        subjects = [np.zeros(shots.pictures[0].shape[:2], bool)] * len(shots)
+        for place, guess in guesses.items():
+            for way in (range(place, len(shots)), range(place, -1, -1)):
+                region = subjects[place] = guess > 0.4
+                for before, here in pairwise(way):
+                    flow = shots.flow(before, here)
+                    if flow is None or not region.any():
+                        break
+                    shift = np.median(flow[region], 0)
+                    move = np.array([[1, 0, shift[0]], [0, 1, shift[1]]])
+                    region = cv2.warpAffine(region.astype(np.uint8), move, region.shape[::-1]) > 0
+                    subjects[here] = region
+        shots.follow_background(subjects)
+
+
+def _moved(mask: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """The mask (h, w) of another frame, where flow (h, w, 2) to that frame leads."""
+    rows, columns = np.mgrid[:mask.shape[0], :mask.shape[1]].astype(np.float32)
+    return cv2.remap(mask.astype(np.float32), columns + back[..., 0], rows + back[..., 1], cv2.INTER_LINEAR)
+
+
+def _alike_around(lab: np.ndarray, point: Point, size: float) -> np.ndarray:
+    """(h, w) bool: what looks like a point, up to three times some radius around it, and all that is within it."""
+    height, width = lab.shape[:2]
+    seed = int(np.clip(point[0], 0, width - 1)), int(np.clip(point[1], 0, height - 1))
+    filled = np.zeros((height + 2, width + 2), np.uint8)
+    limit = np.zeros_like(filled)
+    cv2.circle(limit, (seed[0] + 1, seed[1] + 1), max(round(3 * size), 2), 1, -1)
+    filled[limit == 0] = 1
+    smooth = cv2.GaussianBlur(lab, (0, 0), 0.8)
+    cv2.floodFill(smooth, filled, seed, 0, (ALIKE,) * 3, (ALIKE,) * 3,
+                  cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE | 2 << 8)
+    cv2.circle(filled, (seed[0] + 1, seed[1] + 1), max(round(size / 2), 1), 2, -1)
+    return filled[1:-1, 1:-1] == 2
+
+
+def tidied(found: np.ndarray, points: Sequence[Point] = ()) -> np.ndarray:
+    """Probabilities (h, w) without stray patches and pinholes; patches with a point on them stay."""
+    mask = (found > 0.5).astype(np.uint8)
+    count, labels, facts, _ = cv2.connectedComponentsWithStats(mask)
+    if count < 2:
+        return found
+    areas = facts[:, cv2.CC_STAT_AREA]
+    least = STRAY * areas[1:].max()
+    kept = {labels[int(np.clip(y, 0, len(labels) - 1)), int(np.clip(x, 0, labels.shape[1] - 1))] for x, y in points}
+    stray = [label for label in range(1, count) if areas[label] < least and label not in kept]
+    found = np.where(np.isin(labels, stray), np.minimum(found, 0.1), found)
+    count, labels, facts, _ = cv2.connectedComponentsWithStats((found <= 0.5).astype(np.uint8))
+    holes = [label for label in range(1, count) if facts[label, cv2.CC_STAT_AREA] < 0.1 * least]
+    return np.where(np.isin(labels, holes), np.maximum(found, 0.9), found)
+
+
+def confidence_of(found: np.ndarray) -> float:
+    """How far a mask is expected to overlap with the true one, if its probabilities (h, w) are right; 0 where empty."""
+    found = found.astype(np.float32)
+    mask = found > 0.5
+    return float(found[mask].sum() / max(mask.sum() + found[~mask].sum(), 1.0))
+
+
+def refined(found: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """The mask (H, W) uint8, 0 or 255, of a full frame (H, W, 3) uint8 RGB from probabilities (h, w): its edge goes to
+    where colours change (guided filter: He et al. 2010)."""
+    height, width = picture.shape[:2]
+    mask = np.zeros((height, width), np.uint8)
+    grown = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    rows, columns = (np.flatnonzero((grown > 0.05).any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return mask
+    radius = max(2, round(1.5 * width / found.shape[1]))
+    window = (slice(max(rows[0] - 2 * radius, 0), rows[-1] + 2 * radius),
+              slice(max(columns[0] - 2 * radius, 0), columns[-1] + 2 * radius))
+    mask[window] = 255 * (_guided(picture[window].astype(np.float32) / 255, grown[window], radius) > 0.5)
+    return mask
+
+
+def _guided(guide: np.ndarray, values: np.ndarray, radius: int, smoothing: float = 1e-3) -> np.ndarray:
+    """Values (h, w), made a linear function of the colours (h, w, 3) around each pixel."""
+    def mean(x: np.ndarray) -> np.ndarray:
+        return cv2.blur(x, (2 * radius + 1,) * 2)
+
+    centre, middle = mean(guide), mean(values)
+    joint = mean(guide * values[..., None]) - centre * middle[..., None]
+    products = mean(np.einsum("hwi,hwj->hwij", guide, guide).reshape(*values.shape, 9)[..., [0, 1, 2, 4]]), \
+        mean(np.einsum("hwi,hwj->hwij", guide, guide).reshape(*values.shape, 9)[..., [5, 8]])
+    rr, rg, rb, gg = np.moveaxis(products[0], -1, 0)
+    gb, bb = np.moveaxis(products[1], -1, 0)
+    covariance = np.stack([rr, rg, rb, rg, gg, gb, rb, gb, bb], -1).reshape(*values.shape, 3, 3)
+    covariance = covariance - centre[..., :, None] * centre[..., None, :] + smoothing * np.eye(3, dtype=np.float32)
+    slope = np.linalg.solve(covariance, joint[..., None])[..., 0]
+    return (mean(slope) * guide).sum(-1) + mean(middle - (slope * centre).sum(-1))
+
+
+def check_mark(mark: Mark, image_size: tuple[int, int], numbers: np.ndarray) -> int:
+    """The place of a mark's frame among the clip's (T,); BadInput where the mark lies outside."""
+    width, height = image_size
+    if mark.frame not in numbers:
+        raise BadInput(f"frame {mark.frame}: found no such frame among those chosen, {numbers[0]} to {numbers[-1]}")
+    if mark.box:
+        left, top, wide, high = mark.box
+        if min(wide, high) <= 0 or left >= width or top >= height or left + wide <= 0 or top + high <= 0:
+            raise BadInput(f"box {left:g},{top:g},{wide:g},{high:g}: lies outside the frame of {width}x{height} "
+                           "pixels; needs left, top, width, height of a box inside")
+    for x, y in (*mark.inside, *mark.outside):
+        if not (0 <= x < width and 0 <= y < height):
+            raise BadInput(f"point {x:g},{y:g}: lies outside the frame of {width}x{height} pixels")
+    return int(np.flatnonzero(numbers == mark.frame)[0])
