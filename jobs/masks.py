@@ -8,12 +8,10 @@ Masks are kept beside the clip, so that they are found again by whoever opens it
 
 from __future__ import annotations
 
-import functools
-import json
 from pathlib import Path
 
 from ..vmr_backend.job import BadInput
-from ..vmr_backend.marks import MASKS_NAME, OUTLINES_NAME, MaskReport, SegmentRequest
+from ..vmr_backend.marks import MASKS_NAME, MaskReport, SegmentRequest
 from .models import file_name
 from .process import LOG_NAME, WORKER, Child
 
@@ -21,25 +19,6 @@ from .process import LOG_NAME, WORKER, Child
 def masks_folder(clip: Path, subject: str) -> Path:
     """The folder of a subject's search for masks. clip: its movie, or the folder of its images."""
     return clip.parent / f"{clip.stem if clip.is_file() else clip.name} masks" / file_name(subject)
-
-
-@functools.lru_cache(maxsize=4)
-def _read_outlines(path: Path, _state: tuple[int, int]) -> dict[int, list[list[float]]]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {int(number): loops for number, loops in found.items()}
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return {}
-
-
-def outlines_of(folder: str) -> dict[int, list[list[float]]]:
-    """By frame number the outlines of masks in a folder, each x, y, x, y ... in pixels; empty where there are none."""
-    path = Path(folder) / OUTLINES_NAME
-    try:
-        facts = path.stat()
-    except OSError:
-        return {}
-    return _read_outlines(path, (facts.st_mtime_ns, facts.st_size))
 
 
 class MaskSearch(Child):

@@ -94,7 +94,9 @@ class VMR_OT_remove_subject(OnSubject, bpy.types.Operator):
 class DrawnInEditor(OnClip):
     """Mixin: drawn with the mouse in the Movie Clip Editor; `execute` takes numbers instead, for scripts."""
 
+    bl_label: str
     hint: str
+    report: Callable[[set[str], str], None]
     execute: Callable[..., set[str]]
 
     def invoke(self, context, _event):
@@ -190,7 +192,7 @@ class VMR_OT_mark_point(DrawnInEditor, bpy.types.Operator):
 
     hint = "click or paint on the subject, with Ctrl on what is not a part of it  |  Backspace: Remove Last  |  " \
         "Enter: Done"
-    _last = None
+    _last: tuple[float, float] | None = None
     _count = 0
 
     def modal(self, context, event):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import bpy
 import numpy as np
@@ -60,7 +61,7 @@ def frame_number(clip: bpy.types.MovieClip, frame: int) -> int:
 
 def frame_shown(context: bpy.types.Context) -> int:
     """Scene frame that the user sees: that of the Movie Clip Editor where the mouse is in one, else the scene's."""
-    space = context.space_data
+    space: Any = context.space_data
     return space.clip_user.frame_current if space is not None and space.type == "CLIP_EDITOR" \
         else context.scene.frame_current
 

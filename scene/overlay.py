@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import bpy
 from mathutils.geometry import tessellate_polygon
 
-from ..jobs.masks import outlines_of
+from ..vmr_backend.marks import outlines_in
 from .clip import frame_number, frame_shown
 from .marks import has_box, mark_at
 
@@ -56,7 +57,7 @@ def draw() -> None:
     if group.show_masks and 0 <= group.active < len(group.subjects):
         subject, frame = group.subjects[group.active], frame_number(clip, frame_shown(context))
         if subject.folder:
-            _draw_outlines(region, clip, outlines_of(bpy.path.abspath(subject.folder)).get(frame, []))
+            _draw_outlines(region, clip, outlines_in(Path(bpy.path.abspath(subject.folder))).get(frame, []))
         if mark := mark_at(subject, frame):
             _draw_mark(region, clip, mark)
     if rubber_band is not None:
@@ -105,7 +106,7 @@ def _draw(kind: Any, corners: list, colour: tuple[float, float, float, float], w
 
     if not corners:
         return
-    shader = gpu.shader.from_builtin("UNIFORM_COLOR")
+    shader: Any = gpu.shader.from_builtin("UNIFORM_COLOR")
     gpu.state.blend_set("ALPHA")
     gpu.state.line_width_set(width)
     shader.uniform_float("color", colour)

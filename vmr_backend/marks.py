@@ -9,6 +9,7 @@ process imports it.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Mapping
@@ -137,3 +138,22 @@ class MaskReport:
                               tuple(map(int, values["marked"])))
         except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{path}: cannot be read ({error}); find the masks again") from None
+
+
+def outlines_in(folder: Path) -> dict[int, list[list[float]]]:
+    """By frame number the outlines of masks in a folder, each x, y, x, y ... in pixels; empty where there are none."""
+    path = folder / OUTLINES_NAME
+    try:
+        facts = path.stat()
+    except OSError:
+        return {}
+    return _read_outlines(path, (facts.st_mtime_ns, facts.st_size))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_outlines(path: Path, _state: tuple[int, int]) -> dict[int, list[list[float]]]:
+    """Kept while the file stays as it is: Blender draws them many times a second."""
+    try:
+        return {int(number): loops for number, loops in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}

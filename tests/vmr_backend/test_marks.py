@@ -5,7 +5,15 @@ import json
 import pytest
 
 from vmr_backend.job import BadInput
-from vmr_backend.marks import REPORT_NAME, REQUEST_NAME, Mark, MaskReport, SegmentRequest
+from vmr_backend.marks import (
+    OUTLINES_NAME,
+    REPORT_NAME,
+    REQUEST_NAME,
+    Mark,
+    MaskReport,
+    SegmentRequest,
+    outlines_in,
+)
 
 REQUEST = SegmentRequest("/clip.mp4", (Mark(3, box=(1, 2, 30, 40)), Mark(9, inside=((5, 6),), outside=((7, 8), (1, 1))),
                                        Mark(20, mask="/mask.png")), first=0, last=30)
@@ -56,3 +64,14 @@ def test_a_report_comes_back_and_a_damaged_one_is_refused(tmp_path):
     (tmp_path / REPORT_NAME).write_text("{}")
     with pytest.raises(BadInput, match="cannot be read"):
         MaskReport.load(tmp_path)
+
+
+def test_outlines_are_read_anew_where_their_file_changes(tmp_path):
+    assert outlines_in(tmp_path) == {}
+    path = tmp_path / OUTLINES_NAME
+    path.write_text(json.dumps({"3": [[1.5, 2, 3, 4, 5, 6]]}))
+    assert outlines_in(tmp_path) == {3: [[1.5, 2, 3, 4, 5, 6]]}
+    path.write_text(json.dumps({"3": [], "4": []}))
+    assert outlines_in(tmp_path) == {3: [], 4: []}
+    path.write_text("{")
+    assert outlines_in(tmp_path) == {}
