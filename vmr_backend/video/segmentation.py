@@ -1,7 +1,7 @@
 """Finds the masks of a subject in all frames of a clip from what a user marked on one or a few of them.
 
-Frames are worked on small. A marked frame is settled first: the network (mask_network.py) looks at it several times,
-each time with the mask that it found before. From there the mask is carried to the frames around, both ways: optical
+Frames are worked on small. A marked frame is settled first: the network (mask_network.py) looks at it twice, the
+second time with the mask that it found first. From there the mask is carried to the frames around, both ways: optical
 flow says where it went, the network what it has become. Between two marked frames both ways meet and are blended, so
 what is marked on one frame changes nothing beyond its marked neighbours.
 """
@@ -27,7 +27,7 @@ WORKING_SIZE = 190
 """Pixels of the subject's longer side where it is worked on."""
 LARGEST_FRAME = 960
 """Pixels of the longer side of the frames that are worked on, for subjects that are small in them."""
-LOOKS = 4
+LOOKS = 2
 """Of the network at a marked frame."""
 OTHERS = (-30, -16, -8, -4, 4, 8, 16, 30)
 """Frames that one is compared with for what the subject uncovers."""
