@@ -7,10 +7,10 @@ from ..scene import overlay
 from .backend import VMR_OT_check_backend, VMR_OT_install_backend
 from .cancel import VMR_OT_cancel, VMR_OT_cancel_backend, VMR_OT_cancel_masks, VMR_OT_cancel_training
 from .child import cancel
-from .doubtful_frame import VMR_OT_doubtful_frame
+from .doubtful_frame import VMR_OT_doubtful_frame, VMR_OT_doubtful_mask
 from .export_fbx import VMR_OT_export_fbx
 from .export_gltf import VMR_OT_export_gltf
-from .find_masks import VMR_OT_doubtful_mask, VMR_OT_find_masks
+from .find_masks import VMR_OT_find_masks
 from .hints import VMR_OT_add_hint, VMR_OT_remove_hint
 from .load_result import VMR_OT_load_recent, VMR_OT_load_result, VMR_OT_open_job_folder
 from .marks import (

@@ -11,7 +11,25 @@ from ..vmr_backend.job import BadInput, Event
 SECONDS_BETWEEN_LOOKS = 0.1
 
 
-class FollowsChild:
+class SaysWhyNot:
+    """Mixin: a button is grey where there is an obstacle, and its tooltip says which."""
+
+    poll_message_set: Callable[[str], None]
+
+    @classmethod
+    def obstacle(cls, context) -> str:
+        """Why it cannot start now; empty where it can."""
+        return ""
+
+    @classmethod
+    def poll(cls, context):
+        reason = cls.obstacle(context)
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+
+class FollowsChild(SaysWhyNot):
     """Mixin: `execute` runs to the end (scripts, `blender -b`), `invoke` follows beside the user's work until Esc.
 
     Where something cannot be used, `begin` and `finish` raise BadInput with the line that the user reads.

@@ -1,44 +1,95 @@
-"""Goes through the frames of a result that are doubtful, and keeps with the mesh what the report says of them."""
+"""Goes through doubtful frames of a result and doubtful masks of a subject, and keeps what reports say of them."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import bpy
 
 from ..jobs.verdict import verdict_of
-from ..properties import result_in, result_of
+from ..properties import active_subject, clip_of, result_in, result_of
 from ..scene.clip import scene_frame
 
 
-class VMR_OT_doubtful_frame(bpy.types.Operator):
-    """Jump to the next frame of the result that is doubtful"""
+class JumpsToDoubts:
+    """Mixin: goes to the next of some doubtful frames."""
 
-    bl_idname = "vmr.doubtful_frame"
-    bl_label = "Jump to Doubtful Frame"
     bl_options = {"UNDO_GROUPED"}
     bl_undo_group = "frame_change"
 
     next: bpy.props.BoolProperty(name="Next", default=True, options={"SKIP_SAVE"})
 
+    thing: str
+    """What may be doubtful, in a word."""
+    without: str
+    """What a grey button says."""
+    backwards: str
+    """Tooltip of the way back."""
+    poll_message_set: Callable[[str], None]
+    report: Callable[[set[str], str], None]
+
+    @classmethod
+    def doubts(cls, context) -> list:
+        raise NotImplementedError
+
     @classmethod
     def poll(cls, context):
-        result = result_in(context)
-        if result is None or not result.doubts:
-            cls.poll_message_set("No result with doubtful frames is active")
+        if not cls.doubts(context):
+            cls.poll_message_set(cls.without)
             return False
         return True
 
     @classmethod
     def description(cls, _context, properties):
-        return "" if properties.next else "Jump back to the doubtful frame of the result before this one"
+        return "" if properties.next else cls.backwards
 
     def execute(self, context):
-        doubts, now = result_in(context).doubts, context.scene.frame_current
-        frames = sorted(doubt.frame for doubt in doubts if (doubt.frame > now if self.next else doubt.frame < now))
+        now = context.scene.frame_current
+        frames = sorted(doubt.frame for doubt in self.doubts(context)
+                        if (doubt.frame > now if self.next else doubt.frame < now))
         if not frames:
-            self.report({"INFO"}, "No doubtful frame is " + ("after" if self.next else "before") + " this one")
+            self.report({"INFO"}, f"No doubtful {self.thing} is " + ("after" if self.next else "before") + " this one")
             return {"CANCELLED"}
         context.scene.frame_set(frames[0] if self.next else frames[-1])
         return {"FINISHED"}
+
+
+class VMR_OT_doubtful_frame(JumpsToDoubts, bpy.types.Operator):
+    """Jump to the next frame of the result that is doubtful"""
+
+    bl_idname = "vmr.doubtful_frame"
+    bl_label = "Jump to Doubtful Frame"
+    thing = "frame"
+    without = "No result with doubtful frames is active"
+    backwards = "Jump back to the doubtful frame of the result before this one"
+
+    @classmethod
+    def doubts(cls, context):
+        result = result_in(context)
+        return list(result.doubts) if result else []
+
+
+class VMR_OT_doubtful_mask(JumpsToDoubts, bpy.types.Operator):
+    """Jump to the next frame whose mask is doubtful"""
+
+    bl_idname = "vmr.doubtful_mask"
+    bl_label = "Jump to Doubtful Mask"
+    thing = "mask"
+    without = "No mask of the subject is doubtful"
+    backwards = "Jump back to the frame before this one whose mask is doubtful"
+
+    @classmethod
+    def doubts(cls, context):
+        clip = clip_of(context)
+        subject = clip and active_subject(clip)
+        return list(subject.doubts) if subject else []
+
+
+def keep_doubts(doubts, clip: bpy.types.MovieClip, reasons: Mapping[int, str]) -> None:
+    """Put doubts, by numbers of the clip's frames, in place of those that are kept."""
+    doubts.clear()
+    for number, why in sorted(reasons.items()):
+        doubt = doubts.add()
+        doubt.frame, doubt.reasons = scene_frame(clip, number), why
 
 
 def keep_verdict(mesh_object: bpy.types.Object, clip: bpy.types.MovieClip, folder: Path) -> None:
@@ -48,6 +99,4 @@ def keep_verdict(mesh_object: bpy.types.Object, clip: bpy.types.MovieClip, folde
         return
     kept = result_of(mesh_object)
     kept.trust, kept.verdict = verdict.trust.upper(), verdict.sentence
-    for number, reasons in sorted(verdict.doubts.items()):
-        doubt = kept.doubts.add()
-        doubt.frame, doubt.reasons = scene_frame(clip, number), reasons
+    keep_doubts(kept.doubts, clip, verdict.doubts)

@@ -7,12 +7,13 @@ import bpy
 from ..jobs.masks import MaskSearch, masks_folder
 from ..preferences import interpreter
 from ..properties import active_subject, clip_of, props_of, segmentation_activity, subjects_of
-from ..scene.clip import clip_source, scene_frame
+from ..scene.clip import clip_source
 from ..scene.identity import still_there
 from ..scene.marks import marks_of
 from ..vmr_backend.job import BadInput
 from ..vmr_backend.marks import SegmentRequest
 from .child import FollowsChild
+from .doubtful_frame import keep_doubts
 
 
 class VMR_OT_find_masks(FollowsChild, bpy.types.Operator):
@@ -26,11 +27,18 @@ class VMR_OT_find_masks(FollowsChild, bpy.types.Operator):
     cancelled_text = "Search for masks cancelled"
 
     @classmethod
-    def poll(cls, context):
-        reason = _obstacle(context)
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
+    def obstacle(cls, context):
+        clip = clip_of(context)
+        if segmentation_activity.running:
+            return "A search for masks is running"
+        if clip is None:
+            return "Open a movie clip first"
+        subject = active_subject(clip)
+        if subject is None or not subject.marks:
+            return "Draw a box around the subject first"
+        if interpreter() is None:
+            return "Install the backend first"
+        return ""
 
     def begin(self, context):
         clip = clip_of(context)
@@ -52,61 +60,9 @@ class VMR_OT_find_masks(FollowsChild, bpy.types.Operator):
             raise BadInput(f"the clip or the subject was removed meanwhile; its masks lie in {search.masks}")
         report = search.report()
         subject.folder, subject.found, subject.stale = str(search.folder), len(report.confidence), False
-        subject.doubts.clear()
-        for number, reasons in sorted(report.doubts.items()):
-            doubt = subject.doubts.add()
-            doubt.frame, doubt.reasons = scene_frame(clip, number), "; ".join(reasons)
+        keep_doubts(subject.doubts, clip, {number: "; ".join(reasons) for number, reasons in report.doubts.items()})
         props = props_of(scene)
         props.masks, props.subject_by = str(search.masks), "WHITE"
         count = len(report.doubts)
         return f"Found {subject.found} masks of {subject.name}" + \
             (f", {count} of them doubtful" if count else "")
-
-
-class VMR_OT_doubtful_mask(bpy.types.Operator):
-    """Jump to the next frame whose mask is doubtful"""
-
-    bl_idname = "vmr.doubtful_mask"
-    bl_label = "Jump to Doubtful Mask"
-    bl_options = {"UNDO_GROUPED"}
-    bl_undo_group = "frame_change"
-
-    next: bpy.props.BoolProperty(name="Next", default=True, options={"SKIP_SAVE"})
-
-    @classmethod
-    def poll(cls, context):
-        clip = clip_of(context)
-        subject = clip and active_subject(clip)
-        if not subject or not subject.doubts:
-            cls.poll_message_set("No mask of the subject is doubtful")
-            return False
-        return True
-
-    @classmethod
-    def description(cls, _context, properties):
-        return "" if properties.next else "Jump back to the frame before this one whose mask is doubtful"
-
-    def execute(self, context):
-        now = context.scene.frame_current
-        frames = sorted(doubt.frame for doubt in active_subject(clip_of(context)).doubts
-                        if (doubt.frame > now if self.next else doubt.frame < now))
-        if not frames:
-            self.report({"INFO"}, "No doubtful mask is " + ("after" if self.next else "before") + " this one")
-            return {"CANCELLED"}
-        context.scene.frame_set(frames[0] if self.next else frames[-1])
-        return {"FINISHED"}
-
-
-def _obstacle(context) -> str:
-    """Why no search can start now, as a grey button says it; empty where it can."""
-    clip = clip_of(context)
-    if segmentation_activity.running:
-        return "A search for masks is running"
-    if clip is None:
-        return "Open a movie clip first"
-    subject = active_subject(clip)
-    if subject is None or not subject.marks:
-        return "Draw a box around the subject first"
-    if interpreter() is None:
-        return "Install the backend first"
-    return ""

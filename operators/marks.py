@@ -8,46 +8,22 @@ import bpy
 from ..properties import active_subject, clip_of, subjects_of
 from ..scene import overlay
 from ..scene.clip import frame_number, frame_shown
-from ..scene.marks import clear_mark, inside_frame, mark_at, put_box, put_point
-from .child import redraw
+from ..scene.marks import add_subject, clear_mark, inside_frame, put_box, put_point, take_back_point
+from .child import SaysWhyNot, redraw
 
 DEFAULT_NAME = "Subject"
 BRUSH_STEP = 12.0
 """Pixels of the screen from one point to the next of a painted stroke."""
 
 
-def subject_for_marks(clip):
-    """The active subject; a clip without any gets its first."""
-    if (subject := active_subject(clip)) is None:
-        subject = _add(clip, DEFAULT_NAME)
-    return subject
-
-
-def _add(clip, name):
-    group = subjects_of(clip)
-    names = {one.name for one in group.subjects}
-    number, unique = 1, name
-    while unique in names:
-        number += 1
-        unique = f"{name} {number}"
-    subject = group.subjects.add()
-    subject.name = unique
-    group.active = len(group.subjects) - 1
-    return subject
-
-
-class OnClip:
+class OnClip(SaysWhyNot):
     """Mixin: needs a clip."""
 
     bl_options = {"REGISTER", "UNDO"}
-    poll_message_set: Callable[[str], None]
 
     @classmethod
-    def poll(cls, context):
-        if clip_of(context) is None:
-            cls.poll_message_set("Open a movie clip first")
-            return False
-        return True
+    def obstacle(cls, context):
+        return "" if clip_of(context) else "Open a movie clip first"
 
 
 class VMR_OT_add_subject(OnClip, bpy.types.Operator):
@@ -59,7 +35,7 @@ class VMR_OT_add_subject(OnClip, bpy.types.Operator):
     name: bpy.props.StringProperty(name="Name", default=DEFAULT_NAME)
 
     def execute(self, context):
-        _add(clip_of(context), self.name.strip() or DEFAULT_NAME)
+        add_subject(subjects_of(clip_of(context)), self.name.strip() or DEFAULT_NAME)
         redraw(context)
         return {"FINISHED"}
 
@@ -68,13 +44,9 @@ class OnSubject(OnClip):
     """Mixin: needs a subject."""
 
     @classmethod
-    def poll(cls, context):
-        if not super().poll(context):
-            return False
-        if active_subject(clip_of(context)) is None:
-            cls.poll_message_set("Draw a box around the subject first")
-            return False
-        return True
+    def obstacle(cls, context):
+        return super().obstacle(context) or (
+            "" if active_subject(clip_of(context)) else "Draw a box around the subject first")
 
 
 class VMR_OT_remove_subject(OnSubject, bpy.types.Operator):
@@ -119,6 +91,11 @@ class DrawnInEditor(OnClip):
         x, y = event.mouse_x - self._region.x, event.mouse_y - self._region.y
         inside = 0 <= x < self._region.width and 0 <= y < self._region.height
         return overlay.place_of(self._region, clip_of(context), x, y), inside
+
+    def subject(self, context):
+        """The active subject; a clip without any gets its first."""
+        clip = clip_of(context)
+        return active_subject(clip) or add_subject(subjects_of(clip), DEFAULT_NAME)
 
     def cancel(self, context):
         """Blender ends the operator: another file is loaded, the window closed."""
@@ -169,7 +146,7 @@ class VMR_OT_mark_box(DrawnInEditor, bpy.types.Operator):
             numbers = ", ".join(f"{side:g}" for side in self.box)
             self.report({"ERROR"}, f"Box {numbers}: lies outside the clip of {clip.size[0]} x {clip.size[1]} pixels")
             return {"CANCELLED"}
-        put_box(subject_for_marks(clip), frame_number(clip, frame_shown(context)), box)
+        put_box(self.subject(context), frame_number(clip, frame_shown(context)), box)
         redraw(context)
         return {"FINISHED"}
 
@@ -203,40 +180,39 @@ class VMR_OT_mark_point(DrawnInEditor, bpy.types.Operator):
         if event.type == "BACK_SPACE" and event.value == "PRESS" and self._count:
             self._take_back(context)
         elif event.type == "LEFTMOUSE" and event.value == "PRESS" and inside:
-            self._add(context, event, x, y)
+            self._paint(context, event, (x, y))
         elif event.type == "LEFTMOUSE":
             self._last = None
         elif event.type == "MOUSEMOVE" and self._last is not None:
             if math.dist(self._last, (event.mouse_x, event.mouse_y)) > BRUSH_STEP:
-                self._add(context, event, x, y)
+                self._paint(context, event, (x, y))
         elif event.type != "MOUSEMOVE":
             return {"PASS_THROUGH"}
         return {"RUNNING_MODAL"}
 
     def execute(self, context):
-        clip = clip_of(context)
-        width, height = clip.size
-        x, y = self.place
-        if not (0 <= x < width and 0 <= y < height):
+        if not self._put(context, tuple(self.place), self.inside):
+            (x, y), (width, height) = self.place, clip_of(context).size
             self.report({"ERROR"}, f"Point {x:g}, {y:g}: lies outside the clip of {width} x {height} pixels")
             return {"CANCELLED"}
-        put_point(subject_for_marks(clip), frame_number(clip, frame_shown(context)), (x, y), self.inside)
-        redraw(context)
         return {"FINISHED"}
 
-    def _add(self, context, event, x, y):
+    def _put(self, context, place, inside) -> bool:
+        """Mark a point where it lies in the picture; whether it does."""
         clip = clip_of(context)
-        if 0 <= x < clip.size[0] and 0 <= y < clip.size[1]:
-            put_point(subject_for_marks(clip), frame_number(clip, frame_shown(context)), (x, y),
-                      self.inside != event.ctrl)
+        if not (0 <= place[0] < clip.size[0] and 0 <= place[1] < clip.size[1]):
+            return False
+        put_point(self.subject(context), frame_number(clip, frame_shown(context)), place, inside)
+        redraw(context)
+        return True
+
+    def _paint(self, context, event, place):
+        if self._put(context, place, self.inside != event.ctrl):
             self._last, self._count = (event.mouse_x, event.mouse_y), self._count + 1
-            redraw(context)
 
     def _take_back(self, context):
         clip = clip_of(context)
-        mark = mark_at(active_subject(clip), frame_number(clip, frame_shown(context)))
-        if mark and len(mark.points):
-            mark.points.remove(len(mark.points) - 1)
+        if take_back_point(active_subject(clip), frame_number(clip, frame_shown(context))):
             self._count -= 1
             redraw(context)
 

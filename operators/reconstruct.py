@@ -96,11 +96,8 @@ class VMR_OT_reconstruct(Reconstructs, bpy.types.Operator):
     bl_options = {"UNDO"}
 
     @classmethod
-    def poll(cls, context):
-        reason = obstacle(context)
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
+    def obstacle(cls, context):
+        return obstacle(context)
 
     @classmethod
     def description(cls, _context, properties):

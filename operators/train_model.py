@@ -28,11 +28,15 @@ class VMR_OT_train_model(FollowsChild, bpy.types.Operator):
     cancelled_text = "Training cancelled"
 
     @classmethod
-    def poll(cls, context):
-        reason = _obstacle(context)
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
+    def obstacle(cls, context):
+        active = context.view_layer.objects.active
+        if training_activity.running:
+            return "A training is running"
+        if active is None or active.type not in {"MESH", "ARMATURE", "EMPTY"}:
+            return "Choose a mesh or an armature first"
+        if interpreter() is None:
+            return "Install the backend first"
+        return ""
 
     def begin(self, context):
         request = _request_of(context)
@@ -59,18 +63,6 @@ class VMR_OT_train_model(FollowsChild, bpy.types.Operator):
         outcome = super()._end(context)
         self.activity.resumable = "FINISHED" not in outcome and can_resume_training(Path(self.activity.folder))
         return outcome
-
-
-def _obstacle(context) -> str:
-    """Why no training can start now, as a grey button says it; empty where it can."""
-    active = context.view_layer.objects.active
-    if training_activity.running:
-        return "A training is running"
-    if active is None or active.type not in {"MESH", "ARMATURE", "EMPTY"}:
-        return "Choose a mesh or an armature first"
-    if interpreter() is None:
-        return "Install the backend first"
-    return ""
 
 
 def _request_of(context) -> TrainingRequest:

@@ -3,6 +3,7 @@
 import bpy
 
 from ..properties import active_subject, segmentation_activity, subjects_of
+from .result import draw_doubts
 from .text import draw_text
 
 
@@ -43,10 +44,4 @@ def draw_state(layout: bpy.types.UILayout, context: bpy.types.Context, subject) 
     count = len(subject.doubts)
     row = layout.row(align=True)
     row.label(text=f"{subject.found} masks, {count or 'none'} doubtful", icon="ERROR" if count else "CHECKMARK")
-    if not count:
-        return
-    row.operator("vmr.doubtful_mask", text="", icon="PREV_KEYFRAME").next = False
-    row.operator("vmr.doubtful_mask", text="", icon="NEXT_KEYFRAME").next = True
-    for doubt in subject.doubts:
-        if doubt.frame == context.scene.frame_current:
-            draw_text(layout, context, f"Frame {doubt.frame}: {doubt.reasons}", "ERROR")
+    draw_doubts(layout, row, context, subject.doubts, "vmr.doubtful_mask")

@@ -15,11 +15,17 @@ def draw_result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     row = layout.row(align=True)
     count = len(result.doubts)
     row.label(text=f"{count or 'No'} doubtful frame{'s' * (count != 1)}")
-    if not count:
+    draw_doubts(layout, row, context, result.doubts, "vmr.doubtful_frame")
+
+
+def draw_doubts(layout: bpy.types.UILayout, row: bpy.types.UILayout, context: bpy.types.Context, doubts,
+                jump: str) -> None:
+    """Arrows at the end of a row that lead through doubts by an operator, and below what there is at this frame."""
+    if not doubts:
         return
-    row.operator("vmr.doubtful_frame", text="", icon="PREV_KEYFRAME").next = False
-    row.operator("vmr.doubtful_frame", text="", icon="NEXT_KEYFRAME").next = True
-    for doubt in result.doubts:
+    row.operator(jump, text="", icon="PREV_KEYFRAME").next = False
+    row.operator(jump, text="", icon="NEXT_KEYFRAME").next = True
+    for doubt in doubts:
         if doubt.frame == context.scene.frame_current:
             draw_text(layout, context, f"Frame {doubt.frame}: {doubt.reasons}", "ERROR")
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vmr_backend.job import EXIT_BAD_INPUT, BadInput, write_whole
+from vmr_backend.job import EXIT_BAD_INPUT, BadInput
 from vmr_backend.video.clip import IMAGE_SUFFIXES
 from vmr_backend.video.features import FILE, STRIDE, Features
+from vmr_backend.video.network_file import save
 
 PICTURE, VIEW = 144, 112
 """Pixels across the pictures, and across the views of them."""
@@ -49,8 +49,7 @@ def main(words: list[str] | None = None) -> int:
     except BadInput as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
-    write_whole(chosen.out, safetensors.torch.save({name: value.half().contiguous()
-                                                    for name, value in network.state_dict().items()}))
+    save(network, chosen.out)
     return 0
 
 

@@ -21,10 +21,12 @@ from torch.nn import functional
 from torch.optim import swa_utils
 
 from vmr_backend.job import EXIT_BAD_INPUT, BadInput, write_whole
-from vmr_backend.video.cues import Looks, Palette, features_of, lab_of, motion_cue, surroundings, uncovering_cue
+from vmr_backend.video.cues import Looks, Palette, cues_of, features_of, lab_of, surroundings
 from vmr_backend.video.features import Features
 from vmr_backend.video.mask_network import FILE, Look, MaskNetwork
-from vmr_backend.video.motion import background_homography, flow_from_to
+from vmr_backend.video.masks import box_of
+from vmr_backend.video.motion import carried, flow_from_to
+from vmr_backend.video.network_file import save
 
 from .scenes import OFFSETS, Moment, moment
 
@@ -55,8 +57,7 @@ def main(words: list[str] | None = None) -> int:
     except BadInput as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
-    write_whole(chosen.out, safetensors.torch.save({name: value.half().contiguous()
-                                                    for name, value in network.state_dict().items()}))
+    save(network, chosen.out)
     return 0
 
 
@@ -87,20 +88,18 @@ def lesson(shown: Moment, rng: np.random.Generator, from_box: bool) -> tuple[np.
         there, mask = there if rng.random() < 0.7 else None, box_mask(truth, rng)
         back = None if rng.random() < 0.7 else back
     else:
-        mask = gone_wrong(carried(shown.masks[NOW - 1], back), rng)
+        before = shown.masks[NOW - 1]
+        mask = gone_wrong(before if back is None else carried(before, back), rng)
     if not (mask > 0.4).any():
         return None
     lab = lab_of(picture)
-    subject, near = surroundings(mask)
-    motion = [motion_cue(flow, background_homography(flow, subject), near) if flow is not None
-              else motion_cue(None, np.eye(3), near) for flow in (there, back)]
     others = []
     for place, offset in enumerate(OFFSETS):
         if abs(offset) > 1 and rng.random() < 0.8 and (offset > 0 or not from_box or rng.random() < 0.5):
             way = np.linalg.inv(shown.cameras[place]) @ shown.cameras[NOW]
             way[:2, 2] += rng.normal(0, 0.4, 2)
             others.append((lab_of(shown.frames[place]), way))
-    here = Palette.of(lab, mask, subject & (mask < 0.4))
+    here = Palette.of(lab, mask, surroundings(mask)[0] & (mask < 0.4))
     marked, looks = here, np.full(mask.shape, 0.5, np.float32)
     if not from_box:
         place = rng.choice([NOW - 3, NOW - 2, NOW + 3])
@@ -109,11 +108,8 @@ def lesson(shown: Moment, rng: np.random.Generator, from_box: bool) -> tuple[np.
         network = features_network()
         looks = Looks.of(features_of(shown.frames[place], network), before).likeness(
             features_of(picture, network), mask.shape)
-    box = box_of(mask, rng)
-    look = Look.at(box)
-    maps = np.dstack([picture.astype(np.float32) / 255, mask, *motion, uncovering_cue(lab, others, near),
-                      here.likeness(lab), marked.likeness(lab), looks])
-    cues = np.moveaxis(look.cut(maps.astype(np.float32)), -1, 0)
+    look = Look.at(box_around(mask, rng))
+    cues = np.moveaxis(look.cut(cues_of(picture, lab, mask, (there, back), others, here, marked, looks)), -1, 0)
     return np.rint(255 * cues.clip(0, 1)).astype(np.uint8), np.rint(255 * look.cut(truth)).astype(np.uint8)
 
 
@@ -124,27 +120,18 @@ def features_network() -> Features:
 
 def box_mask(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(H, W): one half in a box drawn round the subject by hand."""
-    rows, columns = (np.flatnonzero((truth > 0.5).any(axis)) for axis in (1, 0))
-    off = rng.normal(0, 0.015, 4) * max(len(rows), len(columns)) * (rng.random() < 0.7)
-    top, bottom, left, right = np.rint(np.array([rows[0], rows[-1] + 1, columns[0], columns[-1] + 1]) + off).astype(int)
+    left, top, right, bottom = box_of(truth > 0.5)
+    off = rng.normal(0, 0.015, 4) * max(right - left, bottom - top) * (rng.random() < 0.7)
+    top, bottom, left, right = np.rint(np.array([top, bottom, left, right]) + off).astype(int)
     mask = np.zeros(truth.shape, np.float32)
     mask[max(top, 0):bottom, max(left, 0):right] = 0.5
     return mask
 
 
-def box_of(mask: np.ndarray, rng: np.random.Generator) -> tuple[float, float, float, float]:
+def box_around(mask: np.ndarray, rng: np.random.Generator) -> tuple[float, ...]:
     """Left, top, right, bottom of a mask, a little off."""
-    rows, columns = (np.flatnonzero((mask > 0.4).any(axis)) for axis in (1, 0))
-    off = rng.normal(0, 0.03, 4) * max(len(rows), len(columns))
-    return columns[0] + off[0], rows[0] + off[1], columns[-1] + 1 + off[2], rows[-1] + 1 + off[3]
-
-
-def carried(mask: np.ndarray, back: np.ndarray | None) -> np.ndarray:
-    """The mask (H, W) of the frame before, where flow to it leads."""
-    if back is None:
-        return mask
-    rows, columns = np.mgrid[:mask.shape[0], :mask.shape[1]].astype(np.float32)
-    return cv2.remap(mask, columns + back[..., 0], rows + back[..., 1], cv2.INTER_LINEAR)
+    left, top, right, bottom = box_of(mask > 0.4)
+    return tuple(np.array([left, top, right, bottom]) + rng.normal(0, 0.03, 4) * max(right - left, bottom - top))
 
 
 def gone_wrong(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -9,6 +9,18 @@ import bpy
 from ..vmr_backend.marks import Mark
 
 
+def add_subject(group: Any, name: str) -> Any:
+    """A new, active subject among a clip's, with a name of its own."""
+    names, number, unique = {one.name for one in group.subjects}, 1, name
+    while unique in names:
+        number += 1
+        unique = f"{name} {number}"
+    subject = group.subjects.add()
+    subject.name = unique
+    group.active = len(group.subjects) - 1
+    return subject
+
+
 def mark_at(subject: Any, frame: int) -> Any:
     """The subject's mark on a frame (the clip's own number), or None."""
     return next((mark for mark in subject.marks if mark.frame == frame), None)
@@ -25,6 +37,16 @@ def put_point(subject: Any, frame: int, place: tuple[float, float], inside: bool
     point = _mark_on(subject, frame).points.add()
     point.place, point.inside = place, inside
     subject.stale = True
+
+
+def take_back_point(subject: Any, frame: int) -> bool:
+    """Remove the last point on a frame; whether there was one."""
+    mark = mark_at(subject, frame)
+    if not mark or not mark.points:
+        return False
+    mark.points.remove(len(mark.points) - 1)
+    subject.stale = True
+    return True
 
 
 def clear_mark(subject: Any, frame: int) -> bool:

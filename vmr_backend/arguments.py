@@ -1,6 +1,9 @@
 """Reads a command's arguments; what cannot be read is bad input like any other: one line, without the usage."""
 
+from __future__ import annotations
+
 import argparse
+import math
 from typing import NoReturn
 
 from .job import BadInput
@@ -11,3 +14,27 @@ class Arguments(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise BadInput(f"{self.prog.split()[-1]}: {message}; --help tells what it takes")
+
+
+def frame_range(text: str | None) -> tuple[int | None, int | None]:
+    """The first and the last of --frames, None where it is left open."""
+    if text is None:
+        return None, None
+    try:
+        first, last = (int(end) if end else None for end in text.split(":"))
+        return first, last
+    except ValueError:
+        raise BadInput(f"--frames: found {text!r}, needs FIRST:LAST") from None
+
+
+def number_list(option: str, text: str | None, form: str) -> list[float] | None:
+    """Numbers between commas, as many as the form has."""
+    if text is None:
+        return None
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != form.count(",") + 1 or not all(map(math.isfinite, found)):
+        raise BadInput(f"{option}: found {text!r}, needs {form}")
+    return found

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import importlib
 import json
-import math
 import os
 import sys
 import threading
@@ -16,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from .arguments import Arguments
+from .arguments import Arguments, frame_range, number_list
 from .job import (
     EVENTS_NAME,
     EXIT_BAD_INPUT,
@@ -117,7 +116,7 @@ def _reconstruct(argv: list[str]) -> int:
 def _request_of(arguments: argparse.Namespace) -> JobRequest:
     if not arguments.clip:
         raise BadInput("reconstruct: found no clip, needs CLIP, a video file or a folder of images")
-    first, last = _frame_range(arguments.frames)
+    first, last = frame_range(arguments.frames)
     values = {}
     for text in arguments.set:
         name, equals, value = text.partition("=")
@@ -128,9 +127,9 @@ def _request_of(arguments: argparse.Namespace) -> JobRequest:
         clip=os.path.abspath(arguments.clip), masks=arguments.masks and os.path.abspath(arguments.masks), first=first,
         last=last, method=arguments.method, preset=arguments.preset, settings=values, model=arguments.model,
         shape=arguments.shape and os.path.abspath(arguments.shape),
-        subject=arguments.subject, box=_numbers("--box", arguments.box, "X,Y,W,H"), at=arguments.at,
+        subject=arguments.subject, box=number_list("--box", arguments.box, "X,Y,W,H"), at=arguments.at,
         focal_length=arguments.focal_length,
-        principal_point=_numbers("--principal-point", arguments.principal_point, "X,Y"),
+        principal_point=number_list("--principal-point", arguments.principal_point, "X,Y"),
         hints=[_facing(text) for text in arguments.facing] or None,
         camera_solve=arguments.camera_solve and _rotations_in(arguments.camera_solve),
         device=arguments.device, seed=arguments.seed).check()
@@ -153,33 +152,10 @@ def _what_shapes_a_run(request: JobRequest) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in ("device", "preset", "settings")}
 
 
-def _frame_range(text: str | None) -> tuple[int | None, int | None]:
-    if text is None:
-        return None, None
-    try:
-        first, last = (int(end) if end else None for end in text.split(":"))
-        return first, last
-    except ValueError:
-        raise BadInput(f"--frames: found {text!r}, needs FIRST:LAST") from None
-
-
-def _numbers(option: str, text: str | None, form: str) -> list[float] | None:
-    """Numbers between commas, as many as the form has."""
-    if text is None:
-        return None
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != form.count(",") + 1 or not all(map(math.isfinite, numbers)):
-        raise BadInput(f"{option}: found {text!r}, needs {form}")
-    return numbers
-
-
 def _facing(text: str) -> FrameRotation:
     frame, _, degrees = text.partition(":")
     try:
-        return facing(int(frame), *_numbers("--facing", degrees, "DEGREES"))
+        return facing(int(frame), *number_list("--facing", degrees, "DEGREES"))
     except (ValueError, BadInput):
         raise BadInput(f"--facing: found {text!r}, needs FRAME:DEGREES") from None
 
@@ -264,7 +240,7 @@ def _segment(argv: list[str]) -> int:
     if folder is None:
         raise BadInput("segment: found no folder for the masks, needs --out DIR")
     if not arguments.job:
-        request_of(arguments, *_frame_range(arguments.frames)).save(folder)
+        request_of(arguments, *frame_range(arguments.frames)).save(folder)
     elif not folder.is_dir():
         raise BadInput(f"{folder}: found no folder; needs one that holds segment.json")
     if arguments.watch_stdin:

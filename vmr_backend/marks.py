@@ -78,8 +78,6 @@ class SegmentRequest:
     """The images of the clip, in order, where the folder holds others too."""
     first: int | None = None
     last: int | None = None
-    network: str | None = None
-    """File of a segmentation network (ONNX) that finds the masks in place of the project's own."""
 
     def check(self) -> SegmentRequest:
         if not self.marks:

@@ -3,6 +3,7 @@
 Motion     against the background's own, which a homography describes, to the next frame and from the one before
 Uncovering the background of other frames, moved onto this one by homographies, differs where the subject stands
 Colour     more frequent on the subject than around it: by the mask so far, and by the frame that the user marked
+Looks      nearer to places of the subject in that frame than to places around it, as features see them
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor
 
 from .features import STRIDE, Features
+from .masks import box_of
+from .motion import background_homography
 
 CHANNELS = 10
 """RGB, the mask so far, motion forward and backward, uncovering, colours of here, colours and looks of the marked
@@ -55,10 +58,6 @@ class Palette:
         subject, around = (side.ravel()[_bin(lab)] + NOTHING for side in (self.subject, self.around))
         return subject / (subject + around)
 
-    def mixed(self, other: Palette, share: float) -> Palette:
-        return Palette(self.subject + share * (other.subject - self.subject),
-                       self.around + share * (other.around - self.around))
-
 
 @dataclass(frozen=True)
 class Looks:
@@ -94,6 +93,25 @@ def _few(places: Tensor) -> Tensor:
     return places[:, ::max(every, 1)]
 
 
+def cues_of(picture: np.ndarray, lab: np.ndarray, mask: np.ndarray, flows: Sequence[np.ndarray | None],
+            others: Sequence[tuple[np.ndarray, np.ndarray]], here: Palette, marked: Palette,
+            looks: np.ndarray) -> np.ndarray:
+    """All cues (H, W, CHANNELS) float32 in 0..1 of a picture (H, W, 3) uint8 RGB, as the network is taught and asked.
+
+    lab     the same in Lab
+    mask    (H, W) 0..1, found so far; not empty
+    flows   to the next frame and to the one before (H, W, 2), None where there is none
+    others  as `uncovering_cue` takes them
+    here    colours by the mask so far; marked: those of the marked frame
+    looks   (H, W) 0..1, likeness to the marked frame's places
+    """
+    subject, near = surroundings(mask)
+    motion = [motion_cue(flow, np.eye(3) if flow is None else background_homography(flow, subject), near)
+              for flow in flows]
+    return np.dstack([picture.astype(np.float32) / 255, mask, *motion, uncovering_cue(lab, others, near),
+                      here.likeness(lab), marked.likeness(lab), looks]).astype(np.float32)
+
+
 @torch.inference_mode()
 def features_of(picture: np.ndarray, network: Features) -> Tensor:
     """Features (C, H, W) of a picture (h, w, 3) uint8 RGB, whose last rows and columns may be left out."""
@@ -108,10 +126,10 @@ def lab_of(picture: np.ndarray) -> np.ndarray:
 
 def surroundings(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where a subject of a mask (H, W) in 0..1 may be, and where what is near it is: (H, W) bool, (H, W) bool."""
-    rows, columns = (np.flatnonzero((mask > 0.4).any(axis)) for axis in (1, 0))
-    if not len(rows):
+    if not (mask > 0.4).any():
         return np.ones(mask.shape, bool), np.zeros(mask.shape, bool)
-    size = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+    left, top, right, bottom = box_of(mask > 0.4)
+    size = max(right - left, bottom - top)
     subject = grown(mask > 0.4, 0.05 * size)
     return subject, grown(subject, AROUND * size) & ~subject
 

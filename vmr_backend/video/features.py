@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from .network_file import load
 
 STRIDE = 4
 """Pixels of the picture to one of the features."""
@@ -50,9 +51,7 @@ class Features(nn.Module):
     @staticmethod
     def shipped(device: torch.device) -> Features:
         """The network that comes along."""
-        network = Features()
-        network.load_state_dict({name: value.float() for name, value in safetensors.torch.load_file(FILE).items()})
-        return network.requires_grad_(False).eval().to(device)
+        return load(Features(), FILE).to(device)
 
     def forward(self, pictures: Tensor) -> Tensor:
         return functional.normalize(self.body((pictures - 0.5) / 0.25), dim=1)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from .cues import CHANNELS
+from .network_file import load
 
 FILE = Path(__file__).with_name("mask_network.safetensors")
 SIDE = 192
@@ -50,9 +50,7 @@ class MaskNetwork(nn.Module):
     @staticmethod
     def shipped() -> MaskNetwork:
         """The network that comes along."""
-        network = MaskNetwork()
-        network.load_state_dict({name: value.float() for name, value in safetensors.torch.load_file(FILE).items()})
-        return network.requires_grad_(False).eval()
+        return load(MaskNetwork(), FILE)
 
     def forward(self, cues: Tensor) -> Tensor:
         x = 2 * cues - 1

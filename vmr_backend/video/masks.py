@@ -240,12 +240,17 @@ def alpha_of(image: np.ndarray, clip: Clip, number: int) -> np.ndarray:
     raise BadInput(f"{clip.path}: frame {number} has no alpha channel; needs masks, or alpha in every frame")
 
 
+def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom edge of a mask (H, W) bool that is not empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
 def mask_facts(mask: np.ndarray, brightest: int, others: np.ndarray | None = None) -> MaskFacts:
     """Box, area and contact with the frame's borders of a mask (H, W) bool, and where `others` (H, W) bool touch it."""
     area = int(np.count_nonzero(mask))
     if not area:
         return MaskFacts(0, (0, 0, 0, 0), (0, 0, 0, 0), brightest, b"")
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     height, width = mask.shape
     # a mask that was compressed or resized may keep a pixel or two off the border that cuts it
     across, down = max(1, round(width / 400)), max(1, round(height / 400))
@@ -255,7 +260,7 @@ def mask_facts(mask: np.ndarray, brightest: int, others: np.ndarray | None = Non
         int(mask[:down].any(0).sum()),
         int(mask[-down:].any(0).sum()),
     )
-    left, top, right, bottom = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    left, top, right, bottom = box_of(mask)
     packed = zlib.compress(np.packbits(mask[top:bottom, left:right]).tobytes(), level=1)
     facts = MaskFacts(area, (left, top, right, bottom), contact, brightest, packed)
     if others is None or not others.any():

@@ -1,4 +1,5 @@
-"""How the background moves from one frame of a clip to another: optical flow outside the subject, as a homography."""
+"""How masks and background move from one frame of a clip to another: by optical flow, and outside the subject by a
+homography."""
 
 from __future__ import annotations
 
@@ -34,3 +35,9 @@ def background_homography(flow: np.ndarray, subject: np.ndarray) -> np.ndarray:
         return found
     shift = np.median(ways, 0) if len(ways) else np.zeros(2)
     return np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1.0]])
+
+
+def carried(mask: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """The mask (h, w) of another frame, where flow (h, w, 2) to that frame leads."""
+    rows, columns = np.mgrid[:mask.shape[0], :mask.shape[1]].astype(np.float32)
+    return cv2.remap(mask.astype(np.float32), columns + back[..., 0], rows + back[..., 1], cv2.INTER_LINEAR)

@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 import torch
 
-from ..arguments import Arguments
+from ..arguments import Arguments, number_list
 from ..job import BadInput, EventLog, write_whole
 from ..marks import MASKS_NAME, OUTLINES_NAME, Mark, MaskReport, SegmentRequest
 from .clip import Clip, as_grey, as_rgb, open_clip, read_frames, read_image, select
 from .mask_network import MaskNetwork
+from .masks import box_of
 from .segmentation import (
-    DOUBTFUL,
     Segmentation,
     Shots,
     check_mark,
@@ -34,6 +34,8 @@ STAGES = {"reading": 0.25, "finding": 1.0, "writing": 0.35}
 """Shares of the time."""
 UNKNOWN_SIDE = 0.4
 """Of a subject that only points are on, its longer side over the frame's shorter one."""
+DOUBTFUL = 0.75
+"""Confidence below which a mask is doubted."""
 CHANGED = 0.4
 """Share by which a mask's area changes from one frame to the next where it is doubted."""
 
@@ -92,7 +94,8 @@ def _painted(mark: Mark, clip: Clip) -> np.ndarray:
 def _side(marks: tuple[Mark, ...], painted: dict[int, np.ndarray], clip: Clip) -> float:
     """The subject's longer side, px."""
     sides = [max(mark.box[2:]) for mark in marks if mark.box]
-    sides += [max(len(np.flatnonzero(mask.any(axis))) for axis in (0, 1)) for mask in painted.values()]
+    for left, top, right, bottom in map(box_of, painted.values()):
+        sides.append(max(right - left, bottom - top))
     return max(sides, default=UNKNOWN_SIDE * min(clip.image_size))
 
 
@@ -110,7 +113,7 @@ def _report(found: np.ndarray, numbers: np.ndarray, shots: Shots, places: list[i
     for t, number in enumerate(map(int, numbers)):
         why = []
         if not areas[t]:
-            cut = any(min(places, key=lambda place: abs(place - t)) < cut <= t for cut in shots.cuts)
+            cut = all(shots.cut_between(place, t) for place in places)
             why.append("the clip is cut: mark the subject after it" if cut else "the subject was not found")
         else:
             if confidence[t] < DOUBTFUL:
@@ -147,18 +150,20 @@ def request_of(arguments: argparse.Namespace, first: int | None, last: int | Non
     """The request of the command's arguments; BadInput where they say nothing or cannot be read."""
     if not arguments.clip:
         raise BadInput("segment: found no clip, needs CLIP, a video file or a folder of images")
-    start = int(select(open_clip(arguments.clip, last=last), first, last)[0])
+    # Up to the first frame alone: the run itself counts those of a long video.
+    start = int(select(open_clip(arguments.clip, last=first or 0), first, last)[0])
     marked: dict[int, dict[str, Any]] = {}
-    for option, count in (("box", 4), ("inside", 2), ("outside", 2), ("mask", 0)):
+    for option, form in (("box", "X,Y,W,H"), ("inside", "X,Y"), ("outside", "X,Y"), ("mask", "")):
         for text in getattr(arguments, option):
             frame, value = _at_frame(option, text, start)
             mark = marked.setdefault(frame, {"frame": frame, "inside": [], "outside": []})
-            if count == 2:
-                mark[option].append(_numbers(option, value, count))
+            said = number_list(f"--{option}", value, form) if form else os.path.abspath(value)
+            if option in ("inside", "outside"):
+                mark[option].append(said)
             elif option in mark:
                 raise BadInput(f"--{option}: found two for frame {frame}, needs one")
             else:
-                mark[option] = _numbers(option, value, count) if count else os.path.abspath(value)
+                mark[option] = said
     return SegmentRequest(os.path.abspath(arguments.clip), tuple(Mark.of(one) for one in marked.values()),
                           first=first, last=last).check()
 
@@ -171,13 +176,3 @@ def _at_frame(option: str, text: str, start: int) -> tuple[int, str]:
     if not value:
         raise BadInput(f"--{option}: found {text!r}, needs a value after the frame's number")
     return int(frame), value
-
-
-def _numbers(option: str, text: str, count: int) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != count:
-        raise BadInput(f"--{option}: found {text!r}, needs {'X,Y,W,H' if count == 4 else 'X,Y'}")
-    return numbers

@@ -18,10 +18,11 @@ import torch
 
 from ..job import BadInput
 from ..marks import Mark, Point
-from .cues import Looks, Palette, features_of, lab_of, motion_cue, surroundings, uncovering_cue
+from .cues import Looks, Palette, cues_of, features_of, lab_of, surroundings
 from .features import Features
 from .mask_network import Look, MaskNetwork
-from .motion import background_homography, flow_from_to
+from .masks import box_of
+from .motion import background_homography, carried, flow_from_to
 
 WORKING_SIZE = 190
 """Pixels of the subject's longer side where it is worked on."""
@@ -41,8 +42,6 @@ LOST = 0.02
 """Share of the area at the marked frame below which the subject counts as gone."""
 CUT = 0.55
 """Share of the colours that change from one frame to the next where a clip is cut."""
-DOUBTFUL = 0.75
-"""Confidence below which a mask is doubted."""
 
 Progress = Callable[[int, int], None]
 
@@ -66,7 +65,7 @@ class Shots:
 
     def flow(self, here: int, there: int) -> np.ndarray | None:
         """(h, w, 2) from a frame to one beside it; None where there is none, or a cut lies between."""
-        if not 0 <= there < len(self) or max(here, there) in self.cuts:
+        if not 0 <= there < len(self) or self.cut_between(here, there):
             return None
         if (here, there) not in self.flows:
             self.flows[here, there] = flow_from_to(self.pictures[here], self.pictures[there]).astype(np.float16)
@@ -78,11 +77,15 @@ class Shots:
             flow = self.flow(t, t + 1)
             self.ways[t] = np.eye(3) if flow is None else background_homography(flow, subjects[t])
 
+    def cut_between(self, here: int, there: int) -> bool:
+        first, last = sorted((here, there))
+        return any(first < cut <= last for cut in self.cuts)
+
     def way(self, here: int, there: int) -> np.ndarray | None:
         """The background's homography (3, 3) from a frame to another; None across a cut."""
-        first, last = sorted((here, there))
-        if any(first < cut <= last for cut in self.cuts):
+        if self.cut_between(here, there):
             return None
+        first, last = sorted((here, there))
         whole = np.eye(3)
         for t in range(first, last):
             whole = self.ways[t] @ whole
@@ -138,15 +141,14 @@ class Segmentation:
         self.steps, self.done, self.report = 2 * len(self.shots), 0, report
         self._follow_roughly({places[k]: self._first_guess(marks[k]) for k in whole})
         settled = {places[k]: self._settled(marks[k], places[k], self._first_guess(marks[k])) for k in whole}
-        spans: dict[tuple[int | None, int | None], np.ndarray] = {}
-        found = self._between(settled, spans)
+        found = self._between(settled)
         self.shots.follow_background([surroundings(one)[0] for one in found])
         settled = {places[k]: self._settled(marks[k], places[k], settled[places[k]]) for k in whole}
-        found = self._between(settled, {})
+        found = self._between(settled)
         if len(whole) < len(marks):
             settled |= {place: self._settled(mark, place, found[place])
                         for k, (mark, place) in enumerate(zip(marks, places, strict=True)) if k not in whole}
-            found = self._between(settled, {})
+            found = self._between(settled)
         return found
 
     def _first_guess(self, mark: Mark) -> np.ndarray:
@@ -194,7 +196,7 @@ class Segmentation:
                 found[_alike_around(self.labs[place], (scale * x, scale * y), size)] = value
         return found
 
-    def _between(self, settled: dict[int, np.ndarray], spans: dict) -> np.ndarray:
+    def _between(self, settled: dict[int, np.ndarray]) -> np.ndarray:
         """All frames' probabilities, given those of some."""
         found = np.zeros((len(self.shots), *self.shots.pictures[0].shape[:2]), np.float16)
         known = {place: self._known(place, mask) for place, mask in settled.items()}
@@ -219,7 +221,7 @@ class Segmentation:
             flow = self.shots.flow(here, before)
             if flow is None:
                 return
-            mask = tidied(self._look(here, _moved(mask, flow), known))
+            mask = tidied(self._look(here, carried(mask, flow), known))
             self.done += 1
             self.report(min(self.done, self.steps), self.steps)
             if (mask > 0.5).sum() <= least:
@@ -231,22 +233,16 @@ class Segmentation:
         frame; without, by the colours of this one."""
         if not (mask > 0.4).any():
             return np.zeros_like(mask)
-        lab, shots = self.labs[place], self.shots
-        subject, near = surroundings(mask)
-        motion = []
-        for beside in (place + 1, place - 1):
-            flow = shots.flow(place, beside)
-            motion.append(motion_cue(flow, np.eye(3) if flow is None else background_homography(flow, subject), near))
+        shots = self.shots
         others = [(self.labs[place + step], way) for step in OTHERS if 0 <= place + step < len(shots)
                   and (way := shots.way(place, place + step)) is not None]
         here = self._palette(place, mask)
         marked, looks = (known.palette, known.looks.likeness(self.features[place].float(), mask.shape)) if known \
             else (here, np.full(mask.shape, 0.5))
-        maps = np.dstack([shots.pictures[place].astype(np.float32) / 255, mask, *motion,
-                          uncovering_cue(lab, others, near), here.likeness(lab), marked.likeness(lab), looks])
-        rows, columns = (np.flatnonzero((mask > 0.4).any(axis)) for axis in (1, 0))
-        look = Look.at((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-        cues = torch.from_numpy(np.moveaxis(look.cut(maps.astype(np.float32)), -1, 0)[None].copy())
+        maps = cues_of(shots.pictures[place], self.labs[place], mask,
+                       [shots.flow(place, beside) for beside in (place + 1, place - 1)], others, here, marked, looks)
+        look = Look.at(box_of(mask > 0.4))
+        cues = torch.from_numpy(np.moveaxis(look.cut(maps), -1, 0)[None].copy())
         with torch.inference_mode():
             odds = self.network(cues)[0, 0].numpy()
         return 1 / (1 + np.exp(-look.put_back(odds, mask.shape, -20.0)))
@@ -255,9 +251,8 @@ class Segmentation:
         return Known(self._palette(place, mask), Looks.of(self.features[place].float(), mask))
 
     def _palette(self, place: int, mask: np.ndarray) -> Palette:
-        subject, _ = surroundings(mask)
         # Within a box nothing is told apart yet.
-        unsure = subject & (mask < 0.4) if mask.max() <= 0.5 else np.zeros_like(subject)
+        unsure = surroundings(mask)[0] & (mask < 0.4) if mask.max() <= 0.5 else np.zeros(mask.shape, bool)
         return Palette.of(self.labs[place], mask, unsure)
 
     def _follow_roughly(self, guesses: dict[int, np.ndarray]) -> None:
@@ -276,12 +271,6 @@ class Segmentation:
                     region = cv2.warpAffine(region.astype(np.uint8), move, region.shape[::-1]) > 0
                     subjects[here] = region
         shots.follow_background(subjects)
-
-
-def _moved(mask: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """The mask (h, w) of another frame, where flow (h, w, 2) to that frame leads."""
-    rows, columns = np.mgrid[:mask.shape[0], :mask.shape[1]].astype(np.float32)
-    return cv2.remap(mask.astype(np.float32), columns + back[..., 0], rows + back[..., 1], cv2.INTER_LINEAR)
 
 
 def _alike_around(lab: np.ndarray, point: Point, size: float) -> np.ndarray:
@@ -328,12 +317,12 @@ def refined(found: np.ndarray, picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     mask = np.zeros((height, width), np.uint8)
     grown = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    rows, columns = (np.flatnonzero((grown > 0.05).any(axis)) for axis in (1, 0))
-    if not len(rows):
+    if not (grown > 0.05).any():
         return mask
+    left, top, right, bottom = box_of(grown > 0.05)
     radius = max(2, round(1.5 * width / found.shape[1]))
-    window = (slice(max(rows[0] - 2 * radius, 0), rows[-1] + 2 * radius),
-              slice(max(columns[0] - 2 * radius, 0), columns[-1] + 2 * radius))
+    window = (slice(max(top - 2 * radius, 0), bottom + 2 * radius),
+              slice(max(left - 2 * radius, 0), right + 2 * radius))
     mask[window] = 255 * (_guided(picture[window].astype(np.float32) / 255, grown[window], radius) > 0.5)
     return mask
 
@@ -345,12 +334,8 @@ def _guided(guide: np.ndarray, values: np.ndarray, radius: int, smoothing: float
 
     centre, middle = mean(guide), mean(values)
     joint = mean(guide * values[..., None]) - centre * middle[..., None]
-    products = mean(np.einsum("hwi,hwj->hwij", guide, guide).reshape(*values.shape, 9)[..., [0, 1, 2, 4]]), \
-        mean(np.einsum("hwi,hwj->hwij", guide, guide).reshape(*values.shape, 9)[..., [5, 8]])
-    rr, rg, rb, gg = np.moveaxis(products[0], -1, 0)
-    gb, bb = np.moveaxis(products[1], -1, 0)
-    covariance = np.stack([rr, rg, rb, rg, gg, gb, rb, gb, bb], -1).reshape(*values.shape, 3, 3)
-    covariance = covariance - centre[..., :, None] * centre[..., None, :] + smoothing * np.eye(3, dtype=np.float32)
+    products = mean((guide[..., :, None] * guide[..., None, :]).reshape(*values.shape, 9)).reshape(*values.shape, 3, 3)
+    covariance = products - centre[..., :, None] * centre[..., None, :] + smoothing * np.eye(3, dtype=np.float32)
     slope = np.linalg.solve(covariance, joint[..., None])[..., 0]
     return (mean(slope) * guide).sum(-1) + mean(middle - (slope * centre).sum(-1))
 
@@ -362,7 +347,7 @@ def check_mark(mark: Mark, image_size: tuple[int, int], numbers: np.ndarray) -> 
         raise BadInput(f"frame {mark.frame}: found no such frame among those chosen, {numbers[0]} to {numbers[-1]}")
     if mark.box:
         left, top, wide, high = mark.box
-        if min(wide, high) <= 0 or left >= width or top >= height or left + wide <= 0 or top + high <= 0:
+        if left >= width or top >= height or left + wide <= 0 or top + high <= 0:
             raise BadInput(f"box {left:g},{top:g},{wide:g},{high:g}: lies outside the frame of {width}x{height} "
                            "pixels; needs left, top, width, height of a box inside")
     for x, y in (*mark.inside, *mark.outside):
