@@ -202,12 +202,18 @@ class VMR_PG_mark(bpy.types.PropertyGroup):
         name="Box", size=4, description="Left, top, width and height in pixels of the clip, from its top left corner; "
                                         "without width there is none")
     points: bpy.props.CollectionProperty(name="Points", type=VMR_PG_point)
+    mask: bpy.props.StringProperty(
+        name="Mask", subtype="FILE_PATH",
+        description="An image of the whole mask, white on black. Empty: there is none")
 
 
 class VMR_PG_subject(bpy.types.PropertyGroup):
     """A subject of a clip, by name: what is marked of it, and what is known of its masks."""
 
     marks: bpy.props.CollectionProperty(name="Marks", type=VMR_PG_mark)
+    mask: bpy.props.PointerProperty(
+        name="Mask", type=bpy.types.Mask,
+        description="Drawn with Blender's own splines, for its masks or to mark frames")
     folder: bpy.props.StringProperty(
         name="Folder", subtype="DIR_PATH", description="Where its masks lie. Empty before they are found")
     found: bpy.props.IntProperty(name="Masks", description="How many masks were found")
@@ -309,6 +315,7 @@ reconstruction_activity = Activity()
 backend_activity = Activity()
 training_activity = Activity()
 segmentation_activity = Activity()
+frames_activity = Activity()
 
 CLASSES = (VMR_PG_settings, VMR_PG_training, VMR_PG_reconstruction, VMR_PG_doubt, VMR_PG_result, VMR_PG_point,
            VMR_PG_mark, VMR_PG_subject, VMR_PG_clip)

@@ -21,6 +21,11 @@ def masks_folder(clip: Path, subject: str) -> Path:
     return clip.parent / f"{clip.stem if clip.is_file() else clip.name} masks" / file_name(subject)
 
 
+def drawn_folder(clip: Path, subject: str, frame: int | None) -> Path:
+    """Where masks lie that the user drew: that of a frame that it marks, or those of all frames."""
+    return masks_folder(clip, subject) / "drawn" / ("all" if frame is None else str(frame))
+
+
 class MaskSearch(Child):
     """A search for masks in a folder, which receives the request."""
 

@@ -2,15 +2,28 @@
 
 import bpy
 
-from ..properties import backend_activity, reconstruction_activity, segmentation_activity, training_activity
+from ..properties import (
+    backend_activity,
+    frames_activity,
+    reconstruction_activity,
+    segmentation_activity,
+    training_activity,
+)
 from ..scene import overlay
 from .backend import VMR_OT_check_backend, VMR_OT_install_backend
-from .cancel import VMR_OT_cancel, VMR_OT_cancel_backend, VMR_OT_cancel_masks, VMR_OT_cancel_training
+from .cancel import (
+    VMR_OT_cancel,
+    VMR_OT_cancel_backend,
+    VMR_OT_cancel_frames,
+    VMR_OT_cancel_masks,
+    VMR_OT_cancel_training,
+)
 from .child import cancel
 from .doubtful_frame import VMR_OT_doubtful_frame, VMR_OT_doubtful_mask
 from .export_fbx import VMR_OT_export_fbx
 from .export_gltf import VMR_OT_export_gltf
 from .find_masks import VMR_OT_find_masks
+from .frames import VMR_OT_frames_as_images, VMR_OT_use_mask
 from .hints import VMR_OT_add_hint, VMR_OT_remove_hint
 from .load_result import VMR_OT_load_recent, VMR_OT_load_result, VMR_OT_open_job_folder
 from .marks import (
@@ -43,6 +56,9 @@ CLASSES = (
     VMR_OT_find_masks,
     VMR_OT_cancel_masks,
     VMR_OT_doubtful_mask,
+    VMR_OT_frames_as_images,
+    VMR_OT_use_mask,
+    VMR_OT_cancel_frames,
     VMR_OT_add_hint,
     VMR_OT_remove_hint,
     VMR_OT_reset_settings,
@@ -56,7 +72,8 @@ CLASSES = (
     VMR_OT_export_fbx,
     VMR_OT_export_gltf,
 )
-ACTIVITIES = (reconstruction_activity, backend_activity, training_activity, segmentation_activity)
+ACTIVITIES = (reconstruction_activity, backend_activity, training_activity, segmentation_activity,
+              frames_activity)
 
 
 def register() -> None:

@@ -5,6 +5,7 @@ import bpy
 from ..properties import (
     Activity,
     backend_activity,
+    frames_activity,
     reconstruction_activity,
     segmentation_activity,
     training_activity,
@@ -46,6 +47,13 @@ class VMR_OT_cancel_masks(Cancels, bpy.types.Operator):
 
     bl_idname = "vmr.cancel_masks"
     activity = segmentation_activity
+
+
+class VMR_OT_cancel_frames(Cancels, bpy.types.Operator):
+    """Stop rendering frames; those that were there before stay"""
+
+    bl_idname = "vmr.cancel_frames"
+    activity = frames_activity
 
 
 class VMR_OT_cancel_training(Cancels, bpy.types.Operator):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import bpy
 
@@ -189,3 +190,11 @@ def redraw(context) -> None:
         for area in window.screen.areas:
             if area.type in {"CLIP_EDITOR", "VIEW_3D", "PREFERENCES"}:
                 area.tag_redraw()
+
+
+def save_copy(path: Path) -> None:
+    """Write the file as it is now to a path, for a child to open; BadInput where it cannot be written."""
+    try:
+        bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, check_existing=False)
+    except RuntimeError as error:
+        raise BadInput(f"{path}: cannot be written ({' '.join(str(error).split())}); choose another folder") from None

@@ -10,8 +10,7 @@ from ..jobs.training import BLEND_NAME, Training, TrainingRequest, can_resume_tr
 from ..preferences import interpreter, jobs_folder, models_folder, preferences
 from ..properties import props_of, training_activity
 from ..scene.subject import fingerprint, subject_of
-from ..vmr_backend.job import BadInput
-from .child import FollowsChild
+from .child import FollowsChild, save_copy
 
 
 class VMR_OT_train_model(FollowsChild, bpy.types.Operator):
@@ -41,7 +40,7 @@ class VMR_OT_train_model(FollowsChild, bpy.types.Operator):
     def begin(self, context):
         request = _request_of(context)
         self._category = request.category
-        folder, resume = prepare_training(jobs_folder(), request, _save_copy, self.start_over)
+        folder, resume = prepare_training(jobs_folder(), request, save_copy, self.start_over)
         self.activity.folder = str(folder)
         training = Training(folder, request, interpreter(), bpy.app.binary_path or sys.executable,
                             preferences().device or "auto")
@@ -71,10 +70,3 @@ def _request_of(context) -> TrainingRequest:
         object=active.name, category=asked.category.strip() or active.name, images=asked.images, size=asked.size,
         training=asked.training, steps=asked.steps, seed=asked.seed, keypoints=asked.keypoints,
         state=fingerprint(subject_of(active)))
-
-
-def _save_copy(path: Path) -> None:
-    try:
-        bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, check_existing=False)
-    except RuntimeError as error:
-        raise BadInput(f"{path}: cannot be written ({' '.join(str(error).split())}); choose another folder") from None

@@ -1,8 +1,8 @@
 """What the user sees; no logic."""
 
-from . import export_menu, reconstruct
+from . import export_menu, footage, reconstruct
 
-PARTS = (reconstruct, export_menu)
+PARTS = (reconstruct, footage, export_menu)
 
 
 def register() -> None:

@@ -29,6 +29,12 @@ def draw_masks(layout: bpy.types.UILayout, context: bpy.types.Context, clip: bpy
     row = layout.row()
     row.scale_y = 1.3
     row.operator("vmr.find_masks", icon="MOD_MASK")
+    if subject is not None:
+        layout.prop(subject, "mask")
+        if subject.mask:
+            row = layout.row(align=True)
+            row.operator("vmr.use_mask", text="All Frames")
+            row.operator("vmr.use_mask", text="This Frame").this_frame = True
     if segmentation_activity.failed:
         draw_text(layout, context, segmentation_activity.outcome, "ERROR")
     if subject is not None:

@@ -4,6 +4,7 @@ import bpy
 
 from ..properties import GROUP_LABELS, changed_settings, clip_of, reconstruction_activity, result_in, settings_in
 from .backend import draw_backend
+from .footage import draw_frames
 from .known import draw_known, draw_subject
 from .masks import draw_masks
 from .models import draw_chosen_model, draw_models, draw_training
@@ -112,6 +113,17 @@ class SubjectPanel(InTab):
         draw_masks(self.column(), context, clip_of(context))
 
 
+class FootagePanel(InTab):
+    """What is not a plain clip becomes one."""
+
+    bl_label = "Footage"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context):
+        clip = clip_of(context)
+        draw_frames(self.column(), context, ("CLIP", "STRIP", "COMPOSITING") if clip else ("STRIP", "COMPOSITING"))
+
+
 class ResultPanel(InTab):
     """How far the active result can be trusted."""
 
@@ -189,7 +201,8 @@ def panels_of(space: str, prefix: str) -> list[type]:
     main = panel("reconstruct", MainPanel)
     parent = {"bl_parent_id": main.bl_idname}
     groups = [panel(group, GroupPanel, bl_label=label, group=group, **parent) for group, label in GROUP_LABELS.items()]
-    return [panel("subject", SubjectPanel), main, panel("result", ResultPanel, **parent), *groups,
+    return [panel("footage", FootagePanel), panel("subject", SubjectPanel), main,
+            panel("result", ResultPanel, **parent), *groups,
             panel("models", ModelsPanel, **parent), panel("backend", BackendPanel, **parent)]
 
 

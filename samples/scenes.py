@@ -1,4 +1,4 @@
-"""Moments of films that never were: the families' animals in motion before busy surroundings, with true masks.
+"""Moments of films that never were: animals and people in motion before busy surroundings, with true masks.
 
 What finding masks in footage is taught on (samples/segmenter.py). Every moment has the frames around it too, at
 OFFSETS, since what moves tells itself from what stands still only over time.
@@ -28,6 +28,17 @@ CANVAS = 640
 """Pixels across what the camera moves over."""
 KINDS = 4
 """Noises of each kind that textures are made of."""
+FIGURES = 0.3
+"""Of the subjects, those that are flat figures of limbs (people, and creatures of no kind); the rest are the families'
+animals."""
+
+
+@dataclass(frozen=True)
+class Kin:
+    """Colours (K, 3) of the subject, 0 to 1, and the share of what is behind it that is coloured much as they are."""
+
+    colours: np.ndarray
+    share: float
 
 
 @dataclass(frozen=True)
@@ -43,11 +54,12 @@ class Moment:
 def moment(seed: int, index: int) -> Moment:
     """One moment; it depends on seed and index alone."""
     rng = np.random.default_rng([seed, index])
-    colours, masks = moving_animal(rng)
-    inside = masks[OFFSETS.index(0)] > 0.5
-    tone = colours[OFFSETS.index(0)][inside].mean(0) if inside.any() else np.full(3, 0.5)
+    colours, masks = moving_subject(rng)
+    shown = colours[OFFSETS.index(0)][masks[OFFSETS.index(0)] > 0.5]
+    kin = Kin(shown[rng.integers(len(shown), size=8)] if len(shown) else np.full((1, 3), 0.5),
+              float(rng.choice([0.05, 0.2, 0.5])))
     water = rng.random() < 0.3
-    ground = canvas(rng, tone, water)
+    ground = canvas(rng, kin, water)
     camera = camera_path(rng)
     shadow, reflected = rng.random() < 0.45, water and rng.random() < 0.7
     strength, lean, flat = rng.uniform(0.25, 0.65), rng.uniform(-1, 1), rng.uniform(0.1, 0.4)
@@ -79,6 +91,11 @@ def moment(seed: int, index: int) -> Moment:
         frames.append(develop(picture))
         shown.append(mask)
     return Moment(np.stack(frames), np.stack(shown), np.stack([camera(offset) for offset in OFFSETS]))
+
+
+def moving_subject(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (N, S, S, 3), 0 to 1, and coverage (N, S, S) of an animal or a figure in motion."""
+    return moving_figure(rng) if rng.random() < FIGURES else moving_animal(rng)
 
 
 def moving_animal(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +145,7 @@ def drawn(animals: list[Animal], views: list[View], rng: np.random.Generator) ->
                              animal.vertices @ view.rotation[2] + DISTANCE].astype(np.float32)
                        for animal, view in zip(animals, views, strict=True)])
     found = get_renderer("warp").visibility(torch.from_numpy(points), torch.from_numpy(animals[0].faces), SIZE)
-    seed = rng.integers(1 << 31)
+    seed, grain = rng.integers(1 << 31), fur(rng)
     colours, masks = [], []
     for n, (animal, view) in enumerate(zip(animals, views, strict=True)):
         lit = (animal.colours * light(animal, view, np.random.default_rng(seed))[:, None]).astype(np.float32)
@@ -139,9 +156,123 @@ def drawn(animals: list[Animal], views: list[View], rng: np.random.Generator) ->
         picture[rows, columns, :3] = sum(lit[corners[:, k]] * shares[rows, columns, k, None] for k in range(3))
         picture[rows, columns, 3] = 1
         soft = cv2.GaussianBlur(picture, (0, 0), 0.6)
-        colours.append(np.clip(soft[..., :3] / np.maximum(soft[..., 3:], 1e-3), 0, 1))
+        worn = views[0].scale / view.scale * np.array([[1, 0, -view.shift[0]], [0, 1, -view.shift[1]]])
+        colours.append(np.clip(soft[..., :3] / np.maximum(soft[..., 3:], 1e-3) * grain(worn), 0, 1))
         masks.append(soft[..., 3])
     return np.stack(colours), np.stack(masks)
+
+
+def fur(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+    """From the affine map (2, 3) of a frame's pixels to the subject's own to what its colours are multiplied with
+    (S, S, 1): hair, feathers or cloth, that go along with it."""
+    pattern = 1 + rng.uniform(0, 0.25) * noise(rng, rng.uniform(0.2, 1.4), float(np.exp(rng.normal(0, 0.8))))
+
+    def at(worn: np.ndarray) -> np.ndarray:
+        moved = worn + [[0, 0, CANVAS / 2], [0, 0, CANVAS / 2]]
+        return cv2.warpAffine(pattern, moved, (SIZE, SIZE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                              borderMode=cv2.BORDER_REFLECT)[..., None]
+
+    return at
+
+
+@dataclass(frozen=True)
+class Bone:
+    """A limb of a flat figure, in units of its trunk: from some share of the way along another bone."""
+
+    parent: int
+    along: float
+    angle: float
+    """From the picture's right towards its bottom, radians, at rest."""
+    length: float
+    radii: tuple[float, float]
+    swing: float = 0.0
+    phase: float = 0.0
+
+
+def moving_figure(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (N, S, S, 3), 0 to 1, and coverage (N, S, S) of a person or a creature made of limbs, flat, in motion."""
+    bones = person(rng) if rng.random() < 0.6 else creature(rng)
+    palette = np.stack([colour(rng, Kin(np.full((1, 3), 0.5), 0)) for _ in range(rng.integers(1, 5))])
+    dyes = np.clip(palette[rng.integers(len(palette), size=len(bones))] + rng.normal(0, 0.03, (len(bones), 3)), 0, 1)
+    order = rng.permutation(len(bones))
+    grain, pace = fur(rng), 2 * np.pi / rng.uniform(14, 60)
+    lamp = rng.normal(0, 1, 2)
+    lamp, strength = lamp / np.linalg.norm(lamp), rng.uniform(0, 0.4)
+    fill, growth, narrow = rng.uniform(0.42, 0.7), rng.normal(0, 0.004), rng.uniform(0.7, 1.0)
+    drift, turning = rng.normal(0, 0.6, 2), rng.normal(0, 0.004)
+    ends = limbs_at(bones, 0.0)
+    reach = np.array([[radius] for bone in bones for radius in bone.radii])
+    low, high = (ends.reshape(-1, 2) - reach).min(0), (ends.reshape(-1, 2) + reach).max(0)
+    size = fill * SIZE / (high - low).max()
+    middle, place = (low + high) / 2, SIZE / 2 + rng.normal(0, 8, 2)
+    colours, masks = [], []
+    for offset in OFFSETS:
+        scale = size * (1 + growth * offset) * np.array([narrow + turning * offset, 1])
+        shift = place + drift * offset - scale * middle
+        cover, dye = np.zeros((SIZE, SIZE), np.float32), np.zeros((SIZE, SIZE, 3), np.float32)
+        limbs = limbs_at(bones, pace * offset)
+        for number in order:
+            outline = capsule(*(scale * limbs[number] + shift), *(scale[1] * np.array(bones[number].radii)))
+            cv2.fillPoly(cover, [outline], 1.0, cv2.LINE_AA, 4)
+            cv2.fillPoly(dye, [outline], tuple(map(float, dyes[number])), cv2.LINE_AA, 4)
+        bulge = cv2.GaussianBlur(cover, (0, 0), 0.03 * SIZE)
+        slope = np.stack([cv2.Sobel(bulge, cv2.CV_32F, 1, 0), cv2.Sobel(bulge, cv2.CV_32F, 0, 1)], -1) @ lamp
+        lit = 1 - strength * slope / max(float(np.abs(slope).max()), 1e-6)
+        worn = np.array([[1, 0, -shift[0]], [0, 1, -shift[1]]]) * (size / scale[1])
+        colours.append(np.clip(dye * lit[..., None] * grain(worn), 0, 1).astype(np.float32))
+        masks.append(cv2.GaussianBlur(cover, (0, 0), 0.6))
+    return np.stack(colours), np.stack(masks)
+
+
+def person(rng: np.random.Generator) -> list[Bone]:
+    """Bones of a person, who stands, walks or sits."""
+    down, stout, bent = np.pi / 2, rng.uniform(0.7, 1.4), rng.uniform(-1.3, 1.3) * (rng.random() < 0.5)
+    stride, phase = rng.uniform(0, 0.6), rng.uniform(0, 2 * np.pi)
+    bones = [Bone(-1, 0, -down + rng.normal(0, 0.1), 1.0, (0.22 * stout, 0.24 * stout), 0.04, phase),
+             Bone(0, 1.3, -down + rng.normal(0, 0.15), 0.18, (0.17, 0.19), 0.05, phase)]
+    for side in (-1, 1):
+        lift = rng.normal(0, 0.5) if rng.random() < 0.7 else rng.uniform(-2.5, 2.5)
+        bones.append(Bone(0, 0.9, down + lift, 0.55, (0.1 * stout, 0.08 * stout), stride, phase + side * down))
+        bones.append(Bone(len(bones) - 1, 1, down + lift + rng.normal(0, 0.6), 0.5, (0.08 * stout, 0.06), stride,
+                          phase + side * down))
+        bones.append(Bone(0, 0, down + bent + rng.normal(0, 0.12), 0.75, (0.16 * stout, 0.11 * stout), stride,
+                          phase - side * down))
+        bones.append(Bone(len(bones) - 1, 1, down - abs(bent) * 0.3 + rng.normal(0, 0.15), 0.75,
+                          (0.11 * stout, 0.07 * stout), stride, phase - side * down + 0.6))
+        bones.append(Bone(len(bones) - 1, 1, rng.choice([0.2, np.pi - 0.2]), 0.2, (0.07, 0.05)))
+    return bones
+
+
+def creature(rng: np.random.Generator) -> list[Bone]:
+    """Bones of a creature of no kind: a trunk with limbs of one to three parts anywhere on it."""
+    bones = [Bone(-1, 0, rng.uniform(0, 2 * np.pi), 1.0, tuple(rng.uniform(0.1, 0.45, 2)), 0.1)]
+    for _ in range(rng.integers(1, 7)):
+        parent, along, angle = 0, rng.choice([0.0, 1.0, rng.uniform(0, 1)]), rng.uniform(0, 2 * np.pi)
+        width, swing, phase = rng.uniform(0.04, 0.25), rng.uniform(0, 0.7), rng.uniform(0, 2 * np.pi)
+        for _ in range(rng.integers(1, 4)):
+            thinner = width * rng.uniform(0.5, 1.1)
+            bones.append(Bone(parent, along, angle, rng.uniform(0.2, 0.9), (width, thinner), swing, phase))
+            parent, along, angle, width = len(bones) - 1, 1.0, angle + rng.normal(0, 0.6), thinner
+    return bones
+
+
+def limbs_at(bones: list[Bone], time: float) -> np.ndarray:
+    """(B, 2, 2): both ends of each bone."""
+    ends: list[np.ndarray] = []
+    for bone in bones:
+        start = np.zeros(2) if bone.parent < 0 else ends[bone.parent][0] + bone.along * (
+            ends[bone.parent][1] - ends[bone.parent][0])
+        angle = bone.angle + bone.swing * np.sin(time + bone.phase)
+        ends.append(np.stack([start, start + bone.length * np.array([np.cos(angle), np.sin(angle)])]))
+    return np.stack(ends)
+
+
+def capsule(start: np.ndarray, end: np.ndarray, first: float, last: float) -> np.ndarray:
+    """The outline (N, 1, 2) int32, in sixteenths of a pixel, of two discs with what lies between them."""
+    turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    disc = np.stack([np.cos(turn), np.sin(turn)], 1)
+    points = np.concatenate([start + first * disc, end + last * disc]).astype(np.float32)
+    return np.rint(16 * cv2.convexHull(points)).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -152,29 +283,32 @@ class Ground:
     wet: np.ndarray
 
 
-def canvas(rng: np.random.Generator, tone: np.ndarray, water: bool) -> Ground:
+def canvas(rng: np.random.Generator, kin: Kin, water: bool) -> Ground:
     """One to three regions of a texture each, one above the other, with shapes in between."""
     levels = np.sort(rng.uniform(0.2, 0.75, rng.integers(0, 3)))
     rows = np.linspace(0, 1, CANVAS, dtype=np.float32)[:, None]
     rough = 0.15 * noise(rng, rng.uniform(1.5, 3), 1.0) * rng.uniform(0, 1)
-    still, below = texture(rng, tone), np.zeros((CANVAS, CANVAS), np.float32)
+    still, below = texture(rng, kin), np.zeros((CANVAS, CANVAS), np.float32)
     for level in levels:
         below = np.clip((rows - level + rough * rng.uniform(0.1, 1)) * rng.uniform(20, 300), 0, 1)
-        still = over(still, texture(rng, tone), below)
+        still = over(still, texture(rng, kin), below)
     if not len(levels):
         below = np.ones_like(below)
     for _ in range(rng.integers(0, 10)):
         shape = polygon(rng)
-        still = over(still, texture(rng, tone) if rng.random() < 0.6 else np.full_like(still, colour(rng, tone)), shape)
+        still = over(still, texture(rng, kin) if rng.random() < 0.6 else np.full_like(still, colour(rng, kin)), shape)
         if rng.random() < 0.8:
             below = below * (1 - shape)
     return Ground(still, below if water else np.zeros_like(below))
 
 
-def texture(rng: np.random.Generator, tone: np.ndarray) -> np.ndarray:
-    """(C, C, 3): colours along a noise, with another noise of light; stretched as grass, planks and waves are."""
+def texture(rng: np.random.Generator, kin: Kin) -> np.ndarray:
+    """(C, C, 3): leaves over leaves, or colours along a noise, with another noise of light; stretched as grass, planks
+    and waves are."""
+    if rng.random() < 0.25:
+        return leaves(rng, kin)
     stretch = float(np.exp(rng.normal(0, 0.9))) if rng.random() < 0.6 else 1.0
-    palette = np.stack([colour(rng, tone) for _ in range(rng.integers(2, 5))]).astype(np.float32)
+    palette = np.stack([colour(rng, kin) for _ in range(rng.integers(2, 5))]).astype(np.float32)
     palette = palette.mean(0) + rng.uniform(0.15, 1) * (palette - palette.mean(0))
     wandering = rng.uniform(0.15, 0.35) * noise(rng, rng.uniform(0.4, 2.6), stretch)
     along = np.clip(wandering + np.float32(0.5), 0, 1) * (len(palette) - 1)
@@ -184,10 +318,27 @@ def texture(rng: np.random.Generator, tone: np.ndarray) -> np.ndarray:
     return np.clip(flat * (1 + rng.uniform(0, 0.3) * noise(rng, rng.uniform(0, 1.6), stretch)[..., None]), 0, 1)
 
 
-def colour(rng: np.random.Generator, tone: np.ndarray) -> np.ndarray:
-    """(3,) of things out of doors: often pale, at times near the subject's own."""
-    if rng.random() < 0.22:
-        return np.clip(tone * rng.uniform(0.6, 1.3) + rng.normal(0, 0.05, 3), 0, 1)
+def leaves(rng: np.random.Generator, kin: Kin) -> np.ndarray:
+    """(C, C, 3): shapes of many sizes that lie over each other, few large and many small (Lee et al. 2001)."""
+    palette = np.stack([colour(rng, kin) for _ in range(rng.integers(2, 6))])
+    found = np.full((CANVAS, CANVAS, 3), palette[0], np.float32)
+    smallest, count, slim = rng.uniform(3, 10), int(rng.integers(300, 1800)), rng.uniform(0.25, 1)
+    spread, uneven = rng.uniform(0, 0.12), rng.uniform(0.02, 0.15)
+    # Uniform in 1 / radius^2 is the law of natural pictures: as much area in each octave.
+    radius = smallest / np.sqrt(rng.uniform((smallest / 70) ** 2, 1, count))
+    for size in np.sort(radius)[::-1] if rng.random() < 0.5 else radius:
+        shade = np.clip(palette[rng.integers(len(palette))] + rng.normal(0, spread, 3) + rng.normal(0, uneven), 0, 1)
+        axes = tuple(map(float, 2 * size * np.array([1, slim * rng.uniform(0.6, 1)])))
+        cv2.ellipse(found, (tuple(map(float, rng.uniform(0, CANVAS, 2))), axes, float(rng.uniform(0, 180))),
+                    tuple(map(float, shade)), -1, cv2.LINE_AA)
+    return np.clip(found * (1 + rng.uniform(0, 0.15) * noise(rng, rng.uniform(0, 1), 1.0)[..., None]), 0, 1)
+
+
+def colour(rng: np.random.Generator, kin: Kin) -> np.ndarray:
+    """(3,) of things out of doors: often pale, at times near one of the subject's own."""
+    if rng.random() < kin.share:
+        own = kin.colours[rng.integers(len(kin.colours))]
+        return np.clip(own * rng.uniform(0.6, 1.3) + rng.normal(0, 0.05, 3), 0, 1)
     grey = rng.uniform(0.05, 0.95)
     return np.clip(grey + rng.normal(0, rng.uniform(0.02, 0.2), 3), 0, 1)
 
@@ -253,7 +404,7 @@ def camera_path(rng: np.random.Generator) -> Callable[[int], np.ndarray]:
 
 def occluder(rng: np.random.Generator) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
     """Something before the subject: from a frame's offset to its colours (S, S, 3) and coverage (S, S)."""
-    cover, colours = polygon(rng), texture(rng, np.full(3, 0.5))
+    cover, colours = polygon(rng), texture(rng, Kin(np.full((1, 3), 0.5), 0))
     start, speed = rng.uniform(0.1, 0.4, 2) * CANVAS, rng.normal(0, 5, 2) * [1, 0.2]
 
     def at(offset: int) -> tuple[np.ndarray, np.ndarray]:
@@ -266,7 +417,7 @@ def occluder(rng: np.random.Generator) -> Callable[[int], tuple[np.ndarray, np.n
 
 def companion(rng: np.random.Generator) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
     """Another animal behind the subject, mostly beside it: from a frame's offset to its colours and coverage."""
-    colours, masks = moving_animal(rng)
+    colours, masks = moving_subject(rng)
     aside = np.array([rng.choice([-1, 1]) * rng.uniform(0.15, 0.5), rng.uniform(-0.15, 0.1)]) * SIZE
     speed, size = rng.normal(0, 2, 2) * [1, 0.2] * (rng.random() < 0.6), rng.uniform(0.4, 1.0)
 

@@ -25,14 +25,14 @@ from vmr_backend.video.cues import Looks, Palette, cues_of, features_of, lab_of,
 from vmr_backend.video.features import Features
 from vmr_backend.video.mask_network import FILE, Look, MaskNetwork
 from vmr_backend.video.masks import box_of
-from vmr_backend.video.motion import carried, flow_from_to
+from vmr_backend.video.motion import background_homography, carried, flow_from_to
 from vmr_backend.video.network_file import save
 
 from .scenes import OFFSETS, Moment, moment
 
 NOW = OFFSETS.index(0)
-PER_MOMENT = 2
-"""Lessons made of a moment: one from a box more often than not, one from a mask."""
+PER_MOMENT = 3
+"""Lessons made of a moment: the first from a box, the others from a mask."""
 SHARD = 50
 """Moments in a file of lessons."""
 BATCH, RATE, LAST_RATE, WARM_UP = 8, 2e-3, 0.03, 100
@@ -81,6 +81,7 @@ def prepare(folder: Path, moments: int, seed: int) -> None:
 def lesson(shown: Moment, rng: np.random.Generator, from_box: bool) -> tuple[np.ndarray, np.ndarray] | None:
     """Cues (CHANNELS, SIDE, SIDE) and the true mask (SIDE, SIDE), both uint8; None where there is nothing to see."""
     picture, truth = shown.frames[NOW], shown.masks[NOW]
+    lab = lab_of(picture)
     if (truth > 0.5).sum() < 150 or (shown.masks[NOW - 1] > 0.5).sum() < 150:
         return None
     there, back = (flow_from_to(picture, shown.frames[NOW + step]) if rng.random() < 0.9 else None for step in (1, -1))
@@ -89,10 +90,9 @@ def lesson(shown: Moment, rng: np.random.Generator, from_box: bool) -> tuple[np.
         back = None if rng.random() < 0.7 else back
     else:
         before = shown.masks[NOW - 1]
-        mask = gone_wrong(before if back is None else carried(before, back), rng)
+        mask = gone_wrong(before if back is None else carried(before, back), lab, rng)
     if not (mask > 0.4).any():
         return None
-    lab = lab_of(picture)
     others = []
     for place, offset in enumerate(OFFSETS):
         if abs(offset) > 1 and rng.random() < 0.8 and (offset > 0 or not from_box or rng.random() < 0.5):
@@ -101,15 +101,19 @@ def lesson(shown: Moment, rng: np.random.Generator, from_box: bool) -> tuple[np.
             others.append((lab_of(shown.frames[place]), way))
     here = Palette.of(lab, mask, surroundings(mask)[0] & (mask < 0.4))
     marked, looks = here, np.full(mask.shape, 0.5, np.float32)
-    if not from_box:
+    # Without what is known of a marked frame it is one itself, looked at again.
+    if not from_box and rng.random() < 0.8:
         place = rng.choice([NOW - 3, NOW - 2, NOW + 3])
-        before = gone_wrong(shown.masks[place], rng) if rng.random() < 0.7 else shown.masks[place]
-        marked = Palette.of(lab_of(shown.frames[place]), before, np.zeros(before.shape, bool))
+        there_lab = lab_of(shown.frames[place])
+        before = gone_wrong(shown.masks[place], there_lab, rng) if rng.random() < 0.7 else shown.masks[place]
+        marked = Palette.of(there_lab, before, np.zeros(before.shape, bool))
         network = features_network()
         looks = Looks.of(features_of(shown.frames[place], network), before).likeness(
             features_of(picture, network), mask.shape)
+    subject = surroundings(mask)[0]
+    motions = [flow if flow is None else (flow, background_homography(flow, subject)) for flow in (there, back)]
     look = Look.at(box_around(mask, rng))
-    cues = np.moveaxis(look.cut(cues_of(picture, lab, mask, (there, back), others, here, marked, looks)), -1, 0)
+    cues = np.moveaxis(look.cut(cues_of(picture, lab, mask, motions, others, here, marked, looks)), -1, 0)
     return np.rint(255 * cues.clip(0, 1)).astype(np.uint8), np.rint(255 * look.cut(truth)).astype(np.uint8)
 
 
@@ -134,12 +138,16 @@ def box_around(mask: np.ndarray, rng: np.random.Generator) -> tuple[float, ...]:
     return tuple(np.array([left, top, right, bottom]) + rng.normal(0, 0.03, 4) * max(right - left, bottom - top))
 
 
-def gone_wrong(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A mask (H, W) as finding it may leave it: with bays and leaks, parts lost, fat or thin, soft at the edge."""
+def gone_wrong(mask: np.ndarray, lab: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A mask (H, W) of a picture (H, W, 3) in Lab as finding it may leave it: with bays and leaks, parts of one colour
+    lost or caught, fat or thin, soft at the edge."""
     mask = mask.astype(np.float32).copy()
     if rng.random() < 0.15:
         return mask
     size = math.sqrt(float((mask > 0.5).sum()))
+    for chance, value, sure in ((0.35, 0.0, mask > 0.5), (0.25, 1.0, surroundings(mask)[0] & (mask < 0.1))):
+        if rng.random() < chance and sure.any():
+            mask[like_one_of(np.argwhere(sure), lab, size, rng)] = value
     edge = np.argwhere(cv2.morphologyEx((mask > 0.5).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
     for _ in range(rng.integers(0, 7)):
         if not len(edge):
@@ -159,6 +167,16 @@ def gone_wrong(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     moved = np.float32([[1, 0, rng.normal(0, 1.5)], [0, 1, rng.normal(0, 1.5)]])
     mask = cv2.warpAffine(mask, moved, mask.shape[::-1])
     return cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 2.5))
+
+
+def like_one_of(places: np.ndarray, lab: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray:
+    """(H, W) bool: what has the colour of one of some places (N, 2) and lies around it."""
+    row, column = places[rng.integers(len(places))]
+    smooth = cv2.GaussianBlur(lab, (0, 0), 1)
+    near = np.zeros(lab.shape[:2], np.uint8)
+    cv2.circle(near, (int(column), int(row)), max(int(size * rng.uniform(0.2, 0.8)), 1), 1, -1)
+    apart = np.linalg.norm(smooth - smooth[row, column], axis=2)
+    return (near > 0) & (apart < rng.uniform(5, 20))
 
 
 def read(folder: Path, moments: int) -> tuple[Tensor, Tensor]:

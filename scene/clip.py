@@ -19,6 +19,11 @@ from .movie_header import MovieHeader, read_movie_header
 
 MISPLACED_SHARE = 0.02
 """Blender may show this share of a movie's frames a little late; with more, result and footage would not match."""
+AS_THEY_ARE = {"sRGB", "Rec.1886", "Non-Color", "Raw"}
+"""Colour spaces of which Blender shows the values that files hold, as the backend reads them."""
+READ_BY_BACKEND = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+"""Images with 8 or 16 bit, as vmr_backend/video/clip.py opens them."""
+NEEDS_FRAMES = "needs Frames of This Clip (panel Footage), which makes an image sequence of what is shown"
 TURNS_MOVIES = (4, 5)
 """Blender that turns movies as their header says: 4.5 does, 4.2 does not, those between were not tried."""
 
@@ -42,6 +47,9 @@ def clip_source(clip: bpy.types.MovieClip, scene: bpy.types.Scene | None = None)
     """
     path = _file_of(clip)
     source = _movie(clip, path) if clip.source == "MOVIE" else _sequence(clip, path)
+    if (space := clip.colorspace_settings.name) not in AS_THEY_ARE:
+        raise BadInput(f"{path}: found the colour space {space}, in which Blender shows other colours than the file "
+                       f"holds; {NEEDS_FRAMES}")
     if scene is not None:
         source = _within(source, clip, scene)
     if source.first >= source.last:
@@ -113,18 +121,20 @@ def _refuse_where_decoders_differ(clip: bpy.types.MovieClip, path: str, header: 
     if others > MISPLACED_SHARE * len(shown):
         raise BadInput(
             f"{path}: found a variable frame rate, at which Blender repeats or skips frames ({others} of {len(shown)} "
-            "are out of place); needs a movie of constant frame rate or an image sequence"
+            f"are out of place); {NEEDS_FRAMES}"
         )
     if header.rotation and bpy.app.version < TURNS_MOVIES:
         raise BadInput(
             f"{path}: found a movie to be turned by {header.rotation} degrees, which this Blender does not do; "
-            "needs a movie without rotation or an image sequence"
+            f"{NEEDS_FRAMES}"
         )
 
 
 def _sequence(clip: bpy.types.MovieClip, path: str) -> ClipSource:
     """The images on disk, as far as they follow without a gap: there Blender's clip ends."""
     parts = _name_parts(path)
+    if (suffix := os.path.splitext(path)[1].lower()) not in READ_BY_BACKEND:
+        raise BadInput(f"{path}: found images of type {suffix or 'unknown'}; {NEEDS_FRAMES}")
     if parts is None:
         raise BadInput(f"{path}: found a single image without a frame number in its name; needs a sequence or a movie")
     head, digits, tail = parts

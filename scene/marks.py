@@ -39,6 +39,28 @@ def put_point(subject: Any, frame: int, place: tuple[float, float], inside: bool
     subject.stale = True
 
 
+def put_mask(subject: Any, frame: int, path: str) -> None:
+    """Mark a frame with an image of its whole mask, in place of all that is marked there."""
+    clear_mark(subject, frame)
+    _mark_on(subject, frame).mask = path
+    subject.stale = True
+
+
+def copy_subjects(group: Any, other: Any) -> None:
+    """Give another clip with the same frames the subjects that it lacks, with what is marked of them."""
+    for subject in group.subjects:
+        if subject.name in other.subjects:
+            continue
+        copy = other.subjects.add()
+        copy.name, copy.mask, copy.stale = subject.name, subject.mask, True
+        for mark in subject.marks:
+            twin = copy.marks.add()
+            twin.frame, twin.box, twin.mask = mark.frame, mark.box, mark.mask
+            for point in mark.points:
+                same = twin.points.add()
+                same.place, same.inside = point.place, point.inside
+
+
 def take_back_point(subject: Any, frame: int) -> bool:
     """Remove the last point on a frame; whether there was one."""
     mark = mark_at(subject, frame)
@@ -46,6 +68,8 @@ def take_back_point(subject: Any, frame: int) -> bool:
         return False
     mark.points.remove(len(mark.points) - 1)
     subject.stale = True
+    if not (mark.points or mark.mask or has_box(mark)):
+        clear_mark(subject, frame)
     return True
 
 
@@ -63,7 +87,8 @@ def marks_of(subject: Any) -> tuple[Mark, ...]:
     """In the backend's terms, by frame."""
     return tuple(Mark(
         mark.frame, _numbers(mark.box) if has_box(mark) else None,
-        *(tuple(_numbers(point.place) for point in mark.points if point.inside == side) for side in (True, False)))
+        *(tuple(_numbers(point.place) for point in mark.points if point.inside == side) for side in (True, False)),
+        bpy.path.abspath(mark.mask) if mark.mask else None)
         for mark in sorted(subject.marks, key=lambda mark: mark.frame))
 
 

@@ -1,5 +1,6 @@
 """Makes small clips with Blender, each frame of a grey level that tells its number, and looks which one is shown."""
 
+import struct
 from pathlib import Path
 
 import bpy
@@ -67,7 +68,11 @@ def shown_place(clip: bpy.types.MovieClip, frame: int, folder: Path) -> int | No
     scene.view_settings.view_transform = "Standard"
     scene.frame_set(frame)
     bpy.ops.render.render(write_still=True)
-    level = pixels_of(folder / "look.png")[..., 0].mean()
+    return place_of_level(pixels_of(folder / "look.png")[..., 0].mean())
+
+
+def place_of_level(level: float) -> int | None:
+    """Which frame of `make_images` or `make_movie` has a grey level; None for black."""
     return None if level < 0.02 else round((level - _level(0)) / (_level(1) - _level(0)))
 
 
@@ -79,6 +84,26 @@ def pixels_of(path: Path) -> np.ndarray:
     values = values.reshape(image.size[1], image.size[0], 4)
     bpy.data.images.remove(image)
     return values
+
+
+def with_frame_durations(movie: bytes, runs: list[tuple[int, float]]) -> bytes:
+    """An MP4 file whose header stands at its end, with other durations: (count, times the duration it had)."""
+    at = movie.index(b"stts") - 4
+    length, old = struct.unpack_from(">I", movie, at)[0], struct.unpack_from(">I", movie, at + 20)[0]
+    table = b"".join(struct.pack(">II", count, round(times * old)) for count, times in runs)
+    box = struct.pack(">I4sII", 16 + len(table), b"stts", 0, len(runs)) + table
+    changed = bytearray(movie[:at] + box + movie[at + length :])
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+        parent = movie.index(kind) - 4
+        struct.pack_into(">I", changed, parent, struct.unpack_from(">I", movie, parent)[0] + len(box) - length)
+    return bytes(changed)
+
+
+def turned_by_90(movie: bytes) -> bytes:
+    """An MP4 file with the matrix of its picture track turned."""
+    matrix = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
+    at = movie.index(b"tkhd") + 4 + 40
+    return movie[:at] + matrix + movie[at + 36 :]
 
 
 def _level(place: int) -> float:

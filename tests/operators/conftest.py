@@ -46,7 +46,7 @@ def extension(installed_extension, empty_file, tmp_path):
 
     properties = module("properties")
     for activity in (properties.reconstruction_activity, properties.backend_activity, properties.training_activity,
-                     properties.segmentation_activity):
+                     properties.segmentation_activity, properties.frames_activity):
         activity.reset()
     return SimpleNamespace(name=installed_extension, module=module, preferences=preferences)
 

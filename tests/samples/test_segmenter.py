@@ -6,7 +6,7 @@ import torch
 
 from samples.scenes import OFFSETS, SIZE, moment
 from samples.segmenter import NOW, disagreement, gone_wrong, learn, lesson, main, prepare, read
-from vmr_backend.video.cues import CHANNELS
+from vmr_backend.video.cues import CHANNELS, lab_of
 from vmr_backend.video.mask_network import SIDE, MaskNetwork
 
 
@@ -51,7 +51,7 @@ def test_masks_go_wrong_in_another_way_each_time_but_not_altogether(shown):
     true = shown.masks[NOW] > 0.5
     overlaps = []
     for seed in range(30):
-        wrong = gone_wrong(shown.masks[NOW], np.random.default_rng(seed)) > 0.5
+        wrong = gone_wrong(shown.masks[NOW], lab_of(shown.frames[NOW]), np.random.default_rng(seed)) > 0.5
         overlaps.append((wrong & true).sum() / (wrong | true).sum())
     assert 0.5 < np.median(overlaps) < 0.99 and np.std(overlaps) > 0.02
 

@@ -1,10 +1,8 @@
 """What a job is told about a clip is what Blender shows of it."""
 
-import struct
-
 import bpy
 import pytest
-from blender_clips import make_images, make_movie, shown_place
+from blender_clips import make_images, make_movie, shown_place, turned_by_90, with_frame_durations
 from video_mesh_reconstruction.scene.clip import clip_source, frame_number, mask_source, scene_frame
 from video_mesh_reconstruction.scene.movie_header import read_movie_header
 from video_mesh_reconstruction.vmr_backend.job import BadInput
@@ -159,23 +157,3 @@ def test_a_damaged_header_is_no_header(tmp_path, damage):
     path = tmp_path / "damaged.mp4"
     path.write_bytes(damage)
     assert read_movie_header(str(path)) is None
-
-
-def with_frame_durations(movie: bytes, runs: list[tuple[int, float]]) -> bytes:
-    """An MP4 file whose header stands at its end, with other durations: (count, times the duration it had)."""
-    at = movie.index(b"stts") - 4
-    length, old = struct.unpack_from(">I", movie, at)[0], struct.unpack_from(">I", movie, at + 20)[0]
-    table = b"".join(struct.pack(">II", count, round(times * old)) for count, times in runs)
-    box = struct.pack(">I4sII", 16 + len(table), b"stts", 0, len(runs)) + table
-    changed = bytearray(movie[:at] + box + movie[at + length :])
-    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
-        parent = movie.index(kind) - 4
-        struct.pack_into(">I", changed, parent, struct.unpack_from(">I", movie, parent)[0] + len(box) - length)
-    return bytes(changed)
-
-
-def turned_by_90(movie: bytes) -> bytes:
-    """An MP4 file with the matrix of its picture track turned."""
-    matrix = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
-    at = movie.index(b"tkhd") + 4 + 40
-    return movie[:at] + matrix + movie[at + 36 :]

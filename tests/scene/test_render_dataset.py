@@ -48,7 +48,7 @@ def renderers_of(blend):
             arguments = path.read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if str(blend) in arguments and "dataset_program" in arguments:
+        if str(blend) in arguments and "blend_program" in arguments:
             found.append(int(path.parent.name))
     return found
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..arguments import Arguments
 from ..job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, BadInput, Event
 
-PROGRAM = Path(__file__).resolve().parents[2] / "scene" / "dataset_program.py"
+PROGRAM = Path(__file__).resolve().parents[2] / "scene" / "blend_program.py"
 """Of the extension, which the backend is a part of."""
 ENGINES = ("CYCLES", "EEVEE", "WORKBENCH", "AUTO")
 SECONDS_TO_ANSWER = 60
@@ -50,8 +50,8 @@ def main(argv: list[str]) -> int:
         "object": given.object, "category": given.category or given.object, "images": given.images,
         "size": given.size, "seed": given.seed, "engine": given.engine,
         "keypoints": [name.strip() for name in given.keypoints.split(",") if name.strip()]}
-    command = [*_start_of(given.blender), str(PROGRAM), "--", str(given.file.resolve()), str(given.out.resolve()),
-               json.dumps(request)]
+    command = [*_start_of(given.blender), str(PROGRAM), "--", "dataset", str(given.file.resolve()),
+               str(given.out.resolve()), json.dumps(request)]
     return _run(command, given.watch_stdin)
 
 

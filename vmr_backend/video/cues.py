@@ -18,7 +18,6 @@ from torch import Tensor
 
 from .features import STRIDE, Features
 from .masks import box_of
-from .motion import background_homography
 
 CHANNELS = 10
 """RGB, the mask so far, motion forward and backward, uncovering, colours of here, colours and looks of the marked
@@ -93,22 +92,22 @@ def _few(places: Tensor) -> Tensor:
     return places[:, ::max(every, 1)]
 
 
-def cues_of(picture: np.ndarray, lab: np.ndarray, mask: np.ndarray, flows: Sequence[np.ndarray | None],
-            others: Sequence[tuple[np.ndarray, np.ndarray]], here: Palette, marked: Palette,
-            looks: np.ndarray) -> np.ndarray:
+def cues_of(picture: np.ndarray, lab: np.ndarray, mask: np.ndarray,
+            motions: Sequence[tuple[np.ndarray, np.ndarray] | None], others: Sequence[tuple[np.ndarray, np.ndarray]],
+            here: Palette, marked: Palette, looks: np.ndarray) -> np.ndarray:
     """All cues (H, W, CHANNELS) float32 in 0..1 of a picture (H, W, 3) uint8 RGB, as the network is taught and asked.
 
     lab     the same in Lab
     mask    (H, W) 0..1, found so far; not empty
-    flows   to the next frame and to the one before (H, W, 2), None where there is none
+    motions to the next frame and to the one before: flow (H, W, 2) and the background's homography (3, 3); None where
+            there is no such frame
     others  as `uncovering_cue` takes them
     here    colours by the mask so far; marked: those of the marked frame
     looks   (H, W) 0..1, likeness to the marked frame's places
     """
-    subject, near = surroundings(mask)
-    motion = [motion_cue(flow, np.eye(3) if flow is None else background_homography(flow, subject), near)
-              for flow in flows]
-    return np.dstack([picture.astype(np.float32) / 255, mask, *motion, uncovering_cue(lab, others, near),
+    near = surroundings(mask)[1]
+    moved = [motion_cue(*motion, near) if motion else np.full(mask.shape, 0.5, np.float32) for motion in motions]
+    return np.dstack([picture.astype(np.float32) / 255, mask, *moved, uncovering_cue(lab, others, near),
                       here.likeness(lab), marked.likeness(lab), looks]).astype(np.float32)
 
 
@@ -140,10 +139,8 @@ def grown(mask: np.ndarray, reach: float) -> np.ndarray:
     return away <= reach
 
 
-def motion_cue(flow: np.ndarray | None, homography: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """(H, W) 0..1: how far flow (H, W, 2) is from that of the background; 0.5 everywhere where there is none."""
-    if flow is None:
-        return np.full(near.shape, 0.5, np.float32)
+def motion_cue(flow: np.ndarray, homography: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """(H, W) 0..1: how far flow (H, W, 2) is from that of the background."""
     length = np.linalg.norm(flow - background_flow(homography, near.shape), axis=2)
     usual = np.percentile(length[near], 75) if near.any() else 0.0
     return (length / (length + usual + STILL)).astype(np.float32)

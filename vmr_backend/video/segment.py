@@ -30,8 +30,10 @@ from .segmentation import (
     working_scale,
 )
 
-STAGES = {"reading": 0.25, "finding": 1.0, "writing": 0.35}
+STAGES = {"reading": 0.2, "finding": 1.0, "writing": 0.4}
 """Shares of the time."""
+MOST_THREADS = 4
+"""The networks are so small that more would wait for each other."""
 UNKNOWN_SIDE = 0.4
 """Of a subject that only points are on, its longer side over the frame's shorter one."""
 DOUBTFUL = 0.75
@@ -43,7 +45,7 @@ CHANGED = 0.4
 def run(folder: Path, log: EventLog) -> None:
     """Carry out the request in a folder and leave the masks there. BadInput where something cannot be used."""
     request = SegmentRequest.load(folder)
-    torch.set_num_threads(2)
+    torch.set_num_threads(min(os.cpu_count() or 1, MOST_THREADS))
     log.plan(STAGES)
     clip = open_clip(request.clip, request.files, request.last)
     numbers = select(clip, request.first, request.last)

@@ -8,6 +8,7 @@ what is marked on one frame changes nothing beyond its marked neighbours.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -71,6 +72,11 @@ class Shots:
             self.flows[here, there] = flow_from_to(self.pictures[here], self.pictures[there]).astype(np.float16)
         return self.flows[here, there].astype(np.float32)
 
+    def motion(self, here: int, there: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Flow (h, w, 2) from a frame to one beside it and the background's homography (3, 3); None without a flow."""
+        flow = self.flow(here, there)
+        return None if flow is None else (flow, self.way(here, there))
+
     def follow_background(self, subjects: Sequence[np.ndarray]) -> None:
         """Find how the background moves, given where the subject may be in each frame (T of (h, w) bool)."""
         for t in range(len(self) - 1):
@@ -127,9 +133,10 @@ class Segmentation:
     def __init__(self, shots: Shots, network: MaskNetwork, painted: Mapping[int, np.ndarray] | None = None):
         """painted  masks (H, W) in 0..1 of the marks that have one, by frame number"""
         self.shots, self.network, self.painted = shots, network, painted or {}
-        self.labs = [lab_of(picture) for picture in shots.pictures]
         features = Features.shipped(torch.device("cpu"))
-        self.features = [features_of(picture, features).half() for picture in shots.pictures]
+        # Of long clips only the frames around the one that is looked at are held in Lab and as features.
+        self.lab = functools.lru_cache(2 * max(OTHERS) + 4)(lambda place: lab_of(shots.pictures[place]))
+        self.features = functools.lru_cache(4)(lambda place: features_of(shots.pictures[place], features))
 
     def find(self, marks: Sequence[Mark], places: Sequence[int],
              report: Progress = lambda done, of: None) -> np.ndarray:
@@ -138,12 +145,13 @@ class Segmentation:
         Boxes and masks come first; points on frames without them correct what was found from those.
         """
         whole = [k for k, mark in enumerate(marks) if mark.box or mark.mask] or list(range(len(marks)))
-        self.steps, self.done, self.report = 2 * len(self.shots), 0, report
-        self._follow_roughly({places[k]: self._first_guess(marks[k]) for k in whole})
-        settled = {places[k]: self._settled(marks[k], places[k], self._first_guess(marks[k])) for k in whole}
-        found = self._between(settled)
-        self.shots.follow_background([surroundings(one)[0] for one in found])
-        settled = {places[k]: self._settled(marks[k], places[k], settled[places[k]]) for k in whole}
+        rounds = 1 + (len(whole) < len(marks))
+        self.steps, self.done, self.report = rounds * len(self.shots), 0, report
+        settled = {places[k]: self._first_guess(marks[k]) for k in whole}
+        # The background's motion is told from the subject's by where it is, which is known better the second time.
+        for _ in range(2):
+            self._follow_background(settled)
+            settled = {places[k]: self._settled(marks[k], places[k], settled[places[k]]) for k in whole}
         found = self._between(settled)
         if len(whole) < len(marks):
             settled |= {place: self._settled(mark, place, found[place])
@@ -193,7 +201,7 @@ class Segmentation:
         size = CLICK * WORKING_SIZE
         for points, value in ((mark.inside, 0.97), (mark.outside, 0.03)):
             for x, y in points:
-                found[_alike_around(self.labs[place], (scale * x, scale * y), size)] = value
+                found[_alike_around(self.lab(place), (scale * x, scale * y), size)] = value
         return found
 
     def _between(self, settled: dict[int, np.ndarray]) -> np.ndarray:
@@ -234,13 +242,13 @@ class Segmentation:
         if not (mask > 0.4).any():
             return np.zeros_like(mask)
         shots = self.shots
-        others = [(self.labs[place + step], way) for step in OTHERS if 0 <= place + step < len(shots)
+        others = [(self.lab(place + step), way) for step in OTHERS if 0 <= place + step < len(shots)
                   and (way := shots.way(place, place + step)) is not None]
         here = self._palette(place, mask)
-        marked, looks = (known.palette, known.looks.likeness(self.features[place].float(), mask.shape)) if known \
+        marked, looks = (known.palette, known.looks.likeness(self.features(place), mask.shape)) if known \
             else (here, np.full(mask.shape, 0.5))
-        maps = cues_of(shots.pictures[place], self.labs[place], mask,
-                       [shots.flow(place, beside) for beside in (place + 1, place - 1)], others, here, marked, looks)
+        maps = cues_of(shots.pictures[place], self.lab(place), mask,
+                       [shots.motion(place, beside) for beside in (place + 1, place - 1)], others, here, marked, looks)
         look = Look.at(box_of(mask > 0.4))
         cues = torch.from_numpy(np.moveaxis(look.cut(maps), -1, 0)[None].copy())
         with torch.inference_mode():
@@ -248,15 +256,15 @@ class Segmentation:
         return 1 / (1 + np.exp(-look.put_back(odds, mask.shape, -20.0)))
 
     def _known(self, place: int, mask: np.ndarray) -> Known:
-        return Known(self._palette(place, mask), Looks.of(self.features[place].float(), mask))
+        return Known(self._palette(place, mask), Looks.of(self.features(place), mask))
 
     def _palette(self, place: int, mask: np.ndarray) -> Palette:
         # Within a box nothing is told apart yet.
         unsure = surroundings(mask)[0] & (mask < 0.4) if mask.max() <= 0.5 else np.zeros(mask.shape, bool)
-        return Palette.of(self.labs[place], mask, unsure)
+        return Palette.of(self.lab(place), mask, unsure)
 
-    def _follow_roughly(self, guesses: dict[int, np.ndarray]) -> None:
-        """How the background moves, by where the subject is if all that was marked moves alike."""
+    def _follow_background(self, guesses: dict[int, np.ndarray]) -> None:
+        """How the background moves, by where the subject is if all of it moves alike from marked frames on."""
         shots = self.shots
         subjects = [np.zeros(shots.pictures[0].shape[:2], bool)] * len(shots)
         for place, guess in guesses.items():
@@ -336,7 +344,10 @@ def _guided(guide: np.ndarray, values: np.ndarray, radius: int, smoothing: float
     joint = mean(guide * values[..., None]) - centre * middle[..., None]
     products = mean((guide[..., :, None] * guide[..., None, :]).reshape(*values.shape, 9)).reshape(*values.shape, 3, 3)
     covariance = products - centre[..., :, None] * centre[..., None, :] + smoothing * np.eye(3, dtype=np.float32)
-    slope = np.linalg.solve(covariance, joint[..., None])[..., 0]
+    # Cramer's rule: LAPACK takes five times as long for so many small systems.
+    first, second, third = np.moveaxis(covariance, -2, 0)
+    adjugate = np.stack([np.cross(second, third), np.cross(third, first), np.cross(first, second)], -1)
+    slope = (adjugate * joint[..., None, :]).sum(-1) / (first * adjugate[..., 0]).sum(-1)[..., None]
     return (mean(slope) * guide).sum(-1) + mean(middle - (slope * centre).sum(-1))
 
 

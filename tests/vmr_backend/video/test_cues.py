@@ -8,6 +8,7 @@ import torch
 from vmr_backend.video.cues import (
     Looks,
     Palette,
+    cues_of,
     features_of,
     grown,
     lab_of,
@@ -75,7 +76,14 @@ def test_what_moves_against_the_background_stands_out(moving):
         cue = motion_cue(flow, background_homography(flow, subject), near)
         inside = cv2.erode(masks[1], np.ones((5, 5))) > 0
         assert np.median(cue[inside]) > 0.8 and np.median(cue[near]) < 0.5
-    assert (motion_cue(None, np.eye(3), near) == 0.5).all(), "without a frame beside it nothing is known"
+
+
+def test_without_frames_beside_it_motion_tells_nothing(moving):
+    frame, mask = moving[0][0], moving[1][0].astype(np.float32)
+    lab = lab_of(frame)
+    palette = Palette.of(lab, mask, np.zeros(mask.shape, bool))
+    cues = cues_of(frame, lab, mask, (None, None), [], palette, palette, np.full(mask.shape, 0.5))
+    assert (cues[..., 4:7] == 0.5).all()
 
 
 def test_what_other_frames_show_uncovered_is_no_subject(moving):

@@ -38,11 +38,12 @@ def main(arguments: list[str]) -> int:
         print(job.Event("error", message=f"{sys.executable}: found no bpy in it; needs Blender, or a Python with bpy")
               .line(), flush=True)
         return job.EXIT_BAD_INPUT
-    file, folder, request = Path(arguments[0]), Path(arguments[1]), json.loads(arguments[2])
+    work, file, folder, request = arguments[0], Path(arguments[1]), Path(arguments[2]), json.loads(arguments[3])
     folder.mkdir(parents=True, exist_ok=True)
     log = job.EventLog(folder)
     try:
-        _render(bpy, log, file, folder, request)
+        _open(bpy, file)
+        {"dataset": _render_dataset, "frames": _render_frames}[work](bpy, log, folder, request)
         log.write(job.Event("done", fraction=1.0, message=str(folder)))
         return job.EXIT_DONE
     except job.BadInput as error:
@@ -56,22 +57,26 @@ def main(arguments: list[str]) -> int:
         log.close()
 
 
-def _render(bpy, log, file: Path, folder: Path, request: dict) -> None:
-    bad_input = module("vmr_backend.job").BadInput
+def _open(bpy, file: Path) -> None:
     try:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         bpy.ops.wm.open_mainfile(filepath=str(file), load_ui=False, use_scripts=False)
     except RuntimeError as error:
-        raise bad_input(f"{file}: cannot be opened ({str(error).strip()}); needs a .blend file of this Blender or an "
-                        "older one") from None
+        raise module("vmr_backend.job").BadInput(
+            f"{file}: cannot be opened ({str(error).strip()}); needs a .blend file of this Blender or an older one"
+        ) from None
+
+
+def _render_dataset(bpy, log, folder: Path, request: dict) -> None:
     if bpy.context.object is not None and bpy.context.object.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
     dataset, subjects = module("scene.dataset"), module("scene.subject")
     name = request.pop("object")
     if (chosen := bpy.data.objects.get(name)) is None:
         known = sorted(one.name for one in bpy.data.objects if one.type in {"MESH", "ARMATURE", "EMPTY"})
-        raise bad_input(f"object: found no {name!r} in {file.name}; needs one of "
-                        f"{', '.join(known[:8]) or 'its objects, of which it has none'}" + " ..." * (len(known) > 8))
+        raise module("vmr_backend.job").BadInput(
+            f"object: found no {name!r} in {Path(bpy.data.filepath).name}; needs one of "
+            f"{', '.join(known[:8]) or 'its objects, of which it has none'}" + " ..." * (len(known) > 8))
     subject = subjects.subject_of(chosen)
     if not subjects.is_upright(subject):
         log.warning(f"{subject.root.name}: its own Z axis does not point up; apply its rotation (Ctrl A) where the "
@@ -85,6 +90,13 @@ def _render(bpy, log, file: Path, folder: Path, request: dict) -> None:
     dataset.render_dataset(subject, dataset.Collection(**request), folder, progress)
 
 
+def _render_frames(bpy, log, folder: Path, request: dict) -> None:
+    shown_frames = module("scene.shown_frames")
+    log.plan({"rendering": 1.0})
+    shown_frames.render_shown(shown_frames.Shown(**request), folder,
+                              lambda done, total: log.progress("rendering", done, total))
+
+
 def _end_with_standard_input() -> None:
     while os.read(0, 4096):
         pass
@@ -92,4 +104,8 @@ def _end_with_standard_input() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[sys.argv.index("--") + 1:]))
+    status = main(sys.argv[sys.argv.index("--") + 1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not the usual way: after a rendering Blender 4.2 as a module crashes there, and 4.5 waits for ever.
+    os._exit(status)

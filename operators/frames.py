@@ -1,0 +1,162 @@
+"""Frames as Images: what Blender shows of a clip, a strip or the compositor becomes an image sequence and its clip;
+and masks from Blender's own Mask datablocks."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import bpy
+
+from ..jobs.frames import FrameRendering, frames_folder
+from ..jobs.masks import drawn_folder
+from ..preferences import jobs_folder
+from ..properties import active_subject, clip_of, frames_activity, props_of, subjects_of
+from ..scene.clip import clip_source, frame_number, frame_shown, scene_frame
+from ..scene.identity import still_there
+from ..scene.marks import copy_subjects, put_mask
+from ..scene.shown_frames import Shown, shown_by_clip, shown_by_compositing, shown_by_mask, shown_by_strip
+from ..vmr_backend.job import BadInput
+from .child import FollowsChild, save_copy
+
+
+def rendering(folder: Path, shown: Shown, clip: bpy.types.MovieClip | None = None) -> FrameRendering:
+    """Started in a Blender of its own. clip: what it is of, which Blender saves where it has a user only."""
+    def save_with_clip(path: Path) -> None:
+        had_one = clip is None or clip.use_fake_user
+        try:
+            if not had_one:
+                clip.use_fake_user = True
+            save_copy(path)
+        finally:
+            if not had_one:
+                clip.use_fake_user = False
+
+    blender = [bpy.app.binary_path, "--background", "--factory-startup", "-noaudio", "--python-exit-code", "1",
+               "--python"] if bpy.app.binary_path else [sys.executable, "-u"]
+    child = FrameRendering(folder, asdict(shown), blender, save_with_clip)
+    child.start()
+    return child
+
+
+class VMR_OT_frames_as_images(FollowsChild, bpy.types.Operator):
+    """Render the frames as Blender shows them to an image sequence, beside your work, and open it as a clip to mark and
+    reconstruct: for strips, for movies of variable rate, and for what the compositor makes; Esc cancels"""
+
+    bl_idname = "vmr.frames_as_images"
+    bl_label = "Frames as Images"
+    bl_options = {"UNDO"}
+
+    source: bpy.props.EnumProperty(name="Source", items=[
+        ("CLIP", "This Clip", "The frames of the movie clip; what is marked on them is kept"),
+        ("STRIP", "Active Strip", "The active strip of the sequencer with the effects on it, at the scene's size"),
+        ("COMPOSITING", "Compositing", "What the scene's compositor makes, with alpha: a keying node's output is the "
+                                       "subject's mask")])
+    folder: bpy.props.StringProperty(
+        name="Folder", subtype="DIR_PATH", options={"SKIP_SAVE"},
+        description="For the images. Empty: beside the clip, or beside the .blend file")
+
+    activity = frames_activity
+    cancelled_text = "Rendering of frames cancelled"
+
+    @classmethod
+    def obstacle(cls, context):
+        return "Frames are being rendered" if frames_activity.running else ""
+
+    def begin(self, context):
+        scene, clip = context.scene, clip_of(context)
+        if self.source == "CLIP":
+            if clip is None:
+                raise BadInput("Frames as Images: found no clip; open one in the Movie Clip Editor")
+            shown, beside = shown_by_clip(clip), Path(bpy.path.abspath(clip.filepath, library=clip.library))
+            beside = beside.parent if clip.source == "SEQUENCE" else beside
+            name, self._start = beside.stem, scene_frame(clip, shown.first)
+        else:
+            shown = (shown_by_strip if self.source == "STRIP" else shown_by_compositing)(scene)
+            beside = Path(bpy.data.filepath) if bpy.data.filepath else jobs_folder() / "frames"
+            name, self._start = shown.name, shown.first
+        self._clip, self._scene = clip.session_uid if clip and self.source == "CLIP" else None, scene.session_uid
+        folder = Path(bpy.path.abspath(self.folder)) if self.folder else frames_folder(beside, name)
+        return rendering(folder, shown, clip)
+
+    def finish(self, context, rendered):
+        images = rendered.images()
+        clip = bpy.data.movieclips.load(str(images[0]), check_existing=True)
+        clip.filepath = clip.filepath  # read anew what was rendered anew
+        clip.frame_start, clip.name = self._start, rendered.folder.name
+        clip.use_fake_user = True
+        if (before := still_there(bpy.data.movieclips, self._clip)) is not None:
+            copy_subjects(subjects_of(before), subjects_of(clip))
+            camera, other = clip.tracking.camera, before.tracking.camera
+            camera.sensor_width, camera.focal_length = other.sensor_width, other.focal_length
+        show_clip(context, before, clip)
+        if (scene := still_there(bpy.data.scenes, self._scene)) is not None:
+            props_of(scene).clip = clip
+        return f"Rendered {len(images)} frames into {rendered.folder}, and opened them as the clip {clip.name}"
+
+
+def show_clip(context, before: bpy.types.MovieClip | None, clip: bpy.types.MovieClip) -> None:
+    """In the Movie Clip Editors that show the clip it is made of, or none."""
+    for window in context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "CLIP_EDITOR" and area.spaces.active.clip in (before, None):
+                area.spaces.active.clip = clip
+
+
+class VMR_OT_use_mask(FollowsChild, bpy.types.Operator):
+    """Take the subject's Mask datablock, as Blender draws it with splines, feather and layers, for its masks"""
+
+    bl_idname = "vmr.use_mask"
+    bl_label = "Use Mask"
+    bl_options = {"UNDO"}
+
+    this_frame: bpy.props.BoolProperty(
+        name="This Frame", options={"SKIP_SAVE"},
+        description="Only mark this frame with the mask; Find Masks carries it to the others")
+
+    activity = frames_activity
+    cancelled_text = "Rendering of the mask cancelled"
+
+    @classmethod
+    def description(cls, _context, properties):
+        return "Mark this frame with the mask, for Find Masks to carry on to the others" if properties.this_frame else \
+            "Take the mask at all frames as the subject's masks, as they are"
+
+    @classmethod
+    def obstacle(cls, context):
+        clip = clip_of(context)
+        if frames_activity.running:
+            return "Frames are being rendered"
+        if clip is None:
+            return "Open a movie clip first"
+        subject = active_subject(clip)
+        return "" if subject is not None and subject.mask else "Choose a mask of the subject first"
+
+    def begin(self, context):
+        clip, scene = clip_of(context), context.scene
+        subject = active_subject(clip)
+        source = clip_source(clip, scene if props_of(scene).use_scene_range else None)
+        first, last = source.first, source.last
+        self._frame = None
+        if self.this_frame:
+            self._frame = first = last = frame_number(clip, frame_shown(context))
+            if not source.first <= first <= source.last:
+                raise BadInput(f"frame {frame_shown(context)}: the clip {clip.name} shows nothing there; needs one of "
+                               f"{scene_frame(clip, source.first)} to {scene_frame(clip, source.last)}")
+        self._clip, self._scene, self._name = clip.session_uid, scene.session_uid, subject.name
+        folder = drawn_folder(Path(source.path), subject.name, self._frame)
+        return rendering(folder, shown_by_mask(subject.mask, clip, first, last), clip)
+
+    def finish(self, context, rendered):
+        clip, scene = still_there(bpy.data.movieclips, self._clip), still_there(bpy.data.scenes, self._scene)
+        subject = clip and subjects_of(clip).subjects.get(self._name)
+        images = rendered.images()
+        if subject is None or scene is None:
+            raise BadInput(f"the clip or the subject was removed meanwhile; its masks lie in {rendered.folder}")
+        if self._frame is not None:
+            put_mask(subject, self._frame, str(images[0]))
+            return f"Marked frame {scene_frame(clip, self._frame)} with the mask {subject.mask.name}"
+        subject.folder, subject.found, subject.stale = str(rendered.folder), len(images), False
+        subject.doubts.clear()
+        props = props_of(scene)
+        props.masks, props.subject_by = str(rendered.folder), "WHITE"
+        return f"Took {len(images)} masks of {subject.name} from {subject.mask.name}"

@@ -1,0 +1,41 @@
+"""Where footage comes from that is no plain clip: rows in the tab, and its panel in the Video Sequencer."""
+
+import bpy
+
+from ..properties import frames_activity
+from .text import draw_text
+
+SOURCES = {"CLIP": ("Frames of This Clip", "FILE_MOVIE"), "STRIP": ("Frames of Active Strip", "SEQUENCE"),
+           "COMPOSITING": ("Frames of Compositing", "NODE_COMPOSITING")}
+
+
+def draw_frames(layout: bpy.types.UILayout, context: bpy.types.Context, sources: tuple[str, ...]) -> None:
+    """From what Blender shows to a clip of images, or how far that is."""
+    if frames_activity.running:
+        layout.progress(factor=frames_activity.fraction, text=frames_activity.text)
+        layout.operator("vmr.cancel_frames", icon="X")
+        return
+    for source in sources:
+        text, icon = SOURCES[source]
+        layout.operator("vmr.frames_as_images", text=text, icon=icon).source = source
+    draw_text(layout, context, frames_activity.outcome, "ERROR" if frames_activity.failed else "INFO")
+
+
+class VMR_SEQUENCER_PT_footage(bpy.types.Panel):
+    """A strip as footage."""
+
+    bl_label = "Footage"
+    bl_space_type = "SEQUENCE_EDITOR"
+    bl_region_type = "UI"
+    bl_category = "Reconstruct"
+
+    def draw(self, context):
+        draw_frames(self.layout, context, ("STRIP",))
+
+
+def register() -> None:
+    bpy.utils.register_class(VMR_SEQUENCER_PT_footage)
+
+
+def unregister() -> None:
+    bpy.utils.unregister_class(VMR_SEQUENCER_PT_footage)
