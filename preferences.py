@@ -70,6 +70,11 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         name="Models Folder", subtype="DIR_PATH",
         description="Where category models lie. Empty for the extension's own folder")
 
+    mask_network: bpy.props.StringProperty(
+        name="Mask Network", subtype="FILE_PATH",
+        description="An ONNX network or a checkpoint of SAM 2 that finds masks in place of the one that comes along. "
+                    "Needs onnxruntime or sam2 in the backend's environment")
+
     @property
     def backend_found(self) -> bool:
         """For panels: whether there is an interpreter at all."""
@@ -84,7 +89,7 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         layout = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
-        for name in ("backend_python", "device", "jobs_folder", "models_folder"):
+        for name in ("backend_python", "device", "jobs_folder", "models_folder", "mask_network"):
             layout.prop(self, name)
         draw_backend(layout, context, self.backend_found)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import bpy
 
 from ..jobs.masks import MaskSearch, masks_folder
-from ..preferences import interpreter
+from ..preferences import interpreter, preferences
 from ..properties import active_subject, clip_of, props_of, segmentation_activity, subjects_of
 from ..scene.clip import clip_source
 from ..scene.identity import still_there
@@ -44,7 +44,9 @@ class VMR_OT_find_masks(FollowsChild, bpy.types.Operator):
         clip = clip_of(context)
         subject = active_subject(clip)
         source = clip_source(clip, context.scene if props_of(context.scene).use_scene_range else None)
-        request = SegmentRequest(source.path, marks_of(subject), source.files, source.first, source.last)
+        chosen = preferences()
+        request = SegmentRequest(source.path, marks_of(subject), source.files, source.first, source.last,
+                                 bpy.path.abspath(chosen.mask_network), chosen.device or "auto")
         folder = masks_folder(Path(source.path), subject.name)
         self._clip, self._scene, self._name = clip.session_uid, context.scene.session_uid, subject.name
         self.activity.folder = str(folder)

@@ -33,7 +33,7 @@ from .job import (
 )
 from .settings import DEFAULT_PRESET, METHODS, PRESETS, Settings, settings_of
 
-BENCHMARKS = ("renderer", "fit", "train", "correspondence")
+BENCHMARKS = ("renderer", "fit", "train", "correspondence", "flow")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -78,6 +78,10 @@ class SegmentRequest:
     """The images of the clip, in order, where the folder holds others too."""
     first: int | None = None
     last: int | None = None
+    network: str = ""
+    """Path of an ONNX network or of a checkpoint of SAM 2 (.pt); empty: the network that comes along."""
+    device: str = "auto"
+    """Where SAM 2 computes."""
 
     def check(self) -> SegmentRequest:
         if not self.marks:
@@ -87,6 +91,9 @@ class SegmentRequest:
             raise BadInput(f"marks: found frame {twice[0]} twice, needs it once")
         if not any(mark.box or mark.inside or mark.mask for mark in self.marks):
             raise BadInput("segment: found only points off the subject; needs a box around it, or a point on it")
+        if self.network and Path(self.network).suffix.lower() not in (".onnx", ".pt"):
+            raise BadInput(f"{self.network}: found no network by its name; needs an ONNX network (.onnx) or a "
+                           "checkpoint of SAM 2 (.pt)")
         if self.first is not None and self.last is not None and self.last < self.first:
             raise BadInput(f"frames: found {self.first}:{self.last}, needs the first before the last")
         return self

@@ -32,6 +32,7 @@ from .snapshots import Snapshots
 from .texture.bake import bake_texture
 from .texture.footage import FullFrames
 from .video.clip import open_clip, select
+from .video.flow_finders import flow_finder
 from .video.footage import Footage, load_footage
 from .video.masks import open_masks
 from .video.subjects import Choice
@@ -66,6 +67,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     with _timed(stages, "footage", device):
         footage = load_footage(request.clip, request.masks, first=request.first, last=request.last,
                                crop_size=settings.crop_size, files=request.files, choice=_choice(request),
+                               flow=flow_finder(settings.flow, device),
                                progress=lambda step, steps: log.progress("footage", step, steps))
     log.plan(_shares(request, settings, len(footage.numbers)))
     if not resume:

@@ -25,6 +25,11 @@ METHODS = {
     "vmr": "Adapt a category model, trained beforehand, to the clip",
 }
 
+FLOWS = {
+    "dis": "Dense inverse search: fast, part of OpenCV",
+    "raft": "A network, slower, better at fast motion; needs torchvision in the backend's environment and its weights",
+}
+
 KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 TRUTH = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
 
@@ -125,6 +130,10 @@ class Settings(Tunables):
     crop_size: int = _setting(
         256, "Crop Size", "Side of the square crop of the subject that the fit sees", "input",
         minimum=64, maximum=1024, unit="PIXEL", source="LASR and VMR: 256")
+
+    flow: str = _setting(
+        "dis", "Optical Flow", "How motion from frame to frame is found", "input", choices=FLOWS,
+        source="LASR: a network; DIS: Kroeger et al. 2016; RAFT: Teed & Deng 2020")
 
     field_of_view: float = _setting(
         30.0, "Field of View", "Horizontal angle of the footage's camera, where nothing better is known", "camera",

@@ -1,13 +1,20 @@
-"""Optical flow between two frames in crop coordinates, with a forward-backward consistency check (OpenCV's DIS)."""
+"""Optical flow between two frames in crop coordinates, with a forward-backward consistency check.
+
+OpenCV's DIS finds it unless another way is chosen (raft.py).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from .crops import Crop, cut, pixel_centres
+
+FlowFinder = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From two grey pictures (H, W) uint8 to where pixels of the first moved in the second, (H, W, 2) px."""
 
 FINEST = 2
 """Flow is found at up to this multiple of the crop's resolution, but no finer than the frame's own pixels."""
@@ -37,7 +44,12 @@ class PairFlow:
     backward_consistency: np.ndarray
 
 
-def flow_between(a: View, b: View, size: int) -> PairFlow:
+def dis(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Dense inverse search (Kroeger et al. 2016): a `FlowFinder`."""
+    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
+
+
+def flow_between(a: View, b: View, size: int, find: FlowFinder = dis) -> PairFlow:
     """Flow of the subject between two frames, given at the `size` x `size` pixels of their crops.
 
     Both frames are seen through windows of one size and zoom, each on its own crop's centre: the subject stays near
@@ -48,8 +60,7 @@ def flow_between(a: View, b: View, size: int) -> PairFlow:
     half = max(a.crop.half, b.crop.half)
     resolution = int(np.clip(np.ceil(2 * half), size, FINEST * size))
     windows = _subject_windows(a, b, half, resolution)
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    there, back = dis.calc(*windows, None), dis.calc(*windows[::-1], None)
+    there, back = find(*windows), find(*windows[::-1])
     forward, forward_consistency = _at_crop(there, consistency(there, back), a.crop.half, b.crop.half, half, size)
     backward, backward_consistency = _at_crop(back, consistency(back, there), b.crop.half, a.crop.half, half, size)
     return PairFlow(forward, backward, forward_consistency, backward_consistency)
@@ -69,7 +80,7 @@ class CropFlow:
     backward_weight: np.ndarray
 
 
-def crop_flow(images: np.ndarray, masks: np.ndarray, gap: int) -> CropFlow:
+def crop_flow(images: np.ndarray, masks: np.ndarray, gap: int, find: FlowFinder = dis) -> CropFlow:
     """Flow across a gap from crops (T, S, S, 3) uint8 and masks (T, S, S) in 0..1, at half their resolution.
 
     Limbs that swing in between fail the consistency check, so what is left tells how the body as a whole has turned;
@@ -79,13 +90,12 @@ def crop_flow(images: np.ndarray, masks: np.ndarray, gap: int) -> CropFlow:
     half = size // 2
     grey = [over_mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), mask) for image, mask in zip(images, masks, strict=True)]
     covers = [cv2.resize(mask, (half, half), interpolation=cv2.INTER_AREA) for mask in masks]
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     shape = (len(images) - gap, half, half)
     flows = np.zeros((2, *shape, 2), np.float16)
     weights = np.zeros((2, *shape), np.float16)
     centres = pixel_centres(half)
     for t in range(len(images) - gap):
-        there, back = dis.calc(grey[t], grey[t + gap], None), dis.calc(grey[t + gap], grey[t], None)
+        there, back = find(grey[t], grey[t + gap]), find(grey[t + gap], grey[t])
         for side, (flow, other, a, b) in enumerate(((there, back, t, t + gap), (back, there, t + gap, t))):
             moved = cv2.resize(flow, (half, half), interpolation=cv2.INTER_AREA) * np.float32(2 / size)
             agree = cv2.resize(consistency(flow, other), (half, half), interpolation=cv2.INTER_AREA)

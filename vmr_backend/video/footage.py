@@ -12,7 +12,7 @@ import numpy as np
 from ..job import BadInput
 from .clip import Clip, as_grey, as_rgb, open_clip, read_frames, select
 from .crops import Crop, crop_track, cut, inside_frame, pixel_centres
-from .flow import PairFlow, View, flow_between, sample
+from .flow import FlowFinder, PairFlow, View, dis, flow_between, sample
 from .masks import (
     MaskFacts,
     MaskSource,
@@ -95,6 +95,7 @@ def load_footage(
     progress: Progress | None = None,
     files: Sequence[Path | str] | None = None,
     choice: Choice | None = None,
+    flow: FlowFinder = dis,
 ) -> Footage:
     """Read a clip's frames `first` to `last` (both included, the clip's own numbers) and their masks.
 
@@ -104,6 +105,7 @@ def load_footage(
     progress    called with (step, steps) while it goes on
     files       the images of the clip where its folder holds others too; their names carry the frame numbers
     choice      which subject is meant where the masks hold several
+    flow        finds the flow from frame to frame
 
     Masks are read first, then frames, each one at a time: memory holds the crops and two full frames.
     Raises BadInput with one line that says what cannot be used.
@@ -124,7 +126,8 @@ def load_footage(
     facts = _look_at_masks(source, selected, report)
     kept, left_out = _leave_out(clip, source, selected, facts)
     seen = steps - len(kept)
-    return _cut_crops(clip, kept, [facts[int(n)] for n in kept], left_out, crop_size, lambda done: report(seen + done))
+    return _cut_crops(clip, kept, [facts[int(n)] for n in kept], left_out, crop_size, flow,
+                      lambda done: report(seen + done))
 
 
 def downsample(footage: Footage, size: int) -> Footage:
@@ -196,6 +199,7 @@ def _cut_crops(
     facts: list[MaskFacts],
     left_out: list[tuple[int, str]],
     size: int,
+    find: FlowFinder,
     report: Callable[[int], None],
 ) -> Footage:
     """Second pass: every frame once, into crops and flow."""
@@ -216,7 +220,7 @@ def _cut_crops(
         view = View(as_grey(image), unpack_mask(facts[t], clip.image_size), crops[t])
         masks[t] = cut(view.mask, crops[t], size) * (inside[t] / np.float32(255))
         if before is not None and linked[t - 1]:
-            pair = flow_between(before, view, size)
+            pair = flow_between(before, view, size, find)
             flow[:, t - 1] = pair.forward, pair.backward
             weight[:, t - 1] = _flow_weights(pair, masks[t - 1], masks[t])
         before = view

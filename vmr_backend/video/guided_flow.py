@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..rendering import Renderer
 from .crops import pixel_centres
-from .flow import CropFlow, consistency, over_mean, sample
+from .flow import CropFlow, consistency, dis, over_mean, sample
 from .footage import Footage, downsample
 
 SIZE = 128
@@ -36,22 +36,22 @@ def guided_flows(points: Tensor, faces: Tensor, footage: Footage, renderer: Rend
     faces   (F, 3)
     """
     small = downsample(footage, min(SIZE, footage.masks.shape[1]))
-    shown = _Shown.of(points.detach(), faces, small.masks.shape[1], renderer)
+    shown = ShownSurface.of(points.detach(), faces, small.masks.shape[1], renderer)
     return [_across(shown, small, gap) for gap in long_gaps(len(small.numbers))]
 
 
-class _Shown:
-    """What the model shows in every frame: T frames of S x S pixels."""
+class ShownSurface:
+    """What a mesh shows in every frame: T frames of S x S pixels."""
 
     def __init__(self, points: np.ndarray, faces: np.ndarray, index: np.ndarray, shares: np.ndarray, depth: np.ndarray):
         self.points, self.faces, self.index, self.shares, self.depth = points, faces, index, shares, depth
 
     @staticmethod
-    def of(points: Tensor, faces: Tensor, size: int, renderer: Renderer) -> _Shown:
+    def of(points: Tensor, faces: Tensor, size: int, renderer: Renderer) -> ShownSurface:
         parts = [renderer.visibility(chunk, faces, size, cull=True) for chunk in points.split(32)]
         index, shares, depth = (torch.cat([getattr(part, name) for part in parts]).cpu().numpy()
                                 for name in ("face_index", "barycentrics", "depth"))
-        return _Shown(points.cpu().numpy(), faces.cpu().numpy(), index, shares, depth)
+        return ShownSurface(points.cpu().numpy(), faces.cpu().numpy(), index, shares, depth)
 
     def seen_from(self, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the surface that frame a shows lies in frame b: (S, S, 2) crop units, and whether b shows it (S, S)."""
@@ -63,7 +63,7 @@ class _Shown:
         return place[..., :2].astype(np.float32), (self.index[a] >= 0) & near
 
 
-def _across(shown: _Shown, small: Footage, gap: int) -> CropFlow:
+def _across(shown: ShownSurface, small: Footage, gap: int) -> CropFlow:
     count, size = len(small.numbers) - gap, small.masks.shape[1]
     flows = np.zeros((2, count, size, size, 2), np.float16)
     weights = np.zeros((2, count, size, size), np.float16)
@@ -73,15 +73,14 @@ def _across(shown: _Shown, small: Footage, gap: int) -> CropFlow:
     return CropFlow(gap, *flows, *weights)
 
 
-def _pair(shown: _Shown, small: Footage, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
+def _pair(shown: ShownSurface, small: Footage, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
     """Displacement (S, S, 2) of the pixels of frame a to frame b, crop units, and its weight (S, S)."""
     size = small.masks.shape[1]
     back, visible = shown.seen_from(b, a)
     valid = visible * small.masks[b] * sample(small.masks[a], back)
     carried = sample(small.images[a], back)
     pictures = [over_mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), valid) for image in (carried, small.images[b])]
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    there, home = dis.calc(*pictures, None), dis.calc(*pictures[::-1], None)
+    there, home = dis(*pictures), dis(*pictures[::-1])
     trust = consistency(there, home) * valid
     ahead, shown_there = shown.seen_from(a, b)
     target = ahead + sample(there, ahead) * np.float32(2 / size)

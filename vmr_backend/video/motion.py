@@ -6,6 +6,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from .flow import dis
+
 EVERY = 6
 """Of the pixels across and down, one in so many is used."""
 WITHIN = 1.0
@@ -15,8 +17,7 @@ FEWEST = 12
 
 def flow_from_to(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Optical flow (H, W, 2) from one picture (H, W, 3) uint8 RGB to another, px (OpenCV's DIS)."""
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return dis.calc(*(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (first, second)), None)
+    return dis(*(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (first, second)))
 
 
 def background_homography(flow: np.ndarray, subject: np.ndarray) -> np.ndarray:

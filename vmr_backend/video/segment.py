@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,16 @@ import numpy as np
 import torch
 
 from ..arguments import Arguments, number_list
+from ..devices import device_of
 from ..job import BadInput, EventLog, write_whole
 from ..marks import MASKS_NAME, OUTLINES_NAME, Mark, MaskReport, SegmentRequest
 from .clip import Clip, as_grey, as_rgb, open_clip, read_frames, read_image, select
 from .mask_network import MaskNetwork
 from .masks import box_of
+from .onnx_network import OnnxNetwork
+from .sam2 import find_by_sam2, load_predictor
 from .segmentation import (
+    Progress,
     Segmentation,
     Shots,
     check_mark,
@@ -32,6 +36,8 @@ from .segmentation import (
 
 STAGES = {"reading": 0.2, "finding": 1.0, "writing": 0.4}
 """Shares of the time."""
+SAM2_SIDE = 1024
+"""Pixels of the longer side of frames that SAM 2 looks at."""
 MOST_THREADS = 4
 """The networks are so small that more would wait for each other."""
 UNKNOWN_SIDE = 0.4
@@ -53,10 +59,12 @@ def run(folder: Path, log: EventLog) -> None:
         raise BadInput(f"{clip.path}: found a single frame ({numbers[0]}) to work on; needs at least 2")
     places = [check_mark(mark, clip.image_size, numbers) for mark in request.marks]
     painted = {mark.frame: _painted(mark, clip) for mark in request.marks if mark.mask}
-    scale = working_scale(_side(request.marks, painted, clip), clip.image_size)
+    network = network_of(request)
+    scale = working_scale(_side(request.marks, painted, clip), clip.image_size) \
+        if isinstance(network, (MaskNetwork, OnnxNetwork)) else min(1.0, SAM2_SIDE / max(clip.image_size))
     shots = shots_of(_told(clip, numbers, log, "reading"), scale)
-    found = Segmentation(shots, MaskNetwork.shipped(), painted).find(
-        request.marks, places, lambda step, steps: log.progress("finding", step, steps))
+    found = find(network, shots, request.marks, places, painted,
+                 lambda step, steps: log.progress("finding", step, steps))
     report = _report(found, numbers, shots, places)
     part = folder / f"{MASKS_NAME}.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -74,6 +82,26 @@ def run(folder: Path, log: EventLog) -> None:
     if report.doubts:
         first, why = min(report.doubts.items())
         log.warning(f"{len(report.doubts)} masks are doubtful; the first is of frame {first}: {why[0]}")
+
+
+def network_of(request: SegmentRequest) -> Any:
+    """What finds masks: the network that comes along, an ONNX network or SAM 2's predictor."""
+    path = Path(request.network)
+    if not request.network:
+        return MaskNetwork.shipped()
+    return OnnxNetwork(path) if path.suffix.lower() == ".onnx" else load_predictor(path, device_of(request.device))
+
+
+def find(network: Any, shots: Shots, marks: Sequence[Mark], places: Sequence[int], painted: dict[int, np.ndarray],
+         report: Progress) -> np.ndarray:
+    """Probabilities (T, h, w) of the subject in the frames that are worked on; nothing in takes without a mark."""
+    if isinstance(network, (MaskNetwork, OnnxNetwork)):
+        return Segmentation(shots, network, painted).find(marks, places, report)
+    found = find_by_sam2(network, shots.pictures, shots.scale, marks, places, painted, report)
+    for t in range(len(shots)):
+        if all(shots.cut_between(place, t) for place in places):
+            found[t] = 0
+    return found
 
 
 def _told(clip: Clip, numbers: np.ndarray, log: EventLog, stage: str) -> Iterator[np.ndarray]:
@@ -143,6 +171,9 @@ def parser() -> Arguments:
     found.add_argument("--mask", action="append", default=[], metavar="[FRAME:]FILE",
                        help="an image of a frame's whole mask, white on black")
     found.add_argument("--frames", metavar="FIRST:LAST", help="the clip's own frame numbers, both included")
+    found.add_argument("--network", default="", metavar="FILE",
+                       help="an ONNX network (.onnx) or a checkpoint of SAM 2 (.pt), in place of the project's own")
+    found.add_argument("--device", default="auto", help="where SAM 2 computes")
     found.add_argument("--job", type=Path, metavar="DIR", help="run the request that lies in DIR/segment.json")
     found.add_argument("--watch-stdin", action="store_true", help="stop when standard input ends")
     return found
@@ -167,7 +198,9 @@ def request_of(arguments: argparse.Namespace, first: int | None, last: int | Non
             else:
                 mark[option] = said
     return SegmentRequest(os.path.abspath(arguments.clip), tuple(Mark.of(one) for one in marked.values()),
-                          first=first, last=last).check()
+                          first=first, last=last,
+                          network=arguments.network and os.path.abspath(arguments.network), device=arguments.device
+                          ).check()
 
 
 def _at_frame(option: str, text: str, start: int) -> tuple[int, str]:

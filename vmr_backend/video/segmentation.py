@@ -24,6 +24,7 @@ from .features import Features
 from .mask_network import Look, MaskNetwork
 from .masks import box_of
 from .motion import background_homography, carried, flow_from_to
+from .onnx_network import OnnxNetwork
 
 WORKING_SIZE = 190
 """Pixels of the subject's longer side where it is worked on."""
@@ -130,7 +131,8 @@ class Known:
 class Segmentation:
     """The masks of one subject as they come to be: probabilities (T, h, w) of the frames worked on."""
 
-    def __init__(self, shots: Shots, network: MaskNetwork, painted: Mapping[int, np.ndarray] | None = None):
+    def __init__(self, shots: Shots, network: MaskNetwork | OnnxNetwork,
+                 painted: Mapping[int, np.ndarray] | None = None):
         """painted  masks (H, W) in 0..1 of the marks that have one, by frame number"""
         self.shots, self.network, self.painted = shots, network, painted or {}
         features = Features.shipped(torch.device("cpu"))
