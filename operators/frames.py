@@ -69,11 +69,11 @@ class VMR_OT_frames_as_images(FollowsChild, bpy.types.Operator):
                 raise BadInput("Frames as Images: found no clip; open one in the Movie Clip Editor")
             shown, beside = shown_by_clip(clip), Path(bpy.path.abspath(clip.filepath, library=clip.library))
             beside = beside.parent if clip.source == "SEQUENCE" else beside
-            name, self._start = beside.stem, scene_frame(clip, shown.first)
+            name, self._first_at = beside.stem, scene_frame(clip, shown.first)
         else:
             shown = (shown_by_strip if self.source == "STRIP" else shown_by_compositing)(scene)
             beside = Path(bpy.data.filepath) if bpy.data.filepath else jobs_folder() / "frames"
-            name, self._start = shown.name, shown.first
+            name, self._first_at = shown.name, shown.first
         self._clip, self._scene = clip.session_uid if clip and self.source == "CLIP" else None, scene.session_uid
         folder = Path(bpy.path.abspath(self.folder)) if self.folder else frames_folder(beside, name)
         return rendering(folder, shown, clip)
@@ -82,7 +82,7 @@ class VMR_OT_frames_as_images(FollowsChild, bpy.types.Operator):
         images = rendered.images()
         clip = bpy.data.movieclips.load(str(images[0]), check_existing=True)
         clip.filepath = clip.filepath  # read anew what was rendered anew
-        clip.frame_start, clip.name = self._start, rendered.folder.name
+        clip.frame_start, clip.name = self._first_at, rendered.folder.name
         clip.use_fake_user = True
         if (before := still_there(bpy.data.movieclips, self._clip)) is not None:
             copy_subjects(subjects_of(before), subjects_of(clip))

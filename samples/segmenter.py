@@ -218,9 +218,26 @@ def varied(cues: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     masks = torch.where(mirrored[:, None, None], masks.flip(-1), masks)
     gain, level = (torch.rand(2, len(cues), 3, 1, 1) - 0.5) * cues.new_tensor([0.6, 0.3]).view(2, 1, 1, 1, 1)
     colours = ((cues[:, :3] - 0.5) * (1 + gain) + 0.5 + level).clamp(0, 1)
-    rest = cues[:, 3:]
+    rest = torch.cat([misled(cues[:, 3:4]), cues[:, 4:]], 1)
     silent = (torch.rand(len(cues), rest.shape[1], 1, 1) < 0.05) & (torch.arange(rest.shape[1]) > 0).view(1, -1, 1, 1)
     return torch.cat([colours, torch.where(silent, torch.full_like(rest, 0.5), rest)], 1), masks
+
+
+def misled(so_far: Tensor) -> Tensor:
+    """Masks so far (N, 1, S, S), some of which have leaked to one side, or lost a part, by much more than one frame does:
+    what went wrong adds up over a clip, and the other cues shall outweigh it. Boxes stay as they are."""
+    size = so_far.shape[-1]
+    found = so_far.clone()
+    for mask in found:
+        if mask.max() < 0.6:
+            continue
+        leak, loss = (functional.interpolate(torch.randn(2, 1, 5, 5), (size, size), mode="bicubic") > 0.3)[:, 0]
+        if torch.rand(()) < 0.35:
+            by = tuple(torch.randint(-size // 5, size // 5 + 1, (2,)).tolist())
+            mask[0] = torch.maximum(mask[0], mask[0].roll(by, (0, 1)) * leak)
+        if torch.rand(()) < 0.25:
+            mask[0] *= ~loss
+    return found
 
 
 def disagreement(odds: Tensor, masks: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ def marks_of(subject: Any) -> tuple[Mark, ...]:
     return tuple(Mark(
         mark.frame, _numbers(mark.box) if has_box(mark) else None,
         *(tuple(_numbers(point.place) for point in mark.points if point.inside == side) for side in (True, False)),
-        bpy.path.abspath(mark.mask) if mark.mask else None)
+        mask=bpy.path.abspath(mark.mask) if mark.mask else None)
         for mark in sorted(subject.marks, key=lambda mark: mark.frame))
 
 

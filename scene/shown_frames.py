@@ -120,7 +120,7 @@ def _of_clip(shown: Shown) -> bpy.types.Scene:
     clip = _found(bpy.data.movieclips, shown)
     clip.use_proxy = False
     clip.frame_start += shown.first - scene_frame(clip, shown.first)
-    scene = bpy.data.scenes.new("shown")
+    scene: Any = bpy.data.scenes.new("shown")
     # Without a layer to be rendered no engine has anything to do.
     scene.render.engine = "CYCLES"
     tree, output = _compositor_of(scene)

@@ -79,7 +79,8 @@ def errors(found: CropFlow, surface: ShownSurface, footage: Footage) \
         motion = np.linalg.norm(target * half + shift - places * footage.crop_half[t], axis=2)
         for values, more in zip(kept, (off, motion, found.forward_weight[t]), strict=True):
             values.append(np.asarray(more[seen], np.float32))
-    return (found.gap, *(np.concatenate(values) for values in kept))
+    error, motion, weight = (np.concatenate(values) for values in kept)
+    return found.gap, error, motion, weight
 
 
 def surface_of(path: Path, footage: Footage) -> ShownSurface:

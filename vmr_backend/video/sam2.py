@@ -80,8 +80,8 @@ def _prompts(mark: Mark, scale: float) -> dict[str, Any]:
     prompts: dict[str, Any] = {}
     if mark.box:
         left, top, width, height = (scale * side for side in mark.box)
-        prompts["box"] = np.float32([left, top, left + width, top + height])
+        prompts["box"] = np.array([left, top, left + width, top + height], np.float32)
     if mark.inside or mark.outside:
-        prompts["points"] = scale * np.float32([*mark.inside, *mark.outside])
-        prompts["labels"] = np.int32([1] * len(mark.inside) + [0] * len(mark.outside))
+        prompts["points"] = scale * np.array([*mark.inside, *mark.outside], np.float32)
+        prompts["labels"] = np.array([1] * len(mark.inside) + [0] * len(mark.outside), np.int32)
     return prompts
