@@ -224,8 +224,8 @@ def varied(cues: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def misled(so_far: Tensor) -> Tensor:
-    """Masks so far (N, 1, S, S), some of which have leaked to one side, or lost a part, by much more than one frame does:
-    what went wrong adds up over a clip, and the other cues shall outweigh it. Boxes stay as they are."""
+    """Masks so far (N, 1, S, S), some of which have leaked to one side, or lost a part, by much more than in one frame:
+    what goes wrong adds up over a clip, and the other cues shall outweigh it. Boxes stay as they are."""
     size = so_far.shape[-1]
     found = so_far.clone()
     for mask in found:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from samples.scenes import OFFSETS, SIZE, moment
-from samples.segmenter import NOW, disagreement, gone_wrong, learn, lesson, main, prepare, read
+from samples.segmenter import NOW, disagreement, gone_wrong, learn, lesson, main, misled, prepare, read
 from vmr_backend.video.cues import CHANNELS, lab_of
 from vmr_backend.video.mask_network import SIDE, MaskNetwork
 
@@ -54,6 +54,17 @@ def test_masks_go_wrong_in_another_way_each_time_but_not_altogether(shown):
         wrong = gone_wrong(shown.masks[NOW], lab_of(shown.frames[NOW]), np.random.default_rng(seed)) > 0.5
         overlaps.append((wrong & true).sum() / (wrong | true).sum())
     assert 0.5 < np.median(overlaps) < 0.99 and np.std(overlaps) > 0.02
+
+
+def test_masks_so_far_are_misled_at_times_but_boxes_never_are():
+    torch.manual_seed(0)
+    masks = torch.zeros(40, 1, 96, 96)
+    masks[:, :, 30:60, 20:70] = 1
+    masks[::4] /= 2
+    found = misled(masks)
+    same = (found == masks).all((1, 2, 3))
+    assert same[::4].all() and 0.2 < same[1::4].float().mean() < 0.8
+    assert ((found > masks).any((1, 2, 3)) & ~same).any() and ((found < masks).any((1, 2, 3)) & ~same).any()
 
 
 def test_disagreement_is_least_where_all_is_right():

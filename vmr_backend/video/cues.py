@@ -52,6 +52,9 @@ class Palette:
         index = _bin(lab)
         return Palette(_histogram(index, mask), _histogram(index, (mask < 0.4) & ~outside))
 
+    def and_that_of(self, other: Palette) -> Palette:
+        return Palette((self.subject + other.subject) / 2, (self.around + other.around) / 2)
+
     def likeness(self, lab: np.ndarray) -> np.ndarray:
         """(H, W) 0..1: how much likelier each colour is on the subject than around it."""
         subject, around = (side.ravel()[_bin(lab)] + NOTHING for side in (self.subject, self.around))
@@ -74,6 +77,9 @@ class Looks:
                            for side in (mask, near | subject & (mask < 0.2)))
         sides = inside > 0.7, (outside > 0.7) & (inside < 0.2)
         return Looks(*(_few(features[:, torch.from_numpy(side)]) for side in sides))
+
+    def and_those_of(self, other: Looks) -> Looks:
+        return Looks(torch.cat([self.subject, other.subject], 1), torch.cat([self.around, other.around], 1))
 
     def likeness(self, features: Tensor, shape: tuple[int, ...]) -> np.ndarray:
         """(h, w) 0..1: how much more each place of a frame with features (C, H, W) looks like the subject."""

@@ -35,13 +35,18 @@ LOOKS = 2
 OTHERS = (-30, -16, -8, -4, 4, 8, 16, 30)
 """Frames that one is compared with for what the subject uncovers."""
 CLICK = 0.04
-"""Radius of what a point tells of at the least, over the subject's longer side, and three times that at the most."""
-ALIKE = 6
-"""Lab units up to which pixels around a point count as the same thing."""
+"""Across what a point tells of at the least, over the subject's longer side."""
+FEWEST = 10
+"""Pixels of either side that a graph cut needs."""
+REACH = 4
+"""What a point tells of reaches so many times as far at the most."""
 STRAY = 0.04
 """Patches and holes below this share of the subject's area are removed and filled."""
 LOST = 0.02
 """Share of the area at the marked frame below which the subject counts as gone."""
+SURE = 0.4
+"""Probability above which a pixel of the full frame is the subject: parts that are thin where frames are worked on look
+faint there, and what overlaps best leans to the larger side."""
 CUT = 0.55
 """Share of the colours that change from one frame to the next where a clip is cut."""
 
@@ -127,6 +132,9 @@ class Known:
     palette: Palette
     looks: Looks
 
+    def and_that_of(self, other: Known) -> Known:
+        return Known(self.palette.and_that_of(other.palette), self.looks.and_those_of(other.looks))
+
 
 class Segmentation:
     """The masks of one subject as they come to be: probabilities (T, h, w) of the frames worked on."""
@@ -203,7 +211,7 @@ class Segmentation:
         size = CLICK * WORKING_SIZE
         for points, value in ((mark.inside, 0.97), (mark.outside, 0.03)):
             for x, y in points:
-                found[_alike_around(self.lab(place), (scale * x, scale * y), size)] = value
+                found[_told_by(self.shots.pictures[place], found, (scale * x, scale * y), value > 0.5, size)] = value
         return found
 
     def _between(self, settled: dict[int, np.ndarray]) -> np.ndarray:
@@ -218,9 +226,10 @@ class Segmentation:
         for t, mask in self._carried(range(order[-1], len(self.shots)), settled[order[-1]], known[order[-1]]):
             found[t] = mask
         for first, last in pairwise(order):
-            for t, mask in self._carried(range(first, last), settled[first], known[first]):
+            both = known[first].and_that_of(known[last])
+            for t, mask in self._carried(range(first, last), settled[first], both):
                 found[t] = (last - t) / (last - first) * mask
-            for t, mask in self._carried(range(last, first, -1), settled[last], known[last]):
+            for t, mask in self._carried(range(last, first, -1), settled[last], both):
                 found[t] += ((t - first) / (last - first) * mask).astype(np.float16)
         return found
 
@@ -283,19 +292,29 @@ class Segmentation:
         shots.follow_background(subjects)
 
 
-def _alike_around(lab: np.ndarray, point: Point, size: float) -> np.ndarray:
-    """(h, w) bool: what looks like a point, up to three times some radius around it, and all that is within it."""
-    height, width = lab.shape[:2]
-    seed = int(np.clip(point[0], 0, width - 1)), int(np.clip(point[1], 0, height - 1))
-    filled = np.zeros((height + 2, width + 2), np.uint8)
-    limit = np.zeros_like(filled)
-    cv2.circle(limit, (seed[0] + 1, seed[1] + 1), max(round(3 * size), 2), 1, -1)
-    filled[limit == 0] = 1
-    smooth = cv2.GaussianBlur(lab, (0, 0), 0.8)
-    cv2.floodFill(smooth, filled, seed, 0, (ALIKE,) * 3, (ALIKE,) * 3,
-                  cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE | 2 << 8)
-    cv2.circle(filled, (seed[0] + 1, seed[1] + 1), max(round(size / 2), 1), 2, -1)
-    return filled[1:-1, 1:-1] == 2
+def _told_by(picture: np.ndarray, found: np.ndarray, point: Point, inside: bool, size: float) -> np.ndarray:
+    """(h, w) bool: what a point on the subject or off it tells of, up to REACH times some radius around it.
+
+    A graph cut (GrabCut: Rother et al. 2004) settles anew what is around, where all within the radius is as the point
+    says and all beyond the reach stays as it was found.
+    """
+    height, width = found.shape
+    column, row = (int(np.clip(round(value), 0, side - 1)) for value, side in zip(point, (width, height), strict=True))
+    disc, near = np.zeros((2, height, width), np.uint8)
+    cv2.circle(disc, (column, row), max(round(size / 2), 1), 1, -1)
+    cv2.circle(near, (column, row), max(round(REACH * size), 2), 1, -1)
+    labels = np.where(found > 0.5, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
+    labels[near > 0] += cv2.GC_PR_BGD - cv2.GC_BGD
+    labels[disc > 0] = cv2.GC_FGD if inside else cv2.GC_BGD
+    reach = round(2 * REACH * size)
+    window = (slice(max(row - reach, 0), row + reach), slice(max(column - reach, 0), column + reach))
+    cut = np.ascontiguousarray(labels[window])
+    if FEWEST < ((cut & 1) == 1).sum() < cut.size - FEWEST:
+        cv2.grabCut(np.ascontiguousarray(picture[window]), cut, None, *np.zeros((2, 1, 65)), 2, cv2.GC_INIT_WITH_MASK)
+    told = np.zeros_like(disc)
+    told[window] = (cut & 1) == inside
+    parts = cv2.connectedComponents(told & near)[1]
+    return (parts == parts[row, column]) | (disc > 0)
 
 
 def tidied(found: np.ndarray, points: Sequence[Point] = ()) -> np.ndarray:
@@ -333,7 +352,7 @@ def refined(found: np.ndarray, picture: np.ndarray) -> np.ndarray:
     radius = max(2, round(1.5 * width / found.shape[1]))
     window = (slice(max(top - 2 * radius, 0), bottom + 2 * radius),
               slice(max(left - 2 * radius, 0), right + 2 * radius))
-    mask[window] = 255 * (_guided(picture[window].astype(np.float32) / 255, grown[window], radius) > 0.5)
+    mask[window] = 255 * (_guided(picture[window].astype(np.float32) / 255, grown[window], radius) > SURE)
     return mask
 
 

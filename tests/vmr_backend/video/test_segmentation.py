@@ -9,7 +9,16 @@ from vmr_backend.job import BadInput
 from vmr_backend.marks import Mark
 from vmr_backend.video.cues import CHANNELS
 from vmr_backend.video.mask_network import MARGIN, SIDE, Look, MaskNetwork
-from vmr_backend.video.segmentation import Shots, check_mark, confidence_of, refined, shots_of, tidied, working_scale
+from vmr_backend.video.segmentation import (
+    Shots,
+    _told_by,
+    check_mark,
+    confidence_of,
+    refined,
+    shots_of,
+    tidied,
+    working_scale,
+)
 
 
 def disc(size: int, centre: tuple[float, float], radius: float) -> np.ndarray:
@@ -46,6 +55,22 @@ def test_confidence_is_the_overlap_that_the_probabilities_foretell():
         overlaps.append((mask & true).sum() / (mask | true).sum())
     assert confidence_of(found) == pytest.approx(np.mean(overlaps), abs=0.01)
     assert confidence_of(np.zeros((4, 4))) == 0
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_point_tells_of_what_looks_alike_around_it_up_to_its_edge(inside):
+    rng = np.random.default_rng(0)
+    body, patch = disc(160, (70, 80), 40), disc(160, (112, 80), 14)
+    body &= ~patch
+    picture = np.where(body[..., None], (120, 60, 30), (60, 140, 60)) + rng.normal(0, 6, (160, 160, 3))
+    picture[patch] = (220, 220, 210) + rng.normal(0, 6, (patch.sum(), 3))
+    picture = np.clip(picture, 0, 255).astype(np.uint8)
+    found = np.where(body if inside else body | patch, 0.9, 0.05).astype(np.float32)
+    told = _told_by(picture, found, (112, 80), inside, 7.6)
+    corrected = (found > 0.5) | told if inside else (found > 0.5) & ~told
+    truth = body | patch if inside else body
+    assert (corrected & truth).sum() / (corrected | truth).sum() > 0.98
+    assert told[80, 112] and not told[:, :70].any()
 
 
 def test_stray_patches_and_pinholes_go_unless_a_point_lies_on_them():
