@@ -43,7 +43,7 @@ class VMR_OT_frames_as_images(FollowsChild, bpy.types.Operator):
     reconstruct: for strips, for movies of variable rate, and for what the compositor makes; Esc cancels"""
 
     bl_idname = "vmr.frames_as_images"
-    bl_label = "Frames as Images"
+    bl_label = "Frames As Images"
     bl_options = {"UNDO"}
 
     source: bpy.props.EnumProperty(name="Source", items=[
@@ -66,7 +66,7 @@ class VMR_OT_frames_as_images(FollowsChild, bpy.types.Operator):
         scene, clip = context.scene, clip_of(context)
         if self.source == "CLIP":
             if clip is None:
-                raise BadInput("Frames as Images: found no clip; open one in the Movie Clip Editor")
+                raise BadInput("Frames As Images: found no clip; open one in the Movie Clip Editor")
             shown, beside = shown_by_clip(clip), Path(bpy.path.abspath(clip.filepath, library=clip.library))
             beside = beside.parent if clip.source == "SEQUENCE" else beside
             name, self._first_at = beside.stem, scene_frame(clip, shown.first)
