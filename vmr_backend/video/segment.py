@@ -44,6 +44,9 @@ UNKNOWN_SIDE = 0.4
 """Of a subject that only points are on, its longer side over the frame's shorter one."""
 DOUBTFUL = 0.75
 """Confidence below which a mask is doubted."""
+UNLIKE = 0.1
+"""Share of a mask that looks unlike the subject in the marked frame above which it is doubted: it leaks, or the subject
+shows another side."""
 CHANGED = 0.4
 """Share by which a mask's area changes from one frame to the next where it is doubted."""
 
@@ -63,9 +66,9 @@ def run(folder: Path, log: EventLog) -> None:
     scale = working_scale(_side(request.marks, painted, clip), clip.image_size) \
         if isinstance(network, (MaskNetwork, OnnxNetwork)) else min(1.0, SAM2_SIDE / max(clip.image_size))
     shots = shots_of(_told(clip, numbers, log, "reading"), scale)
-    found = find(network, shots, request.marks, places, painted,
-                 lambda step, steps: log.progress("finding", step, steps))
-    report = _report(found, numbers, shots, places)
+    found, unlike = find(network, shots, request.marks, places, painted,
+                         lambda step, steps: log.progress("finding", step, steps))
+    report = _report(found, unlike, numbers, shots, places)
     part = folder / f"{MASKS_NAME}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -93,15 +96,17 @@ def network_of(request: SegmentRequest) -> Any:
 
 
 def find(network: Any, shots: Shots, marks: Sequence[Mark], places: Sequence[int], painted: dict[int, np.ndarray],
-         report: Progress) -> np.ndarray:
-    """Probabilities (T, h, w) of the subject in the frames that are worked on; nothing in takes without a mark."""
+         report: Progress) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (T, h, w) of the subject in the frames that are worked on, and what of each mask looks unlike it
+    (T,), where that is known; nothing in takes without a mark."""
     if isinstance(network, (MaskNetwork, OnnxNetwork)):
-        return Segmentation(shots, network, painted).find(marks, places, report)
+        search = Segmentation(shots, network, painted)
+        return search.find(marks, places, report), search.unlike
     found = find_by_sam2(network, shots.pictures, shots.scale, marks, places, painted, report)
     for t in range(len(shots)):
         if all(shots.cut_between(place, t) for place in places):
             found[t] = 0
-    return found
+    return found, np.zeros(len(shots))
 
 
 def _told(clip: Clip, numbers: np.ndarray, log: EventLog, stage: str) -> Iterator[np.ndarray]:
@@ -136,7 +141,8 @@ def outlines_of(mask: np.ndarray) -> list[list[float]]:
     return [(loop + 0.5).ravel().tolist() for loop in simple if len(loop) > 2]
 
 
-def _report(found: np.ndarray, numbers: np.ndarray, shots: Shots, places: list[int]) -> MaskReport:
+def _report(found: np.ndarray, unlike: np.ndarray, numbers: np.ndarray, shots: Shots,
+            places: list[int]) -> MaskReport:
     areas = (found > 0.5).sum((1, 2)).astype(float)
     confidence = [confidence_of(one) for one in found]
     doubts: dict[int, list[str]] = {}
@@ -148,6 +154,8 @@ def _report(found: np.ndarray, numbers: np.ndarray, shots: Shots, places: list[i
         else:
             if confidence[t] < DOUBTFUL:
                 why.append("the mask is unsure")
+            if unlike[t] > UNLIKE:
+                why.append("a part of it looks unlike the subject where it was marked")
             if t and areas[t - 1] and abs(areas[t] / areas[t - 1] - 1) > CHANGED:
                 why.append(f"the mask has {areas[t] / areas[t - 1]:.0%} of the area in the frame before")
         if why and t not in places:

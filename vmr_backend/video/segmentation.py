@@ -143,6 +143,8 @@ class Segmentation:
                  painted: Mapping[int, np.ndarray] | None = None):
         """painted  masks (H, W) in 0..1 of the marks that have one, by frame number"""
         self.shots, self.network, self.painted = shots, network, painted or {}
+        self.unlike = np.zeros(len(shots))
+        """(T,) share of each mask that looks less like the subject than like its surroundings in the marked frame."""
         features = Features.shipped(torch.device("cpu"))
         # Of long clips only the frames around the one that is looked at are held in Lab and as features.
         self.lab = functools.lru_cache(2 * max(OTHERS) + 4)(lambda place: lab_of(shots.pictures[place]))
@@ -264,7 +266,11 @@ class Segmentation:
         cues = torch.from_numpy(np.moveaxis(look.cut(maps), -1, 0)[None].copy())
         with torch.inference_mode():
             odds = self.network(cues)[0, 0].numpy()
-        return 1 / (1 + np.exp(-look.put_back(odds, mask.shape, -20.0)))
+        found = 1 / (1 + np.exp(-look.put_back(odds, mask.shape, -20.0)))
+        if known and (found > 0.5).any():
+            likeness = (looks + known.palette.likeness(self.lab(place))) / 2
+            self.unlike[place] = (likeness[found > 0.5] < 0.5).mean()
+        return found
 
     def _known(self, place: int, mask: np.ndarray) -> Known:
         return Known(self._palette(place, mask), Looks.of(self.features(place), mask))
