@@ -39,8 +39,7 @@ def rendering(folder: Path, shown: Shown, clip: bpy.types.MovieClip | None = Non
 
 
 class VMR_OT_frames_as_images(FollowsChild, bpy.types.Operator):
-    """Render the frames as Blender shows them to an image sequence, beside your work, and open it as a clip to mark and
-    reconstruct: for strips, for movies of variable rate, and for what the compositor makes; Esc cancels"""
+    """Render what Blender shows to an image sequence, beside your work, and open it as a clip; Esc cancels"""
 
     bl_idname = "vmr.frames_as_images"
     bl_label = "Frames As Images"
