@@ -36,6 +36,8 @@ OTHERS = (-30, -16, -8, -4, 4, 8, 16, 30)
 """Frames that one is compared with for what the subject uncovers."""
 CLICK = 0.04
 """Across what a point tells of at the least, over the subject's longer side."""
+ALIKE = 6
+"""Lab units up to which pixels around a point count as the same thing."""
 FEWEST = 10
 """Pixels of either side that a graph cut needs."""
 REACH = 4
@@ -301,12 +303,18 @@ class Segmentation:
 def _told_by(picture: np.ndarray, found: np.ndarray, point: Point, inside: bool, size: float) -> np.ndarray:
     """(h, w) bool: what a point on the subject or off it tells of, up to REACH times some radius around it.
 
-    A graph cut (GrabCut: Rother et al. 2004) settles anew what is around, where all within the radius is as the point
-    says and all beyond the reach stays as it was found.
+    What is coloured alike and within half the reach is as the point says; a graph cut (GrabCut: Rother et al. 2004)
+    settles anew what is around, and all beyond the reach stays as it was found.
     """
     height, width = found.shape
     column, row = (int(np.clip(round(value), 0, side - 1)) for value, side in zip(point, (width, height), strict=True))
     disc, near = np.zeros((2, height, width), np.uint8)
+    cv2.circle(near, (column, row), max(round(REACH * size / 2), 2), 1, -1)
+    filled = cv2.copyMakeBorder(1 - near, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    smooth = cv2.GaussianBlur(lab_of(picture), (0, 0), 0.8)
+    cv2.floodFill(smooth, filled, (column, row), 0, (ALIKE,) * 3, (ALIKE,) * 3,
+                  cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE | 2 << 8)
+    disc[filled[1:-1, 1:-1] == 2] = 1
     cv2.circle(disc, (column, row), max(round(size / 2), 1), 1, -1)
     cv2.circle(near, (column, row), max(round(REACH * size), 2), 1, -1)
     labels = np.where(found > 0.5, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
