@@ -188,7 +188,7 @@ def progress_text(event: Event) -> str:
 def redraw(context) -> None:
     for window in context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type in {"CLIP_EDITOR", "VIEW_3D", "PREFERENCES"}:
+            if area.type in {"CLIP_EDITOR", "VIEW_3D", "PREFERENCES", "SEQUENCE_EDITOR"}:
                 area.tag_redraw()
 
 

@@ -51,24 +51,27 @@ def shown_place(clip: bpy.types.MovieClip, frame: int, folder: Path) -> int | No
     The scene of the context becomes one that shows clips: of other scenes Blender renders their first frame.
     """
     scene = bpy.context.scene
-    if hasattr(scene, "compositing_node_group"):
-        tree = scene.compositing_node_group = bpy.data.node_groups.new("look", "CompositorNodeTree")
-        tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
-        output = tree.nodes.new("NodeGroupOutput")
-    else:
-        scene.use_nodes = True
-        tree = scene.node_tree
-        tree.nodes.clear()
-        output = tree.nodes.new("CompositorNodeComposite")
+    tree, output = compositing_of(scene)
     source = tree.nodes.new("CompositorNodeMovieClip")
     source.clip = clip
-    tree.links.new(source.outputs["Image"], output.inputs[0])
+    tree.links.new(source.outputs["Image"], output)
     scene.render.engine, scene.render.filepath = "CYCLES", str(folder / "look.png")
     scene.render.resolution_x, scene.render.resolution_y = SIZE
     scene.view_settings.view_transform = "Standard"
     scene.frame_set(frame)
     bpy.ops.render.render(write_still=True)
     return place_of_level(pixels_of(folder / "look.png")[..., 0].mean())
+
+
+def compositing_of(scene: bpy.types.Scene):
+    """A new tree of compositing nodes, and the socket that takes its image."""
+    if hasattr(scene, "compositing_node_group"):
+        tree = scene.compositing_node_group = bpy.data.node_groups.new("look", "CompositorNodeTree")
+        tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+        return tree, tree.nodes.new("NodeGroupOutput").inputs[0]
+    scene.use_nodes = True
+    scene.node_tree.nodes.clear()
+    return scene.node_tree, scene.node_tree.nodes.new("CompositorNodeComposite").inputs[0]
 
 
 def place_of_level(level: float) -> int | None:

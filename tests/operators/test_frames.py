@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from blender_clips import (
     SIZE,
+    compositing_of,
     make_images,
     make_movie,
     pixels_of,
@@ -175,20 +176,12 @@ def test_the_alpha_of_the_compositor_comes_along(extension, tmp_path):
 
 def key(scene, clip):
     """Compositing nodes that show a clip with an alpha of 0.25."""
-    if hasattr(scene, "compositing_node_group"):
-        tree = scene.compositing_node_group = bpy.data.node_groups.new("key", "CompositorNodeTree")
-        tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
-        output = tree.nodes.new("NodeGroupOutput")
-    else:
-        scene.use_nodes = True
-        tree = scene.node_tree
-        tree.nodes.clear()
-        output = tree.nodes.new("CompositorNodeComposite")
+    tree, output = compositing_of(scene)
     source, alpha = tree.nodes.new("CompositorNodeMovieClip"), tree.nodes.new("CompositorNodeSetAlpha")
     source.clip = clip
     alpha.inputs["Alpha"].default_value = 0.25
     tree.links.new(source.outputs["Image"], alpha.inputs["Image"])
-    tree.links.new(alpha.outputs["Image"], output.inputs[0])
+    tree.links.new(alpha.outputs["Image"], output)
 
 
 def rectangle(mask, left, bottom, right, top):

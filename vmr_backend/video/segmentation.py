@@ -270,8 +270,8 @@ class Segmentation:
             odds = self.network(cues)[0, 0].numpy()
         found = 1 / (1 + np.exp(-look.put_back(odds, mask.shape, -20.0)))
         if known and (found > 0.5).any():
-            likeness = (looks + known.palette.likeness(self.lab(place))) / 2
-            self.unlike[place] = (likeness[found > 0.5] < 0.5).mean()
+            # The last two cues are colours and looks of the marked frame.
+            self.unlike[place] = (maps[found > 0.5, -2:].mean(-1) < 0.5).mean()
         return found
 
     def _known(self, place: int, mask: np.ndarray) -> Known:
