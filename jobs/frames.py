@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from .process import LOG_NAME, Child
 PROGRAM = Path(__file__).parent.parent / "scene" / "blend_program.py"
 REQUEST_NAME = "frames.json"
 """What the images in a folder show; one that has it may be rendered anew."""
+IN_BLENDER = ("--background", "--factory-startup", "-noaudio", "--python-exit-code", "1", "--python")
 COPY_NAME = "copy.blend"
 
 
@@ -37,9 +39,9 @@ def is_for_frames(folder: Path) -> bool:
 class FrameRendering(Child):
     """Renders images into a folder."""
 
-    def __init__(self, folder: Path, shown: Mapping[str, Any], blender: list[str], save_copy: Callable[[Path], None]):
+    def __init__(self, folder: Path, shown: Mapping[str, Any], blender: str, save_copy: Callable[[Path], None]):
         """shown      the fields of scene/shown_frames.py's Shown
-        blender    what runs a script in a Blender
+        blender    the program; empty where Blender is a module of this Python
         save_copy  writes the .blend to a path
 
         BadInput where the folder holds other things, or cannot be written.
@@ -54,7 +56,8 @@ class FrameRendering(Child):
         except OSError as error:
             raise BadInput(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
         save_copy(self._copy)
-        super().__init__([*blender, str(PROGRAM), "--", "frames", str(self._copy), str(folder), request],
+        start = [blender, *IN_BLENDER] if blender else [sys.executable, "-u"]
+        super().__init__([*start, str(PROGRAM), "--", "frames", str(self._copy), str(folder), request],
                          folder / LOG_NAME)
 
     @property

@@ -1,7 +1,6 @@
 """Frames as Images: what Blender shows of a clip, a strip or the compositor becomes an image sequence and its clip;
 and masks from Blender's own Mask datablocks."""
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,9 +30,7 @@ def rendering(folder: Path, shown: Shown, clip: bpy.types.MovieClip | None = Non
             if not had_one:
                 clip.use_fake_user = False
 
-    blender = [bpy.app.binary_path, "--background", "--factory-startup", "-noaudio", "--python-exit-code", "1",
-               "--python"] if bpy.app.binary_path else [sys.executable, "-u"]
-    child = FrameRendering(folder, asdict(shown), blender, save_with_clip)
+    child = FrameRendering(folder, asdict(shown), bpy.app.binary_path, save_with_clip)
     child.start()
     return child
 
