@@ -77,7 +77,9 @@ test-backend: .venv/ready
 	@echo "== tests in .venv"
 	.venv/bin/python -m pytest -rs
 
-test-blender: $(BLENDERS:%=test-blender-%)
+# Two at a time: half of a suite's time is spent waiting for processes it starts.
+test-blender: $(BLENDERS:%=.venv-bpy-%/ready) .venv/ready
+	+$(MAKE) --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(BLENDERS:%=test-blender-%)
 
 test-blender-%: .venv-bpy-%/ready .venv/ready
 	@echo "== tests in Blender $*"
@@ -103,7 +105,7 @@ features: .venv/ready
 		.venv/bin/python -m samples.families build/families/$$family --family $$family --count 4000 --seed 7; done
 	.venv/bin/python -m samples.features $(FAMILIES:%=build/families/%/images)
 
-# What finds masks, from nothing: an hour and a half on two cores. Lessons that are made stay.
+# What finds masks, from nothing: hours on two cores. Lessons that are made stay.
 mask-network: .venv/ready
 	.venv/bin/python -m samples.segmenter build/mask-lessons
 

@@ -7,8 +7,9 @@ OFFSETS, since what moves tells itself from what stands still only over time.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -22,15 +23,21 @@ from .families.render import DISTANCE, View, light, looking
 
 OFFSETS = (-16, -8, -4, -1, 0, 1, 4, 8, 16)
 """Frames from the moment."""
-SIZE = 320
+SIZE = 640
 """Pixels across a frame."""
-CANVAS = 640
+PX = SIZE / 320
+"""Pixels that lengths below are told in: of frames 320 across."""
+CANVAS = 2 * SIZE
 """Pixels across what the camera moves over."""
 KINDS = 4
 """Noises of each kind that textures are made of."""
 FIGURES = 0.3
 """Of the subjects, those that are flat figures of limbs (people, and creatures of no kind); the rest are the families'
 animals."""
+STANDING = 0.45
+"""Of the subjects on land, those whose feet stand still on what is behind them."""
+LOWEST = 0.03
+"""Share of a subject's points that it stands on."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,18 @@ class Kin:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """Colours (N, S, S, 3), 0 to 1, coverage (N, S, S), and how far what its lowest points stand on has gone since the
+    first frame (N, 2), px."""
+
+    colours: np.ndarray
+    masks: np.ndarray
+    ground: np.ndarray
+
+
+@dataclass(frozen=True)
 class Moment:
-    """Frames (N, S, S, 3) uint8 RGB at OFFSETS, the subject's masks in them (N, S, S), 0 to 1, and homographies
+    """Frames (N, S, S, 3) uint8 RGB at some offsets, the subject's masks in them (N, S, S), 0 to 1, and homographies
     (N, 3, 3) from their pixels to the background."""
 
     frames: np.ndarray
@@ -51,37 +68,44 @@ class Moment:
     cameras: np.ndarray
 
 
-def moment(seed: int, index: int) -> Moment:
-    """One moment; it depends on seed and index alone."""
+def moment(seed: int, index: int, offsets: Sequence[int] = OFFSETS) -> Moment:
+    """One moment, seen at offsets; it depends on these, seed and index alone."""
     rng = np.random.default_rng([seed, index])
-    colours, masks = moving_subject(rng)
-    shown = colours[OFFSETS.index(0)][masks[OFFSETS.index(0)] > 0.5]
+    subject = moving_subject(rng, offsets)
+    middle, colours, masks = offsets.index(0), subject.colours, subject.masks
+    shown = colours[middle][masks[middle] > 0.5]
     kin = Kin(shown[rng.integers(len(shown), size=8)] if len(shown) else np.full((1, 3), 0.5),
               float(rng.choice([0.05, 0.2, 0.5])))
-    water = rng.random() < 0.3
+    water = rng.random() < 0.4
     ground = canvas(rng, kin, water)
-    camera = camera_path(rng)
+    camera = camera_path(rng, offsets)
+    if not water and rng.random() < STANDING:
+        camera = camera_over(subject.ground, camera(0), offsets)
+    if water and rng.random() < 0.6:
+        masks = in_water(masks, subject.ground, middle, rng)
     shadow, reflected = rng.random() < 0.45, water and rng.random() < 0.7
-    strength, lean, flat = rng.uniform(0.25, 0.65), rng.uniform(-1, 1), rng.uniform(0.1, 0.4)
-    waves = rng.uniform(0.5, 5), rng.uniform(20, 90), rng.uniform(-0.5, 0.5), rng.uniform(0, 6)
+    dark, lean, flat = rng.uniform(0.25, 0.65), rng.uniform(-1, 1), rng.uniform(0.1, 0.4)
+    mirror = mirror_of_water(rng)
+    waves = PX * rng.uniform(0.5, 5), PX * rng.uniform(20, 90), rng.uniform(-0.5, 0.5), rng.uniform(0, 6)
     front = occluder(rng) if rng.random() < 0.15 else None
-    wake = wake_behind(masks, rng) if water and rng.random() < 0.6 else None
-    other = companion(rng) if rng.random() < 0.25 else None
+    wake = wake_behind(masks[middle], offsets, rng) if water and rng.random() < 0.6 else None
+    other = companion(rng, offsets) if rng.random() < 0.25 else None
     develop = film(rng)
     frames, shown = [], []
-    for offset, colour, mask in zip(OFFSETS, colours, masks, strict=True):
+    for offset, colour, mask in zip(offsets, colours, masks, strict=True):
         behind = cv2.warpPerspective(ground.still, camera(offset), (SIZE, SIZE),
                                      flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT)
         if water:
             wet = cv2.warpPerspective(ground.wet, camera(offset), (SIZE, SIZE),
                                       flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT)
             if reflected:
-                behind = over(behind, flipped(colour, mask), flipped(mask, mask) * wet * strength)
+                mirrored, cover = mirror(colour, mask)
+                behind = over(behind, mirrored, cover * wet)
             behind += wet[..., None] * (rippled(behind, offset, *waves) - behind)
             if wake is not None:
                 behind = behind + wet[..., None] * wake(offset)[..., None]
         elif shadow:
-            behind = behind * (1 - strength * cast(mask, lean, flat)[..., None])
+            behind = behind * (1 - dark * cast(mask, lean, flat)[..., None])
         if other is not None:
             behind = over(behind, *other(offset))
         picture = over(behind, colour, mask)
@@ -90,37 +114,45 @@ def moment(seed: int, index: int) -> Moment:
             picture, mask = over(picture, texture, cover), mask * (1 - cover)
         frames.append(develop(picture))
         shown.append(mask)
-    return Moment(np.stack(frames), np.stack(shown), np.stack([camera(offset) for offset in OFFSETS]))
+    return Moment(np.stack(frames), np.stack(shown), np.stack([camera(offset) for offset in offsets]))
 
 
-def moving_subject(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (N, S, S, 3), 0 to 1, and coverage (N, S, S) of an animal or a figure in motion."""
-    return moving_figure(rng) if rng.random() < FIGURES else moving_animal(rng)
+def moving_subject(rng: np.random.Generator, offsets: Sequence[int]) -> Subject:
+    """An animal or a figure in motion."""
+    return (moving_figure if rng.random() < FIGURES else moving_animal)(rng, offsets)
 
 
-def moving_animal(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (N, S, S, 3), 0 to 1, and coverage (N, S, S) of an animal that moves as it turns and comes nearer."""
+def moving_animal(rng: np.random.Generator, offsets: Sequence[int]) -> Subject:
+    """An animal that moves as it turns and comes nearer."""
     family = (quadruped, bird)[rng.integers(2)]
     body = family.drawn_body(rng)
     coat = (family.drawn_coat if family is quadruped else family.drawn_plumage)(rng)
     one = family.drawn_pose(rng, body)
     other = next((pose for pose in (family.drawn_pose(rng, body) for _ in range(40)) if alike(one, pose)), one)
     pace, start, swing = 2 * np.pi / rng.uniform(14, 60), rng.uniform(0, 2 * np.pi), rng.choice([0.0, 0.35, 0.7, 1.0])
-    azimuth, turning = rng.uniform(0, 360), rng.normal(0, 0.5)
+    azimuth, turning = rng.uniform(0, 360), rng.normal(0, rng.choice([0.5, 2.5]))
     elevation, roll = rng.uniform(-8, 30), rng.normal(0, 6)
     fill, growth = rng.uniform(0.42, 0.68), rng.normal(0, 0.004)
-    drift, place = rng.normal(0, 0.6, 2), rng.normal(0, 8, 2)
+    drift, place = PX * rng.normal(0, 0.6, 2), PX * rng.normal(0, 8, 2)
     animals = [family.built(body, between(one, other, 0.5 + 0.5 * swing * np.sin(pace * offset + start)), coat)
-               for offset in OFFSETS]
-    views = [looking(azimuth + turning * offset, elevation, roll) for offset in OFFSETS]
-    middle = OFFSETS.index(0)
+               for offset in offsets]
+    views = [looking(azimuth + turning * offset, elevation, roll) for offset in offsets]
+    middle = offsets.index(0)
     seen = (animals[middle].vertices @ views[middle].T)[:, :2]
     scale = fill * SIZE / np.ptp(seen, axis=0).max()
     centre = (seen.min(0) + seen.max(0)) / 2
     views = [View(rotation, float(scale * (1 + growth * offset)),
                   SIZE / 2 + place + drift * offset - scale * centre)
-             for offset, rotation in zip(OFFSETS, views, strict=True)]
-    return drawn(animals, views, rng)
+             for offset, rotation in zip(offsets, views, strict=True)]
+    seen = np.stack([view.pixels(animal.vertices) for animal, view in zip(animals, views, strict=True)])
+    return Subject(*drawn(animals, views, rng), footing(seen))
+
+
+def footing(points: np.ndarray) -> np.ndarray:
+    """(N, 2): how far what the lowest of points (N, P, 2) stand on has gone since the first frame."""
+    steps = [np.median((after - before)[before[:, 1] >= np.quantile(before[:, 1], 1 - LOWEST)], 0)
+             for before, after in pairwise(points)]
+    return np.concatenate([np.zeros((1, 2)), np.cumsum(steps, 0)])
 
 
 def alike(one, other) -> bool:
@@ -189,8 +221,8 @@ class Bone:
     phase: float = 0.0
 
 
-def moving_figure(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (N, S, S, 3), 0 to 1, and coverage (N, S, S) of a person or a creature made of limbs, flat, in motion."""
+def moving_figure(rng: np.random.Generator, offsets: Sequence[int]) -> Subject:
+    """A person or a creature made of limbs, flat, in motion."""
     bones = person(rng) if rng.random() < 0.6 else creature(rng)
     palette = np.stack([colour(rng, Kin(np.full((1, 3), 0.5), 0)) for _ in range(rng.integers(1, 5))])
     dyes = np.clip(palette[rng.integers(len(palette), size=len(bones))] + rng.normal(0, 0.03, (len(bones), 3)), 0, 1)
@@ -199,18 +231,19 @@ def moving_figure(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     lamp = rng.normal(0, 1, 2)
     lamp, strength = lamp / np.linalg.norm(lamp), rng.uniform(0, 0.4)
     fill, growth, narrow = rng.uniform(0.42, 0.7), rng.normal(0, 0.004), rng.uniform(0.7, 1.0)
-    drift, turning = rng.normal(0, 0.6, 2), rng.normal(0, 0.004)
+    drift, turning = PX * rng.normal(0, 0.6, 2), rng.normal(0, 0.004)
     ends = limbs_at(bones, 0.0)
     reach = np.array([[radius] for bone in bones for radius in bone.radii])
     low, high = (ends.reshape(-1, 2) - reach).min(0), (ends.reshape(-1, 2) + reach).max(0)
     size = fill * SIZE / (high - low).max()
-    middle, place = (low + high) / 2, SIZE / 2 + rng.normal(0, 8, 2)
-    colours, masks = [], []
-    for offset in OFFSETS:
+    middle, place = (low + high) / 2, SIZE / 2 + PX * rng.normal(0, 8, 2)
+    colours, masks, seen = [], [], []
+    for offset in offsets:
         scale = size * (1 + growth * offset) * np.array([narrow + turning * offset, 1])
         shift = place + drift * offset - scale * middle
         cover, dye = np.zeros((SIZE, SIZE), np.float32), np.zeros((SIZE, SIZE, 3), np.float32)
         limbs = limbs_at(bones, pace * offset)
+        seen.append((scale * limbs + shift).reshape(-1, 2))
         for number in order:
             outline = capsule(*(scale * limbs[number] + shift), *(scale[1] * np.array(bones[number].radii)))
             cv2.fillPoly(cover, [outline], 1.0, cv2.LINE_AA, 4)
@@ -221,7 +254,7 @@ def moving_figure(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         worn = np.array([[1, 0, -shift[0]], [0, 1, -shift[1]]]) * (size / scale[1])
         colours.append(np.clip(dye * lit[..., None] * grain(worn), 0, 1).astype(np.float32))
         masks.append(cv2.GaussianBlur(cover, (0, 0), 0.6))
-    return np.stack(colours), np.stack(masks)
+    return Subject(np.stack(colours), np.stack(masks), footing(np.stack(seen)))
 
 
 def person(rng: np.random.Generator) -> list[Bone]:
@@ -322,10 +355,10 @@ def leaves(rng: np.random.Generator, kin: Kin) -> np.ndarray:
     """(C, C, 3): shapes of many sizes that lie over each other, few large and many small (Lee et al. 2001)."""
     palette = np.stack([colour(rng, kin) for _ in range(rng.integers(2, 6))])
     found = np.full((CANVAS, CANVAS, 3), palette[0], np.float32)
-    smallest, count, slim = rng.uniform(3, 10), int(rng.integers(300, 1800)), rng.uniform(0.25, 1)
+    smallest, count, slim = PX * rng.uniform(3, 10), int(rng.integers(300, 1800)), rng.uniform(0.25, 1)
     spread, uneven = rng.uniform(0, 0.12), rng.uniform(0.02, 0.15)
     # Uniform in 1 / radius^2 is the law of natural pictures: as much area in each octave.
-    radius = smallest / np.sqrt(rng.uniform((smallest / 70) ** 2, 1, count))
+    radius = smallest / np.sqrt(rng.uniform((smallest / (70 * PX)) ** 2, 1, count))
     for size in np.sort(radius)[::-1] if rng.random() < 0.5 else radius:
         shade = np.clip(palette[rng.integers(len(palette))] + rng.normal(0, spread, 3) + rng.normal(0, uneven), 0, 1)
         axes = tuple(map(float, 2 * size * np.array([1, slim * rng.uniform(0.6, 1)])))
@@ -368,33 +401,33 @@ def polygon(rng: np.random.Generator) -> np.ndarray:
     cover = np.zeros((CANVAS, CANVAS), np.float32)
     centre = rng.uniform(0.1, 0.9, 2) * CANVAS
     if rng.random() < 0.4:
-        half = np.array([rng.uniform(2, 14), rng.uniform(60, 400)])[:: rng.choice([1, -1])]
+        half = PX * np.array([rng.uniform(2, 14), rng.uniform(60, 400)])[:: rng.choice([1, -1])]
         box = (tuple(map(float, centre)), tuple(map(float, 2 * half)), float(rng.normal(0, 6)))
         corners = cv2.boxPoints(box)
     else:
         angle = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(4, 14)))
-        radius = rng.uniform(8, 90) * rng.uniform(0.6, 1, len(angle))
+        radius = PX * rng.uniform(8, 90) * rng.uniform(0.6, 1, len(angle))
         corners = centre + radius[:, None] * np.stack([np.cos(angle), rng.uniform(0.4, 1) * np.sin(angle)], 1)
     cv2.fillPoly(cover, [np.round(corners).astype(np.int32)], 1.0, cv2.LINE_AA)
-    return cv2.GaussianBlur(cover, (0, 0), rng.uniform(0.5, 2))
+    return cv2.GaussianBlur(cover, (0, 0), PX * rng.uniform(0.5, 2))
 
 
-def camera_path(rng: np.random.Generator) -> Callable[[int], np.ndarray]:
+def camera_path(rng: np.random.Generator, offsets: Sequence[int]) -> Callable[[int], np.ndarray]:
     """From a frame's offset to the homography (3, 3) from its pixels to the canvas."""
     still = rng.random() < 0.15
-    speed = 0.0 if still else float(np.exp(rng.uniform(np.log(0.4), np.log(9))))
+    speed = 0.0 if still else PX * float(np.exp(rng.uniform(np.log(0.4), np.log(9))))
     angle = rng.choice([0, np.pi]) + rng.normal(0, 0.3) if rng.random() < 0.8 else rng.uniform(0, 2 * np.pi)
     start = rng.uniform(0.25, 0.75, 2) * (CANVAS - SIZE)
-    shake, zoom, spin = rng.uniform(0, 0.6) * (not still), rng.normal(0, 0.003), rng.normal(0, 0.0015)
+    shake, zoom, spin = PX * rng.uniform(0, 0.6) * (not still), rng.normal(0, 0.003), rng.normal(0, 0.0015)
     parallax = rng.normal(0, 0.003) if rng.random() < 0.4 else 0.0
-    jitter = {offset: rng.normal(0, shake, 2) for offset in OFFSETS}
+    jitter = {offset: rng.normal(0, shake, 2) for offset in offsets}
 
     def homography(offset: int) -> np.ndarray:
         way = speed * offset * np.array([np.cos(angle), np.sin(angle)]) + jitter[offset]
         size, turn = 1 + zoom * offset * (not still), spin * offset * (not still)
         c, s = size * np.cos(turn), size * np.sin(turn)
         half = SIZE / 2
-        lean = parallax * speed * offset * np.cos(angle)
+        lean = parallax * speed / PX * offset * np.cos(angle)
         linear = np.array([[c, -s + lean, 0], [s, c, 0], [0, 0, 1.0]])
         return np.array([[1, 0, start[0] + half + way[0]], [0, 1, start[1] + half + way[1]], [0, 0, 1]]) @ linear @ \
             np.array([[1, 0, -half], [0, 1, -half], [0, 0, 1.0]])
@@ -402,10 +435,36 @@ def camera_path(rng: np.random.Generator) -> Callable[[int], np.ndarray]:
     return homography
 
 
+def camera_over(ground: np.ndarray, start: np.ndarray, offsets: Sequence[int]) -> Callable[[int], np.ndarray]:
+    """The same, of a camera before which a subject stands still or walks: what its feet stand on (N, 2) moves as they
+    do, and frame 0 is seen as by start (3, 3)."""
+    middle = ground[offsets.index(0)]
+
+    def homography(offset: int) -> np.ndarray:
+        way = np.eye(3)
+        way[:2, 2] = middle - ground[offsets.index(offset)]
+        return start @ way
+
+    return homography
+
+
+def in_water(masks: np.ndarray, ground: np.ndarray, middle: int, rng: np.random.Generator) -> np.ndarray:
+    """Coverage (N, S, S) of what is above the water of a subject that swims or wades: its lowest points, of which
+    ground tells (N, 2), are below."""
+    rows = np.flatnonzero((masks[middle] > 0.5).any(1))
+    if not len(rows):
+        return masks
+    line = rows[-1] - rng.uniform(0.05, 0.45) * len(rows) + ground[:, 1] - ground[middle, 1]
+    down, across = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    waves = PX * rng.uniform(0, 3) * np.sin(across / (PX * rng.uniform(4, 30)) + rng.uniform(0, 6))
+    tilt = rng.normal(0, 0.04) * (across - SIZE / 2)
+    return masks * np.clip(line[:, None, None] + waves + tilt - down + 0.5, 0, 1).astype(np.float32)
+
+
 def occluder(rng: np.random.Generator) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
     """Something before the subject: from a frame's offset to its colours (S, S, 3) and coverage (S, S)."""
     cover, colours = polygon(rng), texture(rng, Kin(np.full((1, 3), 0.5), 0))
-    start, speed = rng.uniform(0.1, 0.4, 2) * CANVAS, rng.normal(0, 5, 2) * [1, 0.2]
+    start, speed = rng.uniform(0.1, 0.4, 2) * CANVAS, PX * rng.normal(0, 5, 2) * [1, 0.2]
 
     def at(offset: int) -> tuple[np.ndarray, np.ndarray]:
         move = np.float32([[1, 0, -start[0] - speed[0] * offset], [0, 1, -start[1] - speed[1] * offset]])
@@ -415,25 +474,26 @@ def occluder(rng: np.random.Generator) -> Callable[[int], tuple[np.ndarray, np.n
     return at
 
 
-def companion(rng: np.random.Generator) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+def companion(rng: np.random.Generator, offsets: Sequence[int]) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
     """Another animal behind the subject, mostly beside it: from a frame's offset to its colours and coverage."""
-    colours, masks = moving_subject(rng)
+    subject = moving_subject(rng, offsets)
     aside = np.array([rng.choice([-1, 1]) * rng.uniform(0.15, 0.5), rng.uniform(-0.15, 0.1)]) * SIZE
-    speed, size = rng.normal(0, 2, 2) * [1, 0.2] * (rng.random() < 0.6), rng.uniform(0.4, 1.0)
+    speed, size = PX * rng.normal(0, 2, 2) * [1, 0.2] * (rng.random() < 0.6), rng.uniform(0.4, 1.0)
 
     def at(offset: int) -> tuple[np.ndarray, np.ndarray]:
         corner = SIZE / 2 * (1 - size) + aside + speed * offset
         move = np.float32([[size, 0, corner[0]], [0, size, corner[1]]])
-        number = OFFSETS.index(offset)
-        return cv2.warpAffine(colours[number], move, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE), \
-            cv2.warpAffine(masks[number], move, (SIZE, SIZE))
+        number = offsets.index(offset)
+        return cv2.warpAffine(subject.colours[number], move, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE), \
+            cv2.warpAffine(subject.masks[number], move, (SIZE, SIZE))
 
     return at
 
 
-def wake_behind(masks: np.ndarray, rng: np.random.Generator) -> Callable[[int], np.ndarray]:
-    """Streaks of light and dark on the water that follow the subject: from a frame's offset to what they add (S, S)."""
-    shape = masks[OFFSETS.index(0)]
+def wake_behind(shape: np.ndarray, offsets: Sequence[int],
+                rng: np.random.Generator) -> Callable[[int], np.ndarray]:
+    """Streaks of light and dark on the water that follow a subject of a shape (S, S): from a frame's offset to what
+    they add (S, S)."""
     rows, columns = (np.flatnonzero((shape > 0.5).any(axis)) for axis in (1, 0))
     if not len(rows):
         return lambda offset: np.zeros_like(shape)
@@ -444,7 +504,7 @@ def wake_behind(masks: np.ndarray, rng: np.random.Generator) -> Callable[[int], 
     cover = np.exp(-0.5 * ((down - foot) / (high * (0.5 + np.clip(away, 0, 1)))) ** 2) * (np.abs(away) < 1) * (
         1 - np.abs(away)) * (0.3 + 0.7 * (away > 0))
     streaks = noise(rng, rng.uniform(0.8, 1.6), float(np.exp(rng.uniform(0.5, 1.5)))) * rng.uniform(0.05, 0.3)
-    slip, shake = rng.uniform(-2, 2), {offset: rng.normal(0, 1.5, 2) for offset in OFFSETS}
+    slip, shake = PX * rng.uniform(-2, 2), {offset: PX * rng.normal(0, 1.5, 2) for offset in offsets}
 
     def at(offset: int) -> np.ndarray:
         move = np.float32([[1, 0, -SIZE / 2 + slip * offset + shake[offset][0]],
@@ -457,7 +517,7 @@ def wake_behind(masks: np.ndarray, rng: np.random.Generator) -> Callable[[int], 
 def film(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
     """What camera and file make of pictures (S, S, 3), 0 to 1: uint8."""
     gain, gamma, tint = rng.uniform(0.75, 1.2), rng.uniform(0.75, 1.35), rng.normal(1, 0.05, 3)
-    blur, grain, quality = rng.uniform(0, 1.1), rng.uniform(0, 0.02), int(rng.integers(55, 97))
+    blur, grain, quality = PX * rng.uniform(0, 1.1), rng.uniform(0, 0.02), int(rng.integers(55, 97))
 
     def develop(picture: np.ndarray) -> np.ndarray:
         picture = np.clip(picture * tint * gain, 0, 1) ** gamma
@@ -482,15 +542,38 @@ def rippled(picture: np.ndarray, offset: int, height: float, length: float, pace
                      borderMode=cv2.BORDER_REFLECT)
 
 
+def mirror_of_water(rng: np.random.Generator) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """From a subject's colours (S, S, 3) and coverage (S, S) to its reflection's: at times dark, blurred, and lost with
+    depth."""
+    clear, dark = rng.uniform(0.3, 1), rng.uniform(0.3, 1) if rng.random() < 0.7 else 1.0
+    blur, depth = PX * rng.uniform(0.5, 6) if rng.random() < 0.7 else 0.0, rng.uniform(0.1, 1) * SIZE
+
+    def reflection(colours: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        foot, cover = lowest_row(mask), flipped(mask, mask)
+        picture = flipped(colours, mask)
+        if blur:
+            soft = cv2.GaussianBlur(cover, (0, 0), blur)
+            picture = cv2.GaussianBlur(picture * cover[..., None], (0, 0), blur) / np.maximum(soft, 1e-3)[..., None]
+            cover = np.maximum(cover, soft)
+        below = np.exp(-np.maximum(np.arange(SIZE, dtype=np.float32) - foot, 0) / depth)
+        return np.clip(dark * picture, 0, 1), clear * cover * below[:, None]
+
+    return reflection
+
+
+def lowest_row(mask: np.ndarray) -> int:
+    """Of a mask (S, S); below the picture where it is empty."""
+    rows = np.flatnonzero(mask.max(1) > 0.5)
+    return int(rows[-1]) if len(rows) else SIZE
+
+
 def flipped(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Values (S, S[, 3]) mirrored at the lowest row of the mask."""
-    rows = np.flatnonzero(mask.max(1) > 0.5)
-    return cv2.warpAffine(values, np.float32([[1, 0, 0], [0, -1, 2 * (rows[-1] if len(rows) else SIZE)]]), (SIZE, SIZE))
+    return cv2.warpAffine(values, np.float32([[1, 0, 0], [0, -1, 2 * lowest_row(mask)]]), (SIZE, SIZE))
 
 
 def cast(mask: np.ndarray, lean: float, flat: float) -> np.ndarray:
     """The shadow (S, S) that a mask throws on level ground."""
-    rows = np.flatnonzero(mask.max(1) > 0.5)
-    foot = float(rows[-1]) if len(rows) else SIZE
-    move = np.float32([[1, lean, -lean * foot], [0, flat, foot * (1 - flat) - 2]])
-    return cv2.GaussianBlur(cv2.warpAffine(mask, move, (SIZE, SIZE)), (0, 0), 1.5)
+    foot = lowest_row(mask)
+    move = np.float32([[1, lean, -lean * foot], [0, flat, foot * (1 - flat) - 2 * PX]])
+    return cv2.GaussianBlur(cv2.warpAffine(mask, move, (SIZE, SIZE)), (0, 0), 1.5 * PX)

@@ -2,6 +2,8 @@
 
 Lessons are moments of films that never were (scenes.py), seen as the network sees footage: around a box, or a mask of
 the frame before, which has gone wrong in one way or another. They are made first, into a folder, and then learnt from.
+What the network gets wrong by itself adds up over a clip in ways of its own. So it then finds the masks of whole films,
+and learns on from what it saw on its way, and what it should have found there (DAgger: Ross et al. 2011).
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import argparse
 import functools
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -21,12 +24,14 @@ from torch.nn import functional
 from torch.optim import swa_utils
 
 from vmr_backend.job import EXIT_BAD_INPUT, BadInput, write_whole
+from vmr_backend.marks import Mark
 from vmr_backend.video.cues import Looks, Palette, cues_of, features_of, lab_of, surroundings
 from vmr_backend.video.features import Features
 from vmr_backend.video.mask_network import FILE, Look, MaskNetwork
 from vmr_backend.video.masks import box_of
-from vmr_backend.video.motion import background_homography, carried, flow_from_to
-from vmr_backend.video.network_file import save
+from vmr_backend.video.motion import FINER, background_homography, carried, flow_from_to
+from vmr_backend.video.network_file import load, save
+from vmr_backend.video.segmentation import Known, Segmentation, Shots, shots_of
 
 from .scenes import OFFSETS, Moment, moment
 
@@ -34,7 +39,17 @@ NOW = OFFSETS.index(0)
 PER_MOMENT = 3
 """Lessons made of a moment: the first from a box, the others from a mask."""
 SHARD = 50
-"""Moments in a file of lessons."""
+"""Moments or films in a file of lessons."""
+LEAST = 150
+"""Pixels of the subject that must be seen."""
+FILM = 36
+"""Frames of a film."""
+FILM_SEED = 1000
+"""Added to the seed: films show none of the moments."""
+ASTRAY = 0.5
+"""Overlap with the true mask below which the network is put right."""
+Lesson = tuple[np.ndarray, np.ndarray]
+"""Cues (CHANNELS, SIDE, SIDE) and the true mask (SIDE, SIDE), both uint8."""
 BATCH, RATE, LAST_RATE, WARM_UP = 8, 2e-3, 0.03, 100
 KEPT = 0.998
 """Of the averaged weights, at each step."""
@@ -43,48 +58,125 @@ KEPT = 0.998
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m samples.segmenter", description=__doc__)
     parser.add_argument("lessons", type=Path, metavar="LESSONS", help="folder for the lessons; goes on where it ended")
-    parser.add_argument("--moments", type=int, default=2000)
+    parser.add_argument("--moments", type=int, default=2500)
+    parser.add_argument("--films", type=int, default=400)
     parser.add_argument("--out", type=Path, default=FILE)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=4000, help="on moments; half as many follow with films")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(words)
     try:
-        for name in ("moments", "steps"):
+        for name in ("moments", "films", "steps"):
             if getattr(chosen, name) < 1:
                 raise BadInput(f"--{name}: found {getattr(chosen, name)}, needs 1 or more")
-        prepare(chosen.lessons, chosen.moments, chosen.seed)
-        network = learn(*read(chosen.lessons, chosen.moments), chosen.steps, chosen.seed)
+        save(taught(chosen.lessons, chosen.moments, chosen.films, chosen.steps, chosen.seed), chosen.out)
     except BadInput as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
-    save(network, chosen.out)
     return 0
+
+
+def taught(folder: Path, moments: int, films: int, steps: int, seed: int) -> MaskNetwork:
+    """The network, first taught on moments; then on films too, whose masks it has found itself by then."""
+    prepare(folder, moments, seed)
+    first = folder / "first_round.safetensors"
+    if not first.exists():
+        torch.manual_seed(seed)
+        save(learn(MaskNetwork(), *read(folder, "moments"), steps, seed), first)
+    network = load(MaskNetwork(), first)
+    rehearse(folder, films, network, seed)
+    return learn(network, *read(folder), max(steps // 2, 1), seed + 1)
 
 
 def prepare(folder: Path, moments: int, seed: int) -> None:
     """Lessons of so many moments in files of SHARD; those that are there stay."""
+    def of_moment(index: int) -> list[Lesson]:
+        shown, rng = moment(seed, index), np.random.default_rng([seed, index, 1])
+        return [one for number in range(PER_MOMENT) if (one := lesson(shown, rng, number == 0))]
+
+    _keep(folder, moments, "moments", of_moment)
+
+
+def rehearse(folder: Path, films: int, network: MaskNetwork, seed: int) -> None:
+    """Lessons of so many films, whose masks the network finds, likewise."""
+    _keep(folder, films, "films", lambda index: film_lessons(network, seed, index))
+
+
+def _keep(folder: Path, count: int, kind: str, lessons_of: Callable[[int], list[Lesson]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for first in range(0, moments, SHARD):
-        path = folder / f"{first:06d}.safetensors"
+    for first in range(0, count, SHARD):
+        path = folder / f"{kind}-{first:06d}.safetensors"
         if path.exists():
             continue
-        lessons = []
-        for index in range(first, min(first + SHARD, moments)):
-            shown = moment(seed, index)
-            rng = np.random.default_rng([seed, index, 1])
-            lessons += [one for number in range(PER_MOMENT) if (one := lesson(shown, rng, number == 0))]
+        lessons = [one for index in range(first, min(first + SHARD, count)) for one in lessons_of(index)]
         cues, masks = (torch.from_numpy(np.ascontiguousarray(np.stack(part))) for part in zip(*lessons, strict=True))
         write_whole(path, safetensors.torch.save({"cues": cues, "masks": masks}))
-        print(f"{min(first + SHARD, moments)} of {moments} moments", flush=True)
+        print(f"{min(first + SHARD, count)} of {count} {kind}", flush=True)
 
 
-def lesson(shown: Moment, rng: np.random.Generator, from_box: bool) -> tuple[np.ndarray, np.ndarray] | None:
-    """Cues (CHANNELS, SIDE, SIDE) and the true mask (SIDE, SIDE), both uint8; None where there is nothing to see."""
+def film_lessons(network: MaskNetwork, seed: int, index: int) -> list[Lesson]:
+    """What the network sees on its way through a film from a box on one of its frames."""
+    rng = np.random.default_rng([seed, index, 2])
+    pace = rng.choice([1, 1, 2])
+    shown = moment(seed + FILM_SEED, index, [pace * step for step in range(-FILM // 2, FILM // 2)])
+    masks = worked_on(shown).masks
+    seen = [t for t, mask in enumerate(masks) if (mask > 0.5).sum() > LEAST]
+    if not seen:
+        return []
+    place = seen[0] if rng.random() < 0.7 else seen[len(seen) // 2]
+    left, top, right, bottom = (FINER * float(side) for side in box_of(box_mask(masks[place], rng) > 0.4))
+    rehearsal = Rehearsal(shots_of(shown.frames, 1 / FINER), network, masks)
+    try:
+        rehearsal.find([Mark(place, (left, top, right - left, bottom - top))], [place])
+    except BadInput:
+        pass  # Nothing stands out in the box; what it saw there is a lesson.
+    return rehearsal.lessons
+
+
+class Rehearsal(Segmentation):
+    """Finds masks in a film whose true masks (T, h, w) are known, and keeps what it sees. Where it has gone astray it
+    is put right: from there nothing could be learnt."""
+
+    def __init__(self, shots: Shots, network: MaskNetwork, truth: np.ndarray):
+        super().__init__(shots, network)
+        self.truth, self.lessons = truth, []
+
+    def _look(self, place: int, mask: np.ndarray, known: Known | None) -> np.ndarray:
+        found, truth = super()._look(place, mask, known), self.truth[place]
+        either, both = np.maximum(found, truth) > 0.5, np.minimum(found, truth) > 0.5
+        return found if both.sum() >= ASTRAY * either.sum() else truth
+
+    def _cues(self, place: int, mask: np.ndarray, known: Known | None) -> np.ndarray:
+        cues = super()._cues(place, mask, known)
+        if (self.truth[place] > 0.5).sum() > LEAST:
+            self.lessons.append(_packed(Look.at(box_of(mask > 0.4)), cues, self.truth[place]))
+        return cues
+
+
+def _packed(look: Look, cues: np.ndarray, truth: np.ndarray) -> Lesson:
+    cues, truth = look.cut(cues.clip(0, 1)), look.cut(truth)
+    return np.rint(255 * np.moveaxis(cues, -1, 0)).astype(np.uint8), np.rint(255 * truth).astype(np.uint8)
+
+
+def worked_on(shown: Moment) -> Moment:
+    """A moment as it is worked on: small, as footage is for a large subject."""
+    def small(pictures: np.ndarray) -> np.ndarray:
+        return np.stack([cv2.resize(one, None, fx=1 / FINER, fy=1 / FINER, interpolation=cv2.INTER_AREA)
+                         for one in pictures])
+
+    shift = (FINER - 1) / 2
+    larger = np.array([[FINER, 0, shift], [0, FINER, shift], [0, 0, 1]])
+    return Moment(small(shown.frames), small(shown.masks), shown.cameras @ larger)
+
+
+def lesson(shown: Moment, rng: np.random.Generator, from_box: bool) -> Lesson | None:
+    """What is seen of a moment; None where there is nothing to see."""
+    full, shown = shown.frames, worked_on(shown)
     picture, truth = shown.frames[NOW], shown.masks[NOW]
     lab = lab_of(picture)
-    if (truth > 0.5).sum() < 150 or (shown.masks[NOW - 1] > 0.5).sum() < 150:
+    if (truth > 0.5).sum() < LEAST or (shown.masks[NOW - 1] > 0.5).sum() < LEAST:
         return None
-    there, back = (flow_from_to(picture, shown.frames[NOW + step]) if rng.random() < 0.9 else None for step in (1, -1))
+    there, back = (flow_from_to(full[NOW], full[NOW + step], picture.shape) if rng.random() < 0.9 else None
+                   for step in (1, -1))
     if from_box:
         there, mask = there if rng.random() < 0.7 else None, box_mask(truth, rng)
         back = None if rng.random() < 0.7 else back
@@ -100,21 +192,24 @@ def lesson(shown: Moment, rng: np.random.Generator, from_box: bool) -> tuple[np.
             way[:2, 2] += rng.normal(0, 0.4, 2)
             others.append((lab_of(shown.frames[place]), way))
     here = Palette.of(lab, mask, surroundings(mask)[0] & (mask < 0.4))
-    marked, looks = here, np.full(mask.shape, 0.5, np.float32)
+    marked, looks = here, [np.full(mask.shape, 0.5, np.float32)] * 2
     # Without what is known of a marked frame it is one itself, looked at again.
     if not from_box and rng.random() < 0.8:
-        place = rng.choice([NOW - 3, NOW - 2, NOW + 3])
-        there_lab = lab_of(shown.frames[place])
-        before = gone_wrong(shown.masks[place], there_lab, rng) if rng.random() < 0.7 else shown.masks[place]
-        marked = Palette.of(there_lab, before, np.zeros(before.shape, bool))
-        network = features_network()
-        looks = Looks.of(features_of(shown.frames[place], network), before).likeness(
-            features_of(picture, network), mask.shape)
+        known = [of_frame(shown, place, rng) for place in (rng.choice([NOW - 3, NOW - 2, NOW + 3]), NOW - 2)]
+        marked = known[0][0]
+        looks = [side.likeness(features_of(picture, features_network()), mask) for _, side in known]
     subject = surroundings(mask)[0]
     motions = [flow if flow is None else (flow, background_homography(flow, subject)) for flow in (there, back)]
-    look = Look.at(box_around(mask, rng))
-    cues = np.moveaxis(look.cut(cues_of(picture, lab, mask, motions, others, here, marked, looks)), -1, 0)
-    return np.rint(255 * cues.clip(0, 1)).astype(np.uint8), np.rint(255 * look.cut(truth)).astype(np.uint8)
+    return _packed(Look.at(box_around(mask, rng)), cues_of(picture, lab, mask, motions, others, here, marked, looks),
+                   truth)
+
+
+def of_frame(shown: Moment, place: int, rng: np.random.Generator) -> tuple[Palette, Looks]:
+    """What another frame of a moment tells of the subject, by a mask that may have gone wrong."""
+    lab, mask = lab_of(shown.frames[place]), shown.masks[place]
+    mask = gone_wrong(mask, lab, rng) if rng.random() < 0.7 else mask
+    return (Palette.of(lab, mask, np.zeros(mask.shape, bool)),
+            Looks.of(features_of(shown.frames[place], features_network()), mask))
 
 
 @functools.lru_cache
@@ -179,16 +274,16 @@ def like_one_of(places: np.ndarray, lab: np.ndarray, size: float, rng: np.random
     return (near > 0) & (apart < rng.uniform(5, 20))
 
 
-def read(folder: Path, moments: int) -> tuple[Tensor, Tensor]:
-    """All lessons: cues (N, CHANNELS, SIDE, SIDE) and masks (N, SIDE, SIDE), uint8."""
-    parts = [safetensors.torch.load_file(folder / f"{first:06d}.safetensors") for first in range(0, moments, SHARD)]
+def read(folder: Path, kind: str = "*") -> tuple[Tensor, Tensor]:
+    """All lessons of "moments", "films" or both: cues (N, CHANNELS, SIDE, SIDE) and masks (N, SIDE, SIDE), uint8."""
+    parts = [safetensors.torch.load_file(path) for path in sorted(folder.glob(f"{kind}-*.safetensors"))]
     return torch.cat([part["cues"] for part in parts]), torch.cat([part["masks"] for part in parts])
 
 
-def learn(cues: Tensor, masks: Tensor, steps: int, seed: int) -> MaskNetwork:
-    """The network after so many steps; one lesson in twenty is kept to test it."""
+def learn(network: MaskNetwork, cues: Tensor, masks: Tensor, steps: int, seed: int) -> MaskNetwork:
+    """The network after so many steps more; the first twentieth of the lessons is kept to test it."""
     torch.manual_seed(seed)
-    network = MaskNetwork()
+    network.train().requires_grad_(True)
     held = max(len(cues) // 20, 1)
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-4)
     # At first the average forgets sooner: it shall not keep what the network was before it learnt anything.

@@ -27,8 +27,9 @@ def mark_at(subject: Any, frame: int) -> Any:
 
 
 def put_box(subject: Any, frame: int, box: tuple[float, float, float, float]) -> None:
-    """Mark a box on a frame, in place of one that is there."""
-    _mark_on(subject, frame).box = box
+    """Mark a box on a frame, in place of a box or a mask that is there."""
+    mark = _mark_on(subject, frame)
+    mark.box, mark.mask = box, ""
     subject.stale = True
 
 

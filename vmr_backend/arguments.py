@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import NoReturn
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from .job import BadInput
 
 
 class Arguments(argparse.ArgumentParser):
-    """A parser that raises BadInput."""
+    """A parser that raises BadInput, and takes what begins with a minus and a digit for a value: --box -5,0,80,60."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        words: list[str] = []
+        for word in sys.argv[1:] if args is None else args:
+            if words and re.fullmatch(r"--[a-z-]+", words[-1]) and re.match(r"-[\d.]", word):
+                words[-1] += f"={word}"
+            else:
+                words.append(word)
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise BadInput(f"{self.prog.split()[-1]}: {message}; --help tells what it takes")

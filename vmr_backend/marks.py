@@ -42,6 +42,8 @@ class Mark:
         """This mark, or BadInput where it says nothing or contradicts itself."""
         if not (self.box or self.inside or self.outside or self.mask):
             raise BadInput(f"frame {self.frame}: found nothing marked; needs a box, points or a mask")
+        if self.box and self.mask:
+            raise BadInput(f"frame {self.frame}: found a box and a whole mask; needs one of them")
         if self.box and (len(self.box) != 4 or not all(map(math.isfinite, self.box)) or min(self.box[2:]) <= 0):
             raise BadInput(f"box: found {list(self.box)} at frame {self.frame}, needs left, top, width, height, the "
                            "last two above 0")

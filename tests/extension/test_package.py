@@ -7,8 +7,8 @@ import bpy
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LARGEST_BYTES = 3_000_000
-"""Without wheels and models; the rest is source code."""
+LARGEST_BYTES, LARGEST_NETWORKS = 2_000_000, 5_000_000
+"""Without wheels and models: source code, and the networks that find masks and follow parts."""
 LARGEST_MODEL = 25_000_000
 CATEGORIES = {"bird", "quadruped"}
 
@@ -50,7 +50,9 @@ def test_it_holds_the_add_on_and_the_backend_but_no_tests_samples_or_leftovers(m
     folders = {member.parts[0] for member in members if len(member.parts) > 1}
     assert not folders & {"tests", "samples", "demo", "docs", "build", "dist", "requirements"}
     assert not [n for n in names if n.startswith(".") or "__pycache__" in n or n.endswith((".whl", ".mp4", ".blend"))]
-    assert sum(member.compress_size for member in infos if not member.filename.startswith("models/")) < LARGEST_BYTES
+    networks, sources = ([info.compress_size for info in infos if not info.filename.startswith("models/")
+                          and info.filename.endswith(".safetensors") == learnt] for learnt in (True, False))
+    assert len(networks) == 2 and sum(networks) < LARGEST_NETWORKS and sum(sources) < LARGEST_BYTES
 
 
 def test_it_brings_a_category_model_of_each_kind(infos):

@@ -45,6 +45,13 @@ if "train" in sys.argv:
 
 job = Path(sys.argv[sys.argv.index("--job") + 1])
 
+
+def leave_snapshot() -> None:
+    """Whole, as the real one does: Blender may look at any moment."""
+    shutil.copy(folder / "snapshot.npz", job / "part")
+    os.replace(job / "part", job / "snapshot.npz")
+
+
 if "segment" in sys.argv:
     print(json.dumps({"event": "progress", "stage": "finding", "step": 1, "total": 2, "fraction": 0.5}), flush=True)
     if deed == "wait":
@@ -78,15 +85,15 @@ elif deed == "stop with a checkpoint":
     (job / "checkpoint.json").write_text("{}")
     sys.exit("RuntimeError: out of memory")
 elif deed == "leave a snapshot and wait":
-    shutil.copy(folder / "snapshot.npz", job)
+    leave_snapshot()
     print(json.dumps({"event": "progress", "stage": "coarse", "fraction": 0.6}), flush=True)
     time.sleep(60)
 elif deed == "leave a snapshot and fail":
-    shutil.copy(folder / "snapshot.npz", job)
+    leave_snapshot()
     time.sleep(0.5)
     sys.exit("RuntimeError: out of memory")
 elif deed == "leave a snapshot and yield the result":
-    shutil.copy(folder / "snapshot.npz", job)
+    leave_snapshot()
     time.sleep(0.5)
     shutil.copytree(folder / "result", job, dirs_exist_ok=True)
 elif deed == "wait":

@@ -261,6 +261,8 @@ def test_a_mask_marks_a_frame_for_the_others(drawn, backend, tmp_path):
     assert bpy.ops.vmr.find_masks() == {"FINISHED"}
     (request,) = tmp_path.glob("walk masks/Fox/segment.json")
     assert json.loads(request.read_text())["marks"][0]["mask"] == mark.mask
+    assert bpy.ops.vmr.mark_box(box=(18, 16, 12, 16)) == {"FINISHED"}
+    assert tuple(mark.box) == (18, 16, 12, 16) and not mark.mask, "a box comes in place of the mask"
 
 
 def test_what_cannot_be_shown_is_said_in_one_line(extension, tmp_path, footage):

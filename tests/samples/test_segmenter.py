@@ -4,10 +4,29 @@ import numpy as np
 import pytest
 import torch
 
-from samples.scenes import OFFSETS, SIZE, moment
-from samples.segmenter import NOW, disagreement, gone_wrong, learn, lesson, main, misled, prepare, read
+from samples import segmenter
+from samples.scenes import OFFSETS, SIZE, camera_over, footing, in_water, moment
+from samples.segmenter import (
+    NOW,
+    Rehearsal,
+    disagreement,
+    gone_wrong,
+    learn,
+    lesson,
+    main,
+    misled,
+    prepare,
+    read,
+    rehearse,
+    worked_on,
+)
+from vmr_backend.marks import Mark
 from vmr_backend.video.cues import CHANNELS, lab_of
 from vmr_backend.video.mask_network import SIDE, MaskNetwork
+from vmr_backend.video.masks import box_of
+from vmr_backend.video.motion import FINER
+from vmr_backend.video.network_file import load
+from vmr_backend.video.segmentation import shots_of, tidied
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +57,38 @@ def test_backgrounds_lie_upon_one_another_where_the_cameras_say(shown):
     assert np.median(apart[aside & seen]) < max(0.7 * np.median(plain[aside & seen]), 8)
 
 
+def test_what_is_worked_on_lies_where_the_moment_does(shown):
+    small = worked_on(shown)
+    assert small.masks.shape[1:] == (SIZE // FINER,) * 2 and small.frames.dtype == np.uint8
+    # The middle of a pixel, in pixels of either.
+    middle, larger = np.array([10.5, 20.5, 1]), np.array([10.5 * FINER, 20.5 * FINER, 1])
+    half = np.array([0.5, 0.5, 0])
+    for one, other in zip(small.cameras, shown.cameras, strict=True):
+        np.testing.assert_allclose(one @ (middle - half), other @ (larger - half))
+
+
+def test_who_walks_has_the_foot_that_is_down_at_one_place_of_the_ground():
+    offsets, ahead = range(-3, 3), 4.0
+    body = np.stack([[ahead * t, -50.0] for t in offsets])
+    left, right = (np.stack([[ahead * t + swing * t, down] for t, down in zip(offsets, lowest, strict=True)])
+                   for swing, lowest in ((-5, (0, 0, 0, -4, -4, -4)), (3, (-4, -4, -4, 0, 0, 0))))
+    camera = camera_over(footing(np.stack([body, left, right], 1)), np.diag([1, 1, 1.0]), offsets)
+    places = [[camera(t) @ [*foot[n], 1] for n, t in enumerate(offsets)] for foot in (left, right)]
+    assert np.array_equal(camera(0), np.eye(3))
+    assert np.ptp(places[0][:4], axis=0)[0] == np.ptp(places[1][3:], axis=0)[0] == 0
+    assert np.ptp(places[0], axis=0)[0] > 5
+
+
+def test_who_is_in_the_water_is_seen_above_it_only_and_the_water_goes_along():
+    masks = np.zeros((3, SIZE, SIZE), np.float32)
+    for n, mask in enumerate(masks):
+        mask[200 + 10 * n:400 + 10 * n, 200:400] = 1
+    seen = in_water(masks, np.array([[0.0, 0], [0, 10], [0, 20]]), 1, np.random.default_rng(0))
+    lost = [(masks[n] - seen[n]) > 0.5 for n in range(3)]
+    assert 2000 < lost[0].sum() < 20000 and not lost[0][:300].any()
+    assert np.array_equal(lost[2][20:], lost[0][:-20])
+
+
 @pytest.mark.parametrize("from_box", [True, False])
 def test_a_lesson_has_all_cues_around_the_subject(shown, from_box):
     cues, mask = lesson(shown, np.random.default_rng(0), from_box)
@@ -48,10 +99,11 @@ def test_a_lesson_has_all_cues_around_the_subject(shown, from_box):
 
 
 def test_masks_go_wrong_in_another_way_each_time_but_not_altogether(shown):
-    true = shown.masks[NOW] > 0.5
+    small = worked_on(shown)
+    true = small.masks[NOW] > 0.5
     overlaps = []
     for seed in range(30):
-        wrong = gone_wrong(shown.masks[NOW], lab_of(shown.frames[NOW]), np.random.default_rng(seed)) > 0.5
+        wrong = gone_wrong(small.masks[NOW], lab_of(small.frames[NOW]), np.random.default_rng(seed)) > 0.5
         overlaps.append((wrong & true).sum() / (wrong | true).sum())
     assert 0.5 < np.median(overlaps) < 0.99 and np.std(overlaps) > 0.02
 
@@ -79,7 +131,7 @@ def test_lessons_are_made_once_and_learnt_from(tmp_path):
     before = file.stat().st_mtime_ns
     prepare(tmp_path, 3, seed=1)
     assert file.stat().st_mtime_ns == before
-    cues, masks = read(tmp_path, 3)
+    cues, masks = read(tmp_path)
     assert len(cues) == len(masks) > 3
     torch.manual_seed(0)
 
@@ -87,8 +139,42 @@ def test_lessons_are_made_once_and_learnt_from(tmp_path):
         with torch.no_grad():
             return float(disagreement(network(cues.float() / 255)[:, 0], masks.float() / 255))
 
-    untaught = mistakes(MaskNetwork().eval())
-    assert mistakes(learn(cues, masks, 40, 0)) < 0.9 * untaught
+    network = MaskNetwork().eval()
+    untaught = mistakes(network)
+    assert mistakes(learn(network, cues, masks, 40, 0)) < 0.9 * untaught
+
+
+def test_a_network_learns_on_from_what_it_sees_on_its_own_way_through_films(tmp_path, monkeypatch):
+    monkeypatch.setattr(segmenter, "FILM", 8)
+    rehearse(tmp_path, 1, MaskNetwork.shipped(), seed=1)
+    cues, masks = read(tmp_path, "films")
+    boxes, on_the_way = (cues[:, 3].amax((1, 2)) < 140), cues[:, 3].amax((1, 2)) > 140
+    assert boxes.sum() >= 1 and on_the_way.sum() >= 7
+    so_far, true = cues[on_the_way, 3] > 127, masks[on_the_way] > 127
+    overlaps = (so_far & true).sum((1, 2)) / (so_far | true).sum((1, 2))
+    assert 0.5 < overlaps.min() and overlaps.max() < 1
+
+
+def test_a_network_that_goes_astray_is_put_right_and_still_sees_its_mistake():
+    class Blank(MaskNetwork):
+        def forward(self, cues):
+            return torch.where(cues[:, 3:4] > 0.4, 4.0, -4.0) * (cues[:, 3:4].amax() < 0.6)
+
+    shown = moment(7, 0, range(-3, 3))
+    masks = worked_on(shown).masks
+    rehearsal = Rehearsal(shots_of(shown.frames, 1 / FINER), Blank(), masks)
+    left, top, right, bottom = map(float, box_of(shown.masks[0] > 0.5))
+    found = rehearsal.find([Mark(0, (left, top, right - left, bottom - top))], [0])
+    right = [tidied(mask).astype(np.float16) for mask in masks[1:]]
+    assert np.array_equal(found[1:], right)
+
+
+def test_all_rounds_are_taught_from_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(segmenter, "FILM", 4)
+    out = tmp_path / "network.safetensors"
+    words = [str(tmp_path / "lessons"), "--moments", "2", "--films", "1", "--steps", "2", "--out", str(out)]
+    assert main(words) == 0
+    load(MaskNetwork(), out)
 
 
 def test_no_moments_are_refused(tmp_path, capsys):

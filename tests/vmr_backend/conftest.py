@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import pytest
+import torch
 from turning_eggs import FRAMES, SLIM, TurningEgg, speckled, write
 
 from vmr_backend.geometry.sphere import icosphere, spherical_uv
@@ -61,6 +62,12 @@ def film(result: Reconstruction, texture: np.ndarray, background=(40, 200, 60)) 
         images.append(image)
         masks.append(drawn)
     return FilmedEgg(result, texture, images, masks)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Sums are rounded alike however busy the machine is; and meshes are so tiny that threads only wait for others."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ def test_a_request_comes_back_from_its_folder(tmp_path):
 @pytest.mark.parametrize(("marks", "words"), [
     ((), ("nothing marked", "a box")),
     ((Mark(3),), ("frame 3", "nothing marked")),
+    ((Mark(3, box=(0, 0, 9, 5), mask="/mask.png"),), ("frame 3", "a box and a whole mask")),
     ((Mark(3, box=(0, 0, 0, 5)),), ("box", "frame 3", "above 0")),
     ((Mark(3, box=(0, 0, float("nan"), 5)),), ("box", "frame 3")),
     ((Mark(3, inside=((1, float("inf")),)),), ("point", "frame 3")),

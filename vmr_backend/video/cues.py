@@ -3,7 +3,8 @@
 Motion     against the background's own, which a homography describes, to the next frame and from the one before
 Uncovering the background of other frames, moved onto this one by homographies, differs where the subject stands
 Colour     more frequent on the subject than around it: by the mask so far, and by the frame that the user marked
-Looks      nearer to places of the subject in that frame than to places around it, as features see them
+Looks      nearer to places of the subject in that frame than to places around it, as features see them and as they lie
+           in the subject's box; likewise nearer to those of a frame found lately, as the subject turns
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ from torch import Tensor
 from .features import STRIDE, Features
 from .masks import box_of
 
-CHANNELS = 10
+CHANNELS = 11
 """RGB, the mask so far, motion forward and backward, uncovering, colours of here, colours and looks of the marked
-frame."""
+frame, looks of a frame that was found lately."""
 LIKEST, DECIDED, MOST = 3, 0.08, 1500
 """Places of the marked frame that a place is compared with, by how much more it must look like the subject's (a cosine
 of features) to count as decided, and how many are kept of each side."""
+ELSEWHERE = 0.5
+"""What likeness (a cosine of features) loses one side of the subject's box away, as the square of the distance: a
+reflection looks like the subject, but not in its place."""
+LOOKED_AT = 0.8
+"""Longer sides of the subject's box, from its middle, up to which places are compared; the network sees .75 of one."""
 BINS = (20, 24, 24)
 """Of the histograms of colours, along L, a and b."""
 NOTHING = 1e-5
@@ -63,7 +69,8 @@ class Palette:
 
 @dataclass(frozen=True)
 class Looks:
-    """What places of a marked frame look like to the network of features: on the subject, and around it, (C, N)."""
+    """What places of a marked frame look like to the network of features: on the subject, and around it, (C + 3, N):
+    features, and the weights of the terms of the distance to where they lie."""
 
     subject: Tensor
     around: Tensor
@@ -75,21 +82,36 @@ class Looks:
         size = features.shape[2], features.shape[1]
         inside, outside = (cv2.resize(side.astype(np.float32), size, interpolation=cv2.INTER_AREA)
                            for side in (mask, near | subject & (mask < 0.2)))
+        place = _places(features, mask)
+        sought = torch.cat([features, 2 * ELSEWHERE * place, -ELSEWHERE * (place**2).sum(0, keepdim=True)])
         sides = inside > 0.7, (outside > 0.7) & (inside < 0.2)
-        return Looks(*(_few(features[:, torch.from_numpy(side)]) for side in sides))
+        return Looks(*(_few(sought[:, torch.from_numpy(side)]) for side in sides))
 
     def and_those_of(self, other: Looks) -> Looks:
         return Looks(torch.cat([self.subject, other.subject], 1), torch.cat([self.around, other.around], 1))
 
-    def likeness(self, features: Tensor, shape: tuple[int, ...]) -> np.ndarray:
-        """(h, w) 0..1: how much more each place of a frame with features (C, H, W) looks like the subject."""
+    def likeness(self, features: Tensor, mask: np.ndarray) -> np.ndarray:
+        """(h, w) 0..1: how much more each place of a frame with features (C, H, W) looks like the subject, whose mask
+        (h, w) in 0..1 is found so far."""
         if not self.subject.shape[1] or not self.around.shape[1]:
-            return np.full(shape, 0.5, np.float32)
-        places = features.flatten(1).T
+            return np.full(mask.shape, 0.5, np.float32)
+        place = _places(features, mask)
+        # Products with what is sought are cosines less ELSEWHERE |place - its place|^2, up to what all have alike.
+        near = (place.abs() < LOOKED_AT).all(0)
+        places = torch.cat([features, place, torch.ones_like(place[:1])])[:, near].T
         alike, other = ((places @ side).topk(min(LIKEST, side.shape[1]), 1).values.mean(1)
                         for side in (self.subject, self.around))
-        cue = ((alike - other) / DECIDED).sigmoid().view(features.shape[1:]).numpy()
-        return cv2.resize(cue, shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        cue = torch.full(features.shape[1:], 0.5)
+        cue[near] = ((alike - other) / DECIDED).sigmoid()
+        return cv2.resize(cue.numpy(), mask.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _places(features: Tensor, mask: np.ndarray) -> Tensor:
+    """(2, H, W): where features (C, H, W) lie, from the middle of a mask's (h, w) box, in its longer sides."""
+    left, top, right, bottom = box_of(mask > 0.4) if (mask > 0.4).any() else (0, 0, *mask.shape[::-1])
+    rows, columns = torch.meshgrid(*(STRIDE * (torch.arange(count) + 0.5) for count in features.shape[1:]),
+                                   indexing="ij")
+    return torch.stack([columns - (left + right) / 2, rows - (top + bottom) / 2]) / max(right - left, bottom - top)
 
 
 def _few(places: Tensor) -> Tensor:
@@ -100,7 +122,7 @@ def _few(places: Tensor) -> Tensor:
 
 def cues_of(picture: np.ndarray, lab: np.ndarray, mask: np.ndarray,
             motions: Sequence[tuple[np.ndarray, np.ndarray] | None], others: Sequence[tuple[np.ndarray, np.ndarray]],
-            here: Palette, marked: Palette, looks: np.ndarray) -> np.ndarray:
+            here: Palette, marked: Palette, looks: Sequence[np.ndarray]) -> np.ndarray:
     """All cues (H, W, CHANNELS) float32 in 0..1 of a picture (H, W, 3) uint8 RGB, as the network is taught and asked.
 
     lab     the same in Lab
@@ -109,12 +131,12 @@ def cues_of(picture: np.ndarray, lab: np.ndarray, mask: np.ndarray,
             there is no such frame
     others  as `uncovering_cue` takes them
     here    colours by the mask so far; marked: those of the marked frame
-    looks   (H, W) 0..1, likeness to the marked frame's places
+    looks   likeness (H, W) 0..1 to the places of the marked frame, and of one that was found lately
     """
     near = surroundings(mask)[1]
     moved = [motion_cue(*motion, near) if motion else np.full(mask.shape, 0.5, np.float32) for motion in motions]
     return np.dstack([picture.astype(np.float32) / 255, mask, *moved, uncovering_cue(lab, others, near),
-                      here.likeness(lab), marked.likeness(lab), looks]).astype(np.float32)
+                      here.likeness(lab), marked.likeness(lab), *looks]).astype(np.float32)
 
 
 @torch.inference_mode()

@@ -34,10 +34,10 @@ class Block(nn.Sequential):
 class MaskNetwork(nn.Module):
     """Cues (N, CHANNELS, H, W) in 0..1 to log-odds (N, 1, H, W) of the subject; H and W are multiples of 16.
 
-    A U-Net (Ronneberger et al. 2015), narrow at the top so that a CPU runs it in some hundredths of a second.
+    A U-Net (Ronneberger et al. 2015), narrow at the top so that a CPU runs it in a tenth of a second.
     """
 
-    WIDTHS, DEPTHS = (8, 24, 40, 64, 96), (1, 2, 2, 2, 2)
+    WIDTHS, DEPTHS = (16, 48, 80, 128, 192), (1, 2, 2, 2, 2)
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class MaskNetwork(nn.Module):
         return load(MaskNetwork(), FILE)
 
     def forward(self, cues: Tensor) -> Tensor:
-        x = 2 * cues - 1
+        x = (2 * cues - 1).contiguous(memory_format=torch.channels_last)  # Faster on a CPU by a third.
         levels: list[Tensor] = []
         for block in self.down:
             x = block(functional.max_pool2d(x, 2) if levels else x)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..job import BadInput
+from .network_file import of_the_users_own
 
 FREE_SIDE = 320
 """Sides of the picture where a network takes any."""
@@ -33,18 +34,9 @@ class OnnxNetwork:
     def __init__(self, path: Path):
         """BadInput where the file, its network or ONNX Runtime cannot be used."""
         self.path = path
-        try:
+        with of_the_users_own(path, "an ONNX network", "onnxruntime"):
             import onnxruntime
-        except ImportError as error:
-            raise BadInput(f"{path}: needs ONNX Runtime, of which {error.name} was not found in the backend's "
-                           "environment; install onnxruntime there") from None
-        if not path.is_file():
-            raise BadInput(f"{path}: no such file; needs an ONNX network")
-        try:
             self._session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
-        except Exception as error:  # ONNX Runtime has no common class of its errors
-            reason = " ".join(str(error).split())[:200]
-            raise BadInput(f"{path}: cannot be read as an ONNX network ({reason})") from None
         self._side = self._checked_side()
 
     def _checked_side(self) -> tuple[int, int]:

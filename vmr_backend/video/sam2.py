@@ -13,6 +13,7 @@ import torch
 
 from ..job import BadInput
 from ..marks import Mark
+from .network_file import of_the_users_own
 
 SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 QUALITY = 95
@@ -33,18 +34,9 @@ def config_of(checkpoint: Path) -> str:
 def load_predictor(checkpoint: Path, device: torch.device) -> Any:
     """SAM 2's video predictor; BadInput where package or checkpoint cannot be used."""
     config = config_of(checkpoint)
-    try:
+    with of_the_users_own(checkpoint, "a checkpoint of SAM 2", "sam2"):
         from sam2.build_sam import build_sam2_video_predictor
-    except ImportError as error:
-        raise BadInput(f"{checkpoint}: needs SAM 2, of which {error.name} was not found in the backend's environment; "
-                       "install sam2 there") from None
-    if not checkpoint.is_file():
-        raise BadInput(f"{checkpoint}: no such file; needs a checkpoint of SAM 2")
-    try:
         return build_sam2_video_predictor(config, str(checkpoint), device=str(device))
-    except Exception as error:  # hydra, pickle and the state dict each have their own
-        raise BadInput(f"{checkpoint}: cannot be read as a checkpoint of SAM 2 ({' '.join(str(error).split())[:200]})"
-                       ) from None
 
 
 @torch.inference_mode()

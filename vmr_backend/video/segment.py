@@ -34,8 +34,8 @@ from .segmentation import (
     working_scale,
 )
 
-STAGES = {"reading": 0.2, "finding": 1.0, "writing": 0.4}
-"""Shares of the time."""
+STAGES = {"reading": 0.4, "finding": 1.0, "writing": 0.15}
+"""Shares of the time; flow is found as frames are read."""
 SAM2_SIDE = 1024
 """Pixels of the longer side of frames that SAM 2 looks at."""
 MOST_THREADS = 4
@@ -44,11 +44,14 @@ UNKNOWN_SIDE = 0.4
 """Of a subject that only points are on, its longer side over the frame's shorter one."""
 DOUBTFUL = 0.75
 """Confidence below which a mask is doubted."""
-UNLIKE = 0.1
+UNLIKE = 0.06
 """Share of a mask that looks unlike the subject in the marked frame above which it is doubted: it leaks, or the subject
 shows another side."""
 CHANGED = 0.4
 """Share by which a mask's area changes from one frame to the next where it is doubted."""
+
+FILLED = 0.8
+"""Share of a box's width or height that the mask found in it has at the least; else it is doubted."""
 
 
 def run(folder: Path, log: EventLog) -> None:
@@ -63,12 +66,12 @@ def run(folder: Path, log: EventLog) -> None:
     places = [check_mark(mark, clip.image_size, numbers) for mark in request.marks]
     painted = {mark.frame: _painted(mark, clip) for mark in request.marks if mark.mask}
     network = network_of(request)
-    scale = working_scale(_side(request.marks, painted, clip), clip.image_size) \
-        if isinstance(network, (MaskNetwork, OnnxNetwork)) else min(1.0, SAM2_SIDE / max(clip.image_size))
-    shots = shots_of(_told(clip, numbers, log, "reading"), scale)
+    scale = working_scale(_side(request.marks, painted, clip), clip.image_size) if looks_at_cues(network) \
+        else min(1.0, SAM2_SIDE / max(clip.image_size))
+    shots = shots_of(_told(clip, numbers, log, "reading"), scale, moving=looks_at_cues(network))
     found, unlike = find(network, shots, request.marks, places, painted,
                          lambda step, steps: log.progress("finding", step, steps))
-    report = _report(found, unlike, numbers, shots, places)
+    report = _report(found, unlike, numbers, shots, request.marks, places)
     part = folder / f"{MASKS_NAME}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -95,11 +98,16 @@ def network_of(request: SegmentRequest) -> Any:
     return OnnxNetwork(path) if path.suffix.lower() == ".onnx" else load_predictor(path, device_of(request.device))
 
 
+def looks_at_cues(network: Any) -> bool:
+    """Whether a network looks at one frame after the other, unlike SAM 2's predictor, which takes the whole clip."""
+    return isinstance(network, (MaskNetwork, OnnxNetwork))
+
+
 def find(network: Any, shots: Shots, marks: Sequence[Mark], places: Sequence[int], painted: dict[int, np.ndarray],
          report: Progress) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (T, h, w) of the subject in the frames that are worked on, and what of each mask looks unlike it
     (T,), where that is known; nothing in takes without a mark."""
-    if isinstance(network, (MaskNetwork, OnnxNetwork)):
+    if looks_at_cues(network):
         search = Segmentation(shots, network, painted)
         return search.find(marks, places, report), search.unlike
     found = find_by_sam2(network, shots.pictures, shots.scale, marks, places, painted, report)
@@ -141,7 +149,7 @@ def outlines_of(mask: np.ndarray) -> list[list[float]]:
     return [(loop + 0.5).ravel().tolist() for loop in simple if len(loop) > 2]
 
 
-def _report(found: np.ndarray, unlike: np.ndarray, numbers: np.ndarray, shots: Shots,
+def _report(found: np.ndarray, unlike: np.ndarray, numbers: np.ndarray, shots: Shots, marks: Sequence[Mark],
             places: list[int]) -> MaskReport:
     areas = (found > 0.5).sum((1, 2)).astype(float)
     confidence = [confidence_of(one) for one in found]
@@ -160,8 +168,23 @@ def _report(found: np.ndarray, unlike: np.ndarray, numbers: np.ndarray, shots: S
                 why.append(f"the mask has {areas[t] / areas[t - 1]:.0%} of the area in the frame before")
         if why and t not in places:
             doubts[number] = why
+    for mark, place in zip(marks, places, strict=True):
+        # Where there are points too, the user has had a look.
+        if mark.box and not (mark.inside or mark.outside) and areas[place]:
+            share = filled(found[place], [shots.scale * side for side in mark.box])
+            if share < FILLED:
+                doubts[mark.frame] = [f"the mask fills {share:.0%} of the box: part of the subject may be missing"]
     return MaskReport({int(n): round(c, 3) for n, c in zip(numbers, confidence, strict=True)}, doubts,
                       tuple(int(numbers[place]) for place in sorted(set(places))))
+
+
+def filled(found: np.ndarray, box: Sequence[float]) -> float:
+    """Extent of a mask found (h, w), not empty, over that of the box that it was found in, as far as this is within the
+    frame: the lesser of both axes'. Both in the same pixels: left, top, width, height."""
+    low, high = np.array(box_of(found > 0.5)).reshape(2, 2)
+    first, size = np.array(box).reshape(2, 2)
+    first, last = np.maximum(first, 0), np.minimum(first + size, found.shape[::-1])
+    return float(((high - low) / (last - first)).min())
 
 
 def parser() -> Arguments:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import cv2
@@ -23,7 +23,7 @@ from .cues import Looks, Palette, cues_of, features_of, lab_of, surroundings
 from .features import Features
 from .mask_network import Look, MaskNetwork
 from .masks import box_of
-from .motion import background_homography, carried, flow_from_to
+from .motion import FINER, background_homography, carried, flow_from_to
 from .onnx_network import OnnxNetwork
 
 WORKING_SIZE = 190
@@ -32,6 +32,8 @@ LARGEST_FRAME = 960
 """Pixels of the longer side of the frames that are worked on, for subjects that are small in them."""
 LOOKS = 2
 """Of the network at a marked frame."""
+LATELY = 5
+"""Frames after which what the subject looks like lately is learnt anew."""
 OTHERS = (-30, -16, -8, -4, 4, 8, 16, 30)
 """Frames that one is compared with for what the subject uncovers."""
 CLICK = 0.04
@@ -49,6 +51,8 @@ LOST = 0.02
 SURE = 0.4
 """Probability above which a pixel of the full frame is the subject: parts that are thin where frames are worked on look
 faint there, and what overlaps best leans to the larger side."""
+EDGE = 6
+"""Pixels, where frames are worked on, within which a mask's edge goes to where colours change."""
 CUT = 0.55
 """Share of the colours that change from one frame to the next where a clip is cut."""
 
@@ -66,6 +70,7 @@ class Shots:
     cuts: frozenset[int] = frozenset()
     """Places of frames that a new take begins with."""
     flows: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    """(h, w, 2) float16 px, from a frame to one beside it in the same take."""
     ways: dict[int, np.ndarray] = field(default_factory=dict)
     """Homographies of the background from a frame to the next."""
 
@@ -74,11 +79,8 @@ class Shots:
 
     def flow(self, here: int, there: int) -> np.ndarray | None:
         """(h, w, 2) from a frame to one beside it; None where there is none, or a cut lies between."""
-        if not 0 <= there < len(self) or self.cut_between(here, there):
-            return None
-        if (here, there) not in self.flows:
-            self.flows[here, there] = flow_from_to(self.pictures[here], self.pictures[there]).astype(np.float16)
-        return self.flows[here, there].astype(np.float32)
+        flow = self.flows.get((here, there))
+        return None if flow is None else flow.astype(np.float32)
 
     def motion(self, here: int, there: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Flow (h, w, 2) from a frame to one beside it and the background's homography (3, 3); None without a flow."""
@@ -111,12 +113,24 @@ def working_scale(box_side: float, image_size: tuple[int, int]) -> float:
     return min(1.0, LARGEST_FRAME / max(image_size), WORKING_SIZE / max(box_side, 1.0))
 
 
-def shots_of(frames: Iterable[np.ndarray], scale: float) -> Shots:
-    """Of full frames (H, W, 3) uint8 RGB, one at a time."""
-    pictures = [cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for frame in frames]
-    shots = Shots(pictures, scale)
-    shots.cuts = frozenset(t for t in range(1, len(shots)) if _is_cut(pictures[t - 1], pictures[t]))
+def shots_of(frames: Iterable[np.ndarray], scale: float, moving: bool = True) -> Shots:
+    """Of full frames (H, W, 3) uint8 RGB, one at a time. How they move takes time, and may be left out."""
+    shots, before = Shots([], scale), None
+    for here, frame in enumerate(frames):
+        picture = _at_scale(frame, scale)
+        larger = _at_scale(frame, min(1.0, FINER * scale)) if moving else picture
+        if here and _is_cut(shots.pictures[-1], picture):
+            shots.cuts |= {here}
+        elif before is not None and moving:
+            for way, pair in (((here - 1, here), (before, larger)), ((here, here - 1), (larger, before))):
+                shots.flows[way] = flow_from_to(*pair, picture.shape).astype(np.float16)
+        shots.pictures.append(picture)
+        before = larger
     return shots
+
+
+def _at_scale(frame: np.ndarray, scale: float) -> np.ndarray:
+    return cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 def _is_cut(before: np.ndarray, after: np.ndarray) -> bool:
@@ -133,9 +147,12 @@ class Known:
 
     palette: Palette
     looks: Looks
+    lately: Looks
+    """Of a frame that was found lately; to begin with, of the marked one too."""
 
     def and_that_of(self, other: Known) -> Known:
-        return Known(self.palette.and_that_of(other.palette), self.looks.and_those_of(other.looks))
+        looks = self.looks.and_those_of(other.looks)
+        return Known(self.palette.and_that_of(other.palette), looks, looks)
 
 
 class Segmentation:
@@ -168,7 +185,8 @@ class Segmentation:
             settled = {places[k]: self._settled(marks[k], places[k], settled[places[k]]) for k in whole}
         found = self._between(settled)
         if len(whole) < len(marks):
-            settled |= {place: self._settled(mark, place, found[place])
+            settled |= {place: self._corrected(mark, place, found[place].astype(np.float32))
+                        if (found[place] > 0.5).any() else self._settled(mark, place, self._first_guess(mark))
                         for k, (mark, place) in enumerate(zip(marks, places, strict=True)) if k not in whole}
             found = self._between(settled)
         return found
@@ -192,8 +210,7 @@ class Segmentation:
     def _settled(self, mark: Mark, place: int, guess: np.ndarray) -> np.ndarray:
         """The mask of a marked frame, (h, w) 0..1."""
         if mark.mask:
-            return self._first_guess(mark)
-        scale = self.shots.scale
+            return self._pointed(mark, place, self._first_guess(mark))
         limit = surroundings(self._first_guess(mark))[0] if mark.box else None
         found = guess
         for _ in range(LOOKS):
@@ -201,11 +218,16 @@ class Segmentation:
             found = self._look(place, found, None)
             if limit is not None:
                 found = found * limit
-        found = tidied(self._pointed(mark, place, found), [(scale * x, scale * y) for x, y in mark.inside])
+        found = self._corrected(mark, place, found)
         if not (found > 0.5).any():
             raise BadInput(f"frame {mark.frame}: found nothing that stands out from its surroundings in what is "
                            "marked; needs a box around the subject, or more points on it")
         return found
+
+    def _corrected(self, mark: Mark, place: int, found: np.ndarray) -> np.ndarray:
+        """What was found with what points say, and without stray patches that no point is on."""
+        scale = self.shots.scale
+        return tidied(self._pointed(mark, place, found), [(scale * x, scale * y) for x, y in mark.inside])
 
     def _pointed(self, mark: Mark, place: int, found: np.ndarray) -> np.ndarray:
         """What was found with what points say: what looks alike around each, as far as it reaches."""
@@ -240,10 +262,12 @@ class Segmentation:
     def _carried(self, way: range, mask: np.ndarray, known: Known) -> Iterable[tuple[int, np.ndarray]]:
         """Places and masks of the frames on a way after its first, whose mask is given; ends where it is lost."""
         least = LOST * float((mask > 0.5).sum())
-        for before, here in pairwise(way):
+        for step, (before, here) in enumerate(pairwise(way)):
             flow = self.shots.flow(here, before)
             if flow is None:
                 return
+            if step and step % LATELY == 0:
+                known = replace(known, lately=self._looks(before, mask))
             mask = tidied(self._look(here, carried(mask, flow), known))
             self.done += 1
             self.report(min(self.done, self.steps), self.steps)
@@ -256,26 +280,34 @@ class Segmentation:
         frame; without, by the colours of this one."""
         if not (mask > 0.4).any():
             return np.zeros_like(mask)
-        shots = self.shots
-        others = [(self.lab(place + step), way) for step in OTHERS if 0 <= place + step < len(shots)
-                  and (way := shots.way(place, place + step)) is not None]
-        here = self._palette(place, mask)
-        marked, looks = (known.palette, known.looks.likeness(self.features(place), mask.shape)) if known \
-            else (here, np.full(mask.shape, 0.5))
-        maps = cues_of(shots.pictures[place], self.lab(place), mask,
-                       [shots.motion(place, beside) for beside in (place + 1, place - 1)], others, here, marked, looks)
-        look = Look.at(box_of(mask > 0.4))
+        maps, look = self._cues(place, mask, known), Look.at(box_of(mask > 0.4))
         cues = torch.from_numpy(np.moveaxis(look.cut(maps), -1, 0)[None].copy())
         with torch.inference_mode():
             odds = self.network(cues)[0, 0].numpy()
         found = 1 / (1 + np.exp(-look.put_back(odds, mask.shape, -20.0)))
         if known and (found > 0.5).any():
-            # The last two cues are colours and looks of the marked frame.
-            self.unlike[place] = (maps[found > 0.5, -2:].mean(-1) < 0.5).mean()
+            # The last three cues are colours and looks of the marked frame, and looks of lately.
+            self.unlike[place] = (maps[found > 0.5, -3:-1].mean(-1) < 0.5).mean()
         return found
 
+    def _cues(self, place: int, mask: np.ndarray, known: Known | None) -> np.ndarray:
+        """(h, w, CHANNELS) of a frame where the mask so far is (h, w), not empty."""
+        shots = self.shots
+        others = [(self.lab(place + step), way) for step in OTHERS if 0 <= place + step < len(shots)
+                  and (way := shots.way(place, place + step)) is not None]
+        here = self._palette(place, mask)
+        looks = [side.likeness(self.features(place), mask) for side in (known.looks, known.lately)] if known \
+            else [np.full(mask.shape, 0.5)] * 2
+        return cues_of(shots.pictures[place], self.lab(place), mask,
+                       [shots.motion(place, beside) for beside in (place + 1, place - 1)], others, here,
+                       known.palette if known else here, looks)
+
     def _known(self, place: int, mask: np.ndarray) -> Known:
-        return Known(self._palette(place, mask), Looks.of(self.features(place), mask))
+        looks = self._looks(place, mask)
+        return Known(self._palette(place, mask), looks, looks)
+
+    def _looks(self, place: int, mask: np.ndarray) -> Looks:
+        return Looks.of(self.features(place), mask)
 
     def _palette(self, place: int, mask: np.ndarray) -> Palette:
         # Within a box nothing is told apart yet.
@@ -363,15 +395,25 @@ def refined(found: np.ndarray, picture: np.ndarray) -> np.ndarray:
     if not (grown > 0.05).any():
         return mask
     left, top, right, bottom = box_of(grown > 0.05)
-    radius = max(2, round(1.5 * width / found.shape[1]))
+    radius = max(2, round(EDGE * width / found.shape[1]))
     window = (slice(max(top - 2 * radius, 0), bottom + 2 * radius),
               slice(max(left - 2 * radius, 0), right + 2 * radius))
     mask[window] = 255 * (_guided(picture[window].astype(np.float32) / 255, grown[window], radius) > SURE)
     return mask
 
 
-def _guided(guide: np.ndarray, values: np.ndarray, radius: int, smoothing: float = 1e-3) -> np.ndarray:
-    """Values (h, w), made a linear function of the colours (h, w, 3) around each pixel."""
+def _guided(guide: np.ndarray, values: np.ndarray, radius: int) -> np.ndarray:
+    """Values (H, W), made a linear function of the colours (H, W, 3) around each pixel; which one is found at half the
+    size, a third of the time (He & Sun 2015)."""
+    size = values.shape[::-1]
+    half = max(size[0] // 2, 1), max(size[1] // 2, 1)
+    colours, levels = (cv2.resize(one, half, interpolation=cv2.INTER_AREA) for one in (guide, values))
+    slope = cv2.resize(_slopes(colours, levels, max(radius // 2, 1)), size, interpolation=cv2.INTER_LINEAR)
+    return (slope[..., :3] * guide).sum(-1) + slope[..., 3]
+
+
+def _slopes(guide: np.ndarray, values: np.ndarray, radius: int, smoothing: float = 1e-4) -> np.ndarray:
+    """(h, w, 4): how much values (h, w) rise with each colour (h, w, 3) around each pixel, and what they are at 0."""
     def mean(x: np.ndarray) -> np.ndarray:
         return cv2.blur(x, (2 * radius + 1,) * 2)
 
@@ -383,7 +425,7 @@ def _guided(guide: np.ndarray, values: np.ndarray, radius: int, smoothing: float
     first, second, third = np.moveaxis(covariance, -2, 0)
     adjugate = np.stack([np.cross(second, third), np.cross(third, first), np.cross(first, second)], -1)
     slope = (adjugate * joint[..., None, :]).sum(-1) / (first * adjugate[..., 0]).sum(-1)[..., None]
-    return (mean(slope) * guide).sum(-1) + mean(middle - (slope * centre).sum(-1))
+    return mean(np.dstack([slope, middle - (slope * centre).sum(-1)]).astype(np.float32))
 
 
 def check_mark(mark: Mark, image_size: tuple[int, int], numbers: np.ndarray) -> int:

@@ -293,8 +293,10 @@ def test_a_shape_and_headings_known_beforehand_leave_one_hypothesis_that_is_near
     headings = Rotations(truth.frames[::3], truth.camera_rotation[::3].astype(np.float64))
     known = Known(float(truth.intrinsics[0, 0]), hints=headings, shape=Shape(ball.vertices * size * pixels, ball))
     begun = run(turning_egg, quick.with_values({"rigid_iterations": 10, "coarse_iterations": 10}), known=known)
-    alone = run(turning_egg, quick.with_values({"rigid_iterations": 10, "coarse_iterations": 10}),
-                known=replace(known, shape=None, hints=None))
     assert len(begun.hypotheses) == 1
-    near, far = (evaluate(one.reconstruction, turning_egg.masks).j.mean() for one in (begun, alone))
-    assert near > 0.85 and near > far
+    found = begun.reconstruction
+    assert evaluate(found, turning_egg.masks).j.mean() > 0.85
+    # Of nothing known, twenty iterations make a ball seen from anywhere.
+    error = Rotation.from_matrix(found.camera_rotation @ truth.camera_rotation.transpose(0, 2, 1)).magnitude()
+    assert np.degrees(error).max() < 5
+    np.testing.assert_allclose(np.ptp(found.rest_vertices, axis=0), np.ptp(truth.rest_vertices, axis=0), atol=0.05)

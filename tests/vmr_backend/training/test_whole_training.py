@@ -1,6 +1,7 @@
 """A whole training, on pictures of the project's own animals: it ends with a model, whatever interrupts it."""
 
 import io
+import itertools
 import json
 import os
 import shutil
@@ -50,10 +51,10 @@ class Interrupted(Exception):
 
 
 class InterruptedLog(EventLog):
-    """Tells what happens, up to a stage and its step."""
+    """Tells all that happens, however fast, up to a stage and its step."""
 
     def __init__(self, folder, until):
-        super().__init__(folder, io.StringIO())
+        super().__init__(folder, io.StringIO(), clock=itertools.count().__next__)
         self._until = until
 
     def progress(self, stage, step, total, message=""):

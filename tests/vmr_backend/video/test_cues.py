@@ -6,6 +6,10 @@ import pytest
 import torch
 
 from vmr_backend.video.cues import (
+    DECIDED,
+    ELSEWHERE,
+    LIKEST,
+    LOOKED_AT,
     Looks,
     Palette,
     cues_of,
@@ -54,7 +58,7 @@ def moving():
 
 def test_the_backgrounds_motion_is_that_of_the_camera_whatever_the_subject_does(moving):
     frames, masks = moving
-    found = background_homography(flow_from_to(frames[0], frames[1]), grown(masks[0] > 0, 6))
+    found = background_homography(flow_from_to(frames[0], frames[1], (SIZE, SIZE)), grown(masks[0] > 0, 6))
     corners = np.array([[[0, 0], [SIZE, 0], [0, SIZE], [SIZE, SIZE]]], np.float32)
     off = cv2.perspectiveTransform(corners, found) - cv2.perspectiveTransform(corners, CAMERA)
     assert np.abs(off).max() < 0.5
@@ -72,17 +76,32 @@ def test_what_moves_against_the_background_stands_out(moving):
     frames, masks = moving
     subject, near = surroundings(masks[1])
     for beside in (0, 2):
-        flow = flow_from_to(frames[1], frames[beside])
+        flow = flow_from_to(frames[1], frames[beside], (SIZE, SIZE))
         cue = motion_cue(flow, background_homography(flow, subject), near)
         inside = cv2.erode(masks[1], np.ones((5, 5))) > 0
         assert np.median(cue[inside]) > 0.8 and np.median(cue[near]) < 0.5
+
+
+def test_a_thin_limb_is_seen_to_move_in_larger_pictures():
+    """Four pixels wide where it is worked on, over grass that stands still."""
+    rng = np.random.default_rng(0)
+    grass, skin = (np.repeat(cv2.GaussianBlur(rng.uniform(low, low + 120, (240, 240)), (0, 0), 1.2).astype(np.uint8)
+                             [..., None], 3, 2) for low in (20, 110))
+    frames = []
+    for step in (0, 6):
+        frame = grass.copy()
+        frame[40:200, 100 + step:108 + step] = skin[40:200, 100:108]
+        frames.append(frame)
+    small = [cv2.resize(frame, (120, 120), interpolation=cv2.INTER_AREA) for frame in frames]
+    off = [np.abs(flow_from_to(*pair, (120, 120))[25:95, 50:54] - [3, 0]).mean() for pair in (frames, small)]
+    assert off[0] < 0.5 and off[0] < 0.5 * off[1]
 
 
 def test_without_frames_beside_it_motion_tells_nothing(moving):
     frame, mask = moving[0][0], moving[1][0].astype(np.float32)
     lab = lab_of(frame)
     palette = Palette.of(lab, mask, np.zeros(mask.shape, bool))
-    cues = cues_of(frame, lab, mask, (None, None), [], palette, palette, np.full(mask.shape, 0.5))
+    cues = cues_of(frame, lab, mask, (None, None), [], palette, palette, [np.full(mask.shape, 0.5)] * 2)
     assert (cues[..., 4:7] == 0.5).all()
 
 
@@ -117,21 +136,48 @@ def test_colours_are_likely_where_they_are_frequent():
 
 
 def test_places_look_like_the_subject_or_like_what_is_around_it():
-    """Features of two kinds of places; what is between both tells nothing."""
+    """Features of two kinds of places; of a third kind neither is nearer than where it lies says."""
     mask = np.zeros((64, 96), np.float32)
     mask[16:48, 24:64] = 1
     kinds = torch.zeros(3, 16, 24)
     kinds[1] = 1
     kinds[0, 4:12, 6:16], kinds[1, 4:12, 6:16] = 1, 0
     looks = Looks.of(kinds, mask)
-    assert looks.subject.shape == (3, 80) and looks.around.shape[1] > 50
+    assert looks.subject.shape[1] == 80 and looks.around.shape[1] > 50
     assert (looks.subject[0] == 1).all() and (looks.around[1] == 1).all()
     other = torch.zeros(3, 16, 24)
     other[0, :, :8], other[1, :, 8:16], other[2, :, 16:] = 1, 1, 1
-    likeness = looks.likeness(other, (64, 96))
-    assert likeness[:, :24].min() > 0.99 and likeness[:, 40:56].max() < 0.01
-    assert likeness[:, 72:] == pytest.approx(0.5)
-    assert (Looks.of(kinds, np.zeros_like(mask)).likeness(other, (64, 96)) == 0.5).all(), "an empty mask tells nothing"
+    likeness = looks.likeness(other, mask)
+    assert likeness[:, 15:24].min() > 0.99 and likeness[:, 40:56].max() < 0.01
+    alike = looks.likeness(torch.ones(3, 16, 24), mask)
+    assert alike[24:40, 32:56].min() > 0.5 > alike[:, 68:72].max()
+    assert (alike[:, 80:] == 0.5).all() and (alike[:, :8] == 0.5).all(), "where the network does not look"
+    moved = looks.likeness(torch.ones(3, 16, 24), np.roll(mask, 24, 1))
+    assert moved[:, 36:84] == pytest.approx(alike[:, 12:60], abs=1e-3), "places are those in the subject's box"
+    assert (Looks.of(kinds, np.zeros_like(mask)).likeness(other, mask) == 0.5).all(), "an empty mask tells nothing"
+
+
+def test_looks_are_cosines_less_the_square_of_how_far_away_it_is():
+    """Against the plain formula in double precision, at places of the features' own grid."""
+    rng = np.random.default_rng(0)
+    mask = np.zeros((64, 96), np.float32)
+    mask[16:48, 24:64] = 1
+    known, here = (torch.nn.functional.normalize(torch.from_numpy(rng.standard_normal((5, 16, 24)).astype(np.float32)),
+                                                 dim=0) for _ in range(2))
+    rows, columns = np.mgrid[:16, :24] * 4 + 2.0
+    places = np.stack([columns - 44, rows - 32]) / 40
+    inside = (np.abs(places) * 40 < [[[20]], [[16]]]).all(0)
+    sides = []
+    for side in (Looks.of(known, mask).subject[:5].T, Looks.of(known, mask).around[:5].T):
+        index = [int(np.argmax((known.flatten(1).T == one).all(1))) for one in side]
+        apart = ((places.reshape(2, -1)[:, :, None] - places.reshape(2, -1)[:, None, index]) ** 2).sum(0)
+        product = here.flatten(1).T.double().numpy() @ side.T.double().numpy() - ELSEWHERE * apart
+        sides.append(np.sort(product, 1)[:, -LIKEST:].mean(1))
+        assert inside.ravel()[index].all() if len(sides) == 1 else not inside.ravel()[index].any()
+    wanted = 1 / (1 + np.exp((sides[1] - sides[0]) / DECIDED))
+    wanted = np.where((np.abs(places) < LOOKED_AT).all(0), wanted.reshape(16, 24), 0.5)
+    wanted = cv2.resize(wanted.astype(np.float32), (96, 64), interpolation=cv2.INTER_LINEAR)
+    assert Looks.of(known, mask).likeness(here, mask) == pytest.approx(wanted, abs=1e-4)
 
 
 def test_features_are_found_for_pictures_of_any_size():

@@ -51,6 +51,13 @@ def test_masks_of_all_frames_come_from_a_box_on_the_first(found):
     assert len(list((found / "masks").iterdir())) == COUNT
 
 
+def test_a_box_may_begin_left_of_the_frame(tmp_path):
+    left, top, width, height = box_of(true_mask(0))
+    box = f"-9,{top:g},{left + width + 9:g},{height:g}"
+    assert main(["segment", str(SAMPLE / "clip.mp4"), "--out", str(tmp_path), "--box", box, "--frames", "0:1"]) == 0
+    assert MaskReport.load(tmp_path).marked == (0,)
+
+
 def test_the_report_tells_of_each_frame_and_outlines_draw_the_masks(found):
     report = MaskReport.load(found)
     assert list(report.confidence) == list(range(COUNT)) and report.marked == (0,)
@@ -67,6 +74,19 @@ def test_the_same_marks_find_the_same_masks(found, tmp_path):
     (tmp_path / "segment.json").write_bytes((found / "segment.json").read_bytes())
     assert main(["segment", "--job", str(tmp_path)]) == 0
     assert all(np.array_equal(found_in(tmp_path, number), found_in(found, number)) for number in range(COUNT))
+
+
+def test_a_mask_that_leaves_a_side_of_its_box_empty_is_doubted_unless_points_say_more(frames, found, tmp_path):
+    assert 0 not in MaskReport.load(found).doubts
+    clip = write_frames(tmp_path / "frames", frames[:2])
+    left, top, width, height = box_of(true_mask(0))
+    wide = f"{left:g},{top:g},{1.6 * width:g},{height:g}"
+    middle = f"{left + width / 2:g},{top + height / 3:g}"
+    for name, words in (("box", ()), ("point", ("--inside", middle))):
+        assert main(["segment", str(clip), "--out", str(tmp_path / name), "--box", wide, *words]) == 0
+    (why,) = MaskReport.load(tmp_path / "box").doubts[0]
+    assert why.startswith("the mask fills 6") and why.endswith("of the box: part of the subject may be missing")
+    assert 0 not in MaskReport.load(tmp_path / "point").doubts
 
 
 @pytest.fixture(scope="module")

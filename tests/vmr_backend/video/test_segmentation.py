@@ -1,5 +1,6 @@
 """Finding masks: its parts on pictures whose truth is known, and the whole on moments made by the project."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,8 @@ from vmr_backend.marks import Mark
 from vmr_backend.video.cues import CHANNELS
 from vmr_backend.video.mask_network import MARGIN, SIDE, Look, MaskNetwork
 from vmr_backend.video.segmentation import (
+    LATELY,
+    Segmentation,
     Shots,
     _told_by,
     check_mark,
@@ -112,6 +115,38 @@ def test_homographies_chain_both_ways_and_end_at_a_cut():
     assert shots.way(3, 1) @ shots.way(1, 3) == pytest.approx(np.eye(3))
     assert shots.way(2, 2) == pytest.approx(np.eye(3))
     assert shots.way(3, 4) is None and shots.way(4, 0) is None
+
+
+def test_a_point_corrects_a_painted_mask():
+    picture = np.full((80, 120, 3), 128, np.uint8)
+    cv2.circle(picture, (40, 40), 20, (200, 40, 40), -1)
+    picture[60:70, 90:100] = (40, 60, 200)
+    painted = (picture != 128).any(2).astype(np.float32)
+    shots = shots_of([picture, picture], 1.0)
+    mark = Mark(0, mask="painted.png", outside=((95, 65),))
+    found = Segmentation(shots, MaskNetwork.shipped(), {0: painted}).find([mark], [0])
+    assert found[0, 40, 40] > 0.9 and found[0, 60:70, 90:100].max() < 0.1
+    assert ((found[0] > 0.5) == (painted > 0.5))[:, :80].all()
+
+
+def test_what_the_subject_looks_like_is_learnt_anew_on_the_way():
+    """Of a subject that never changes, in another frame than the marked one, once it was found there."""
+    rng = np.random.default_rng(0)
+    pictures = [np.clip(rng.normal(110, 25, (96, 96, 3)), 0, 255).astype(np.uint8) for _ in range(LATELY + 3)]
+    for picture in pictures:
+        picture[30:60, 30:70] = (200, 60, 40)
+    seen = []
+
+    class Noted(Segmentation):
+        def _cues(self, place, mask, known):
+            seen.append((place, known, super()._cues(place, mask, known)))
+            return seen[-1][-1]
+
+    Noted(shots_of(pictures, 1.0), MaskNetwork.shipped()).find([Mark(0, box=(30, 30, 40, 30))], [0])
+    marked = [known is None for _, known, _ in seen]
+    assert all((cues[..., 9:] == 0.5).all() for _, known, cues in seen if known is None) and any(marked)
+    alike = {place: np.array_equal(cues[..., 9], cues[..., 10]) for place, known, cues in seen if known}
+    assert alike == {place: place <= LATELY for place in range(1, len(pictures))}
 
 
 def test_frames_are_worked_on_small_but_never_enlarged():
