@@ -41,13 +41,15 @@ def rigid_motions(rest: Tensor, moved: Tensor, weights: Tensor, lean: float = 0.
     rotation: it decides what the vertices leave open, as how far a thin limb has twisted.
     Returns rotations (T, B, 3, 3) and translations (T, B, 3) with x -> R x + t in object space.
     """
+    dtype = moved.dtype  # in float64, for rounding would turn a bone about the line of only two vertices
+    rest, moved, weights = rest.double(), moved.double(), weights.double()
     share = weights / weights.sum(0).clamp_min(1e-9)
     start, end = share.T @ rest, share.T @ moved
-    shared = (share.unsqueeze(-1) * rest.unsqueeze(1)).flatten(1)
-    outer = (shared.T @ moved).unflatten(1, (-1, 3)).mT - end.unsqueeze(-1) * start.unsqueeze(-2)
+    shared = (share.unsqueeze(-1) * (rest.unsqueeze(1) - start)).flatten(1)
+    outer = (shared.T @ moved).unflatten(1, (-1, 3)).mT
     size = (share.T @ rest.square()).sum(-1) - start.square().sum(-1)
     u, _, vt = torch.linalg.svd(outer + (lean * size + 1e-6)[:, None, None] * torch.eye(3).to(outer))
     proper = torch.ones_like(end)
     proper[..., 2] = torch.linalg.det(u @ vt).sign()
     rotations = u * proper.unsqueeze(-2) @ vt
-    return rotations, end - (rotations @ start.unsqueeze(-1)).squeeze(-1)
+    return rotations.to(dtype), (end - (rotations @ start.unsqueeze(-1)).squeeze(-1)).to(dtype)
