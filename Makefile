@@ -108,6 +108,7 @@ features: .venv/ready
 # What finds masks, from nothing: hours on two cores. Lessons that are made stay.
 mask-network: .venv/ready
 	.venv/bin/python -m samples.segmenter build/mask-lessons
+	.venv/bin/python -m samples.edges build/edge-lessons
 
 extension: .venv-bpy-$(BLENDER)/ready
 	.venv-bpy-$(BLENDER)/bin/python wheels/build.py --out dist

@@ -14,12 +14,13 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import swa_utils
 
@@ -50,6 +51,7 @@ ASTRAY = 0.5
 """Overlap with the true mask below which the network is put right."""
 Lesson = tuple[np.ndarray, np.ndarray]
 """Cues (CHANNELS, SIDE, SIDE) and the true mask (SIDE, SIDE), both uint8."""
+Taught = TypeVar("Taught", bound=nn.Module)
 BATCH, RATE, LAST_RATE, WARM_UP = 8, 2e-3, 0.03, 100
 KEPT = 0.998
 """Of the averaged weights, at each step."""
@@ -88,20 +90,21 @@ def taught(folder: Path, moments: int, films: int, steps: int, seed: int) -> Mas
 
 
 def prepare(folder: Path, moments: int, seed: int) -> None:
-    """Lessons of so many moments in files of SHARD; those that are there stay."""
+    """Lessons of so many moments."""
     def of_moment(index: int) -> list[Lesson]:
         shown, rng = moment(seed, index), np.random.default_rng([seed, index, 1])
         return [one for number in range(PER_MOMENT) if (one := lesson(shown, rng, number == 0))]
 
-    _keep(folder, moments, "moments", of_moment)
+    keep(folder, moments, "moments", of_moment)
 
 
 def rehearse(folder: Path, films: int, network: MaskNetwork, seed: int) -> None:
-    """Lessons of so many films, whose masks the network finds, likewise."""
-    _keep(folder, films, "films", lambda index: film_lessons(network, seed, index))
+    """Lessons of so many films, whose masks the network finds."""
+    keep(folder, films, "films", lambda index: film_lessons(network, seed, index))
 
 
-def _keep(folder: Path, count: int, kind: str, lessons_of: Callable[[int], list[Lesson]]) -> None:
+def keep(folder: Path, count: int, kind: str, lessons_of: Callable[[int], list[Lesson]]) -> None:
+    """Lessons of so many things of a kind, which are numbered, in files of SHARD; those that are there stay."""
     folder.mkdir(parents=True, exist_ok=True)
     for first in range(0, count, SHARD):
         path = folder / f"{kind}-{first:06d}.safetensors"
@@ -280,42 +283,21 @@ def read(folder: Path, kind: str = "*") -> tuple[Tensor, Tensor]:
     return torch.cat([part["cues"] for part in parts]), torch.cat([part["masks"] for part in parts])
 
 
-def learn(network: MaskNetwork, cues: Tensor, masks: Tensor, steps: int, seed: int) -> MaskNetwork:
-    """The network after so many steps more; the first twentieth of the lessons is kept to test it."""
-    torch.manual_seed(seed)
-    network.train().requires_grad_(True)
-    held = max(len(cues) // 20, 1)
-    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-4)
-    # At first the average forgets sooner: it shall not keep what the network was before it learnt anything.
-    average = swa_utils.AveragedModel(
-        network, avg_fn=lambda kept, new, count: kept + max(1 - KEPT, 9 / (10 + count)) * (new - kept))
-    for step in range(steps):
-        fall = LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * step / steps)) / 2
-        optimiser.param_groups[0]["lr"] = RATE * fall * min(1, (step + 1) / WARM_UP)
-        chosen = torch.randint(held, len(cues), (BATCH,))
-        seen, true = varied(cues[chosen].float() / 255, masks[chosen].float() / 255)
-        loss = disagreement(network(seen)[:, 0], true)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        average.update_parameters(network)
-        if step % 200 == 199 or step == steps - 1:
-            print(f"step {step + 1}: loss {loss:.3f}, overlap {overlap(average.module, cues[:held], masks[:held]):.3f}",
-                  flush=True)
-    return average.module.eval()
-
-
 def varied(cues: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """A batch, half of it mirrored, with other colours, and now and then a cue that tells nothing."""
+    """A batch as `looking_otherwise` makes it, in which now and then a cue tells nothing."""
+    cues, masks = looking_otherwise(cues, masks)
+    rest = torch.cat([misled(cues[:, 3:4]), cues[:, 4:]], 1)
+    silent = (torch.rand(len(cues), rest.shape[1], 1, 1) < 0.05) & (torch.arange(rest.shape[1]) > 0).view(1, -1, 1, 1)
+    return torch.cat([cues[:, :3], torch.where(silent, torch.full_like(rest, 0.5), rest)], 1), masks
+
+
+def looking_otherwise(cues: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """A batch whose first cues are RGB, half of it mirrored, with other colours."""
     mirrored = torch.rand(len(cues)) < 0.5
     cues = torch.where(mirrored[:, None, None, None], cues.flip(-1), cues)
     masks = torch.where(mirrored[:, None, None], masks.flip(-1), masks)
     gain, level = (torch.rand(2, len(cues), 3, 1, 1) - 0.5) * cues.new_tensor([0.6, 0.3]).view(2, 1, 1, 1, 1)
-    colours = ((cues[:, :3] - 0.5) * (1 + gain) + 0.5 + level).clamp(0, 1)
-    rest = torch.cat([misled(cues[:, 3:4]), cues[:, 4:]], 1)
-    silent = (torch.rand(len(cues), rest.shape[1], 1, 1) < 0.05) & (torch.arange(rest.shape[1]) > 0).view(1, -1, 1, 1)
-    return torch.cat([colours, torch.where(silent, torch.full_like(rest, 0.5), rest)], 1), masks
+    return torch.cat([((cues[:, :3] - 0.5) * (1 + gain) + 0.5 + level).clamp(0, 1), cues[:, 3:]], 1), masks
 
 
 def misled(so_far: Tensor) -> Tensor:
@@ -335,6 +317,33 @@ def misled(so_far: Tensor) -> Tensor:
     return found
 
 
+def learn(network: Taught, cues: Tensor, masks: Tensor, steps: int, seed: int,
+          varied: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = varied) -> Taught:
+    """The network after so many steps more; the first twentieth of the lessons is kept to test it."""
+    torch.manual_seed(seed)
+    network.train().requires_grad_(True)
+    held = max(len(cues) // 20, 1)
+    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-4)
+    # At first the average forgets sooner: it shall not keep what the network was before it learnt anything.
+    average = swa_utils.AveragedModel(network, use_buffers=True, avg_fn=lambda kept, new, count: (
+        kept + max(1 - KEPT, 9 / (10 + count)) * (new - kept))).eval()
+    for step in range(steps):
+        fall = LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * step / steps)) / 2
+        optimiser.param_groups[0]["lr"] = RATE * fall * min(1, (step + 1) / WARM_UP)
+        chosen = torch.randint(held, len(cues), (BATCH,))
+        seen, true = varied(cues[chosen].float() / 255, masks[chosen].float() / 255)
+        loss = disagreement(network(seen)[:, 0], true)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        average.update_parameters(network)
+        if step % 200 == 199 or step == steps - 1:
+            print(f"step {step + 1}: loss {loss:.3f}, overlap {overlap(average.module, cues[:held], masks[:held]):.3f}",
+                  flush=True)
+    return average.module
+
+
 def disagreement(odds: Tensor, masks: Tensor) -> Tensor:
     """Cross entropy and what the soft masks lack of overlapping (Milletari et al. 2016), each over (N, H, W)."""
     found = odds.sigmoid()
@@ -343,7 +352,7 @@ def disagreement(odds: Tensor, masks: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def overlap(network: MaskNetwork, cues: Tensor, masks: Tensor) -> float:
+def overlap(network: nn.Module, cues: Tensor, masks: Tensor) -> float:
     """Mean intersection over union."""
     found = torch.cat([network(few.float() / 255)[:, 0] for few in cues.split(16)]) > 0
     true = masks > 127

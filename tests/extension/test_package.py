@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LARGEST_BYTES, LARGEST_NETWORKS = 2_000_000, 5_000_000
-"""Without wheels and models: source code, and the networks that find masks and follow parts."""
+"""Without wheels and models: source code, and the networks that find masks and their edges, and follow parts."""
 LARGEST_MODEL = 25_000_000
 CATEGORIES = {"bird", "quadruped"}
 
@@ -52,7 +52,7 @@ def test_it_holds_the_add_on_and_the_backend_but_no_tests_samples_or_leftovers(m
     assert not [n for n in names if n.startswith(".") or "__pycache__" in n or n.endswith((".whl", ".mp4", ".blend"))]
     networks, sources = ([info.compress_size for info in infos if not info.filename.startswith("models/")
                           and info.filename.endswith(".safetensors") == learnt] for learnt in (True, False))
-    assert len(networks) == 2 and sum(networks) < LARGEST_NETWORKS and sum(sources) < LARGEST_BYTES
+    assert len(networks) == 3 and sum(networks) < LARGEST_NETWORKS and sum(sources) < LARGEST_BYTES
 
 
 def test_it_brings_a_category_model_of_each_kind(infos):

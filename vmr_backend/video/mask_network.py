@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from .cues import CHANNELS
 from .network_file import load
+from .unet import UNet
 
 FILE = Path(__file__).with_name("mask_network.safetensors")
 SIDE = 192
@@ -22,45 +22,22 @@ MARGIN = 1.5
 """Side of what it sees over the longer side of the subject's box."""
 
 
-class Block(nn.Sequential):
-    """Convolutions, each normed over groups: batches may be small, or one picture."""
-
-    def __init__(self, inputs: int, outputs: int, count: int):
-        super().__init__(*(layer for number in range(count) for layer in (
-            nn.Conv2d(outputs if number else inputs, outputs, 3, padding=1, bias=False),
-            nn.GroupNorm(GROUPS, outputs), nn.ReLU(inplace=True))))
-
-
-class MaskNetwork(nn.Module):
+class MaskNetwork(UNet):
     """Cues (N, CHANNELS, H, W) in 0..1 to log-odds (N, 1, H, W) of the subject; H and W are multiples of 16.
 
-    A U-Net (Ronneberger et al. 2015), narrow at the top so that a CPU runs it in a tenth of a second.
+    Narrow at the top so that a CPU runs it in a tenth of a second; normed over groups: batches may be small, or one
+    picture.
     """
 
     WIDTHS, DEPTHS = (16, 48, 80, 128, 192), (1, 2, 2, 2, 2)
 
     def __init__(self) -> None:
-        super().__init__()
-        widths, depths = self.WIDTHS, self.DEPTHS
-        self.down = nn.ModuleList(map(Block, (CHANNELS, *widths), widths, depths))
-        self.up = nn.ModuleList(Block(below + here, here, depth) for below, here, depth in zip(
-            widths[:0:-1], widths[-2::-1], depths[-2::-1], strict=True))
-        self.last = nn.Conv2d(widths[0], 1, 1)
+        super().__init__(CHANNELS, self.WIDTHS, self.DEPTHS, functools.partial(nn.GroupNorm, GROUPS))
 
     @staticmethod
     def shipped() -> MaskNetwork:
         """The network that comes along."""
         return load(MaskNetwork(), FILE)
-
-    def forward(self, cues: Tensor) -> Tensor:
-        x = (2 * cues - 1).contiguous(memory_format=torch.channels_last)  # Faster on a CPU by a third.
-        levels: list[Tensor] = []
-        for block in self.down:
-            x = block(functional.max_pool2d(x, 2) if levels else x)
-            levels.append(x)
-        for block, level in zip(self.up, levels[-2::-1], strict=True):
-            x = block(torch.cat([functional.interpolate(x, scale_factor=2.0, mode="bilinear"), level], 1))
-        return self.last(x)
 
 
 @dataclass(frozen=True)

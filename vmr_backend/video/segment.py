@@ -6,9 +6,11 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ from ..devices import device_of
 from ..job import BadInput, EventLog, write_whole
 from ..marks import MASKS_NAME, OUTLINES_NAME, Mark, MaskReport, SegmentRequest
 from .clip import Clip, as_grey, as_rgb, open_clip, read_frames, read_image, select
+from .edges import EdgeNetwork, refined
 from .mask_network import MaskNetwork
 from .masks import box_of
 from .onnx_network import OnnxNetwork
@@ -29,11 +32,11 @@ from .segmentation import (
     Shots,
     check_mark,
     confidence_of,
-    refined,
     shots_of,
     working_scale,
 )
 
+Item, Result = TypeVar("Item"), TypeVar("Result")
 STAGES = {"reading": 0.4, "finding": 1.0, "writing": 0.15}
 """Shares of the time; flow is found as frames are read."""
 SAM2_SIDE = 1024
@@ -75,11 +78,13 @@ def run(folder: Path, log: EventLog) -> None:
     part = folder / f"{MASKS_NAME}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
+    edges = EdgeNetwork.shipped()
+    masks = _in_threads(lambda found_in: refined(*found_in, edges), zip(
+        found, _told(clip, numbers, log, "writing"), strict=True))
     outlines = {}
-    for place, frame in enumerate(_told(clip, numbers, log, "writing")):
-        mask = refined(found[place], frame)
-        outlines[int(numbers[place])] = outlines_of(mask)
-        write_whole(part / f"{numbers[place]:06d}.png", cv2.imencode(".png", mask)[1].tobytes())
+    for number, mask in zip(map(int, numbers), masks, strict=True):
+        outlines[number] = outlines_of(mask)
+        write_whole(part / f"{number:06d}.png", cv2.imencode(".png", mask)[1].tobytes())
     # Masks of an earlier search stay until all are there.
     shutil.rmtree(folder / MASKS_NAME, ignore_errors=True)
     part.rename(folder / MASKS_NAME)
@@ -88,6 +93,18 @@ def run(folder: Path, log: EventLog) -> None:
     if report.doubts:
         first, why = min(report.doubts.items())
         log.warning(f"{len(report.doubts)} masks are doubtful; the first is of frame {first}: {why[0]}")
+
+
+def _in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """What some work makes of items, in their order; only some items are held at a time."""
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > torch.get_num_threads():
+                yield waiting.popleft().result()
+        for last in waiting:
+            yield last.result()
 
 
 def network_of(request: SegmentRequest) -> Any:

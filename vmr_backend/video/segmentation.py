@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -48,11 +49,6 @@ STRAY = 0.04
 """Patches and holes below this share of the subject's area are removed and filled."""
 LOST = 0.02
 """Share of the area at the marked frame below which the subject counts as gone."""
-SURE = 0.4
-"""Probability above which a pixel of the full frame is the subject: parts that are thin where frames are worked on look
-faint there, and what overlaps best leans to the larger side."""
-EDGE = 6
-"""Pixels, where frames are worked on, within which a mask's edge goes to where colours change."""
 CUT = 0.55
 """Share of the colours that change from one frame to the next where a clip is cut."""
 
@@ -116,16 +112,18 @@ def working_scale(box_side: float, image_size: tuple[int, int]) -> float:
 def shots_of(frames: Iterable[np.ndarray], scale: float, moving: bool = True) -> Shots:
     """Of full frames (H, W, 3) uint8 RGB, one at a time. How they move takes time, and may be left out."""
     shots, before = Shots([], scale), None
-    for here, frame in enumerate(frames):
-        picture = _at_scale(frame, scale)
-        larger = _at_scale(frame, min(1.0, FINER * scale)) if moving else picture
-        if here and _is_cut(shots.pictures[-1], picture):
-            shots.cuts |= {here}
-        elif before is not None and moving:
-            for way, pair in (((here - 1, here), (before, larger)), ((here, here - 1), (larger, before))):
-                shots.flows[way] = flow_from_to(*pair, picture.shape).astype(np.float16)
-        shots.pictures.append(picture)
-        before = larger
+    with ThreadPoolExecutor(2) as both:
+        for here, frame in enumerate(frames):
+            picture = _at_scale(frame, scale)
+            larger = _at_scale(frame, min(1.0, FINER * scale)) if moving else picture
+            if here and _is_cut(shots.pictures[-1], picture):
+                shots.cuts |= {here}
+            elif before is not None and moving:
+                flows = both.map(flow_from_to, (before, larger), (larger, before), [picture.shape] * 2)
+                for way, flow in zip(((here - 1, here), (here, here - 1)), flows, strict=True):
+                    shots.flows[way] = flow.astype(np.float16)
+            shots.pictures.append(picture)
+            before = larger
     return shots
 
 
@@ -384,48 +382,6 @@ def confidence_of(found: np.ndarray) -> float:
     found = found.astype(np.float32)
     mask = found > 0.5
     return float(found[mask].sum() / max(mask.sum() + found[~mask].sum(), 1.0))
-
-
-def refined(found: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """The mask (H, W) uint8, 0 or 255, of a full frame (H, W, 3) uint8 RGB from probabilities (h, w): its edge goes to
-    where colours change (guided filter: He et al. 2010)."""
-    height, width = picture.shape[:2]
-    mask = np.zeros((height, width), np.uint8)
-    grown = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    if not (grown > 0.05).any():
-        return mask
-    left, top, right, bottom = box_of(grown > 0.05)
-    radius = max(2, round(EDGE * width / found.shape[1]))
-    window = (slice(max(top - 2 * radius, 0), bottom + 2 * radius),
-              slice(max(left - 2 * radius, 0), right + 2 * radius))
-    mask[window] = 255 * (_guided(picture[window].astype(np.float32) / 255, grown[window], radius) > SURE)
-    return mask
-
-
-def _guided(guide: np.ndarray, values: np.ndarray, radius: int) -> np.ndarray:
-    """Values (H, W), made a linear function of the colours (H, W, 3) around each pixel; which one is found at half the
-    size, a third of the time (He & Sun 2015)."""
-    size = values.shape[::-1]
-    half = max(size[0] // 2, 1), max(size[1] // 2, 1)
-    colours, levels = (cv2.resize(one, half, interpolation=cv2.INTER_AREA) for one in (guide, values))
-    slope = cv2.resize(_slopes(colours, levels, max(radius // 2, 1)), size, interpolation=cv2.INTER_LINEAR)
-    return (slope[..., :3] * guide).sum(-1) + slope[..., 3]
-
-
-def _slopes(guide: np.ndarray, values: np.ndarray, radius: int, smoothing: float = 1e-4) -> np.ndarray:
-    """(h, w, 4): how much values (h, w) rise with each colour (h, w, 3) around each pixel, and what they are at 0."""
-    def mean(x: np.ndarray) -> np.ndarray:
-        return cv2.blur(x, (2 * radius + 1,) * 2)
-
-    centre, middle = mean(guide), mean(values)
-    joint = mean(guide * values[..., None]) - centre * middle[..., None]
-    products = mean((guide[..., :, None] * guide[..., None, :]).reshape(*values.shape, 9)).reshape(*values.shape, 3, 3)
-    covariance = products - centre[..., :, None] * centre[..., None, :] + smoothing * np.eye(3, dtype=np.float32)
-    # Cramer's rule: LAPACK takes five times as long for so many small systems.
-    first, second, third = np.moveaxis(covariance, -2, 0)
-    adjugate = np.stack([np.cross(second, third), np.cross(third, first), np.cross(first, second)], -1)
-    slope = (adjugate * joint[..., None, :]).sum(-1) / (first * adjugate[..., 0]).sum(-1)[..., None]
-    return mean(np.dstack([slope, middle - (slope * centre).sum(-1)]).astype(np.float32))
 
 
 def check_mark(mark: Mark, image_size: tuple[int, int], numbers: np.ndarray) -> int:

@@ -17,7 +17,6 @@ from vmr_backend.video.segmentation import (
     _told_by,
     check_mark,
     confidence_of,
-    refined,
     shots_of,
     tidied,
     working_scale,
@@ -84,16 +83,6 @@ def test_stray_patches_and_pinholes_go_unless_a_point_lies_on_them():
     assert np.array_equal(clean, disc(80, (30, 40), 20))
     assert (tidied(found, [(71, 11)]) > 0.5)[10:12, 70:72].all()
     assert not (tidied(np.zeros((9, 9))) > 0.5).any()
-
-
-def test_a_masks_edge_goes_to_where_colours_change():
-    truth = disc(160, (80, 80), 40)
-    picture = np.where(truth[..., None], np.uint8([180, 90, 40]), np.uint8([60, 120, 70]))
-    coarse = ndimage.zoom(ndimage.gaussian_filter(disc(160, (82, 79), 41).astype(np.float32), 2), 0.25, order=1)
-    found = refined(coarse, picture) > 0
-    plain = ndimage.zoom(coarse, 4, order=1) > 0.5
-    assert (found ^ truth).sum() < 0.5 * (plain ^ truth).sum()
-    assert not refined(np.zeros((40, 40)), picture).any()
 
 
 def test_another_take_begins_where_most_colours_change():
