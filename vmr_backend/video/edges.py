@@ -72,8 +72,8 @@ def _probabilities(picture: np.ndarray, found: np.ndarray, ratio: float, network
     height, width = found.shape
     scale = min(1.0, FINER / ratio)
     size = round(scale * width), round(scale * height)
-    smaller = [cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (picture, found)]
-    maps = edge_maps(*smaller, scale * ratio)
+    smaller, coarse = (cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (picture, found))
+    maps = edge_maps(smaller, coarse, scale * ratio)
     below, beside = -size[1] % network.MULTIPLE, -size[0] % network.MULTIPLE
     maps = cv2.copyMakeBorder(maps, 0, below, 0, beside, cv2.BORDER_REPLICATE)
     with torch.inference_mode():

@@ -79,8 +79,8 @@ def run(folder: Path, log: EventLog) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     edges = EdgeNetwork.shipped()
-    masks = _in_threads(lambda found_in: refined(*found_in, edges), zip(
-        found, _told(clip, numbers, log, "writing"), strict=True))
+    masks = _in_threads(lambda pair: refined(pair[0], pair[1], edges),
+                        zip(found, _told(clip, numbers, log, "writing"), strict=True))
     outlines = {}
     for number, mask in zip(map(int, numbers), masks, strict=True):
         outlines[number] = outlines_of(mask)
