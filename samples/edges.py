@@ -47,9 +47,9 @@ FILM_SEED = 30
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m samples.edges", description=__doc__)
     parser.add_argument("lessons", type=Path, metavar="LESSONS", help="folder for the lessons; goes on where it ended")
-    parser.add_argument("--films", type=int, default=200)
+    parser.add_argument("--films", type=int, default=300)
     parser.add_argument("--out", type=Path, default=FILE)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(words)
     try:

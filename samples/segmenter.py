@@ -26,7 +26,7 @@ from torch.optim import swa_utils
 
 from vmr_backend.job import EXIT_BAD_INPUT, BadInput, write_whole
 from vmr_backend.marks import Mark
-from vmr_backend.video.cues import Looks, Palette, cues_of, features_of, lab_of, surroundings
+from vmr_backend.video.cues import Looks, Palette, cues_of, features_of, lab_of, surroundings, uncovered
 from vmr_backend.video.features import Features
 from vmr_backend.video.mask_network import FILE, Look, MaskNetwork
 from vmr_backend.video.masks import box_of
@@ -203,8 +203,8 @@ def lesson(shown: Moment, rng: np.random.Generator, from_box: bool) -> Lesson | 
         looks = [side.likeness(features_of(picture, features_network()), mask) for _, side in known]
     subject = surroundings(mask)[0]
     motions = [flow if flow is None else (flow, background_homography(flow, subject)) for flow in (there, back)]
-    return _packed(Look.at(box_around(mask, rng)), cues_of(picture, lab, mask, motions, others, here, marked, looks),
-                   truth)
+    return _packed(Look.at(box_around(mask, rng)), cues_of(
+        picture, lab, mask, motions, uncovered(lab, others), here, marked, looks), truth)
 
 
 def of_frame(shown: Moment, place: int, rng: np.random.Generator) -> tuple[Palette, Looks]:

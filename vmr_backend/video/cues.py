@@ -23,6 +23,8 @@ from .masks import box_of
 CHANNELS = 11
 """RGB, the mask so far, motion forward and backward, uncovering, colours of here, colours and looks of the marked
 frame, looks of a frame that was found lately."""
+MOTIONS, COLOURS_AND_LOOKS = slice(4, 6), slice(8, 10)
+"""Which of them are motion, and what tells likeness to the marked frame."""
 LIKEST, DECIDED, MOST = 3, 0.08, 1500
 """Places of the marked frame that a place is compared with, by how much more it must look like the subject's (a cosine
 of features) to count as decided, and how many are kept of each side."""
@@ -121,7 +123,7 @@ def _few(places: Tensor) -> Tensor:
 
 
 def cues_of(picture: np.ndarray, lab: np.ndarray, mask: np.ndarray,
-            motions: Sequence[tuple[np.ndarray, np.ndarray] | None], others: Sequence[tuple[np.ndarray, np.ndarray]],
+            motions: Sequence[tuple[np.ndarray, np.ndarray] | None], apart: np.ndarray,
             here: Palette, marked: Palette, looks: Sequence[np.ndarray]) -> np.ndarray:
     """All cues (H, W, CHANNELS) float32 in 0..1 of a picture (H, W, 3) uint8 RGB, as the network is taught and asked.
 
@@ -129,13 +131,13 @@ def cues_of(picture: np.ndarray, lab: np.ndarray, mask: np.ndarray,
     mask    (H, W) 0..1, found so far; not empty
     motions to the next frame and to the one before: flow (H, W, 2) and the background's homography (3, 3); None where
             there is no such frame
-    others  as `uncovering_cue` takes them
+    apart   what is `uncovered` (H, W)
     here    colours by the mask so far; marked: those of the marked frame
     looks   likeness (H, W) 0..1 to the places of the marked frame, and of one that was found lately
     """
     near = surroundings(mask)[1]
     moved = [motion_cue(*motion, near) if motion else np.full(mask.shape, 0.5, np.float32) for motion in motions]
-    return np.dstack([picture.astype(np.float32) / 255, mask, *moved, uncovering_cue(lab, others, near),
+    return np.dstack([picture.astype(np.float32) / 255, mask, *moved, uncovering_cue(apart, near),
                       here.likeness(lab), marked.likeness(lab), *looks]).astype(np.float32)
 
 
@@ -181,20 +183,25 @@ def background_flow(homography: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
     return cv2.perspectiveTransform(places.reshape(1, -1, 2), homography).reshape(places.shape) - places
 
 
-def uncovering_cue(lab: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]], near: np.ndarray) -> np.ndarray:
-    """(H, W) 0..1: how different a picture (H, W, 3) is from other frames at the same places of the background.
+def uncovered(lab: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """(H, W): how different a picture (H, W, 3) is from other frames at the same places of the background; infinite
+    where none of them shows these.
 
     others  pictures in Lab with the homographies (3, 3) from this picture's pixels to theirs
     """
     if not others:
-        return np.full(near.shape, 0.5, np.float32)
+        return np.full(lab.shape[:2], np.inf, np.float32)
     found = np.sort(np.stack([_difference(lab, other, homography) for other, homography in others]), 0)
     seen = np.isfinite(found).sum(0)
     place = np.minimum((MOST_ALIKE * seen).astype(int), np.maximum(seen - 1, 0))
-    value = np.take_along_axis(found, place[None], 0)[0]
-    known = np.isfinite(value)
-    usual = np.percentile(value[near & known], 75) if (near & known).any() else 0.0
-    return np.where(known, value / (np.where(known, value, 1) + usual + SAME), 0.5).astype(np.float32)
+    return np.take_along_axis(found, place[None], 0)[0]
+
+
+def uncovering_cue(apart: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """(H, W) 0..1 of what is `uncovered` (H, W), by how much is usual near the subject."""
+    known = np.isfinite(apart)
+    usual = np.percentile(apart[near & known], 75) if (near & known).any() else 0.0
+    return np.where(known, apart / (np.where(known, apart, 1) + usual + SAME), 0.5).astype(np.float32)
 
 
 def _difference(lab: np.ndarray, other: np.ndarray, homography: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ from .segmentation import (
     Progress,
     Segmentation,
     Shots,
+    Suspicion,
     check_mark,
     confidence_of,
     shots_of,
@@ -50,6 +51,10 @@ DOUBTFUL = 0.75
 UNLIKE = 0.06
 """Share of a mask that looks unlike the subject in the marked frame above which it is doubted: it leaks, or the subject
 shows another side."""
+RIVAL = 0.1
+"""Area of something beside a mask that moves and looks like the subject, over the mask's, where this is doubted."""
+APART = 0.1
+"""Share of a mask that may lie apart from its largest part without a doubt."""
 CHANGED = 0.4
 """Share by which a mask's area changes from one frame to the next where it is doubted."""
 
@@ -72,9 +77,9 @@ def run(folder: Path, log: EventLog) -> None:
     scale = working_scale(_side(request.marks, painted, clip), clip.image_size) if looks_at_cues(network) \
         else min(1.0, SAM2_SIDE / max(clip.image_size))
     shots = shots_of(_told(clip, numbers, log, "reading"), scale, moving=looks_at_cues(network))
-    found, unlike = find(network, shots, request.marks, places, painted,
+    found, suspicion = find(network, shots, request.marks, places, painted,
                          lambda step, steps: log.progress("finding", step, steps))
-    report = _report(found, unlike, numbers, shots, request.marks, places)
+    report = _report(found, suspicion, numbers, shots, request.marks, places)
     part = folder / f"{MASKS_NAME}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -121,17 +126,17 @@ def looks_at_cues(network: Any) -> bool:
 
 
 def find(network: Any, shots: Shots, marks: Sequence[Mark], places: Sequence[int], painted: dict[int, np.ndarray],
-         report: Progress) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (T, h, w) of the subject in the frames that are worked on, and what of each mask looks unlike it
-    (T,), where that is known; nothing in takes without a mark."""
+         report: Progress) -> tuple[np.ndarray, Suspicion]:
+    """Probabilities (T, h, w) of the subject in the frames that are worked on, and what speaks against them, where that
+    is known; nothing in takes without a mark."""
     if looks_at_cues(network):
         search = Segmentation(shots, network, painted)
-        return search.find(marks, places, report), search.unlike
+        return search.find(marks, places, report), search.suspicion
     found = find_by_sam2(network, shots.pictures, shots.scale, marks, places, painted, report)
     for t in range(len(shots)):
         if all(shots.cut_between(place, t) for place in places):
             found[t] = 0
-    return found, np.zeros(len(shots))
+    return found, Suspicion.none(len(shots))
 
 
 def _told(clip: Clip, numbers: np.ndarray, log: EventLog, stage: str) -> Iterator[np.ndarray]:
@@ -166,7 +171,7 @@ def outlines_of(mask: np.ndarray) -> list[list[float]]:
     return [(loop + 0.5).ravel().tolist() for loop in simple if len(loop) > 2]
 
 
-def _report(found: np.ndarray, unlike: np.ndarray, numbers: np.ndarray, shots: Shots, marks: Sequence[Mark],
+def _report(found: np.ndarray, suspicion: Suspicion, numbers: np.ndarray, shots: Shots, marks: Sequence[Mark],
             places: list[int]) -> MaskReport:
     areas = (found > 0.5).sum((1, 2)).astype(float)
     confidence = [confidence_of(one) for one in found]
@@ -179,8 +184,12 @@ def _report(found: np.ndarray, unlike: np.ndarray, numbers: np.ndarray, shots: S
         else:
             if confidence[t] < DOUBTFUL:
                 why.append("the mask is unsure")
-            if unlike[t] > UNLIKE:
+            if suspicion.unlike[t] > UNLIKE:
                 why.append("a part of it looks unlike the subject where it was marked")
+            if suspicion.rival[t] > RIVAL:
+                why.append("something that moves beside it looks like the subject: they may have been mistaken")
+            if (apart := apart_from_the_largest(found[t])) > APART:
+                why.append(f"{apart:.0%} of it lies apart from the rest")
             if t and areas[t - 1] and abs(areas[t] / areas[t - 1] - 1) > CHANGED:
                 why.append(f"the mask has {areas[t] / areas[t - 1]:.0%} of the area in the frame before")
         if why and t not in places:
@@ -193,6 +202,12 @@ def _report(found: np.ndarray, unlike: np.ndarray, numbers: np.ndarray, shots: S
                 doubts[mark.frame] = [f"the mask fills {share:.0%} of the box: part of the subject may be missing"]
     return MaskReport({int(n): round(c, 3) for n, c in zip(numbers, confidence, strict=True)}, doubts,
                       tuple(int(numbers[place]) for place in sorted(set(places))))
+
+
+def apart_from_the_largest(found: np.ndarray) -> float:
+    """Share of a mask found (h, w), not empty, that is not in its largest part."""
+    areas = cv2.connectedComponentsWithStats((found > 0.5).astype(np.uint8))[2][1:, cv2.CC_STAT_AREA]
+    return float(1 - areas.max() / areas.sum())
 
 
 def filled(found: np.ndarray, box: Sequence[float]) -> float:

@@ -20,7 +20,7 @@ import torch
 
 from ..job import BadInput
 from ..marks import Mark, Point
-from .cues import Looks, Palette, cues_of, features_of, lab_of, surroundings
+from .cues import COLOURS_AND_LOOKS, MOTIONS, Looks, Palette, cues_of, features_of, lab_of, surroundings, uncovered
 from .features import Features
 from .mask_network import Look, MaskNetwork
 from .masks import box_of
@@ -49,6 +49,10 @@ STRAY = 0.04
 """Patches and holes below this share of the subject's area are removed and filled."""
 LOST = 0.02
 """Share of the area at the marked frame below which the subject counts as gone."""
+SURELY_NOT = 0.3
+"""Probability below which something beside the mask is none of it."""
+GRAIN = 5
+"""Pixels across which something beside the mask is a thing."""
 CUT = 0.55
 """Share of the colours that change from one frame to the next where a clip is cut."""
 
@@ -153,6 +157,20 @@ class Known:
         return Known(self.palette.and_that_of(other.palette), looks, looks)
 
 
+@dataclass(frozen=True)
+class Suspicion:
+    """What speaks against the masks found, for each frame (T,), over the mask's area."""
+
+    unlike: np.ndarray
+    """What of it looks less like the subject than like its surroundings in the marked frame."""
+    rival: np.ndarray
+    """The largest thing beside it that moves and looks like the subject."""
+
+    @staticmethod
+    def none(count: int) -> Suspicion:
+        return Suspicion(np.zeros(count), np.zeros(count))
+
+
 class Segmentation:
     """The masks of one subject as they come to be: probabilities (T, h, w) of the frames worked on."""
 
@@ -160,12 +178,13 @@ class Segmentation:
                  painted: Mapping[int, np.ndarray] | None = None):
         """painted  masks (H, W) in 0..1 of the marks that have one, by frame number"""
         self.shots, self.network, self.painted = shots, network, painted or {}
-        self.unlike = np.zeros(len(shots))
-        """(T,) share of each mask that looks less like the subject than like its surroundings in the marked frame."""
+        self.suspicion = Suspicion.none(len(shots))
         features = Features.shipped(torch.device("cpu"))
+        self.ahead = ThreadPoolExecutor(1)
         # Of long clips only the frames around the one that is looked at are held in Lab and as features.
         self.lab = functools.lru_cache(2 * max(OTHERS) + 4)(lambda place: lab_of(shots.pictures[place]))
         self.features = functools.lru_cache(4)(lambda place: features_of(shots.pictures[place], features))
+        self.uncovered = functools.lru_cache(4)(self._uncovered)
 
     def find(self, marks: Sequence[Mark], places: Sequence[int],
              report: Progress = lambda done, of: None) -> np.ndarray:
@@ -261,6 +280,8 @@ class Segmentation:
         """Places and masks of the frames on a way after its first, whose mask is given; ends where it is lost."""
         least = LOST * float((mask > 0.5).sum())
         for step, (before, here) in enumerate(pairwise(way)):
+            if (next_one := here + way.step) in way:
+                self.ahead.submit(self._look_ahead, next_one)
             flow = self.shots.flow(here, before)
             if flow is None:
                 return
@@ -284,21 +305,38 @@ class Segmentation:
             odds = self.network(cues)[0, 0].numpy()
         found = 1 / (1 + np.exp(-look.put_back(odds, mask.shape, -20.0)))
         if known and (found > 0.5).any():
-            # The last three cues are colours and looks of the marked frame, and looks of lately.
-            self.unlike[place] = (maps[found > 0.5, -3:-1].mean(-1) < 0.5).mean()
+            self._suspect(place, maps, found)
         return found
 
     def _cues(self, place: int, mask: np.ndarray, known: Known | None) -> np.ndarray:
         """(h, w, CHANNELS) of a frame where the mask so far is (h, w), not empty."""
         shots = self.shots
-        others = [(self.lab(place + step), way) for step in OTHERS if 0 <= place + step < len(shots)
-                  and (way := shots.way(place, place + step)) is not None]
         here = self._palette(place, mask)
         looks = [side.likeness(self.features(place), mask) for side in (known.looks, known.lately)] if known \
             else [np.full(mask.shape, 0.5)] * 2
         return cues_of(shots.pictures[place], self.lab(place), mask,
-                       [shots.motion(place, beside) for beside in (place + 1, place - 1)], others, here,
+                       [shots.motion(place, beside) for beside in (place + 1, place - 1)], self.uncovered(place), here,
                        known.palette if known else here, looks)
+
+    def _suspect(self, place: int, maps: np.ndarray, found: np.ndarray) -> None:
+        """Note what cues (h, w, CHANNELS) say against a mask (h, w) that was found by them, not empty."""
+        alike, moving = maps[..., COLOURS_AND_LOOKS].mean(-1) > 0.5, maps[..., MOTIONS].max(-1) > 0.5
+        mask = found > 0.5
+        beside = np.any(surroundings(found), 0) & (found < SURELY_NOT) & alike & moving
+        things = cv2.morphologyEx(beside.astype(np.uint8), cv2.MORPH_OPEN, np.ones((GRAIN, GRAIN), np.uint8))
+        areas = cv2.connectedComponentsWithStats(things)[2][1:, cv2.CC_STAT_AREA]
+        self.suspicion.unlike[place] = (~alike)[mask].mean()
+        self.suspicion.rival[place] = areas.max(initial=0) / mask.sum()
+
+    def _uncovered(self, place: int) -> np.ndarray:
+        others = [(self.lab(place + step), way) for step in OTHERS if 0 <= place + step < len(self.shots)
+                  and (way := self.shots.way(place, place + step)) is not None]
+        return uncovered(self.lab(place), others)
+
+    def _look_ahead(self, place: int) -> None:
+        """Make what does not depend on the mask, while the network still looks at the frame before."""
+        self.features(place)
+        self.uncovered(place)
 
     def _known(self, place: int, mask: np.ndarray) -> Known:
         looks = self._looks(place, mask)
@@ -328,6 +366,7 @@ class Segmentation:
                     region = cv2.warpAffine(region.astype(np.uint8), move, region.shape[::-1]) > 0
                     subjects[here] = region
         shots.follow_background(subjects)
+        self.uncovered.cache_clear()
 
 
 def _told_by(picture: np.ndarray, found: np.ndarray, point: Point, inside: bool, size: float) -> np.ndarray:

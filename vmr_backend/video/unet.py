@@ -21,8 +21,8 @@ class Block(nn.Sequential):
 class UNet(nn.Module):
     """Maps (N, inputs, H, W) in 0..1 to log-odds (N, 1, H, W) (Ronneberger et al. 2015).
 
-    widths  channels of each level; each is half as wide and high as the one above it, and of these the last must be
-            whole
+    widths  channels of each level; each is half as wide and high as the one above it, and H and W must be whole at the
+            last
     depths  convolutions of each level, on the way down and, but for the last, on the way up
     norm    makes what norms so many channels
     """

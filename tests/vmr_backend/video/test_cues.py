@@ -18,6 +18,7 @@ from vmr_backend.video.cues import (
     lab_of,
     motion_cue,
     surroundings,
+    uncovered,
     uncovering_cue,
 )
 from vmr_backend.video.features import Features
@@ -101,7 +102,7 @@ def test_without_frames_beside_it_motion_tells_nothing(moving):
     frame, mask = moving[0][0], moving[1][0].astype(np.float32)
     lab = lab_of(frame)
     palette = Palette.of(lab, mask, np.zeros(mask.shape, bool))
-    cues = cues_of(frame, lab, mask, (None, None), [], palette, palette, [np.full(mask.shape, 0.5)] * 2)
+    cues = cues_of(frame, lab, mask, (None, None), uncovered(lab, []), palette, palette, [np.full(mask.shape, 0.5)] * 2)
     assert (cues[..., 4:7] == 0.5).all()
 
 
@@ -110,13 +111,13 @@ def test_what_other_frames_show_uncovered_is_no_subject(moving):
     labs = [lab_of(frame) for frame in frames]
     others = [(labs[t], np.linalg.matrix_power(CAMERA, t)) for t in (3, 4)]
     _, near = surroundings(masks[0])
-    cue = uncovering_cue(labs[0], others, near)
+    cue = uncovering_cue(uncovered(labs[0], others), near)
     trailing = np.zeros_like(masks[0], bool)
     trailing[32:28 + SQUARE, 21:36] = True
     assert np.median(cue[trailing]) > 0.6 and np.median(cue[near]) < 0.4
-    assert (uncovering_cue(labs[0], [], near) == 0.5).all()
+    assert (uncovering_cue(uncovered(labs[0], []), near) == 0.5).all()
     away = [(labs[3], np.array([[1, 0, 500], [0, 1, 0], [0, 0, 1.0]]))]
-    assert (uncovering_cue(labs[0], away, near) == 0.5).all(), "frames that show another place tell nothing"
+    assert (uncovering_cue(uncovered(labs[0], away), near) == 0.5).all(), "frames that show another place tell nothing"
 
 
 def test_colours_are_likely_where_they_are_frequent():
