@@ -53,6 +53,8 @@ UNLIKE = 0.06
 shows another side."""
 RIVAL = 0.1
 """Area of something beside a mask that moves and looks like the subject, over the mask's, where this is doubted."""
+MISTAKEN = 0.3
+"""The same, where it is also doubted from there on."""
 APART = 0.1
 """Share of a mask that may lie apart from its largest part without a doubt."""
 CHANGED = 0.4
@@ -188,6 +190,9 @@ def _report(found: np.ndarray, suspicion: Suspicion, numbers: np.ndarray, shots:
                 why.append("a part of it looks unlike the subject where it was marked")
             if suspicion.rival[t] > RIVAL:
                 why.append("something that moves beside it looks like the subject: they may have been mistaken")
+            elif (met := met_on_the_way(suspicion.rival, places, t)) is not None:
+                why.append(f"in frame {numbers[met]} something was beside it that looks like the subject: it may be "
+                           "that")
             if (apart := apart_from_the_largest(found[t])) > APART:
                 why.append(f"{apart:.0%} of it lies apart from the rest")
             if t and areas[t - 1] and abs(areas[t] / areas[t - 1] - 1) > CHANGED:
@@ -202,6 +207,13 @@ def _report(found: np.ndarray, suspicion: Suspicion, numbers: np.ndarray, shots:
                 doubts[mark.frame] = [f"the mask fills {share:.0%} of the box: part of the subject may be missing"]
     return MaskReport({int(n): round(c, 3) for n, c in zip(numbers, confidence, strict=True)}, doubts,
                       tuple(int(numbers[place]) for place in sorted(set(places))))
+
+
+def met_on_the_way(rival: np.ndarray, places: Sequence[int], place: int) -> int | None:
+    """The first frame, from the last mark on to a place behind it, or back from the first one, where a rival (T,) is so
+    large that the subject may be mistaken for it from there on."""
+    way = range(max(places) + 1, place) if place > max(places) else range(min(places) - 1, place, -1)
+    return next((met for met in way if rival[met] > MISTAKEN), None)
 
 
 def apart_from_the_largest(found: np.ndarray) -> float:

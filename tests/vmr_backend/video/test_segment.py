@@ -11,6 +11,7 @@ from vmr_backend.cli import main
 from vmr_backend.marks import Mark, MaskReport
 from vmr_backend.video.clip import as_rgb, open_clip, read_frames
 from vmr_backend.video.mask_network import MaskNetwork
+from vmr_backend.video.segment import met_on_the_way
 from vmr_backend.video.segmentation import Segmentation, shots_of, working_scale
 
 SAMPLE = Path(__file__).parents[3] / "samples" / "painted_dog"
@@ -125,6 +126,46 @@ def write_frames(folder: Path, frames) -> Path:
     for number, frame in enumerate(frames):
         cv2.imwrite(str(folder / f"{number:04d}.png"), frame[..., ::-1])
     return folder
+
+
+def two_that_cross(count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Frames in which the sample's dog walks behind another one that comes the other way, and its true masks."""
+    clip = open_clip(SAMPLE / "clip.mp4")
+    dogs = [(as_rgb(image), true_mask(number)) for number, image in read_frames(clip, np.arange(count))]
+    rough = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 1, (320, 900, 3)), (0, 0), 3)
+    ground = np.clip(110 + 25 * rough / rough.std(), 0, 255).astype(np.uint8)
+    frames, masks = [], []
+    for t, dog in enumerate(dogs):
+        frame, mask = ground[:, 3 * t:3 * t + 700].copy(), np.zeros((320, 700), bool)
+        way = 316 * t / (count - 1)
+        for (picture, cover), shift in ((dog, way), ([side[:, ::-1] for side in dogs[-1 - t]], 316 - way)):
+            window = (slice(16, 304), slice(round(shift), round(shift) + 384))
+            mask[window] &= ~cover
+            frame[window][cover] = picture[cover]
+            if cover is dog[1]:
+                mask[window] |= cover
+        frames.append(frame)
+        masks.append(mask)
+    return frames, masks
+
+
+def test_one_that_comes_near_and_looks_the_same_is_told_of(tmp_path):
+    frames, masks = two_that_cross(20)
+    box = ",".join(f"{side:g}" for side in box_of(masks[0]))
+    assert main(["segment", str(write_frames(tmp_path / "two", frames)), "--out", str(tmp_path), "--box", box]) == 0
+    doubts = MaskReport.load(tmp_path).doubts
+    overlaps = [overlap(found_in(tmp_path, t) > 0, mask) for t, mask in enumerate(masks)]
+    assert min(overlaps[:2]) > 0.9 and not {0, 1} & set(doubts)
+    wrong = [t for t, share in enumerate(overlaps) if share < 0.8]
+    assert wrong and set(wrong) <= set(doubts), "no mask is wrong without being doubted"
+    assert "beside it looks like the subject" in doubts[wrong[0]][0]
+
+
+def test_a_rival_is_remembered_away_from_the_marks_only():
+    rival = np.zeros(20)
+    rival[[3, 8, 14]] = 0.5
+    assert [met_on_the_way(rival, [5, 11], t) for t in (1, 2, 3, 4, 9, 12, 14, 15, 19)] == [
+        3, 3, None, None, None, None, None, 14, 14]
 
 
 def test_behind_a_cut_nothing_is_found_and_the_report_says_why(frames, tmp_path):
