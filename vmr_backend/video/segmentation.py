@@ -45,6 +45,8 @@ FEWEST = 10
 """Pixels of either side that a graph cut needs."""
 REACH = 4
 """What a point tells of reaches so many times as far at the most."""
+REMEMBERED = 0.93
+"""Of what a point tells, from one frame to the next: the network may find otherwise after some frames."""
 STRAY = 0.04
 """Patches and holes below this share of the subject's area are removed and filled."""
 LOST = 0.02
@@ -179,6 +181,8 @@ class Segmentation:
         """painted  masks (H, W) in 0..1 of the marks that have one, by frame number"""
         self.shots, self.network, self.painted = shots, network, painted or {}
         self.suspicion = Suspicion.none(len(shots))
+        self.told: dict[int, np.ndarray] = {}
+        """What points tell at marked places: (h, w), 1 where they are on the subject, -1 where they are not."""
         features = Features.shipped(torch.device("cpu"))
         self.ahead = ThreadPoolExecutor(1)
         # Of long clips only the frames around the one that is looked at are held in Lab and as features.
@@ -251,10 +255,12 @@ class Segmentation:
         if not (mark.inside or mark.outside):
             return found
         found, scale = found.copy(), self.shots.scale
-        size = CLICK * WORKING_SIZE
-        for points, value in ((mark.inside, 0.97), (mark.outside, 0.03)):
+        told = self.told[place] = np.zeros_like(found)
+        for points, sign, value in ((mark.inside, 1, 0.97), (mark.outside, -1, 0.03)):
             for x, y in points:
-                found[_told_by(self.shots.pictures[place], found, (scale * x, scale * y), value > 0.5, size)] = value
+                around = _told_by(self.shots.pictures[place], found, (scale * x, scale * y), sign > 0,
+                                  CLICK * WORKING_SIZE)
+                found[around], told[around] = value, sign
         return found
 
     def _between(self, settled: dict[int, np.ndarray]) -> np.ndarray:
@@ -279,6 +285,7 @@ class Segmentation:
     def _carried(self, way: range, mask: np.ndarray, known: Known) -> Iterable[tuple[int, np.ndarray]]:
         """Places and masks of the frames on a way after its first, whose mask is given; ends where it is lost."""
         least = LOST * float((mask > 0.5).sum())
+        told = self.told.get(way.start)
         for step, (before, here) in enumerate(pairwise(way)):
             if (next_one := here + way.step) in way:
                 self.ahead.submit(self._look_ahead, next_one)
@@ -288,6 +295,9 @@ class Segmentation:
             if step and step % LATELY == 0:
                 known = replace(known, lately=self._looks(before, mask))
             mask = tidied(self._look(here, carried(mask, flow), known))
+            if told is not None:
+                told = REMEMBERED * carried(told, flow)
+                mask = mask.clip(told, 1 + told)
             self.done += 1
             self.report(min(self.done, self.steps), self.steps)
             if (mask > 0.5).sum() <= least:

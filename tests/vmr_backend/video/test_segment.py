@@ -121,6 +121,14 @@ def test_a_point_that_is_not_on_the_subject_takes_away_what_was_taken_for_it(fra
     assert found[0][at] > 0.5 > found[1][at]
 
 
+def test_what_points_tell_goes_along_with_what_they_are_on(frames):
+    """Here a piece of the meadow above the dog, which moves to the right: for some frames the user counts."""
+    box, point = Mark(0, box=box_of(true_mask(0))), Mark(3, inside=((20.0, 20.0),))
+    told = (masks_from(frames, [box, point], [0, 3]) > 0.5) & ~(masks_from(frames, [box], [0]) > 0.5)
+    areas, middles = told.sum((1, 2)), [np.argwhere(one)[:, 1].mean() for one in told[3:7]]
+    assert areas[3] > 600 and (areas[4:7] > 0.7 * areas[3]).all() and (np.diff(middles) > 15).all()
+
+
 def write_frames(folder: Path, frames) -> Path:
     folder.mkdir()
     for number, frame in enumerate(frames):
