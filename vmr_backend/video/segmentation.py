@@ -2,8 +2,8 @@
 
 Frames are worked on small. A marked frame is settled first: the network (mask_network.py) looks at it twice, the
 second time with the mask that it found first. From there the mask is carried to the frames around, both ways: optical
-flow says where it went, the network what it has become. Between two marked frames both ways meet and are blended, so
-what is marked on one frame changes nothing beyond its marked neighbours.
+flow says where it went, the network what it has become; what points tell goes along for some frames. Between two marked
+frames both ways meet and are blended, so what is marked on one frame changes nothing beyond its marked neighbours.
 """
 
 from __future__ import annotations
