@@ -25,13 +25,14 @@ from vmr_backend.video.network_file import save
 from vmr_backend.video.segmentation import Segmentation, shots_of, working_scale
 
 from .scenes import SIZE, moment
-from .segmenter import ASTRAY, LEAST, Lesson, box_mask, keep, learn, looking_otherwise, read
+from .segmenter import LEAST, Lesson, astray, box_mask, keep, learn, looking_otherwise, read
 
 FILM = 8
 """Frames of a film."""
 EVERY = 2
 """Frames of a film from one that lessons are made of to the next."""
 PER_FRAME = 2
+"""Lessons of a frame."""
 SIDES = (320, 400, 512, SIZE, SIZE)
 """Pixels across films: subjects are small in some, and worked on as large as they are."""
 PIECE, SEEN = 256, 192
@@ -42,6 +43,7 @@ about where an edge runs, and a look at colours alone would make it worse in oth
 BEYOND = 64
 """Pixels up to which the middle of a lesson lies from the edge."""
 FILM_SEED = 30
+"""Added to the seed: films are none of those that the network which finds masks was taught on."""
 
 
 def main(words: list[str] | None = None) -> int:
@@ -66,6 +68,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def prepare(folder: Path, films: int, seed: int) -> None:
+    """Lessons of so many films, whose masks the shipped network finds."""
     keep(folder, films, "edges", functools.partial(film_lessons, MaskNetwork.shipped(), seed))
 
 
@@ -93,8 +96,7 @@ def pieces(frame: np.ndarray, mask: np.ndarray, found: np.ndarray, rng: np.rando
     """Of a frame (S, S, 3) uint8, its true mask (S, S) in 0..1 and the probabilities found (s, s); none where these
     have gone astray, for then it is not the edge that is wrong."""
     grown = cv2.resize(found, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    either, both = (np.maximum(grown, mask) > 0.5).sum(), (np.minimum(grown, mask) > 0.5).sum()
-    if (mask > 0.5).sum() < LEAST or both < ASTRAY * either:
+    if (mask > 0.5).sum() < LEAST or astray(grown, mask):
         return []
     ratio = mask.shape[1] / found.shape[1]
     maps, inside = edge_maps(frame, grown, ratio), (mask > 0.5).astype(np.uint8)

@@ -48,7 +48,7 @@ FILM = 36
 FILM_SEED = 1000
 """Added to the seed: films show none of the moments."""
 ASTRAY = 0.5
-"""Overlap with the true mask below which the network is put right."""
+"""Overlap with the true mask below which the network has gone astray."""
 Lesson = tuple[np.ndarray, np.ndarray]
 """Cues (CHANNELS, SIDE, SIDE) and the true mask (SIDE, SIDE), both uint8."""
 Taught = TypeVar("Taught", bound=nn.Module)
@@ -145,14 +145,19 @@ class Rehearsal(Segmentation):
 
     def _look(self, place: int, mask: np.ndarray, known: Known | None) -> np.ndarray:
         found, truth = super()._look(place, mask, known), self.truth[place]
-        either, both = np.maximum(found, truth) > 0.5, np.minimum(found, truth) > 0.5
-        return found if both.sum() >= ASTRAY * either.sum() else truth
+        return truth if astray(found, truth) else found
 
     def _cues(self, place: int, mask: np.ndarray, known: Known | None) -> np.ndarray:
         cues = super()._cues(place, mask, known)
         if (self.truth[place] > 0.5).sum() > LEAST:
             self.lessons.append(_packed(Look.at(box_of(mask > 0.4)), cues, self.truth[place]))
         return cues
+
+
+def astray(found: np.ndarray, truth: np.ndarray) -> bool:
+    """Whether what was found (H, W) hardly overlaps with the true mask (H, W), both in 0..1."""
+    either, both = np.maximum(found, truth) > 0.5, np.minimum(found, truth) > 0.5
+    return bool(both.sum() < ASTRAY * either.sum())
 
 
 def _packed(look: Look, cues: np.ndarray, truth: np.ndarray) -> Lesson:

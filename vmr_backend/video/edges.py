@@ -85,18 +85,18 @@ def _probabilities(picture: np.ndarray, found: np.ndarray, ratio: float, network
 
 def edge_maps(picture: np.ndarray, found: np.ndarray, ratio: float) -> np.ndarray:
     """(H, W, MAPS) float32 in 0..1, as the network is taught and asked: a picture (H, W, 3) uint8 RGB, probabilities
-    (H, W) that were found in pixels that are larger by a ratio, and what the colours make of these."""
+    (H, W) that were found in pixels that are larger by a ratio of 1 or more, and what the colours make of these."""
     guide = picture.astype(np.float32) / 255
-    return np.dstack([guide, found, _guided(guide, found, max(2, round(REACH * ratio))).clip(0, 1)])
+    return np.dstack([guide, found, _guided(guide, found, round(REACH * ratio)).clip(0, 1)])
 
 
 def _guided(guide: np.ndarray, values: np.ndarray, radius: int) -> np.ndarray:
-    """Values (H, W), made a linear function of the colours (H, W, 3) around each pixel; which one is found at half the
-    size, a third of the time (He & Sun 2015)."""
+    """Values (H, W), made a linear function of the colours (H, W, 3) within a radius of 2 or more around each pixel
+    (He et al. 2010); which one is found at half the size, a third of the time (He & Sun 2015)."""
     size = values.shape[::-1]
     half = max(size[0] // 2, 1), max(size[1] // 2, 1)
     colours, levels = (cv2.resize(one, half, interpolation=cv2.INTER_AREA) for one in (guide, values))
-    slope = cv2.resize(_slopes(colours, levels, max(radius // 2, 1)), size, interpolation=cv2.INTER_LINEAR)
+    slope = cv2.resize(_slopes(colours, levels, radius // 2), size, interpolation=cv2.INTER_LINEAR)
     return (slope[..., :3] * guide).sum(-1) + slope[..., 3]
 
 

@@ -59,7 +59,6 @@ APART = 0.1
 """Share of a mask that may lie apart from its largest part without a doubt."""
 CHANGED = 0.4
 """Share by which a mask's area changes from one frame to the next where it is doubted."""
-
 FILLED = 0.8
 """Share of a box's width or height that the mask found in it has at the least; else it is doubted."""
 
@@ -80,7 +79,7 @@ def run(folder: Path, log: EventLog) -> None:
         else min(1.0, SAM2_SIDE / max(clip.image_size))
     shots = shots_of(_told(clip, numbers, log, "reading"), scale, moving=looks_at_cues(network))
     found, suspicion = find(network, shots, request.marks, places, painted,
-                         lambda step, steps: log.progress("finding", step, steps))
+                            lambda step, steps: log.progress("finding", step, steps))
     report = _report(found, suspicion, numbers, shots, request.marks, places)
     part = folder / f"{MASKS_NAME}.part"
     shutil.rmtree(part, ignore_errors=True)

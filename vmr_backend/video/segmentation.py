@@ -251,7 +251,8 @@ class Segmentation:
         return tidied(self._pointed(mark, place, found), [(scale * x, scale * y) for x, y in mark.inside])
 
     def _pointed(self, mark: Mark, place: int, found: np.ndarray) -> np.ndarray:
-        """What was found with what points say: what looks alike around each, as far as it reaches."""
+        """What was found with what points say: what looks alike around each, as far as it reaches. It is kept in `told`
+        for the frames around."""
         if not (mark.inside or mark.outside):
             return found
         found, scale = found.copy(), self.shots.scale
@@ -322,8 +323,11 @@ class Segmentation:
         """(h, w, CHANNELS) of a frame where the mask so far is (h, w), not empty."""
         shots = self.shots
         here = self._palette(place, mask)
-        looks = [side.likeness(self.features(place), mask) for side in (known.looks, known.lately)] if known \
-            else [np.full(mask.shape, 0.5)] * 2
+        looks = [np.full(mask.shape, 0.5)] * 2
+        if known:
+            marked = known.looks.likeness(self.features(place), mask)
+            lately = known.lately.likeness(self.features(place), mask) if known.lately is not known.looks else marked
+            looks = [marked, lately]
         return cues_of(shots.pictures[place], self.lab(place), mask,
                        [shots.motion(place, beside) for beside in (place + 1, place - 1)], self.uncovered(place), here,
                        known.palette if known else here, looks)
