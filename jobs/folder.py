@@ -5,34 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import asdict
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..vmr_backend.job import BadInput, JobRequest
-from ..vmr_backend.reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, REPORT_NAME, SNAPSHOT_NAME, TEXTURE_NAME
+from ..vmr_backend.job import EVENTS_NAME, REQUEST_NAME, RUN_NAME, BadInput, JobRequest, settle
+from ..vmr_backend.reconstruction import FILE_NAME, REPORT_NAME
 
-CHECKPOINT_NAME = "checkpoint.json"
-OUTPUTS = (FILE_NAME, TEXTURE_NAME, REPORT_NAME, OVERLAY_NAME, PREVIEW_NAME, SNAPSHOT_NAME, "events.jsonl",
-           "log.txt", CHECKPOINT_NAME, "checkpoint.safetensors")
 GENERIC_NAMES = {"clip", "footage", "frames", "images", "jpegimages", "png", "rgb", "video"}
+SECONDS_AT_WORK = 600.0
+"""A run that wrote news less long ago may go on, in another Blender."""
 
 
-def prepare(root: Path, request: JobRequest, start_over: bool = False) -> tuple[Path, bool]:
-    """The request's folder with its job.json in it, and whether a run that was stopped there can go on.
+@dataclass(frozen=True)
+class StoppedRun:
+    """A run that was stopped, and can go on."""
 
-    Where it cannot, or shall not, what an earlier run left is removed. BadInput where nothing can be written.
+    folder: Path
+    clip: str
+    """As its request names it."""
+    time: float
+    """When it last wrote something, seconds since the epoch."""
+
+
+def prepare(root: Path, request: JobRequest) -> Path:
+    """The request's folder with its job.json in it; what earlier runs left there stays as it is.
+
+    BadInput where nothing can be written.
     """
     folder = root / folder_name(request)
-    resume = can_resume(folder) and not start_over
+    settle(folder)
     request.save(folder)
-    if not resume:
-        for name in OUTPUTS:
-            try:
-                (folder / name).unlink(missing_ok=True)
-            except OSError as error:
-                raise BadInput(f"{folder / name}: cannot be replaced ({error.strerror}); close what uses it") from None
-    return folder, resume
+    return folder
 
 
 def folder_name(request: JobRequest) -> str:
@@ -61,7 +67,13 @@ def clip_name(clip: Path) -> str:
 
 
 def can_resume(folder: Path) -> bool:
-    return (folder / CHECKPOINT_NAME).is_file() and not (folder / FILE_NAME).is_file()
+    """Whether a run was stopped in a job folder."""
+    return (folder / RUN_NAME / REQUEST_NAME).is_file()
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a job folder holds a whole result."""
+    return (folder / FILE_NAME).is_file()
 
 
 def finished(root: Path) -> list[Path]:
@@ -70,12 +82,63 @@ def finished(root: Path) -> list[Path]:
     return sorted(times, key=times.__getitem__, reverse=True)
 
 
+def stopped(root: Path) -> list[StoppedRun]:
+    """The runs that were stopped in job folders, newest first."""
+    found = []
+    for path in root.glob(f"*/{RUN_NAME}/{REQUEST_NAME}"):
+        try:
+            found.append(StoppedRun(path.parents[1], JobRequest.load(path.parent).clip, _last_written(path.parent)))
+        except (BadInput, OSError):
+            continue  # of another version, or gone meanwhile
+    return sorted(found, key=lambda one: one.time, reverse=True)
+
+
 def mean_fit(folder: Path) -> float | None:
     """How well the result covers the masks, from 0 to 1 (mean J), where the report tells."""
     try:
         return json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))["scores"]["J"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def total_size(root: Path) -> int:
+    """Bytes of all job folders."""
+    return sum(path.stat().st_size for folder in _job_folders(root) for path in folder.rglob("*") if path.is_file())
+
+
+def out_of_reach(root: Path, in_use: Collection[Path] = ()) -> list[Path]:
+    """The job folders whose footage is not found any more, but for those in use and those in which a run may go on."""
+    found = []
+    for folder in _job_folders(root):
+        try:
+            gone = not Path(JobRequest.load(folder).clip).exists()
+        except BadInput:
+            continue  # of another version: whose it is cannot be told
+        at_work = can_resume(folder) and time.time() - _last_written(folder / RUN_NAME) < SECONDS_AT_WORK
+        if gone and not at_work and folder not in in_use:
+            found.append(folder)
+    return sorted(found)
+
+
+def remove(folder: Path) -> None:
+    """Remove a job folder with all that is in it; BadInput where that is not allowed."""
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise BadInput(f"{error.filename or folder}: cannot be removed ({error.strerror}); close what uses it"
+                       ) from None
+
+
+def _job_folders(root: Path) -> Iterator[Path]:
+    """Those of reconstructions, by name and request."""
+    for path in root.glob(f"*-*/{REQUEST_NAME}"):
+        if re.fullmatch(r".*-[0-9a-f]{10}", path.parent.name):
+            yield path.parent
+
+
+def _last_written(run: Path) -> float:
+    times = [path.stat().st_mtime for name in (EVENTS_NAME, REQUEST_NAME) if (path := run / name).is_file()]
+    return max(times, default=0.0)
 
 
 def _files(path: Path) -> Iterator[tuple[str, int, int]]:

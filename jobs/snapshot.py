@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ..vmr_backend.job import BadInput
+from ..vmr_backend.job import RUN_NAME, BadInput
 from ..vmr_backend.reconstruction import SNAPSHOT_NAME, Reconstruction
 
 SECONDS_BETWEEN = 10.0
@@ -13,10 +13,10 @@ SECONDS_BETWEEN = 10.0
 
 
 class Snapshots:
-    """The snapshots of a job folder, each once, and not one after another."""
+    """The snapshots of the run in a job folder, each once, and not one after another."""
 
     def __init__(self, folder: Path, seconds_between: float = SECONDS_BETWEEN):
-        self._path = folder / SNAPSHOT_NAME
+        self._path = folder / RUN_NAME / SNAPSHOT_NAME
         self._seconds_between = seconds_between
         self._last_read = float("-inf")
         self._seen: int | None = None

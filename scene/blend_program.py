@@ -53,8 +53,6 @@ def main(arguments: list[str]) -> int:
         traceback.print_exc()
         log.write(job.Event("error", message=f"{type(error).__name__}: {' '.join(str(error).split())}"))
         return job.EXIT_FAILED
-    finally:
-        log.close()
 
 
 def _open(bpy, file: Path) -> None:

@@ -11,9 +11,9 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from .job import BadInput, write_whole
+from .job import CHECKPOINT_NAME, BadInput, write_whole
 
-TENSORS, FACTS = "checkpoint.safetensors", "checkpoint.json"
+TENSORS, FACTS = "checkpoint.safetensors", CHECKPOINT_NAME
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,14 @@ from typing import Any, TextIO
 
 from .arguments import Arguments, frame_range, number_list
 from .job import (
+    CHECKPOINT_NAME,
     EVENTS_NAME,
     EXIT_BAD_INPUT,
     EXIT_CANCELLED,
     EXIT_DONE,
     EXIT_FAILED,
+    REQUEST_NAME,
+    WHOLE_NAME,
     BadInput,
     Cancelled,
     Event,
@@ -30,7 +33,9 @@ from .job import (
     JobRequest,
     facing,
     rotations_of,
+    take_place,
 )
+from .reconstruction import FILE_NAME
 from .settings import DEFAULT_PRESET, METHODS, PRESETS, Settings, settings_of
 
 BENCHMARKS = ("renderer", "fit", "train", "correspondence", "flow")
@@ -51,6 +56,9 @@ def main(argv: list[str] | None = None) -> int:
         return COMMANDS[name](rest)
     except BadInput as error:
         return _refuse(str(error))
+    except ImportError as error:
+        print(_lacking(error), file=sys.stderr)
+        return EXIT_FAILED
 
 
 def _usage() -> str:
@@ -64,6 +72,8 @@ def _refuse(line: str) -> int:
 
 
 def _reconstruct(argv: list[str]) -> int:
+    from .run_folder import locked
+
     parser = Arguments(
         prog="python -m vmr_backend reconstruct", description="Make one animated mesh with its camera from a clip.",
         epilog="settings: " + ", ".join(setting.name for setting in Settings.describe()))
@@ -103,14 +113,15 @@ def _reconstruct(argv: list[str]) -> int:
     if folder is None:
         raise BadInput("reconstruct: found no folder for the result, needs --out DIR")
     folder = folder.resolve()
+    request = None
     if not arguments.job and not (arguments.resume and not arguments.clip):
         request = _request_of(arguments)
-        if arguments.resume and (folder / "job.json").exists():
-            _refuse_another_request(request, folder)
-        request.save(folder)
+    elif not folder.is_dir():
+        raise BadInput(f"{folder}: found no folder; needs one that holds {REQUEST_NAME}")
     if arguments.watch_stdin:
         _stop_with_standard_input()
-    return _run(folder, arguments.resume)
+    with locked(folder):
+        return _run(folder, request, arguments.resume)
 
 
 def _request_of(arguments: argparse.Namespace) -> JobRequest:
@@ -137,10 +148,53 @@ def _request_of(arguments: argparse.Namespace) -> JobRequest:
     return replace(request, settings={name: getattr(settings, name) for name in values})
 
 
-def _refuse_another_request(request: JobRequest, folder: Path) -> None:
+def _run(folder: Path, request: JobRequest | None, resume: bool) -> int:
+    """Run a request, else the one that lies in the folder, or go on with a run that was stopped there.
+
+    folder   a locked one
+    request  what is asked for now; None: what the folder holds
+    """
+    from .run_folder import abandon, begin, stopped
+
+    before = stopped(folder) if resume else None
+    if resume and (before or (folder / FILE_NAME).is_file()):
+        asked = JobRequest.load(before or folder)
+        if request is not None:
+            _refuse_another_request(request, asked, folder)
+        if before is None:
+            return _say_that_it_is_finished(folder)
+        asked = replace(asked, device=request.device if request else asked.device)
+        asked.save(before)
+    else:
+        before = begin(folder, request or JobRequest.load(folder))
+
+    def work(log: EventLog) -> None:
+        # Imported late: they take seconds, and help and refusals do not need them.
+        from .run import run_job
+
+        run_job(before, log, resume)
+        take_place(folder)
+        log.folder = folder
+
+    status = _carry_out(before, work, done=str(folder))
+    if status == EXIT_BAD_INPUT and not (before / CHECKPOINT_NAME).is_file() and not (before / WHOLE_NAME).is_file():
+        abandon(before)
+    return status
+
+
+def _say_that_it_is_finished(folder: Path) -> int:
+    """Nothing is left to be done, and nothing is touched."""
+    for event in (Event("warning", message=f"{folder}: the run is finished; nothing is left to resume. Without "
+                                           "--resume it is done anew"),
+                  Event("done", fraction=1.0, message=str(folder))):
+        print(event.line(), flush=True)
+    return EXIT_DONE
+
+
+def _refuse_another_request(request: JobRequest, before: JobRequest, folder: Path) -> None:
     """BadInput where the folder's run was asked for otherwise: its checkpoint would not fit."""
-    asked, before = _what_shapes_a_run(request), _what_shapes_a_run(JobRequest.load(folder))
-    if other := [name for name in asked if asked[name] != before[name]]:
+    asked, known = _what_shapes_a_run(request), _what_shapes_a_run(before)
+    if other := [name for name in asked if asked[name] != known[name]]:
         names = ", ".join(other[:3]) + " ..." * (len(other) > 3)
         raise BadInput(f"--resume: found a run with another {names} in {folder}; needs what that was started with, "
                        "or no CLIP, or no --resume")
@@ -168,31 +222,15 @@ def _rotations_in(path: Path) -> list[FrameRotation]:
     return rotations_of("camera_solve", entries)
 
 
-def _run(folder: Path, resume: bool) -> int:
-    """Run the job of a folder."""
-    if not folder.is_dir():
-        raise BadInput(f"{folder}: found no folder; needs one that holds job.json")
+def _carry_out(folder: Path, work: Callable[[EventLog], None], stream: TextIO | None = None, done: str = "") -> int:
+    """Do some work in a folder, telling the world by events; the exit status.
 
-    def work(log: EventLog) -> None:
-        # Imported late: they take seconds, and help and refusals do not need them.
-        from .run import run_job
-
-        run_job(folder, log, resume)
-
-    return _carry_out(folder, resume, work)
-
-
-def _carry_out(folder: Path, resume: bool, work: Callable[[EventLog], None], stream: TextIO | None = None) -> int:
-    """Do some work in a folder, telling the world by events; the exit status."""
-    try:
-        if not resume:
-            (folder / EVENTS_NAME).unlink(missing_ok=True)
-        log = EventLog(folder, stream)
-    except OSError as error:
-        raise BadInput(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
+    done  what is told at the end; the folder where this is empty
+    """
+    log = EventLog(folder, stream)
     try:
         work(log)
-        log.write(Event("done", fraction=1.0, message=str(folder)))
+        log.write(Event("done", fraction=1.0, message=done or str(folder)))
         return EXIT_DONE
     except BadInput as error:
         log.write(Event("error", message=str(error)))
@@ -201,13 +239,15 @@ def _carry_out(folder: Path, resume: bool, work: Callable[[EventLog], None], str
         log.write(Event("error", message="stopped by the user; --resume goes on"))
         return EXIT_CANCELLED
     except ImportError as error:
-        log.write(Event("error", message=f"the backend lacks {error.name or error}; `doctor` tells what to install"))
+        log.write(Event("error", message=_lacking(error)))
     except Exception as error:
         traceback.print_exc()
         log.write(Event("error", message=_plain(error)))
-    finally:
-        log.close()
     return EXIT_FAILED
+
+
+def _lacking(error: ImportError) -> str:
+    return f"the backend lacks {error.name or error}; `doctor` tells what to install"
 
 
 def _plain(error: Exception) -> str:
@@ -233,30 +273,41 @@ def _stop_with_standard_input() -> None:
 
 
 def _segment(argv: list[str]) -> int:
+    from .run_folder import locked
     from .video.segment import parser, request_of, run
 
     arguments = parser().parse_args(argv)
     folder = arguments.job or arguments.out
     if folder is None:
         raise BadInput("segment: found no folder for the masks, needs --out DIR")
+    request = None
     if not arguments.job:
-        request_of(arguments, *frame_range(arguments.frames)).save(folder)
+        request = request_of(arguments, *frame_range(arguments.frames))
     elif not folder.is_dir():
         raise BadInput(f"{folder}: found no folder; needs one that holds segment.json")
     if arguments.watch_stdin:
         _stop_with_standard_input()
-    return _carry_out(folder, False, lambda log: run(folder, log))
+    with locked(folder):
+        if request is not None:
+            request.save(folder)
+        (folder / EVENTS_NAME).unlink(missing_ok=True)
+        return _carry_out(folder, lambda log: run(folder, log))
 
 
 def _train(argv: list[str]) -> int:
+    from .run_folder import locked
     from .training.command import is_first, parser, prepare, run
 
     arguments = parser().parse_args(argv)
-    request = prepare(arguments)
-    if arguments.watch_stdin:
-        _stop_with_standard_input()
-    with contextlib.nullcontext(sys.stdout) if is_first() else open(os.devnull, "w", encoding="utf-8") as stream:
-        return _carry_out(arguments.out, arguments.resume, lambda log: run(arguments, request, log), stream)
+    # Of the processes that torchrun starts, the first holds the folder and tells what happens.
+    with locked(arguments.out) if is_first() else contextlib.nullcontext():
+        request = prepare(arguments)
+        if arguments.watch_stdin:
+            _stop_with_standard_input()
+        if not arguments.resume:
+            (arguments.out / EVENTS_NAME).unlink(missing_ok=True)
+        with contextlib.nullcontext(sys.stdout) if is_first() else open(os.devnull, "w", encoding="utf-8") as stream:
+            return _carry_out(arguments.out, lambda log: run(arguments, request, log), stream)
 
 
 def _evaluate(argv: list[str]) -> int:

@@ -2,8 +2,12 @@
 
     job.json        what was asked for (`JobRequest`)
     events.jsonl    what happened, one JSON object a line (`Event`), the same lines that go to standard output
-    checkpoint.safetensors, checkpoint.json   where an interrupted run goes on
-    log.txt         standard error of the run
+    log.txt         standard error of the runs
+    run/            the same of a run that goes on, or was stopped, and all that it makes; beside them
+                    checkpoint.safetensors, checkpoint.json: where it goes on
+
+A run works in `run/`. What it made takes the place of an earlier result once all of it is there (`take_place`): until
+then nothing of that is touched.
 """
 
 from __future__ import annotations
@@ -22,7 +26,11 @@ from typing import Any, TextIO
 from .settings import DEFAULT_PRESET, METHODS, settings_of
 
 FORMAT_VERSION = 1
-EVENTS_NAME = "events.jsonl"
+REQUEST_NAME, EVENTS_NAME, RUN_NAME = "job.json", "events.jsonl", "run"
+CHECKPOINT_NAME = "checkpoint.json"
+"""Where a stopped run goes on; its tensors lie beside it."""
+WHOLE_NAME = "whole"
+"""In the folder of a run: it has ended well, and its files are on their way to their places."""
 ROTATIONS = ("hints", "camera_solve")
 """Fields of a request that hold a rotation for each of some frames."""
 LARGEST_SEED = 2**31 - 1
@@ -170,13 +178,13 @@ class JobRequest:
         """Write job.json; BadInput if the folder cannot be written."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / "job.json", json.dumps(asdict(self), indent=1).encode())
+            write_whole(folder / REQUEST_NAME, json.dumps(asdict(self), indent=1).encode())
         except OSError as error:
             raise BadInput(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
 
     @staticmethod
     def load(folder: Path) -> JobRequest:
-        path = folder / "job.json"
+        path = folder / REQUEST_NAME
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -271,7 +279,8 @@ class EventLog:
     """
 
     def __init__(self, folder: Path, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic):
-        self._file = open(folder / EVENTS_NAME, "a", encoding="utf-8")
+        self.folder = folder
+        """Where events.jsonl lies; it is opened for each line, so that it may move with the folder's other files."""
         self._stream = stream or sys.stdout
         self._plan: dict[str, float] = {}
         self._clock = clock
@@ -304,13 +313,36 @@ class EventLog:
         self.write(Event("warning", message=message))
 
     def write(self, event: Event) -> None:
-        line = event.line()
-        for stream in (self._stream, self._file):
-            stream.write(line + "\n")
-            stream.flush()
+        line = event.line() + "\n"
+        self._stream.write(line)
+        self._stream.flush()
+        with open(self.folder / EVENTS_NAME, "a", encoding="utf-8") as file:
+            file.write(line)
 
-    def close(self) -> None:
-        self._file.close()
+
+def take_place(folder: Path) -> None:
+    """Put what a run made, which ended well, in the place of an earlier result; BadInput where a file cannot be
+    replaced. Interrupted, it is finished by `settle`."""
+    write_whole(folder / RUN_NAME / WHOLE_NAME, b"")
+    settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """Finish what `take_place` began, if it began; for whoever comes to the folder next."""
+    run = folder / RUN_NAME
+    if not (run / WHOLE_NAME).is_file():
+        return
+    for path in [path for path in run.iterdir() if path.name != WHOLE_NAME]:
+        try:
+            os.replace(path, folder / path.name)
+        except FileNotFoundError:
+            continue  # somebody else came at the same time
+        except OSError as error:
+            raise BadInput(f"{folder / path.name}: cannot be replaced ({error.strerror}); close what uses it and "
+                           f"resume: the new result is whole and waits in {run}") from None
+    (run / WHOLE_NAME).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        run.rmdir()
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -26,7 +26,7 @@ from .outputs.overlay import write_overlay
 from .outputs.preview import write_preview
 from .outputs.report import Lens, Stage, write_report
 from .outputs.trust import judge, measure
-from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME, Reconstruction
+from .reconstruction import OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME, Reconstruction
 from .settings import Settings, settings_of
 from .snapshots import Snapshots
 from .texture.bake import bake_texture
@@ -46,7 +46,10 @@ except ImportError:  # Windows has no such module; reports from there lack the m
 
 
 def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
-    """Carry out the request of a job folder and leave its result there. BadInput where something cannot be used."""
+    """Carry out the request in the folder of a run and leave the result there. BadInput where something cannot be used.
+
+    resume  from the checkpoint that lies there
+    """
     request = JobRequest.load(folder)
     settings = settings_of(request.preset, request.settings)
     device = device_of(request.device)
@@ -58,10 +61,6 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     # Until the footage is read, nobody knows how many frames there are.
     log.plan(_shares(request, settings, settings.window))
     snapshots = Snapshots(folder)
-    if not resume:
-        Checkpoint.remove(folder)
-        # It would pass for this run's.
-        snapshots.remove()
     stages: list[Stage] = []
 
     with _timed(stages, "footage", device):
@@ -70,9 +69,6 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
                                flow=flow_finder(settings.flow, device),
                                progress=lambda step, steps: log.progress("footage", step, steps))
     log.plan(_shares(request, settings, len(footage.numbers)))
-    if not resume:
-        # An earlier result would pass for this run's, should it end early.
-        (folder / FILE_NAME).unlink(missing_ok=True)
     warnings = [f"{len(footage.left_out)} frames were left out; the first is frame {number}: {reason}"
                 for number, reason in footage.left_out[:1]]
     for line in warnings:

@@ -81,7 +81,8 @@ def grandchild(folder) -> None:
 
 
 def torn_snapshot(folder) -> None:
-    (folder / "snapshot.npz").write_bytes(b"PK\x03\x04")
+    (folder / "run").mkdir()
+    (folder / "run" / "snapshot.npz").write_bytes(b"PK\x03\x04")
 
 
 def wait(_folder) -> None:

@@ -5,8 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from video_mesh_reconstruction.jobs.folder import clip_name, finished, folder_name, mean_fit, prepare
-from video_mesh_reconstruction.vmr_backend.job import BadInput, JobRequest
+from video_mesh_reconstruction.jobs.folder import (
+    can_resume,
+    clip_name,
+    finished,
+    folder_name,
+    is_finished,
+    mean_fit,
+    out_of_reach,
+    prepare,
+    remove,
+    stopped,
+    total_size,
+)
+from video_mesh_reconstruction.vmr_backend.job import RUN_NAME, WHOLE_NAME, BadInput, JobRequest
 
 
 @pytest.fixture
@@ -18,24 +30,50 @@ def request_(tmp_path):
     return JobRequest(clip=str(clip), masks=str(masks))
 
 
-def test_the_same_request_has_the_same_folder_and_goes_on_from_its_checkpoint(tmp_path, request_):
-    folder, resume = prepare(tmp_path / "jobs", request_)
-    assert not resume
-    assert JobRequest.load(folder) == request_
-    (folder / "checkpoint.json").write_text("{}")
-    (folder / "events.jsonl").write_text("{}")
-    assert prepare(tmp_path / "jobs", request_) == (folder, True)
-    assert (folder / "events.jsonl").exists()
+def leave_stopped_run(folder: Path, request: JobRequest) -> None:
+    request.save(folder / RUN_NAME)
+    (folder / RUN_NAME / "checkpoint.json").write_text("{}")
+
+
+def test_the_same_request_has_the_same_folder_in_which_a_stopped_run_can_go_on(tmp_path, request_):
+    folder = prepare(tmp_path / "jobs", request_)
+    assert JobRequest.load(folder) == request_ and not can_resume(folder)
+    leave_stopped_run(folder, request_)
+    assert prepare(tmp_path / "jobs", request_) == folder and can_resume(folder)
+    (run,) = stopped(tmp_path / "jobs")
+    assert (run.folder, run.clip) == (folder, request_.clip)
+
+
+def test_a_finished_result_and_a_stopped_run_stay_as_they_are_until_another_is_whole(tmp_path, request_):
+    folder = prepare(tmp_path / "jobs", request_)
+    leave_stopped_run(folder, request_)
+    for name in ("reconstruction.npz", "texture.png", "report.json", "notes of mine.txt"):
+        (folder / name).write_text("left")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert prepare(tmp_path / "jobs", request_) == folder and is_finished(folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_what_was_whole_when_its_move_was_interrupted_is_moved_by_the_next(tmp_path, request_):
+    folder = prepare(tmp_path / "jobs", request_)
+    leave_stopped_run(folder, request_)
+    for where, text in ((folder, "old"), (folder / RUN_NAME, "new")):
+        for name in ("reconstruction.npz", "texture.png"):
+            (where / name).write_text(text)
+    (folder / RUN_NAME / WHOLE_NAME).write_bytes(b"")
+    prepare(tmp_path / "jobs", request_)
+    assert (folder / "reconstruction.npz").read_text() == (folder / "texture.png").read_text() == "new"
+    assert not (folder / RUN_NAME).exists() and not can_resume(folder)
 
 
 def test_a_model_trained_anew_is_another_job(tmp_path, request_):
     model = tmp_path / "fox.safetensors"
     model.write_bytes(b"one")
     request = replace(request_, method="vmr", model=str(model))
-    first, _ = prepare(tmp_path / "jobs", request)
-    assert prepare(tmp_path / "jobs", request)[0] == first
+    first = prepare(tmp_path / "jobs", request)
+    assert prepare(tmp_path / "jobs", request) == first
     model.write_bytes(b"another")
-    assert prepare(tmp_path / "jobs", request)[0] != first
+    assert prepare(tmp_path / "jobs", request) != first
 
 
 def test_other_settings_or_changed_masks_are_another_job(tmp_path, request_):
@@ -43,15 +81,6 @@ def test_other_settings_or_changed_masks_are_another_job(tmp_path, request_):
     assert folder_name(replace(request_, seed=1)) != name
     os.utime(Path(request_.masks) / "0001.png", (1, 1))
     assert folder_name(request_) != name
-
-
-@pytest.mark.parametrize("left, start_over", [("checkpoint.json", True), ("reconstruction.npz", False)])
-def test_starting_anew_removes_what_an_earlier_run_left(tmp_path, request_, left, start_over):
-    folder, _ = prepare(tmp_path / "jobs", request_)
-    for name in (left, "checkpoint.safetensors", "texture.png", "notes of mine.txt"):
-        (folder / name).write_text("left")
-    assert prepare(tmp_path / "jobs", request_, start_over) == (folder, False)
-    assert {path.name for path in folder.iterdir()} == {"job.json", "notes of mine.txt"}
 
 
 def test_a_folder_that_cannot_be_written_gives_one_line(tmp_path, request_):
@@ -82,3 +111,20 @@ def test_the_fit_is_read_from_the_report_where_there_is_one(tmp_path):
     for text, fit in (('{"scores": {"J": 0.93, "F": 0.9}}', 0.93), ('{"scores": null}', None), ("{", None)):
         (tmp_path / "report.json").write_text(text)
         assert mean_fit(tmp_path) == fit
+
+
+def test_folders_whose_footage_is_gone_are_told_and_removed_one_by_one(tmp_path, request_):
+    jobs = tmp_path / "jobs"
+    kept = prepare(jobs, request_)
+    lost = prepare(jobs, replace(request_, clip=str(tmp_path / "lost.mp4")))
+    used = prepare(jobs, replace(request_, clip=str(tmp_path / "lost.mp4"), seed=1))
+    at_work = prepare(jobs, replace(request_, clip=str(tmp_path / "lost.mp4"), seed=2))
+    leave_stopped_run(at_work, request_)
+    (jobs / "mine").mkdir()
+    (jobs / "mine" / "job.json").write_text("{}")
+    (lost / "texture.png").write_bytes(bytes(5000))
+    assert total_size(jobs) == sum(path.stat().st_size for path in jobs.rglob("*-*/**/*") if path.is_file())
+    assert out_of_reach(jobs, in_use={used}) == [lost], "one may be running in another Blender"
+    remove(lost)
+    assert sorted(jobs.iterdir()) == sorted([kept, used, at_work, jobs / "mine"])
+    assert out_of_reach(tmp_path / "nowhere") == []

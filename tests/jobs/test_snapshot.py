@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from video_mesh_reconstruction.jobs.folder import prepare
 from video_mesh_reconstruction.jobs.process import Job
 from video_mesh_reconstruction.jobs.snapshot import Snapshots
-from video_mesh_reconstruction.vmr_backend.job import JobRequest
+from video_mesh_reconstruction.vmr_backend.job import RUN_NAME, JobRequest
 from video_mesh_reconstruction.vmr_backend.reconstruction import SNAPSHOT_NAME, Reconstruction
 
 WORKER = Path(__file__).parent / "fake_worker.py"
@@ -25,11 +24,19 @@ def tetrahedron(height=0.5) -> Reconstruction:
         np.float32([[100, 100, 32, 24]] * 2), np.int32([64, 48]))
 
 
+def snapshot_in(folder):
+    """Where a job folder's run leaves its snapshot."""
+    run = folder / RUN_NAME
+    run.mkdir(exist_ok=True)
+    return run / SNAPSHOT_NAME
+
+
 def leave(folder, height, age=0.0):
     """A snapshot, written some seconds ago."""
-    tetrahedron(height).save(folder, SNAPSHOT_NAME)
+    path = snapshot_in(folder)
+    tetrahedron(height).save(path.parent, path.name)
     written = time.time() - age
-    os.utime(folder / SNAPSHOT_NAME, (written, written))
+    os.utime(path, (written, written))
 
 
 def height_of(snapshot):
@@ -58,7 +65,8 @@ def test_not_one_after_another(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"text", "half", "foreign"])
 def test_what_is_no_snapshot_is_passed_over_until_a_whole_one_comes(tmp_path, content):
     leave(tmp_path, 0.25)
-    path, whole = tmp_path / SNAPSHOT_NAME, (tmp_path / SNAPSHOT_NAME).read_bytes()
+    path = snapshot_in(tmp_path)
+    whole = path.read_bytes()
     if content == "foreign":
         np.savez(path, photographs=np.zeros(5))
     else:
@@ -79,14 +87,4 @@ def test_a_run_goes_on_though_its_snapshot_is_torn(tmp_path):
         assert time.monotonic() < end and snapshots.newest() is None
         job.poll()
         time.sleep(0.01)
-    assert (tmp_path / SNAPSHOT_NAME).exists() and (job.returncode, job.error) == (0, "")
-
-
-def test_a_run_that_begins_anew_finds_none_of_an_earlier_one(tmp_path):
-    request = JobRequest(clip=str(tmp_path / "fox.mp4"))
-    folder, _ = prepare(tmp_path / "jobs", request)
-    leave(folder, 0.25)
-    (folder / "checkpoint.json").write_text("{}")
-    assert prepare(tmp_path / "jobs", request) == (folder, True) and (folder / SNAPSHOT_NAME).exists()
-    prepare(tmp_path / "jobs", request, start_over=True)
-    assert not (folder / SNAPSHOT_NAME).exists()
+    assert snapshot_in(tmp_path).exists() and (job.returncode, job.error) == (0, "")

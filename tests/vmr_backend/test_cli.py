@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -16,10 +17,11 @@ import torch
 
 from vmr_backend import cli
 from vmr_backend.checkpoint import FACTS, TENSORS
-from vmr_backend.job import Cancelled, Event, JobRequest, facing
+from vmr_backend.job import RUN_NAME, Cancelled, Event, JobRequest, facing
 from vmr_backend.metrics.coverage import never_seen
 from vmr_backend.metrics.viewpoints import turn
 from vmr_backend.reconstruction import FILE_NAME, SNAPSHOT_NAME, Reconstruction
+from vmr_backend.run_folder import LOCK_NAME
 from vmr_backend.settings import Settings
 
 PROGRAM = Path(cli.__file__).with_name("__main__.py")
@@ -27,7 +29,8 @@ QUICK = {"crop_size": 64, "hypotheses": 2, "rigid_iterations": 20, "coarse_itera
          "subdivision": 3, "bones": 4, "frames_per_iteration": 4, "texture_size": 64}
 QUICKLY = [part for name, value in QUICK.items() for part in ("--set", f"{name}={value}")]
 FIRST, FRAMES = 10, 6
-RESULT = {"job.json", "events.jsonl", FILE_NAME, "texture.png", "report.json", "overlay.mp4", "preview.png"}
+RESULT = {"job.json", "events.jsonl", FILE_NAME, "texture.png", "report.json", "overlay.mp4", "preview.png",
+          LOCK_NAME}
 
 
 @dataclass(frozen=True)
@@ -161,12 +164,66 @@ def test_evaluate_agrees_with_the_report(clip, job, done):
 def test_a_range_of_frames_and_the_seed_are_taken_and_an_earlier_run_leaves_no_news(clip, done, tmp_path):
     (tmp_path / "events.jsonl").write_text(Event("done").line() + "\n")
     (tmp_path / FILE_NAME).write_bytes(b"of an earlier run")
+    (tmp_path / "notes of mine.txt").write_bytes(b"")
     few = ["--set", "coarse_iterations=10", "--set", "fine_iterations=0", "--seed", "7", "--frames", "12:14"]
     found = run(*clip.command(tmp_path, *QUICKLY, *few))
     assert found.status == 0
     assert Reconstruction.load(tmp_path).frames.tolist() == [12, 13, 14]
     assert JobRequest.load(tmp_path).seed == 7
     assert (tmp_path / "events.jsonl").read_text() == found.out
+    assert {path.name for path in tmp_path.iterdir()} == RESULT | {"notes of mine.txt"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_result_stays_until_its_successor_is_whole(clip, job, done, tmp_path):
+    shutil.copytree(job, tmp_path, dirs_exist_ok=True)
+    before = contents(tmp_path)
+    assert "90:99" in refusal(run(*clip.command(tmp_path, *QUICKLY, "--frames", "90:99")))
+    assert contents(tmp_path) == before and not (tmp_path / RUN_NAME).exists()
+    with start(*clip.command(tmp_path, *QUICKLY, "--seed", "3")) as process:
+        wait_for((tmp_path / RUN_NAME / FACTS).exists, process)
+        process.kill()
+    left = contents(tmp_path)
+    assert {name: left[name] for name in before} == before and JobRequest.load(tmp_path).seed == 0
+    resumed = run("reconstruct", "--out", tmp_path, "--resume")
+    assert resumed.status == 0 and JobRequest.load(tmp_path).seed == 3
+    assert not (tmp_path / RUN_NAME).exists() and contents(tmp_path)[FILE_NAME] != before[FILE_NAME]
+
+
+def test_a_finished_run_has_nothing_to_resume(clip, job, done):
+    before = contents(job)
+    for command in (["reconstruct", "--out", job], ["reconstruct", "--job", job], clip.command(job, *QUICKLY)):
+        again = run(*command, "--resume")
+        assert again.status == 0 and "nothing is left to resume" in again.events[0].message
+        assert again.events[-1] == Event("done", fraction=1.0, message=str(job))
+    assert "another seed" in refusal(run(*clip.command(job, *QUICKLY, "--seed", "5", "--resume")))
+    assert contents(job) == before
+
+
+def test_two_runs_do_not_work_in_one_folder(clip, job, done, tmp_path):
+    endless = QUICK | {"coarse_iterations": 20000}
+    JobRequest(str(clip.frames), str(clip.masks), settings=endless, device="cpu").save(tmp_path)
+    with start("reconstruct", "--job", tmp_path) as process:
+        wait_for((tmp_path / RUN_NAME / "events.jsonl").exists, process)
+        for command in (["reconstruct", "--job", tmp_path], ["reconstruct", "--out", tmp_path, "--resume"],
+                        ["segment", clip.frames, "--out", tmp_path, "--box", "1,2,30,30"]):
+            assert f"{tmp_path}: another run is at work there (process {process.pid}" in refusal(run(*command))
+        assert process.poll() is None
+        process.kill()
+    assert run(*clip.command(tmp_path, *QUICKLY, "--frames", "90:99")).status == 2, "a dead owner holds nothing"
+
+
+@pytest.mark.parametrize("strange", ["texture.png", "preview.png", "run"])
+def test_files_that_no_run_has_made_are_not_replaced(clip, tmp_path, strange):
+    if strange == "run":
+        (tmp_path / "run").mkdir()
+        strange = "run/of mine.txt"
+    (tmp_path / strange).write_bytes(b"mine")
+    assert "no run has made; choose another folder" in refusal(run(*clip.command(tmp_path, *QUICKLY)))
+    assert (tmp_path / strange).read_bytes() == b"mine"
 
 
 def wait_for(condition, process: subprocess.Popen, seconds=120) -> None:
@@ -178,12 +235,13 @@ def wait_for(condition, process: subprocess.Popen, seconds=120) -> None:
 
 def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_result(clip, job, done, tmp_path):
     with start(*clip.command(tmp_path, *QUICKLY)) as process:
-        wait_for((tmp_path / FACTS).exists, process)
-        wait_for((tmp_path / SNAPSHOT_NAME).exists, process)
+        stopped = tmp_path / RUN_NAME
+        wait_for((stopped / FACTS).exists, process)
+        wait_for((stopped / SNAPSHOT_NAME).exists, process)
         process.kill()
     assert not (tmp_path / FILE_NAME).exists()
-    assert len(Reconstruction.load(tmp_path, SNAPSHOT_NAME).frames) == len(Reconstruction.load(job).frames)
-    told = (tmp_path / "events.jsonl").read_text()
+    assert len(Reconstruction.load(stopped, SNAPSHOT_NAME).frames) == len(Reconstruction.load(job).frames)
+    told = (stopped / "events.jsonl").read_text()
     resumed = run("reconstruct", "--out", tmp_path, "--resume")
     assert resumed.status == 0
     stages = {event.stage for event in resumed.events}
@@ -285,7 +343,7 @@ BAD_INPUTS = {
     "job without request": ("reconstruct --job {here}/nothing", "{here}/nothing/job.json", "not found"),
     "truncated request": ("reconstruct --job {here}/cut", "{here}/cut/job.json", "cannot be read as JSON"),
     "request of other types": ("reconstruct --job {here}/odd", "{here}/odd/job.json: clip: found 3", "a text"),
-    "spoilt checkpoint": ("reconstruct --job {here}/spoilt --resume", "{here}/spoilt/" + TENSORS, "cannot be read"),
+    "spoilt checkpoint": ("reconstruct --job {here}/spoilt --resume", "{here}/spoilt/run/" + TENSORS, "cannot be read"),
     "another request resumed": ("reconstruct {frames} --masks {masks} --out {here}/spoilt --resume --seed 3",
                                 "--resume", "another seed", "{here}/spoilt"),
     "scoring without masks": ("evaluate {here}", "--masks"),
@@ -310,9 +368,9 @@ def places(clip, tmp_path_factory) -> dict[str, str]:
         (here / name).mkdir()
     (here / "cut" / "job.json").write_text('{"clip": "/fo')
     (here / "odd" / "job.json").write_text('{"clip": 3}')
-    JobRequest(str(clip.frames), str(clip.masks), settings=QUICK, device="cpu").save(here / "spoilt")
-    (here / "spoilt" / FACTS).write_text("{}")
-    (here / "spoilt" / TENSORS).write_bytes(b"cut")
+    JobRequest(str(clip.frames), str(clip.masks), settings=QUICK, device="cpu").save(here / "spoilt" / RUN_NAME)
+    (here / "spoilt" / RUN_NAME / FACTS).write_text("{}")
+    (here / "spoilt" / RUN_NAME / TENSORS).write_bytes(b"cut")
     return {"here": str(here), "frames": str(clip.frames), "masks": str(clip.masks)}
 
 

@@ -257,7 +257,6 @@ def test_events_go_to_the_reader_and_to_the_folder_and_later_runs_add_theirs(tmp
     for message in ("one", "two"):
         run = Run(tmp_path)
         run.log.warning(message)
-        run.log.close()
         assert [event.message for event in run.events()] == [message]
     lines = (tmp_path / "events.jsonl").read_text(encoding="utf-8").splitlines()
     assert [Event.parse(line) for line in lines] == [Event("warning", message="one"), Event("warning", message="two")]

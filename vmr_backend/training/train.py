@@ -41,6 +41,8 @@ from .starts import Start, self_start, weak_start
 MODEL_NAME = "model.safetensors"
 BEST_NAME = "best.safetensors"
 """The best model so far, of a training that is under way."""
+PREVIOUS_NAME = "previous.safetensors"
+"""The model that an earlier training left in the folder, until the new one is whole."""
 LOGGED_EVERY = 20
 """Steps from one line of the log to the next."""
 STAGES = {"pictures": 2.0, "structure": 4.0, "mean_shape": 4.0, "instances": 40.0, "network": 100.0, "scores": 1.0}
@@ -89,10 +91,6 @@ def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
     log.plan(STAGES)
     if resume:
         _go_on(folder, settings.steps)
-    if not resume and process()[0] == 0:
-        Checkpoint.remove(folder)
-        for name in (MODEL_NAME, BEST_NAME):
-            (folder / name).unlink(missing_ok=True)
     kept = Checkpoint.load(folder) if resume else None
     torch.manual_seed(request.seed)
     renderer = get_renderer("warp", device)
@@ -103,6 +101,11 @@ def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
         log.warning(line)
     training, held_out = collection.split(settings.held_out)
     _check(request, settings, collection.category, len(training.pictures), len(held_out.pictures))
+    if not resume and process()[0] == 0:
+        Checkpoint.remove(folder)
+        (folder / BEST_NAME).unlink(missing_ok=True)
+        if (folder / MODEL_NAME).exists():
+            (folder / MODEL_NAME).replace(folder / PREVIOUS_NAME)
     imagenet = imagenet_weights(Path(request.imagenet)) if request.imagenet else None
     crops = _crops(training, settings.image_size, log, 0.0, 0.8)
     tests = _crops(held_out, FINER * settings.image_size, log, 0.8, 1.0)
@@ -377,7 +380,8 @@ class _Work:
             affinity = min(choices, key=lambda held: distance_from(held, loaded.model, examples, self.renderer))
         scores = score(loaded.model, affinity, tests, self.renderer)
         save_model(self.folder / MODEL_NAME, loaded.model, affinity, replace(card, scores=scores.as_facts()))
-        (self.folder / BEST_NAME).unlink()
+        for name in (BEST_NAME, PREVIOUS_NAME):
+            (self.folder / name).unlink(missing_ok=True)
         self.log.progress("scores", 1, 1, str(scores))
         return scores
 

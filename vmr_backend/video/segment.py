@@ -9,6 +9,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ import torch
 from ..arguments import Arguments, number_list
 from ..devices import device_of
 from ..job import BadInput, EventLog, write_whole
-from ..marks import MASKS_NAME, OUTLINES_NAME, Mark, MaskReport, SegmentRequest
+from ..marks import MASKS_NAME, OUTLINES_NAME, REPORT_NAME, Mark, MaskReport, SegmentRequest
 from .clip import Clip, as_grey, as_rgb, open_clip, read_frames, read_image, select
 from .edges import EdgeNetwork, refined
 from .mask_network import MaskNetwork
@@ -40,6 +41,9 @@ from .segmentation import (
 Item, Result = TypeVar("Item"), TypeVar("Result")
 STAGES = {"reading": 0.4, "finding": 1.0, "writing": 0.15}
 """Shares of the time; flow is found as frames are read."""
+SECONDS_TO_WRITE = 2.0
+"""By how much later than the report a file may seem to be written that was written before it: clocks of file systems
+are coarse."""
 SAM2_SIDE = 1024
 """Pixels of the longer side of frames that SAM 2 looks at."""
 MOST_THREADS = 4
@@ -66,6 +70,7 @@ FILLED = 0.8
 def run(folder: Path, log: EventLog) -> None:
     """Carry out the request in a folder and leave the masks there. BadInput where something cannot be used."""
     request = SegmentRequest.load(folder)
+    _refuse_masks_of_others(folder)
     torch.set_num_threads(min(os.cpu_count() or 1, MOST_THREADS))
     log.plan(STAGES)
     clip = open_clip(request.clip, request.files, request.last)
@@ -92,13 +97,33 @@ def run(folder: Path, log: EventLog) -> None:
         outlines[number] = outlines_of(mask)
         write_whole(part / f"{number:06d}.png", cv2.imencode(".png", mask)[1].tobytes())
     # Masks of an earlier search stay until all are there.
-    shutil.rmtree(folder / MASKS_NAME, ignore_errors=True)
+    _make_room(folder)
     part.rename(folder / MASKS_NAME)
     write_whole(folder / OUTLINES_NAME, json.dumps(outlines).encode())
     report.save(folder)
     if report.doubts:
         first, why = min(report.doubts.items())
         log.warning(f"{len(report.doubts)} masks are doubtful; the first is of frame {first}: {why[0]}")
+
+
+def _refuse_masks_of_others(folder: Path) -> None:
+    """BadInput where masks lie in a folder that no search has found."""
+    masks = folder / MASKS_NAME
+    if masks.exists() and not (folder / REPORT_NAME).is_file() and not (masks.is_dir() and not any(masks.iterdir())):
+        raise BadInput(f"{masks}: found masks that no search made here; choose another folder")
+
+
+def _make_room(folder: Path) -> None:
+    """Take the masks of an earlier search away; where some were edited since, all are kept beside."""
+    masks = folder / MASKS_NAME
+    if not masks.is_dir():
+        return
+    found = (folder / REPORT_NAME).stat().st_mtime
+    if any(path.stat().st_mtime > found + SECONDS_TO_WRITE for path in masks.iterdir()):
+        names = (f"{MASKS_NAME} edited{f' {number}' if number > 1 else ''}" for number in count(1))
+        masks.rename(next(path for path in map(folder.joinpath, names) if not path.exists()))
+    else:
+        shutil.rmtree(masks)
 
 
 def _in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

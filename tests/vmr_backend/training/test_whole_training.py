@@ -73,8 +73,6 @@ def run(collection, folder, until=None, resume=False, training="weak", **setting
         return scores, [json.loads(line) for line in log._stream.getvalue().splitlines()]
     except Interrupted:
         return None
-    finally:
-        log.close()
 
 
 @pytest.fixture(scope="module")

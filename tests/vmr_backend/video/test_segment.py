@@ -1,11 +1,14 @@
 """The command segment on the sample's clip, whose true masks come with it, on a clip that is cut, and on plain grey."""
 
 import json
+import os
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from tiny_clips import walk, write_images
 
 from vmr_backend.cli import main
 from vmr_backend.marks import Mark, MaskReport
@@ -193,7 +196,23 @@ def test_a_box_with_nothing_left_in_it_is_refused_and_earlier_masks_stay(tmp_pat
     earlier = tmp_path / "out" / "masks" / "000000.png"
     earlier.parent.mkdir(parents=True)
     earlier.write_bytes(b"earlier")
+    MaskReport({0: 0.9}).save(tmp_path / "out")
     assert main(["segment", str(clip), "--out", str(tmp_path / "out"), "--box", "60,50,9,9",
                  "--outside", "64,54"]) == 2
     assert "frame 0: found nothing that stands out" in capsys.readouterr().err
     assert earlier.read_bytes() == b"earlier"
+
+
+def test_masks_that_somebody_made_or_edited_are_kept(tmp_path, capsys):
+    clip = write_images(tmp_path / "clip", walk(3).frames)
+    out, command = tmp_path / "out", ["segment", str(clip), "--out", str(tmp_path / "out"), "--box", "20,28,60,40"]
+    mine = write_images(out / "masks", walk(1).masks)
+    assert main(command) == 2
+    assert f"{mine}: found masks that no search made here" in capsys.readouterr().err
+    mine.rename(tmp_path / "mine")
+    assert main(command) == 0
+    edited = mine / "000001.png"
+    edited.write_bytes(b"edited")
+    os.utime(edited, (time.time() + 60, time.time() + 60))
+    assert main(command) == 0
+    assert (out / "masks edited" / "000001.png").read_bytes() == b"edited" and len(list(mine.iterdir())) == 3
