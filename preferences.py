@@ -1,10 +1,15 @@
 """What belongs to the computer and not to a scene: the backend's interpreter, the device, the folders."""
 
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bpy
 
 from .jobs.backend import backend_python
+from .jobs.folder import StoppedRun, stopped, total_size
 from .jobs.models import Model, models_in
 from .panels.backend import draw_backend
 
@@ -36,6 +41,36 @@ def models_folder() -> Path:
 def interpreter() -> Path | None:
     """The Python of the backend, or None where neither one is named nor the backend installed."""
     return backend_python(bpy.path.abspath(preferences().backend_python), user_folder())
+
+
+class Remembered:
+    """What is read from the disk for panels, which are drawn many times a second."""
+
+    def __init__(self, read: Callable[[], Any], seconds: float):
+        self._read, self._seconds, self._known_at, self._folder = read, seconds, float("-inf"), Path()
+
+    def value(self) -> Any:
+        folder, now = jobs_folder(), time.monotonic()
+        if folder != self._folder or now - self._known_at > self._seconds:
+            self._value, self._known_at, self._folder = self._read(), now, folder
+        return self._value
+
+    def forget(self) -> None:
+        self._known_at = float("-inf")
+
+
+_stopped = Remembered(lambda: stopped(jobs_folder()), 5.0)
+_size = Remembered(lambda: total_size(jobs_folder()), 60.0)
+
+
+def forget_jobs() -> None:
+    """Something has changed in the jobs folder: panels are to look again."""
+    _stopped.forget()
+    _size.forget()
+
+
+def size_text(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 _device_items: list[tuple[str, str, str, int]] = []
@@ -75,6 +110,12 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         description="An ONNX network or a checkpoint of SAM 2 that finds masks in place of the one that comes along. "
                     "Needs onnxruntime or sam2 in the backend's environment")
 
+    def stopped_run(self, clip: bpy.types.MovieClip) -> StoppedRun | None:
+        """For panels: the newest run about a clip that was stopped."""
+        path = bpy.path.abspath(clip.filepath, library=clip.library)
+        names = {os.path.abspath(path), os.path.abspath(os.path.dirname(path))}
+        return next((run for run in _stopped.value() if run.clip in names), None)
+
     @property
     def backend_found(self) -> bool:
         """For panels: whether there is an interpreter at all."""
@@ -91,6 +132,9 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         layout.use_property_decorate = False
         for name in ("backend_python", "device", "jobs_folder", "models_folder", "mask_network"):
             layout.prop(self, name)
+        row = layout.row()
+        row.label(text=f"Jobs: {size_text(_size.value())}")
+        row.operator("vmr.remove_old_jobs", icon="TRASH")
         draw_backend(layout, context, self.backend_found)
 
 

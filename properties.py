@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -118,18 +119,68 @@ def _model_names(_self: Any, context: bpy.types.Context, _typed: str) -> list[st
     return [model.name for model in preferences.models if not model.problem]
 
 
+RELATIVE_PATHS = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
+"""Blender below 4.5 does not know the option, and takes relative paths without it."""
+
+
+def input_properties(**options: Any) -> dict[str, Any]:
+    """What the user gives of a subject beside the clip."""
+    return {
+        "masks": bpy.props.StringProperty(
+            name="Masks", subtype="FILE_PATH", options={"ANIMATABLE"} | RELATIVE_PATHS,
+            description="Folder of images, one image of it, or movie: white where the subject is, black elsewhere. "
+                        "Empty for the alpha channel of the clip", **options),
+        "subject_by": bpy.props.EnumProperty(
+            name="Subject", default="WHITE", description="Which subject is meant where the masks hold several",
+            items=[("WHITE", "All White", "The masks show one subject, in white"),
+                   ("LABEL", "Label", "The masks number their subjects, as a palette, in colours or in grey"),
+                   ("BOX", "Box", "The one that lies in a box at some frame; it is followed through the clip")],
+            **options),
+        "subject": bpy.props.IntProperty(
+            name="Label", default=1, min=1, max=255, description="Number of the subject in the masks", **options),
+        "box": bpy.props.IntVectorProperty(
+            name="Box", size=4, **options,
+            description="Left, top, width and height in pixels of the clip, from its top left corner"),
+        "box_frame": bpy.props.IntProperty(
+            name="Frame of Box", default=1, description="Scene frame at which the box is around the subject",
+            **options),
+        "start_shape": bpy.props.StringProperty(
+            name="Start From", subtype="DIR_PATH", **options,
+            description="Folder of a result of the same subject, whose rest shape the subject starts from. Empty for "
+                        "the category model's own"),
+    }
+
+
+def camera_properties(**options: Any) -> dict[str, Any]:
+    """What of a clip's tracking is taken."""
+    return {
+        "use_clip_lens": bpy.props.BoolProperty(
+            name="Clip's Lens", **options,
+            description="Take the focal length from the clip (Movie Clip Editor, Track, Camera), where you know it"),
+        "use_camera_solve": bpy.props.BoolProperty(
+            name="Clip's Solve", default=True, **options,
+            description="Where the clip is solved, start from how the camera turns about the subject, and take its "
+                        "lens. Solve the subject as an object of its own; the camera's solve fits a subject that does "
+                        "not turn"),
+    }
+
+
+VMR_PG_inputs = type("VMR_PG_inputs", (bpy.types.PropertyGroup,), {
+    "__doc__": "What the user gives of a subject: masks, which of several it is, and a shape to start from.",
+    "__annotations__": input_properties(),
+})
+
+
+def _hand_over(props: "VMR_PG_reconstruction", _context: Any) -> None:
+    hand_over(props.id_data)
+
+
 class VMR_PG_reconstruction(bpy.types.PropertyGroup):
     """What a scene asks of a reconstruction: `scene.vmr`."""
 
     clip: bpy.props.PointerProperty(
         name="Clip", type=bpy.types.MovieClip,
         description="Footage to reconstruct from, where no Movie Clip Editor says it")
-    masks: bpy.props.StringProperty(
-        name="Masks", subtype="FILE_PATH",
-        # Blender below 4.5 does not know the option, and takes relative paths without it.
-        options={"ANIMATABLE"} | ({"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()),
-        description="Folder of images, one image of it, or movie: white where the subject is, black elsewhere. "
-                    "Empty for the alpha channel of the clip's images")
     method: bpy.props.EnumProperty(
         name="Method", default="lasr", description="How the mesh is found",
         items=[(name, METHOD_LABELS[name], text) for name, text in METHODS.items()])
@@ -140,10 +191,6 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
         name="Start From", search=_model_names, search_options={"SUGGESTION"},
         description="Category model that tells camera and shape to start from: one that is listed under Category "
                     "Models, or the path of a file. Empty to start from nothing")
-    start_shape: bpy.props.StringProperty(
-        name="Start From", subtype="DIR_PATH",
-        description="Folder of a result of the same subject, whose rest shape the subject starts from. Empty for the "
-                    "category model's own")
     preset: bpy.props.EnumProperty(
         name="Preset", default=DEFAULT_PRESET, description="Values for all settings below", update=apply_preset,
         items=[(name, preset.label, preset.description) for name, preset in PRESETS.items()])
@@ -152,30 +199,18 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
         name="Live Preview", default=True,
         description="While a reconstruction runs, show in the viewport what it has found so far. It is neither "
                     "rendered nor saved with the file")
-    subject_by: bpy.props.EnumProperty(
-        name="Subject", default="WHITE", description="Which subject is meant where the masks hold several",
-        items=[("WHITE", "All White", "The masks show one subject, in white"),
-               ("LABEL", "Label", "The masks number their subjects, as a palette or in grey"),
-               ("BOX", "Box", "The one that lies in a box at some frame; it is followed through the clip")])
-    subject: bpy.props.IntProperty(
-        name="Label", default=1, min=1, max=255, description="Number of the subject in the masks")
-    box: bpy.props.IntVectorProperty(
-        name="Box", size=4, description="Left, top, width and height in pixels of the clip, from its top left corner")
-    box_frame: bpy.props.IntProperty(
-        name="Frame of Box", default=1, description="Scene frame at which the box is around the subject")
-    use_clip_lens: bpy.props.BoolProperty(
-        name="Clip's Lens",
-        description="Take the focal length from the clip (Movie Clip Editor, Track, Camera), where you know it")
-    use_camera_solve: bpy.props.BoolProperty(
-        name="Clip's Solve", default=True,
-        description="Where the clip is solved, start from how the camera turns about the subject, and take its lens. "
-                    "Solve the subject as an object of its own; the camera's solve fits a subject that does not turn")
     use_scene_range: bpy.props.BoolProperty(
         name="Scene Range Only", description="Take only the frames of the clip between the scene's start and end")
     seed: bpy.props.IntProperty(
         name="Seed", min=0, description="Start of the random numbers; another seed gives another attempt")
     settings: bpy.props.PointerProperty(type=VMR_PG_settings)
     training: bpy.props.PointerProperty(type=VMR_PG_training)
+
+
+# Files of earlier versions kept these with the scene, and scripts set them there: they go on to the scene's clip.
+INPUTS, CAMERA = tuple(input_properties()), tuple(camera_properties())
+VMR_PG_reconstruction.__annotations__.update(
+    input_properties(update=_hand_over) | camera_properties(update=_hand_over))
 
 
 class VMR_PG_doubt(bpy.types.PropertyGroup):
@@ -219,6 +254,7 @@ class VMR_PG_subject(bpy.types.PropertyGroup):
     found: bpy.props.IntProperty(name="Masks", description="How many masks were found")
     stale: bpy.props.BoolProperty(name="Changed", description="Marks were changed since the masks were found")
     doubts: bpy.props.CollectionProperty(name="Doubtful Masks", type=VMR_PG_doubt)
+    inputs: bpy.props.PointerProperty(name="Inputs", type=VMR_PG_inputs)
 
 
 class VMR_PG_clip(bpy.types.PropertyGroup):
@@ -228,6 +264,11 @@ class VMR_PG_clip(bpy.types.PropertyGroup):
     active: bpy.props.IntProperty(name="Active Subject", description="The subject that marks are of")
     show_masks: bpy.props.BoolProperty(
         name="Show Masks", default=True, description="Draw marks and masks over the clip")
+    inputs: bpy.props.PointerProperty(
+        name="Inputs", type=VMR_PG_inputs, description="Of the clip's subject, as long as it has none by name")
+
+
+VMR_PG_clip.__annotations__.update(camera_properties())
 
 
 class VMR_PG_result(bpy.types.PropertyGroup):
@@ -258,7 +299,8 @@ def result_in(context: bpy.types.Context) -> VMR_PG_result | None:
     return next((result for result in known if result.trust != "UNKNOWN"), None)
 
 
-def subjects_of(clip: bpy.types.MovieClip) -> VMR_PG_clip:
+def subjects_of(clip: bpy.types.MovieClip) -> Any:
+    """A clip's `VMR_PG_clip`."""
     return clip.vmr  # type: ignore[attr-defined]
 
 
@@ -281,30 +323,87 @@ def clip_of(context: bpy.types.Context) -> bpy.types.MovieClip | None:
     return bpy.data.movieclips[0] if len(bpy.data.movieclips) == 1 else None
 
 
+def inputs_of(clip: bpy.types.MovieClip) -> Any:
+    """What is given of a clip's active subject, a `VMR_PG_inputs`."""
+    return (active_subject(clip) or subjects_of(clip)).inputs
+
+
+def hand_over(scene: bpy.types.Scene) -> None:
+    """Give what a scene still holds of a clip's inputs to that clip; it stays where nobody can say which clip it is."""
+    props: Any = props_of(scene)
+    held = [name for name in (*INPUTS, *CAMERA) if props.is_property_set(name)]
+    clip = _clip_of_inputs(scene) if held else None
+    if clip is None or clip.library is not None:
+        return
+    for name in held:
+        setattr(inputs_of(clip) if name in INPUTS else subjects_of(clip), name, getattr(props, name))
+    for name in held:
+        props.property_unset(name)
+
+
+def _clip_of_inputs(scene: bpy.types.Scene) -> bpy.types.MovieClip | None:
+    """The clip that a scene's inputs are of."""
+    props: Any = props_of(scene)
+    clips = list(bpy.data.movieclips)
+    # Masks that were found lie beside their clip: "footage/fox masks/Fox/masks" of "footage/fox.mp4".
+    masks = bpy.path.abspath(props.masks).replace("\\", "/")
+    beside = [clip for clip in clips if f"/{_name_on_disk(clip)} masks/" in masks]
+    if len(beside) == 1:
+        return beside[0]
+    return props.clip or scene.active_clip or (clips[0] if len(clips) == 1 else None)
+
+
+def _name_on_disk(clip: bpy.types.MovieClip) -> str:
+    """Of a movie's file without the extension, or of the folder of images."""
+    path = Path(clip.filepath.replace("\\", "/"))
+    return path.parent.name if clip.source == "SEQUENCE" else path.stem
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended, for the panels."""
+
+    text: str
+    state: str = "DONE"
+    """DONE, CANCELLED or FAILED."""
+    warnings: list[str] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)
+    """What a check found."""
+
+
 @dataclass
 class Activity:
-    """What the panels show of the child process that runs now, or ran last."""
+    """What the panels show of one kind of run: of the one that goes on, and how others ended."""
 
     child: Any = None
     """Has poll(), running, cancel() and error; None while nothing runs."""
     text: str = ""
     fraction: float = 0.0
     cancelled: bool = False
-    outcome: str = ""
-    """How the last one ended, in one line."""
-    failed: bool = False
     warnings: list[str] = field(default_factory=list)
-    """Its warnings."""
-    found: list[str] = field(default_factory=list)
-    """What a check found."""
+    owner: int | None = None
+    """session_uid of the clip or object that the run is about."""
+    owner_name: str = ""
     folder: str = ""
-    resumable: bool = False
+    """Of the run that goes on, or was the last."""
+    ended: dict[int | None, Ended] = field(default_factory=dict)
+    """How the last run about each owner ended."""
+    last: Ended | None = None
+    """How the last run ended, whomever it was about."""
+    resumable: set[int | None] = field(default_factory=set)
+    """Owners of which a training was stopped and can go on."""
+    waiting: dict[str, str] = field(default_factory=dict)
+    """What runs made of clips that are not in the file any more: by folder, what it is."""
     preview: Any = None
     """What is shown of a reconstruction that runs, or was stopped: scene/preview.py's; None where nothing is."""
 
     @property
     def running(self) -> bool:
         return self.child is not None
+
+    def begin(self, text: str) -> None:
+        """A new run is about to start."""
+        self.text, self.fraction, self.cancelled, self.warnings = text, 0.0, False, []
 
     def reset(self) -> None:
         self.__init__()  # type: ignore[misc]
@@ -317,8 +416,14 @@ training_activity = Activity()
 segmentation_activity = Activity()
 frames_activity = Activity()
 
-CLASSES = (VMR_PG_settings, VMR_PG_training, VMR_PG_reconstruction, VMR_PG_doubt, VMR_PG_result, VMR_PG_point,
-           VMR_PG_mark, VMR_PG_subject, VMR_PG_clip)
+CLASSES = (VMR_PG_settings, VMR_PG_training, VMR_PG_inputs, VMR_PG_reconstruction, VMR_PG_doubt, VMR_PG_result,
+           VMR_PG_point, VMR_PG_mark, VMR_PG_subject, VMR_PG_clip)
+
+
+@bpy.app.handlers.persistent
+def _on_load(*_arguments: Any) -> None:
+    for scene in bpy.data.scenes:
+        hand_over(scene)
 
 
 def register() -> None:
@@ -327,9 +432,11 @@ def register() -> None:
     bpy.types.Scene.vmr = bpy.props.PointerProperty(type=VMR_PG_reconstruction)  # type: ignore[attr-defined]
     bpy.types.Object.vmr_result = bpy.props.PointerProperty(type=VMR_PG_result)  # type: ignore[attr-defined]
     bpy.types.MovieClip.vmr = bpy.props.PointerProperty(type=VMR_PG_clip)  # type: ignore[attr-defined]
+    bpy.app.handlers.load_post.append(_on_load)
 
 
 def unregister() -> None:
+    bpy.app.handlers.load_post.remove(_on_load)
     del bpy.types.MovieClip.vmr  # type: ignore[attr-defined]
     del bpy.types.Object.vmr_result  # type: ignore[attr-defined]
     del bpy.types.Scene.vmr  # type: ignore[attr-defined]

@@ -102,8 +102,8 @@ def reconstruct(clip_path: Path, masks: Path, preset: str) -> None:
     with quiet():
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     scene: Any = bpy.context.scene
-    scene.vmr.clip = bpy.data.movieclips.load(str(clip_path))
-    scene.vmr.masks = str(masks)
+    clip: Any = bpy.data.movieclips.load(str(clip_path))
+    scene.vmr.clip, clip.vmr.inputs.masks = clip, str(masks)
     scene.vmr.preset = preset
     bar = ProgressBar(sys.stdout)
     with contextlib.redirect_stdout(bar):

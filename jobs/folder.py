@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -11,10 +12,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..vmr_backend.job import EVENTS_NAME, REQUEST_NAME, RUN_NAME, BadInput, JobRequest, settle
+from ..vmr_backend.job import EVENTS_NAME, REQUEST_NAME, RUN_NAME, BadInput, JobRequest, settle, write_whole
 from ..vmr_backend.reconstruction import FILE_NAME, REPORT_NAME
 
 GENERIC_NAMES = {"clip", "footage", "frames", "images", "jpegimages", "png", "rgb", "video"}
+BLENDS_NAME = "blend_files.json"
+"""Lists the .blend files in which a job was started or its result loaded."""
 SECONDS_AT_WORK = 600.0
 """A run that wrote news less long ago may go on, in another Blender."""
 
@@ -39,6 +42,14 @@ def prepare(root: Path, request: JobRequest) -> Path:
     settle(folder)
     request.save(folder)
     return folder
+
+
+def note_blend(folder: Path, blend: str) -> None:
+    """Remember that a .blend file uses a job folder; "" is a file that was never saved."""
+    known = _blends(folder)
+    if blend and blend not in known:
+        with contextlib.suppress(OSError):  # it only spares the folder from being removed as a lost one
+            write_whole(folder / BLENDS_NAME, json.dumps([*known, blend], indent=1).encode())
 
 
 def folder_name(request: JobRequest) -> str:
@@ -107,11 +118,14 @@ def total_size(root: Path) -> int:
 
 
 def out_of_reach(root: Path, in_use: Collection[Path] = ()) -> list[Path]:
-    """The job folders whose footage is not found any more, but for those in use and those in which a run may go on."""
+    """The job folders whose footage is not found any more, or none of the .blend files that used them; but for those in
+    use and those in which a run may go on."""
     found = []
     for folder in _job_folders(root):
         try:
-            gone = not Path(JobRequest.load(folder).clip).exists()
+            blends = _blends(folder)
+            gone = not Path(JobRequest.load(folder).clip).exists() or \
+                bool(blends) and not any(Path(blend).exists() for blend in blends)
         except BadInput:
             continue  # of another version: whose it is cannot be told
         at_work = can_resume(folder) and time.time() - _last_written(folder / RUN_NAME) < SECONDS_AT_WORK
@@ -134,6 +148,14 @@ def _job_folders(root: Path) -> Iterator[Path]:
     for path in root.glob(f"*-*/{REQUEST_NAME}"):
         if re.fullmatch(r".*-[0-9a-f]{10}", path.parent.name):
             yield path.parent
+
+
+def _blends(folder: Path) -> list[str]:
+    try:
+        found = json.loads((folder / BLENDS_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return []
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
 def _last_written(run: Path) -> float:

@@ -18,14 +18,19 @@ from .cancel import (
     VMR_OT_cancel_masks,
     VMR_OT_cancel_training,
 )
-from .child import cancel
 from .doubtful_frame import VMR_OT_doubtful_frame, VMR_OT_doubtful_mask
 from .export_fbx import VMR_OT_export_fbx
 from .export_gltf import VMR_OT_export_gltf
 from .find_masks import VMR_OT_find_masks
 from .frames import VMR_OT_frames_as_images, VMR_OT_use_mask
 from .hints import VMR_OT_add_hint, VMR_OT_remove_hint
-from .load_result import VMR_OT_load_recent, VMR_OT_load_result, VMR_OT_open_job_folder
+from .jobs import VMR_OT_remove_old_jobs
+from .load_result import (
+    VMR_OT_dismiss_waiting,
+    VMR_OT_load_recent,
+    VMR_OT_load_result,
+    VMR_OT_open_job_folder,
+)
 from .marks import (
     VMR_OT_add_subject,
     VMR_OT_clear_marks,
@@ -36,6 +41,7 @@ from .marks import (
 from .models import VMR_OT_choose_model, VMR_OT_remove_model
 from .preview import VMR_OT_discard_preview, VMR_OT_keep_preview, forget_previews
 from .reconstruct import VMR_OT_reconstruct
+from .runs import abandon_all
 from .settings import VMR_OT_reset_settings
 from .train_model import VMR_OT_train_model
 
@@ -47,6 +53,8 @@ CLASSES = (
     VMR_OT_load_result,
     VMR_OT_load_recent,
     VMR_OT_open_job_folder,
+    VMR_OT_dismiss_waiting,
+    VMR_OT_remove_old_jobs,
     VMR_OT_doubtful_frame,
     VMR_OT_add_subject,
     VMR_OT_remove_subject,
@@ -84,10 +92,11 @@ def register() -> None:
 
 def unregister() -> None:
     overlay.unregister()
-    for activity in ACTIVITIES:
-        cancel(activity)
+    abandon_all()
     forget_previews()
     for activity in ACTIVITIES:
         activity.reset()
+    for workspace in bpy.data.workspaces:  # hints of what is drawn with the mouse
+        workspace.status_text_set(None)
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

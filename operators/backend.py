@@ -8,21 +8,18 @@ from ..jobs.backend import Installation, check
 from ..preferences import interpreter, preferences, user_folder
 from ..properties import backend_activity
 from ..vmr_backend.job import BadInput
-from .child import FollowsChild
+from .runs import Run, StartsRun
+
+BUSY = "The backend is being installed or checked"
 
 
-class VMR_OT_install_backend(FollowsChild, bpy.types.Operator):
-    """Make a Python environment with PyTorch in the extension's own folder; needs about 2 GB, with CUDA 10 GB"""
+class Installing(Run):
+    """Makes the environment."""
 
-    bl_idname = "vmr.install_backend"
-    bl_label = "Install Backend"
-
+    label = "Install Backend"
     activity = backend_activity
     cancelled_text = "Installation cancelled"
-
-    @classmethod
-    def poll(cls, _context):
-        return not backend_activity.running
+    changes_file = False
 
     def begin(self, _context):
         installation = Installation(user_folder(), bpy.app.online_access)
@@ -34,21 +31,13 @@ class VMR_OT_install_backend(FollowsChild, bpy.types.Operator):
         return "Backend installed"
 
 
-class VMR_OT_check_backend(FollowsChild, bpy.types.Operator):
-    """Ask the backend's Python what it has, and find the devices to compute on"""
+class CheckingBackend(Run):
+    """Asks the environment."""
 
-    bl_idname = "vmr.check_backend"
-    bl_label = "Check Backend"
-
+    label = "Check Backend"
     activity = backend_activity
     cancelled_text = "Check cancelled"
-
-    @classmethod
-    def poll(cls, _context):
-        if interpreter() is None:
-            cls.poll_message_set("Install the backend first, or name its Python in the preferences")
-            return False
-        return not backend_activity.running
+    changes_file = False
 
     def begin(self, _context):
         checking = Checking(interpreter())
@@ -57,11 +46,41 @@ class VMR_OT_check_backend(FollowsChild, bpy.types.Operator):
 
     def finish(self, _context, checking):
         status = checking.status
-        *self.activity.found, verdict = status.lines
+        *self.found, verdict = status.lines
         preferences().found_devices = ";".join(status.devices)
         if not status.ok:
             raise BadInput(next((line for line in status.lines if line.startswith("Problem")), verdict))
         return verdict.rstrip(".")
+
+
+class VMR_OT_install_backend(StartsRun, bpy.types.Operator):
+    """Make a Python environment with PyTorch in the extension's own folder; needs about 2 GB, with CUDA 10 GB"""
+
+    bl_idname = "vmr.install_backend"
+    bl_label = "Install Backend"
+
+    def new_run(self):
+        return Installing()
+
+    @classmethod
+    def obstacle(cls, _context):
+        return BUSY if backend_activity.running else ""
+
+
+class VMR_OT_check_backend(StartsRun, bpy.types.Operator):
+    """Ask the backend's Python what it has, and find the devices to compute on"""
+
+    bl_idname = "vmr.check_backend"
+    bl_label = "Check Backend"
+
+    def new_run(self):
+        return CheckingBackend()
+
+    @classmethod
+    def obstacle(cls, _context):
+        if interpreter() is None:
+            return "Install the backend first, or name its Python in the preferences"
+        return BUSY if backend_activity.running else ""
 
 
 class Checking:

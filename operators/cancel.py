@@ -1,4 +1,4 @@
-"""Cancel buttons: they end the child, and the operator that follows it sees that."""
+"""Cancel buttons: they end the child, and the run that follows it sees that."""
 
 import bpy
 
@@ -10,7 +10,7 @@ from ..properties import (
     segmentation_activity,
     training_activity,
 )
-from .child import cancel
+from .runs import cancel
 
 
 class Cancels:

@@ -10,12 +10,12 @@ from ..jobs.frames import FrameRendering, frames_folder
 from ..jobs.masks import drawn_folder
 from ..preferences import jobs_folder
 from ..properties import active_subject, clip_of, frames_activity, props_of, subjects_of
-from ..scene.clip import clip_source, frame_number, frame_shown, scene_frame
+from ..scene.clip import clip_at, clip_source, frame_number, frame_shown, scene_frame
 from ..scene.identity import still_there
 from ..scene.marks import copy_subjects, put_mask
 from ..scene.shown_frames import Shown, shown_by_clip, shown_by_compositing, shown_by_mask, shown_by_strip
 from ..vmr_backend.job import BadInput
-from .child import FollowsChild, save_copy
+from .runs import Run, StartsRun, save_copy
 
 
 def rendering(folder: Path, shown: Shown, clip: bpy.types.MovieClip | None = None) -> FrameRendering:
@@ -35,12 +35,58 @@ def rendering(folder: Path, shown: Shown, clip: bpy.types.MovieClip | None = Non
     return child
 
 
-class VMR_OT_frames_as_images(FollowsChild, bpy.types.Operator):
-    """Render what Blender shows to an image sequence, beside your work, and open it as a clip; Esc cancels"""
+class RenderingFrames(Run):
+    """What Blender shows, as an image sequence."""
+
+    label = "Frames As Images"
+    activity = frames_activity
+    cancelled_text = "Rendering of frames cancelled"
+
+    def __init__(self, source: str, folder: str):
+        self._source, self._folder = source, folder
+
+    def begin(self, context):
+        scene, clip = context.scene, clip_of(context)
+        self._scene = scene.session_uid
+        if self._source == "CLIP":
+            if clip is None:
+                raise BadInput("Frames As Images: found no clip; open one in the Movie Clip Editor")
+            self.owner = clip.session_uid
+            shown, beside = shown_by_clip(clip), Path(bpy.path.abspath(clip.filepath, library=clip.library))
+            beside = beside.parent if clip.source == "SEQUENCE" else beside
+            name, self._first_at = beside.stem, scene_frame(clip, shown.first)
+        else:
+            shown = (shown_by_strip if self._source == "STRIP" else shown_by_compositing)(scene)
+            beside = Path(bpy.data.filepath) if bpy.data.filepath else jobs_folder() / "frames"
+            name, self._first_at = shown.name, shown.first
+        self.activity.owner_name = name
+        folder = Path(bpy.path.abspath(self._folder)) if self._folder else frames_folder(beside, name)
+        return rendering(folder, shown, clip)
+
+    def finish(self, context, rendered):
+        images = rendered.images()
+        scene, before = still_there(bpy.data.scenes, self._scene), still_there(bpy.data.movieclips, self.owner)
+        if scene is None:
+            raise BadInput(f"another file was opened meanwhile; the {len(images)} frames lie in {rendered.folder}")
+        clip = bpy.data.movieclips.load(str(images[0]), check_existing=True)
+        clip.filepath = clip.filepath  # read anew what was rendered anew
+        clip.frame_start, clip.name = self._first_at, rendered.folder.name
+        clip.use_fake_user = True
+        if before is not None:
+            copy_subjects(subjects_of(before), subjects_of(clip))
+            camera, other = clip.tracking.camera, before.tracking.camera
+            camera.sensor_width, camera.focal_length = other.sensor_width, other.focal_length
+        show_clip(context, before, clip)
+        props_of(scene).clip = clip
+        self.owner = clip.session_uid  # whose panel shows what came of it
+        return f"Rendered {len(images)} frames into {rendered.folder}, and opened them as the clip {clip.name}"
+
+
+class VMR_OT_frames_as_images(StartsRun, bpy.types.Operator):
+    """Render what Blender shows to an image sequence, beside your work, and open it as a clip"""
 
     bl_idname = "vmr.frames_as_images"
     bl_label = "Frames As Images"
-    bl_options = {"UNDO"}
 
     source: bpy.props.EnumProperty(name="Source", items=[
         ("CLIP", "This Clip", "The frames of the movie clip; what is marked on them is kept"),
@@ -51,43 +97,12 @@ class VMR_OT_frames_as_images(FollowsChild, bpy.types.Operator):
         name="Folder", subtype="DIR_PATH", options={"SKIP_SAVE"},
         description="For the images. Empty: beside the clip, or beside the .blend file")
 
-    activity = frames_activity
-    cancelled_text = "Rendering of frames cancelled"
+    def new_run(self):
+        return RenderingFrames(self.source, self.folder)
 
     @classmethod
-    def obstacle(cls, context):
+    def obstacle(cls, _context):
         return "Frames are being rendered" if frames_activity.running else ""
-
-    def begin(self, context):
-        scene, clip = context.scene, clip_of(context)
-        if self.source == "CLIP":
-            if clip is None:
-                raise BadInput("Frames As Images: found no clip; open one in the Movie Clip Editor")
-            shown, beside = shown_by_clip(clip), Path(bpy.path.abspath(clip.filepath, library=clip.library))
-            beside = beside.parent if clip.source == "SEQUENCE" else beside
-            name, self._first_at = beside.stem, scene_frame(clip, shown.first)
-        else:
-            shown = (shown_by_strip if self.source == "STRIP" else shown_by_compositing)(scene)
-            beside = Path(bpy.data.filepath) if bpy.data.filepath else jobs_folder() / "frames"
-            name, self._first_at = shown.name, shown.first
-        self._clip, self._scene = clip.session_uid if clip and self.source == "CLIP" else None, scene.session_uid
-        folder = Path(bpy.path.abspath(self.folder)) if self.folder else frames_folder(beside, name)
-        return rendering(folder, shown, clip)
-
-    def finish(self, context, rendered):
-        images = rendered.images()
-        clip = bpy.data.movieclips.load(str(images[0]), check_existing=True)
-        clip.filepath = clip.filepath  # read anew what was rendered anew
-        clip.frame_start, clip.name = self._first_at, rendered.folder.name
-        clip.use_fake_user = True
-        if (before := still_there(bpy.data.movieclips, self._clip)) is not None:
-            copy_subjects(subjects_of(before), subjects_of(clip))
-            camera, other = clip.tracking.camera, before.tracking.camera
-            camera.sensor_width, camera.focal_length = other.sensor_width, other.focal_length
-        show_clip(context, before, clip)
-        if (scene := still_there(bpy.data.scenes, self._scene)) is not None:
-            props_of(scene).clip = clip
-        return f"Rendered {len(images)} frames into {rendered.folder}, and opened them as the clip {clip.name}"
 
 
 def show_clip(context, before: bpy.types.MovieClip | None, clip: bpy.types.MovieClip) -> None:
@@ -98,19 +113,60 @@ def show_clip(context, before: bpy.types.MovieClip | None, clip: bpy.types.Movie
                 area.spaces.active.clip = clip
 
 
-class VMR_OT_use_mask(FollowsChild, bpy.types.Operator):
+class RenderingMask(Run):
+    """A Mask datablock, as masks of the active subject of a clip, or as a mark on one frame."""
+
+    label = "Use Mask"
+    activity = frames_activity
+    cancelled_text = "Rendering of the mask cancelled"
+
+    def __init__(self, this_frame: bool):
+        self._this_frame = this_frame
+        self._frame: int | None = None
+
+    def begin(self, context):
+        clip, scene = clip_of(context), context.scene
+        subject = active_subject(clip)
+        self.owner, self._name = clip.session_uid, subject.name
+        source = clip_source(clip, scene if props_of(scene).use_scene_range else None)
+        first, last = source.first, source.last
+        if self._this_frame:
+            self._frame = first = last = frame_number(clip, frame_shown(context))
+            if not source.first <= first <= source.last:
+                raise BadInput(f"frame {frame_shown(context)}: the clip {clip.name} shows nothing there; needs one of "
+                               f"{scene_frame(clip, source.first)} to {scene_frame(clip, source.last)}")
+        self._path, self.activity.owner_name = source.path, clip.name
+        folder = drawn_folder(Path(source.path), subject.name, self._frame)
+        return rendering(folder, shown_by_mask(subject.mask, clip, first, last), clip)
+
+    def finish(self, context, rendered):
+        clip = still_there(bpy.data.movieclips, self.owner) or clip_at(self._path)
+        subject = clip and subjects_of(clip).subjects.get(self._name)
+        images = rendered.images()
+        if subject is None:
+            raise BadInput(f"the clip or the subject was removed meanwhile; its masks lie in {rendered.folder}")
+        name = subject.mask.name if subject.mask else "its mask"
+        if self._frame is not None:
+            put_mask(subject, self._frame, str(images[0]))
+            return f"Marked frame {scene_frame(clip, self._frame)} with the mask {name}"
+        subject.folder, subject.found, subject.stale = str(rendered.folder), len(images), False
+        subject.doubts.clear()
+        subject.inputs.masks, subject.inputs.subject_by = str(rendered.folder), "WHITE"
+        return f"Took {len(images)} masks of {subject.name} from {name}"
+
+
+class VMR_OT_use_mask(StartsRun, bpy.types.Operator):
     """Take the subject's Mask datablock, as Blender draws it with splines, feather and layers, for its masks"""
 
     bl_idname = "vmr.use_mask"
     bl_label = "Use Mask"
-    bl_options = {"UNDO"}
 
     this_frame: bpy.props.BoolProperty(
         name="This Frame", options={"SKIP_SAVE"},
         description="Only mark this frame with the mask; Find Masks carries it to the others")
 
-    activity = frames_activity
-    cancelled_text = "Rendering of the mask cancelled"
+    def new_run(self):
+        return RenderingMask(self.this_frame)
 
     @classmethod
     def description(cls, _context, properties):
@@ -126,33 +182,3 @@ class VMR_OT_use_mask(FollowsChild, bpy.types.Operator):
             return "Open a movie clip first"
         subject = active_subject(clip)
         return "" if subject is not None and subject.mask else "Choose a mask of the subject first"
-
-    def begin(self, context):
-        clip, scene = clip_of(context), context.scene
-        subject = active_subject(clip)
-        source = clip_source(clip, scene if props_of(scene).use_scene_range else None)
-        first, last = source.first, source.last
-        self._frame = None
-        if self.this_frame:
-            self._frame = first = last = frame_number(clip, frame_shown(context))
-            if not source.first <= first <= source.last:
-                raise BadInput(f"frame {frame_shown(context)}: the clip {clip.name} shows nothing there; needs one of "
-                               f"{scene_frame(clip, source.first)} to {scene_frame(clip, source.last)}")
-        self._clip, self._scene, self._name = clip.session_uid, scene.session_uid, subject.name
-        folder = drawn_folder(Path(source.path), subject.name, self._frame)
-        return rendering(folder, shown_by_mask(subject.mask, clip, first, last), clip)
-
-    def finish(self, context, rendered):
-        clip, scene = still_there(bpy.data.movieclips, self._clip), still_there(bpy.data.scenes, self._scene)
-        subject = clip and subjects_of(clip).subjects.get(self._name)
-        images = rendered.images()
-        if subject is None or scene is None:
-            raise BadInput(f"the clip or the subject was removed meanwhile; its masks lie in {rendered.folder}")
-        if self._frame is not None:
-            put_mask(subject, self._frame, str(images[0]))
-            return f"Marked frame {scene_frame(clip, self._frame)} with the mask {subject.mask.name}"
-        subject.folder, subject.found, subject.stale = str(rendered.folder), len(images), False
-        subject.doubts.clear()
-        props = props_of(scene)
-        props.masks, props.subject_by = str(rendered.folder), "WHITE"
-        return f"Took {len(images)} masks of {subject.name} from {subject.mask.name}"

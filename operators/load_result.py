@@ -6,7 +6,7 @@ from pathlib import Path
 
 import bpy
 
-from ..jobs.folder import clip_name, finished
+from ..jobs.folder import clip_name, finished, note_blend
 from ..preferences import jobs_folder
 from ..properties import clip_of, motion_property, props_of, reconstruction_activity
 from ..scene.clip import clip_source
@@ -45,6 +45,9 @@ class AddsResult:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         keep_verdict(added, clip, folder)
+        reconstruction_activity.waiting.pop(str(folder), None)
+        if folder.parent == jobs_folder():
+            note_blend(folder, bpy.data.filepath)
         self.report({"INFO"}, added_text(added, result, self.motion))
         return {"FINISHED"}
 
@@ -99,6 +102,20 @@ class VMR_OT_load_recent(AddsResult, bpy.types.Operator):
 
     def execute(self, context):
         return {"CANCELLED"} if self.job == "NONE" else self.add(context, Path(self.job))
+
+
+class VMR_OT_dismiss_waiting(bpy.types.Operator):
+    """Say no more of this result; it stays in its folder, and among Recent Results"""
+
+    bl_idname = "vmr.dismiss_waiting"
+    bl_label = "Dismiss"
+    bl_options = {"INTERNAL"}
+
+    folder: bpy.props.StringProperty(name="Folder", options={"HIDDEN", "SKIP_SAVE"})
+
+    def execute(self, _context):
+        reconstruction_activity.waiting.pop(self.folder, None)
+        return {"FINISHED"}
 
 
 class VMR_OT_open_job_folder(bpy.types.Operator):

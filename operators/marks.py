@@ -9,7 +9,7 @@ from ..properties import active_subject, clip_of, subjects_of
 from ..scene import overlay
 from ..scene.clip import frame_number, frame_shown
 from ..scene.marks import add_subject, clear_mark, inside_frame, put_box, put_point, take_back_point
-from .child import SaysWhyNot, redraw
+from .runs import SaysWhyNot, redraw
 
 DEFAULT_NAME = "Subject"
 BRUSH_STEP = 12.0
@@ -36,7 +36,7 @@ class VMR_OT_add_subject(OnClip, bpy.types.Operator):
 
     def execute(self, context):
         add_subject(subjects_of(clip_of(context)), self.name.strip() or DEFAULT_NAME)
-        redraw(context)
+        redraw()
         return {"FINISHED"}
 
 
@@ -59,7 +59,7 @@ class VMR_OT_remove_subject(OnSubject, bpy.types.Operator):
         group = subjects_of(clip_of(context))
         group.subjects.remove(group.active)
         group.active = max(min(group.active, len(group.subjects) - 1), 0)
-        redraw(context)
+        redraw()
         return {"FINISHED"}
 
 
@@ -105,7 +105,7 @@ class DrawnInEditor(OnClip):
         overlay.rubber_band = None
         context.window.cursor_modal_restore()
         context.workspace.status_text_set(None)
-        redraw(context)
+        redraw()
 
 
 class VMR_OT_mark_box(DrawnInEditor, bpy.types.Operator):
@@ -131,7 +131,7 @@ class VMR_OT_mark_box(DrawnInEditor, bpy.types.Operator):
         elif self._start is not None and event.type in {"MOUSEMOVE", "LEFTMOUSE"}:
             (left, right), (top, bottom) = (sorted(ends) for ends in zip(self._start, place, strict=True))
             self.box = overlay.rubber_band = (left, top, right - left, bottom - top)
-            redraw(context)
+            redraw()
             if event.type == "LEFTMOUSE":
                 self._leave(context)
                 return self.execute(context)
@@ -147,7 +147,7 @@ class VMR_OT_mark_box(DrawnInEditor, bpy.types.Operator):
             self.report({"ERROR"}, f"Box {numbers}: lies outside the clip of {clip.size[0]} x {clip.size[1]} pixels")
             return {"CANCELLED"}
         put_box(self.subject(context), frame_number(clip, frame_shown(context)), box)
-        redraw(context)
+        redraw()
         return {"FINISHED"}
 
 
@@ -203,7 +203,7 @@ class VMR_OT_mark_point(DrawnInEditor, bpy.types.Operator):
         if not (0 <= place[0] < clip.size[0] and 0 <= place[1] < clip.size[1]):
             return False
         put_point(self.subject(context), frame_number(clip, frame_shown(context)), place, inside)
-        redraw(context)
+        redraw()
         return True
 
     def _paint(self, context, event, place):
@@ -214,7 +214,7 @@ class VMR_OT_mark_point(DrawnInEditor, bpy.types.Operator):
         clip = clip_of(context)
         if take_back_point(active_subject(clip), frame_number(clip, frame_shown(context))):
             self._count -= 1
-            redraw(context)
+            redraw()
 
 
 class VMR_OT_clear_marks(OnSubject, bpy.types.Operator):
@@ -239,5 +239,5 @@ class VMR_OT_clear_marks(OnSubject, bpy.types.Operator):
         elif not clear_mark(subject, frame_number(clip, frame)):
             self.report({"ERROR"}, f"Nothing is marked at frame {frame}")
             return {"CANCELLED"}
-        redraw(context)
+        redraw()
         return {"FINISHED"}

@@ -8,7 +8,7 @@ from ..jobs.models import read_model, remove_model
 from ..preferences import models_folder
 from ..properties import props_of
 from ..vmr_backend.job import BadInput
-from .child import redraw
+from .runs import redraw
 
 
 class VMR_OT_choose_model(bpy.types.Operator):
@@ -54,6 +54,6 @@ class VMR_OT_remove_model(bpy.types.Operator):
         except BadInput as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        redraw(context)
+        redraw()
         self.report({"INFO"}, f"Removed {path.name}")
         return {"FINISHED"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import bpy
 
 from ..jobs.folder import result_name
-from ..properties import props_of, reconstruction_activity
+from ..properties import Ended, props_of, reconstruction_activity
 from ..scene.preview import Preview, remove_previews
 from ..scene.result import add_result
 from ..vmr_backend.job import BadInput
@@ -38,9 +38,10 @@ class VMR_OT_keep_preview(bpy.types.Operator):
         except BadInput as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        activity.outcome = f"{added_text(added, preview.snapshot, motion)}, as far as the run had come"
+        text = f"{added_text(added, preview.snapshot, motion)}, as far as the run had come"
+        activity.ended[clip.session_uid] = activity.last = Ended(text)
         end_preview()
-        self.report({"INFO"}, activity.outcome)
+        self.report({"INFO"}, text)
         return {"FINISHED"}
 
 

@@ -1,40 +1,69 @@
 """Reconstruct: from the clip to an animated mesh in the scene."""
 
+import time
 from pathlib import Path
 
 import bpy
 
-from ..jobs.folder import can_resume, mean_fit, prepare, result_name
+from ..jobs.folder import can_resume, is_finished, mean_fit, note_blend, prepare, result_name
 from ..jobs.process import Job
 from ..jobs.snapshot import Snapshots
-from ..preferences import interpreter, jobs_folder
+from ..preferences import forget_jobs, interpreter, jobs_folder
 from ..properties import clip_of, props_of, reconstruction_activity
 from ..scene.identity import still_there
 from ..scene.result import add_result
 from ..vmr_backend.job import BadInput
-from .child import FollowsChild, redraw
+from ..vmr_backend.reconstruction import FILE_NAME
 from .doubtful_frame import keep_verdict
 from .load_result import added_text
 from .preview import end_preview, show_snapshot
 from .request import obstacle, request_of
+from .runs import Run, StartsRun, redraw
 
 
-class Reconstructs(FollowsChild):
-    """Mixin: all of Reconstruct but what makes it an operator of Blender's."""
+class Finished:
+    """Stands for a child where there is nothing left to be done: the result of an earlier run with the same request."""
 
-    start_over: bpy.props.BoolProperty(
-        name="Start Over", options={"HIDDEN", "SKIP_SAVE"},
-        description="Begin anew where an earlier run of the same settings was stopped")
+    running, error = False, ""
 
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def poll(self):
+        return []
+
+    def cancel(self):
+        """It has ended."""
+
+    def result(self):
+        return Job(self.folder, Path()).result()
+
+
+class Reconstruction(Run):
+    """A run in a job folder, and its preview."""
+
+    label = "Reconstruct"
     activity = reconstruction_activity
     cancelled_text = "Reconstruction cancelled"
 
+    def __init__(self, start_over: bool = False, folder: str = ""):
+        """
+        start_over  not from where a run with the same request was stopped, nor its result
+        folder      of a stopped run that is to go on as it was asked for; empty: as the scene asks now
+        """
+        self._start_over, self._folder = start_over, folder
+
     def begin(self, context):
+        end_preview()
         clip = clip_of(context)
-        folder, resume = prepare(jobs_folder(), request_of(context, clip), self.start_over)
-        self._clip, self._scene = clip.session_uid, context.scene.session_uid
+        self.owner, self._scene = clip.session_uid, context.scene.session_uid
+        folder = Path(self._folder) if self._folder else prepare(jobs_folder(), request_of(context, clip))
+        note_blend(folder, bpy.data.filepath)
         self._snapshots = Snapshots(folder)
-        self.activity.folder = str(folder)
+        self.activity.folder, self.activity.owner_name = str(folder), result_name(folder)
+        resume = can_resume(folder) and not self._start_over
+        if is_finished(folder) and not resume and not self._start_over:
+            return Finished(folder)
         job = Job(folder, interpreter(), resume)
         job.start()
         if resume:
@@ -42,7 +71,7 @@ class Reconstructs(FollowsChild):
         return job
 
     def meanwhile(self, context):
-        clip = still_there(bpy.data.movieclips, self._clip)
+        clip = still_there(bpy.data.movieclips, self.owner)
         scene = still_there(bpy.data.scenes, self._scene)
         if clip is None or scene is None:
             return
@@ -52,48 +81,46 @@ class Reconstructs(FollowsChild):
                 self._snapshots = Snapshots(Path(self.activity.folder))  # ticked again, the last one comes back
         elif snapshot := self._snapshots.newest():
             show_snapshot(scene, clip, snapshot, result_name(Path(self.activity.folder)))
-            redraw(context)
+            redraw()
 
     def finish(self, context, job):
-        clip = still_there(bpy.data.movieclips, self._clip)
+        result, name = job.result(), result_name(job.folder)
+        clip = still_there(bpy.data.movieclips, self.owner)
         scene = still_there(bpy.data.scenes, self._scene)
         if clip is None or scene is None:
-            raise BadInput(f"the clip or the scene was removed meanwhile; Load Result adds it from {job.folder}")
-        result = job.result()
+            self.activity.waiting[str(job.folder)] = name
+            self.changes_file = False
+            return f"{name} is reconstructed; its clip or scene is not in this file: Load Result adds it"
         with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
             motion = props_of(scene).motion
-            added = add_result(context, clip, result, job.folder, result_name(job.folder), motion)
+            added = add_result(context, clip, result, job.folder, name, motion)
         keep_verdict(added, clip, job.folder)
         fit = mean_fit(job.folder)
-        return added_text(added, result, motion) + (f", {fit:.0%} fit to the masks" if fit else "")
+        return added_text(added, result, motion) + (f", {fit:.0%} fit to the masks" if fit else "") + \
+            (", as it was found before with the same settings" if isinstance(job, Finished) else "")
 
-    def cancel(self, context):
-        super().cancel(context)
-        end_preview()
-
-    def _start(self, context):
-        if not self.activity.running:
-            end_preview()
-        return super()._start(context)
-
-    def _end(self, context):
-        outcome = super()._end(context)
-        self.activity.resumable = "FINISHED" not in outcome and can_resume(Path(self.activity.folder))
-        return outcome
-
-    def _close(self, context):
-        super()._close(context)
-        if not self.activity.cancelled:  # else the user is asked whether to keep it
+    def closed(self, _context, ended):
+        forget_jobs()
+        if ended.state != "CANCELLED":  # else the user is asked whether to keep it
             end_preview()
 
 
-class VMR_OT_reconstruct(Reconstructs, bpy.types.Operator):
-    """Find a textured, animated mesh and a matching camera from the clip, beside your work; Esc cancels"""
+class VMR_OT_reconstruct(StartsRun, bpy.types.Operator):
+    """Find a textured, animated mesh and a matching camera from the clip, beside your work"""
 
     bl_idname = "vmr.reconstruct"
     bl_label = "Reconstruct"
-    # Without REGISTER: "Repeat Last" would run it again to the end, with Blender standing still for minutes.
-    bl_options = {"UNDO"}
+
+    start_over: bpy.props.BoolProperty(
+        name="Start Over", options={"HIDDEN", "SKIP_SAVE"},
+        description="Begin anew, though an earlier run of the same settings was stopped or has ended. What it found "
+                    "stays until the new result is whole")
+    folder: bpy.props.StringProperty(
+        name="Stopped Run", options={"HIDDEN", "SKIP_SAVE"},
+        description="Job folder of a stopped run that is to go on with the settings that it was started with")
+
+    def new_run(self):
+        return Reconstruction(self.start_over, self.folder)
 
     @classmethod
     def obstacle(cls, context):
@@ -101,4 +128,41 @@ class VMR_OT_reconstruct(Reconstructs, bpy.types.Operator):
 
     @classmethod
     def description(cls, _context, properties):
-        return "Reconstruct anew, not from where the last run was stopped" if properties.start_over else ""
+        if properties.folder:
+            return "Go on where the run was stopped, with the settings that it was started with"
+        return "Reconstruct anew; an earlier result stays until the new one is whole" if properties.start_over else ""
+
+    def invoke(self, context, event):
+        if not (bpy.app.background or self.start_over or self.folder):
+            try:
+                folder = prepare(jobs_folder(), request_of(context, clip_of(context)))
+            except BadInput as error:
+                self.report({"ERROR"}, str(error))
+                return {"CANCELLED"}
+            if can_resume(folder) or is_finished(folder):
+                ask(context, folder)
+                return {"CANCELLED"}
+        return super().invoke(context, event)
+
+
+def ask(context: bpy.types.Context, folder: Path) -> None:
+    """What is to be done, where a run of the same settings was stopped or has ended in a folder."""
+    stopped, finished = can_resume(folder), is_finished(folder)
+
+    def draw(menu, _context):
+        layout = menu.layout
+        if stopped:
+            layout.operator("vmr.reconstruct", text="Resume", icon="PLAY").folder = str(folder)
+        if finished:
+            layout.operator_context = "EXEC_DEFAULT"
+            layout.operator("vmr.load_result", text="Load Result", icon="IMPORT").directory = str(folder)
+            layout.operator_context = "INVOKE_DEFAULT"
+        layout.operator("vmr.reconstruct", text="Start Over", icon="FILE_REFRESH").start_over = True
+
+    if finished:
+        when = time.strftime("%d %b %H:%M", time.localtime((folder / FILE_NAME).stat().st_mtime))
+        fit = mean_fit(folder)
+        title = f"Reconstructed with these settings, {when}" + (f", {fit:.0%} fit" if fit else "")
+    else:
+        title = "A run with these settings was stopped"
+    context.window_manager.popup_menu(draw, title=title, icon="QUESTION")

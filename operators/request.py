@@ -7,7 +7,15 @@ import bpy
 
 from ..jobs.models import find_model
 from ..preferences import interpreter, models_folder, preferences
-from ..properties import changed_settings, clip_of, props_of, reconstruction_activity
+from ..properties import (
+    changed_settings,
+    clip_of,
+    hand_over,
+    inputs_of,
+    props_of,
+    reconstruction_activity,
+    subjects_of,
+)
 from ..scene.clip import ClipSource, clip_source, frame_number, mask_source
 from ..scene.hints import facings
 from ..scene.solve import lens_of, solve_of
@@ -32,9 +40,10 @@ def obstacle(context: bpy.types.Context) -> str:
 
 def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequest:
     """The request in the backend's terms; BadInput where clip, masks or frames do not allow one."""
-    props = props_of(context.scene)
+    hand_over(context.scene)
+    props, inputs = props_of(context.scene), inputs_of(clip)
     source = clip_source(clip, context.scene if props.use_scene_range else None)
-    masks = mask_source(props.masks) if props.masks else None
+    masks = mask_source(inputs.masks, clip.library) if inputs.masks else None
     if masks is None and (clip.source == "MOVIE" or Path(clip.filepath).suffix.lower() in WITHOUT_ALPHA):
         raise BadInput(f"masks: none chosen, and {clip.name} has no alpha channel; needs a folder of images or a "
                        "movie, white where the subject is")
@@ -42,9 +51,9 @@ def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequ
         raise BadInput(f"masks: {masks} holds the clip's own pictures; masks need a file or folder of their own")
     return JobRequest(
         clip=source.path, files=source.files, masks=masks, first=source.first, last=source.last,
-        method=props.method, model=_model_of(props), shape=_shape_of(props), preset=props.preset,
+        method=props.method, model=_model_of(props), shape=_shape_of(props, inputs), preset=props.preset,
         settings=changed_settings(props), device=preferences().device or "auto", seed=props.seed,
-        **_subject_of(props, clip),
+        **_subject_of(inputs, clip),
         **_known_of(context.scene, clip, source)).check()
 
 
@@ -54,27 +63,27 @@ def _model_of(props) -> str | None:
     return str(find_model(bpy.path.abspath(name), models_folder()).path) if name else None
 
 
-def _shape_of(props) -> str | None:
+def _shape_of(props, inputs) -> str | None:
     """Folder of the result that the method starts from; None where there is none."""
-    folder = props.start_shape.strip()
+    folder = inputs.start_shape.strip()
     return bpy.path.abspath(folder) if props.method == "vmr" and folder else None
 
 
-def _subject_of(props, clip: bpy.types.MovieClip) -> dict[str, Any]:
+def _subject_of(inputs, clip: bpy.types.MovieClip) -> dict[str, Any]:
     """Which subject the request is about, as its fields."""
-    if props.subject_by == "LABEL":
-        return {"subject": props.subject}
-    if props.subject_by == "BOX":
-        return {"box": [float(side) for side in props.box], "at": frame_number(clip, props.box_frame)}
+    if inputs.subject_by == "LABEL":
+        return {"subject": inputs.subject}
+    if inputs.subject_by == "BOX":
+        return {"box": [float(side) for side in inputs.box], "at": frame_number(clip, inputs.box_frame)}
     return {}
 
 
 def _known_of(scene: bpy.types.Scene, clip: bpy.types.MovieClip, source: ClipSource) -> dict[str, Any]:
     """What clip and hints tell of the camera, as the request's fields."""
-    props = props_of(scene)
-    solve = solve_of(clip, source.first, source.last) if props.use_camera_solve else None
+    of_clip = subjects_of(clip)
+    solve = solve_of(clip, source.first, source.last) if of_clip.use_camera_solve else None
     known: dict[str, Any] = {"camera_solve": solve, "hints": facings(scene, clip) or None}
-    if solve or props.use_clip_lens:
+    if solve or of_clip.use_clip_lens:
         lens = lens_of(clip)
         known |= {"focal_length": lens.focal_length, "principal_point": lens.principal_point}
     return known

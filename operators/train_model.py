@@ -9,39 +9,28 @@ from ..jobs.models import install_model, read_model
 from ..jobs.training import BLEND_NAME, Training, TrainingRequest, can_resume_training, prepare_training
 from ..preferences import interpreter, jobs_folder, models_folder, preferences
 from ..properties import props_of, training_activity
+from ..scene.identity import still_there
 from ..scene.subject import fingerprint, subject_of
-from .child import FollowsChild, save_copy
+from .runs import Run, StartsRun, save_copy
 
 
-class VMR_OT_train_model(FollowsChild, bpy.types.Operator):
-    """Render pictures of the active object in many poses, from all sides, and train a model on them; Esc cancels"""
+class TrainingModel(Run):
+    """A category model of the active object."""
 
-    bl_idname = "vmr.train_model"
-    bl_label = "Train Category Model from Object"
-
-    start_over: bpy.props.BoolProperty(
-        name="Start Over", options={"HIDDEN", "SKIP_SAVE"},
-        description="Begin anew where an earlier training of the same settings was stopped")
-
+    label = "Train Category Model from Object"
     activity = training_activity
     cancelled_text = "Training cancelled"
 
-    @classmethod
-    def obstacle(cls, context):
-        active = context.view_layer.objects.active
-        if training_activity.running:
-            return "A training is running"
-        if active is None or active.type not in {"MESH", "ARMATURE", "EMPTY"}:
-            return "Choose a mesh or an armature first"
-        if interpreter() is None:
-            return "Install the backend first"
-        return ""
+    def __init__(self, start_over: bool):
+        self._start_over = start_over
 
     def begin(self, context):
+        active = context.view_layer.objects.active
+        self.owner, self._scene = active.session_uid, context.scene.session_uid
         request = _request_of(context)
         self._category = request.category
-        folder, resume = prepare_training(jobs_folder(), request, save_copy, self.start_over)
-        self.activity.folder = str(folder)
+        folder, resume = prepare_training(jobs_folder(), request, save_copy, self._start_over)
+        self.activity.folder, self.activity.owner_name = str(folder), active.name
         training = Training(folder, request, interpreter(), bpy.app.binary_path or sys.executable,
                             preferences().device or "auto")
         training.start()
@@ -53,15 +42,42 @@ class VMR_OT_train_model(FollowsChild, bpy.types.Operator):
         path = install_model(training.model, self._category, models_folder())
         (training.folder / BLEND_NAME).unlink(missing_ok=True)
         scores = read_model(path).scores
-        for scene in bpy.data.scenes:
-            if not props_of(scene).model:
-                props_of(scene).model = path.stem
+        if still_there(bpy.data.scenes, self._scene) is not None:
+            for scene in bpy.data.scenes:
+                if not props_of(scene).model:
+                    props_of(scene).model = path.stem
         return f"Trained {path.stem}" + "".join(f", {name} {value:.2f}" for name, value in scores.items())
 
-    def _end(self, context):
-        outcome = super()._end(context)
-        self.activity.resumable = "FINISHED" not in outcome and can_resume_training(Path(self.activity.folder))
-        return outcome
+    def closed(self, _context, ended):
+        if ended.state != "DONE" and can_resume_training(Path(self.activity.folder)):
+            self.activity.resumable.add(self.owner)
+        else:
+            self.activity.resumable.discard(self.owner)
+
+
+class VMR_OT_train_model(StartsRun, bpy.types.Operator):
+    """Render pictures of the active object in many poses from all sides, and train a model on them beside your work"""
+
+    bl_idname = "vmr.train_model"
+    bl_label = "Train Category Model from Object"
+
+    start_over: bpy.props.BoolProperty(
+        name="Start Over", options={"HIDDEN", "SKIP_SAVE"},
+        description="Begin anew where an earlier training of the same settings was stopped")
+
+    def new_run(self):
+        return TrainingModel(self.start_over)
+
+    @classmethod
+    def obstacle(cls, context):
+        active = context.view_layer.objects.active
+        if training_activity.running:
+            return "A training is running"
+        if active is None or active.type not in {"MESH", "ARMATURE", "EMPTY"}:
+            return "Choose a mesh or an armature first"
+        if interpreter() is None:
+            return "Install the backend first"
+        return ""
 
 
 def _request_of(context) -> TrainingRequest:

@@ -3,7 +3,7 @@
 import bpy
 
 from ..properties import backend_activity
-from .text import draw_text
+from .text import draw_ended, draw_text
 
 
 def draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context, is_found: bool) -> None:
@@ -16,6 +16,6 @@ def draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context, is_foun
     row = layout.row(align=True)
     row.operator("vmr.install_backend")
     row.operator("vmr.check_backend")
-    draw_text(layout, context, backend_activity.outcome, "ERROR" if backend_activity.failed else "CHECKMARK")
-    for line in backend_activity.found:
+    draw_ended(layout, context, ended := backend_activity.last)
+    for line in ended.found if ended else ():
         draw_text(layout, context, line)

@@ -2,8 +2,8 @@
 
 import bpy
 
-from ..properties import frames_activity
-from .text import draw_text
+from ..properties import clip_of, frames_activity
+from .text import draw_ended
 
 SOURCES = {"CLIP": ("Frames of This Clip", "FILE_MOVIE"), "STRIP": ("Frames of Active Strip", "SEQUENCE"),
            "COMPOSITING": ("Frames of Compositing", "NODE_COMPOSITING")}
@@ -18,7 +18,8 @@ def draw_frames(layout: bpy.types.UILayout, context: bpy.types.Context, sources:
     for source in sources:
         text, icon = SOURCES[source]
         layout.operator("vmr.frames_as_images", text=text, icon=icon).source = source
-    draw_text(layout, context, frames_activity.outcome, "ERROR" if frames_activity.failed else "INFO")
+    clip = clip_of(context)
+    draw_ended(layout, context, frames_activity.ended.get(clip.session_uid if clip else None))
 
 
 class VMR_SEQUENCER_PT_footage(bpy.types.Panel):

@@ -2,26 +2,28 @@
 
 import bpy
 
-HINT_KEY = "vmr_hint_frame"
-"""Custom property by which scene/hints.py knows its empties."""
+from ..properties import subjects_of
+
+HINT_KEY, CLIP_KEY = "vmr_hint_frame", "vmr_hint_clip"
+"""Custom properties by which scene/hints.py knows its empties, and their clip."""
 
 
-def draw_subject(layout: bpy.types.UILayout, props) -> None:
-    layout.prop(props, "subject_by")
-    if props.subject_by == "LABEL":
-        layout.prop(props, "subject")
-    elif props.subject_by == "BOX":
+def draw_subject(layout: bpy.types.UILayout, inputs) -> None:
+    layout.prop(inputs, "subject_by")
+    if inputs.subject_by == "LABEL":
+        layout.prop(inputs, "subject")
+    elif inputs.subject_by == "BOX":
         sides = layout.column(align=True)
         for index, name in enumerate(("Left", "Top", "Width", "Height")):
-            sides.prop(props, "box", index=index, text=name)
-        layout.prop(props, "box_frame")
+            sides.prop(inputs, "box", index=index, text=name)
+        layout.prop(inputs, "box_frame")
 
 
-def draw_known(layout: bpy.types.UILayout, scene: bpy.types.Scene, props) -> None:
+def draw_known(layout: bpy.types.UILayout, scene: bpy.types.Scene, clip: bpy.types.MovieClip) -> None:
     """What stands above the settings of the camera."""
-    layout.prop(props, "use_clip_lens")
-    layout.prop(props, "use_camera_solve")
-    count = sum(HINT_KEY in one for one in scene.objects)
+    layout.prop(subjects_of(clip), "use_clip_lens")
+    layout.prop(subjects_of(clip), "use_camera_solve")
+    count = sum(HINT_KEY in one and one.get(CLIP_KEY) in (clip, None) for one in scene.objects)
     row = layout.row(align=True)
     row.label(text=f"Facing Hints: {count}")
     row.operator("vmr.add_hint", text="", icon="ADD")

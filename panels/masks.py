@@ -4,7 +4,7 @@ import bpy
 
 from ..properties import active_subject, segmentation_activity, subjects_of
 from .result import draw_doubts
-from .text import draw_text
+from .text import draw_ended, draw_text, progress_of
 
 
 def draw_masks(layout: bpy.types.UILayout, context: bpy.types.Context, clip: bpy.types.MovieClip) -> None:
@@ -23,7 +23,7 @@ def draw_masks(layout: bpy.types.UILayout, context: bpy.types.Context, clip: bpy
     if subject is not None and (count := len(subject.marks)):
         layout.label(text=f"{count} frame{'s' * (count > 1)} marked", icon="PINNED")
     if segmentation_activity.running:
-        layout.progress(factor=segmentation_activity.fraction, text=segmentation_activity.text)
+        layout.progress(factor=segmentation_activity.fraction, text=progress_of(segmentation_activity, clip))
         layout.operator("vmr.cancel_masks", icon="X")
         return
     row = layout.row()
@@ -35,8 +35,8 @@ def draw_masks(layout: bpy.types.UILayout, context: bpy.types.Context, clip: bpy
             row = layout.row(align=True)
             row.operator("vmr.use_mask", text="All Frames")
             row.operator("vmr.use_mask", text="This Frame").this_frame = True
-    if segmentation_activity.failed:
-        draw_text(layout, context, segmentation_activity.outcome, "ERROR")
+    if (ended := segmentation_activity.ended.get(clip.session_uid)) and ended.state != "DONE":
+        draw_ended(layout, context, ended)
     if subject is not None:
         draw_state(layout, context, subject)
 

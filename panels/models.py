@@ -3,7 +3,7 @@
 import bpy
 
 from ..properties import training_activity
-from .text import draw_text
+from .text import draw_ended, draw_text, progress_of
 
 
 def draw_chosen_model(layout: bpy.types.UILayout, props) -> None:
@@ -32,14 +32,15 @@ def draw_training(layout: bpy.types.UILayout, context: bpy.types.Context, asked)
         layout.prop(asked, name)
     layout.separator()
     if training_activity.running:
-        layout.progress(factor=training_activity.fraction, text=training_activity.text)
+        layout.progress(factor=training_activity.fraction, text=progress_of(training_activity, active))
         layout.operator("vmr.cancel_training", icon="X")
         return
     row = layout.row(align=True)
-    resumable = training_activity.resumable
+    owner = active.session_uid if active else None
+    resumable = owner in training_activity.resumable
     row.operator("vmr.train_model", text="Resume" if resumable else "Train", icon="RENDER_ANIMATION")
     if resumable:
         row.operator("vmr.train_model", text="", icon="FILE_REFRESH").start_over = True
-    draw_text(layout, context, training_activity.outcome, "ERROR" if training_activity.failed else "INFO")
-    for line in training_activity.warnings:
+    draw_ended(layout, context, ended := training_activity.ended.get(owner))
+    for line in ended.warnings if ended else ():
         draw_text(layout, context, line, "ERROR")

@@ -1,15 +1,25 @@
 """The tab "Reconstruct" in the Movie Clip Editor and its twin in the 3D Viewport."""
 
+import time
+
 import bpy
 
-from ..properties import GROUP_LABELS, changed_settings, clip_of, reconstruction_activity, result_in, settings_in
+from ..properties import (
+    GROUP_LABELS,
+    changed_settings,
+    clip_of,
+    inputs_of,
+    reconstruction_activity,
+    result_in,
+    settings_in,
+)
 from .backend import draw_backend
 from .footage import draw_frames
 from .known import draw_known, draw_subject
 from .masks import draw_masks
 from .models import draw_chosen_model, draw_models, draw_training
 from .result import draw_result, draw_warnings
-from .text import draw_text
+from .text import draw_ended, draw_text, progress_of
 
 PACKAGE = __package__.rpartition(".")[0]
 
@@ -35,14 +45,21 @@ class MainPanel(InTab):
     bl_label = "Reconstruct"
 
     def draw(self, context):
-        column, props = self.column(), context.scene.vmr
+        column, props, clip = self.column(), context.scene.vmr, clip_of(context)
+        preferences = context.preferences.addons[PACKAGE].preferences
         if self.bl_space_type == "VIEW_3D":
             column.prop(props, "clip")
-        column.prop(props, "masks")
+        if clip is not None:
+            column.prop(inputs_of(clip), "masks")
+        if props.masks:
+            draw_text(column, context, f"Masks chosen before for one of these clips: {props.masks}", "QUESTION")
         column.prop(props, "method")
         if props.method == "vmr":
             draw_chosen_model(column, props)
-        column.prop(props, "start_shape" if props.method == "vmr" else "start_model")
+            if clip is not None:
+                column.prop(inputs_of(clip), "start_shape")
+        else:
+            column.prop(props, "start_model")
         column.prop(props, "preset")
         if changed := changed_settings(props):
             row = column.row()
@@ -51,30 +68,35 @@ class MainPanel(InTab):
             row.operator("vmr.reset_settings", text="", icon="LOOP_BACK", emboss=False)
         column.prop(props, "motion")
         column.prop(props, "live_preview")
-        if not context.preferences.addons[PACKAGE].preferences.backend_found:
+        if not preferences.backend_found:
             column.separator()
             draw_backend(column, context, is_found=False)
         column.separator()
         if reconstruction_activity.running:
-            draw_progress(column)
+            draw_progress(column, clip)
         else:
-            draw_buttons(column)
+            draw_buttons(column, preferences.stopped_run(clip) if clip is not None else None)
             draw_preview(column)
-            draw_outcome(column, context)
+        draw_waiting(column, context)
+        if clip is not None and not (reconstruction_activity.running and reconstruction_activity.owner ==
+                                     clip.session_uid):
+            draw_outcome(column, context, reconstruction_activity.ended.get(clip.session_uid))
 
 
-def draw_progress(layout):
-    layout.progress(factor=reconstruction_activity.fraction, text=reconstruction_activity.text)
+def draw_progress(layout, clip):
+    layout.progress(factor=reconstruction_activity.fraction, text=progress_of(reconstruction_activity, clip))
     layout.operator("vmr.cancel", icon="X")
 
 
-def draw_buttons(layout):
+def draw_buttons(layout, stopped):
+    """stopped: the clip's run that can go on, or None."""
     row = layout.row(align=True)
     row.scale_y = 1.6
-    resumable = reconstruction_activity.resumable
-    row.operator("vmr.reconstruct", text="Resume" if resumable else "Reconstruct", icon="OUTLINER_OB_MESH")
-    if resumable:
-        row.operator("vmr.reconstruct", text="", icon="FILE_REFRESH").start_over = True
+    row.operator("vmr.reconstruct", icon="OUTLINER_OB_MESH")
+    if stopped is not None:
+        when = time.strftime("%d %b %H:%M", time.localtime(stopped.time))
+        layout.label(text=f"A run was stopped on {when}", icon="INFO")
+        row.operator("vmr.reconstruct", text="Resume", icon="PLAY").folder = str(stopped.folder)
     row = layout.row(align=True)
     row.operator_menu_enum("vmr.load_recent", "job", text="Recent Results")
     row.operator("vmr.load_result", text="", icon="FILEBROWSER")
@@ -91,13 +113,24 @@ def draw_preview(layout):
     row.operator("vmr.discard_preview", text="Discard", icon="X")
 
 
-def draw_outcome(layout, context):
-    """How the last run ended, and its warnings."""
+def draw_waiting(layout, context):
+    """Results of clips whose file was closed while their run went on."""
+    for folder, name in reconstruction_activity.waiting.items():
+        draw_text(layout, context, f"{name} was reconstructed for a file that is closed", "INFO")
+        row = layout.row(align=True)
+        row.operator_context = "EXEC_DEFAULT"
+        row.operator("vmr.load_result", text="Load Result", icon="IMPORT").directory = folder
+        row.operator("vmr.dismiss_waiting", text="", icon="X").folder = folder
+
+
+def draw_outcome(layout, context, ended):
+    """How the clip's last run ended, and its warnings."""
+    if ended is None:
+        return
     layout.separator()
-    draw_text(layout, context, reconstruction_activity.outcome, "ERROR" if reconstruction_activity.failed else "INFO")
-    draw_warnings(layout, context)
-    if reconstruction_activity.folder:
-        layout.operator("vmr.open_job_folder")
+    draw_ended(layout, context, ended)
+    draw_warnings(layout, context, ended)
+    layout.operator("vmr.open_job_folder")
 
 
 class SubjectPanel(InTab):
@@ -151,10 +184,12 @@ class GroupPanel(InTab):
         column, props = self.column(), context.scene.vmr
         # Names inside the fields: beside them the narrow tab would cut them off.
         column.use_property_split = False
-        if self.group == "camera":
-            draw_known(column, context.scene, props)
+        clip = clip_of(context)
+        if self.group == "camera" and clip is not None:
+            draw_known(column, context.scene, clip)
         if self.group == "input":
-            draw_subject(column, props)
+            if clip is not None:
+                draw_subject(column, inputs_of(clip))
             column.prop(props, "use_scene_range")
             column.prop(props, "seed")
         changed = changed_settings(props)

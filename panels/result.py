@@ -2,7 +2,7 @@
 
 import bpy
 
-from ..properties import reconstruction_activity, result_in
+from ..properties import Ended, result_in
 from .text import draw_text
 
 ICONS = {"GOOD": "CHECKMARK", "CAREFUL": "QUESTION", "POOR": "ERROR"}
@@ -30,9 +30,9 @@ def draw_doubts(layout: bpy.types.UILayout, row: bpy.types.UILayout, context: bp
             draw_text(layout, context, f"Frame {doubt.frame}: {doubt.reasons}", "ERROR")
 
 
-def draw_warnings(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """Those of the last run, but for a verdict that stands with the result."""
+def draw_warnings(layout: bpy.types.UILayout, context: bpy.types.Context, ended: Ended) -> None:
+    """Those of a run, but for a verdict that stands with the result."""
     result = result_in(context)
-    for warning in reconstruction_activity.warnings:
+    for warning in ended.warnings:
         if result is None or warning != result.verdict:
             draw_text(layout, context, warning, "ERROR")

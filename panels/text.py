@@ -4,9 +4,26 @@ import textwrap
 
 import bpy
 
+from ..properties import Activity, Ended
+
 PIXELS_PER_LETTER = 7
 MARGIN_LETTERS = 8
 SHORTEST_LINE = 20
+
+
+ICONS = {"DONE": "CHECKMARK", "CANCELLED": "INFO", "FAILED": "ERROR"}
+
+
+def draw_ended(layout: bpy.types.UILayout, context: bpy.types.Context, ended: Ended | None) -> None:
+    """How a run ended."""
+    if ended is not None:
+        draw_text(layout, context, ended.text, ICONS[ended.state])
+
+
+def progress_of(activity: Activity, owner: bpy.types.ID | None) -> str:
+    """What a progress bar says; whom the run is about where another one is looked at."""
+    is_other = owner is None or activity.owner != owner.session_uid
+    return f"{activity.owner_name}: {activity.text}" if is_other and activity.owner_name else activity.text
 
 
 def draw_text(layout: bpy.types.UILayout, context: bpy.types.Context, text: str, icon: str = "NONE") -> None:

@@ -57,6 +57,15 @@ def clip_source(clip: bpy.types.MovieClip, scene: bpy.types.Scene | None = None)
     return source
 
 
+def clip_at(path: str) -> bpy.types.MovieClip | None:
+    """The clip of the file whose source this is, as `ClipSource.path` names it."""
+    for clip in bpy.data.movieclips:
+        file = _absolute(clip.filepath, clip.library)
+        if path == (os.path.dirname(file) if clip.source == "SEQUENCE" else file):
+            return clip
+    return None
+
+
 def scene_frame(clip: bpy.types.MovieClip, number: int) -> int:
     """Scene frame at which the clip shows its frame `number`."""
     return int(number) - _first_number(clip) + clip.frame_start - clip.frame_offset
@@ -74,14 +83,15 @@ def frame_shown(context: bpy.types.Context) -> int:
         else context.scene.frame_current
 
 
-def mask_source(picked: str | bpy.types.MovieClip) -> str:
+def mask_source(picked: str | bpy.types.MovieClip, library: bpy.types.Library | None = None) -> str:
     """Absolute path of the movie or of the folder of images that holds the masks.
 
-    picked  a movie, an image of a sequence or its folder, as the file browser gives it; or a clip datablock, of which
-            only the file counts: masks belong to the frames with their numbers
+    picked   a movie, an image of a sequence or its folder, as the file browser gives it; or a clip datablock, of which
+             only the file counts: masks belong to the frames with their numbers
+    library  from which a relative path goes; None: this file
     """
     is_path = isinstance(picked, str)
-    path = _absolute(picked) if is_path else _file_of(picked)
+    path = _absolute(picked, library) if is_path else _file_of(picked)
     if not os.path.exists(path):
         raise BadInput(f"{path}: no such file or folder; needs the masks, white on black: a movie or images")
     suffix = os.path.splitext(path)[1].lower()

@@ -17,6 +17,8 @@ def add_subject(group: Any, name: str) -> Any:
         unique = f"{name} {number}"
     subject = group.subjects.add()
     subject.name = unique
+    if not names:  # whom the clip's masks were chosen for
+        copy_values(group.inputs, subject.inputs)
     group.active = len(group.subjects) - 1
     return subject
 
@@ -47,13 +49,24 @@ def put_mask(subject: Any, frame: int, path: str) -> None:
     subject.stale = True
 
 
+def copy_values(group: Any, other: Any) -> None:
+    """Give a property group the values that another one of its kind was given."""
+    for name in group.bl_rna.properties.keys():
+        if group.is_property_set(name) and not group.is_property_readonly(name):
+            setattr(other, name, getattr(group, name))
+
+
 def copy_subjects(group: Any, other: Any) -> None:
-    """Give another clip with the same frames the subjects that it lacks, with what is marked of them."""
+    """Give another clip with the same frames the subjects that it lacks, with what is marked and given of them."""
+    if not other.inputs.masks:
+        copy_values(group.inputs, other.inputs)
+    other.use_clip_lens = other.use_clip_lens or group.use_clip_lens
     for subject in group.subjects:
         if subject.name in other.subjects:
             continue
         copy = other.subjects.add()
         copy.name, copy.mask, copy.stale = subject.name, subject.mask, True
+        copy_values(subject.inputs, copy.inputs)
         for mark in subject.marks:
             twin = copy.marks.add()
             twin.frame, twin.box, twin.mask = mark.frame, mark.box, mark.mask

@@ -75,7 +75,7 @@ def footage(extension, tmp_path):
     first = make_images(tmp_path / "walk", range(3, 8))
     masks = make_images(tmp_path / "walk masks", range(3, 8))
     clip = bpy.data.movieclips.load(str(first))
-    bpy.context.scene.vmr.masks = str(masks.parent)
+    clip.vmr.inputs.masks = str(masks.parent)
     return clip
 
 

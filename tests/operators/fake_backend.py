@@ -46,10 +46,24 @@ if "train" in sys.argv:
 job = Path(sys.argv[sys.argv.index("--job") + 1])
 
 
+def begin_run() -> Path:
+    """The run's own folder."""
+    run = job / "run"
+    run.mkdir(exist_ok=True)
+    shutil.copy(job / "job.json", run)
+    return run
+
+
 def leave_snapshot() -> None:
     """Whole, as the real one does: Blender may look at any moment."""
-    shutil.copy(folder / "snapshot.npz", job / "part")
-    os.replace(job / "part", job / "snapshot.npz")
+    run = begin_run()
+    shutil.copy(folder / "snapshot.npz", run / "part")
+    os.replace(run / "part", run / "snapshot.npz")
+
+
+def yield_result() -> None:
+    shutil.copytree(folder / "result", job, dirs_exist_ok=True)
+    shutil.rmtree(job / "run", ignore_errors=True)
 
 
 if "segment" in sys.argv:
@@ -73,7 +87,7 @@ print(json.dumps({"event": "progress", "stage": "rigid", "step": 1, "total": 2, 
       flush=True)
 if deed == "yield the result":
     print(json.dumps({"event": "warning", "message": "frame 5: the subject is cut off"}), flush=True)
-    shutil.copytree(folder / "result", job, dirs_exist_ok=True)
+    yield_result()
 elif deed == "yield half a result":
     shutil.copytree(folder / "result", job, dirs_exist_ok=True)
     archive = job / "reconstruction.npz"
@@ -82,7 +96,7 @@ elif deed == "refuse the masks":
     print("masks: all are empty, needs white where the subject is", file=sys.stderr)
     sys.exit(2)
 elif deed == "stop with a checkpoint":
-    (job / "checkpoint.json").write_text("{}")
+    (begin_run() / "checkpoint.json").write_text("{}")
     sys.exit("RuntimeError: out of memory")
 elif deed == "leave a snapshot and wait":
     leave_snapshot()
@@ -95,6 +109,6 @@ elif deed == "leave a snapshot and fail":
 elif deed == "leave a snapshot and yield the result":
     leave_snapshot()
     time.sleep(0.5)
-    shutil.copytree(folder / "result", job, dirs_exist_ok=True)
+    yield_result()
 elif deed == "wait":
     time.sleep(60)

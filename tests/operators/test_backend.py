@@ -6,9 +6,8 @@ import pytest
 
 def test_a_check_finds_the_devices_and_tells_what_there_is(extension, backend):
     assert bpy.ops.vmr.check_backend() == {"FINISHED"}
-    activity = extension.module("properties").backend_activity
-    assert activity.found == ["Python 3.11"]
-    assert activity.outcome == "The backend is ready"
+    ended = extension.module("properties").backend_activity.last
+    assert (ended.text, ended.state, ended.found) == ("The backend is ready", "DONE", ["Python 3.11"])
     extension.preferences.device = "cuda:0"
     assert extension.preferences.device == "cuda:0"
 
@@ -17,7 +16,7 @@ def test_a_check_says_what_is_missing(extension, backend):
     backend.behave("lack torch")
     with pytest.raises(RuntimeError, match="PyTorch is missing"):
         bpy.ops.vmr.check_backend()
-    assert extension.module("properties").backend_activity.failed
+    assert extension.module("properties").backend_activity.last.state == "FAILED"
 
 
 def test_there_must_be_something_to_check(extension):

@@ -44,10 +44,10 @@ def test_marks_make_the_request(marked, subject_in):
 
 
 def test_found_masks_are_those_that_reconstruct_takes(marked, subject_in):
-    props = bpy.context.scene.vmr
-    props.masks, props.subject_by = "", "BOX"
+    inputs = subject_in(marked).inputs
+    inputs.subject_by = "BOX"
     assert bpy.ops.vmr.find_masks() == {"FINISHED"}
-    assert Path(props.masks) == folder_of(marked) / "masks" and props.subject_by == "WHITE"
+    assert Path(inputs.masks) == folder_of(marked) / "masks" and inputs.subject_by == "WHITE"
     subject = subject_in(marked)
     assert (subject.found, subject.stale) == (5, False)
     assert [(doubt.frame, doubt.reasons) for doubt in subject.doubts] == [

@@ -32,7 +32,7 @@ def test_masks_are_found_from_a_box_beside_the_clip_and_chosen_for_reconstruct(
     box = columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]
     assert bpy.ops.vmr.mark_box(box=tuple(map(float, box))) == {"FINISHED"}
     assert bpy.ops.vmr.find_masks() == {"FINISHED"}
-    folder = Path(scene.vmr.masks)
+    folder = Path(bpy.data.movieclips[0].vmr.subjects[0].inputs.masks)
     assert folder == tmp_path / "clip masks" / "Subject" / "masks"
     assert len(list(folder.iterdir())) == COUNT
     found = [pixels_of(folder / f"{number:06d}.png")[::-1, :, 0] > 0.5 for number in range(COUNT)]

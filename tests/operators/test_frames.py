@@ -215,7 +215,7 @@ def white(path):
 
 def test_a_mask_datablock_gives_the_masks_of_all_frames(drawn):
     assert bpy.ops.vmr.use_mask() == {"FINISHED"}
-    folder = Path(bpy.context.scene.vmr.masks)
+    folder = Path(drawn.vmr.subjects[0].inputs.masks)
     images = sorted(folder.glob("*.png"))
     assert [path.name for path in images] == [f"{number:06d}.png" for number in range(3, 8)]
     # A mask's units are the longer side of the frame, of 64 x 48 px, around its middle.
@@ -248,7 +248,7 @@ def test_splines_move_and_are_feathered(drawn):
         with in_mask_editor(drawn, mask):
             assert bpy.ops.mask.shape_key_insert() == {"FINISHED"}
     assert bpy.ops.vmr.use_mask() == {"FINISHED"}
-    images = sorted(Path(bpy.context.scene.vmr.masks).glob("*.png"))
+    images = sorted(Path(drawn.vmr.subjects[0].inputs.masks).glob("*.png"))
     assert white(images[0])[:2] == (16, 32) and white(images[-1])[:2] == (32, 48)
     assert 16 < white(images[2])[0] < 32
 

@@ -40,7 +40,7 @@ def test_without_hints_lens_and_solve_nothing_is_known(extension, backend, foota
 
 
 def test_the_clips_lens_is_taken_where_the_user_says_so(extension, backend, footage):
-    bpy.context.scene.vmr.use_clip_lens = True
+    bpy.data.movieclips[0].vmr.use_clip_lens = True
     camera = footage.tracking.camera
     camera.sensor_width, camera.focal_length, camera.principal_point_pixels = 36, 45, (30, 30)
     bpy.ops.vmr.reconstruct()
@@ -51,7 +51,7 @@ def test_the_clips_lens_is_taken_where_the_user_says_so(extension, backend, foot
 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_a_solve_is_taken_with_its_lens_unless_the_user_says_no(extension, backend, footage, job, wanted):
-    bpy.context.scene.vmr.use_camera_solve = wanted
+    bpy.data.movieclips[0].vmr.use_camera_solve = wanted
     make_solve(footage, turning(job, 5), "fox")
     bpy.ops.vmr.reconstruct()
     request = request_in(extension)

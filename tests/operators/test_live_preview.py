@@ -6,7 +6,6 @@ Without a window Blender follows nothing beside the user's work, so the tests gi
 import os
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import bpy
 import numpy as np
@@ -18,38 +17,31 @@ LOOK = dict(size=(64, 48), centre=(30.0, 25.0), focal=(120.0, 120.0))
 
 
 class Turns:
-    """Starts a run as `invoke` does, and gives it its turns in the timer."""
+    """Starts a run as `invoke` does, and gives it the turns that it has from a timer."""
 
     def __init__(self, extension):
-        reconstructs = extension.module("operators.reconstruct").Reconstructs
+        self.run = extension.module("operators.reconstruct").Reconstruction()
         self.activity = extension.module("properties").reconstruction_activity
-        self.reported = []
-        self.context = SimpleNamespace(
-            scene=bpy.context.scene, view_layer=bpy.context.view_layer, window_manager=bpy.context.window_manager,
-            workspace=bpy.data.workspaces[0], screen=SimpleNamespace(is_animation_playing=False), mode="OBJECT",
-            collection=bpy.context.collection, temp_override=bpy.context.temp_override)
-        kind = type("Run", (reconstructs,), {
-            "bl_label": "Reconstruct", "start_over": False, "report": lambda _, *news: self.reported.append(news)})
-        self.run = kind()
-        assert self.run._start(self.context)
+        self.extension = extension
+        assert self.run.start(bpy.context) is None
 
-    def turn(self, kind="TIMER", value="NOTHING"):
-        return self.run.modal(self.context, SimpleNamespace(type=kind, value=value))
+    def turn(self):
+        return self.run.turn()
 
     def until(self, is_so):
         end = time.monotonic() + 30
         while not is_so():
             assert time.monotonic() < end
-            state = self.turn()
+            self.turn()
             time.sleep(0.02)
-        return state
 
     def until_the_end(self):
-        return self.until(lambda: not self.activity.running)
+        self.until(lambda: not self.activity.running)
+        return self.activity.last
 
-    def escape(self):
-        state = self.turn("ESC", "PRESS")
-        return self.until_the_end() if self.activity.running else state
+    def stop(self):
+        assert bpy.ops.vmr.cancel() == {"FINISHED"}
+        return self.until_the_end()
 
 
 @pytest.fixture
@@ -68,14 +60,14 @@ def running(extension, backend, footage, snapshot):
     turns.until(lambda: turns.activity.preview is not None)
     yield turns
     if turns.activity.running:
-        turns.escape()
+        turns.stop()
     extension.module("operators.preview").forget_previews()
 
 
 @pytest.fixture
 def stopped(running):
     """A run that the user stopped after it had shown its snapshot."""
-    assert running.escape() == {"CANCELLED"}
+    assert running.stop().state == "CANCELLED"
     return running
 
 
@@ -86,28 +78,28 @@ def previewed():
 def test_while_it_runs_the_mesh_of_the_shown_frame_is_in_the_viewport(running, snapshot):
     for frame in (1, 4, 2):
         assert np.array_equal(world_vertices(previewed(), frame), snapshot.vertices[frame - 1])
-    assert running.activity.running and not running.activity.failed
+    assert running.activity.running and not running.activity.ended
 
 
 def test_the_next_snapshot_follows(running, extension, backend, snapshot):
     running.run._snapshots = extension.module("jobs.snapshot").Snapshots(running.run.activity.child.folder, 0)
     later = nodding_ball(range(3, 8), turn=0.4, **LOOK)
-    later.save(running.run.activity.child.folder, "snapshot.npz")
+    later.save(running.run.activity.child.folder / "run", "snapshot.npz")
     running.turn()
     assert np.array_equal(world_vertices(previewed(), 3), later.vertices[2])
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive", "of a turned picture"])
 def test_what_cannot_be_shown_is_passed_over_and_the_run_goes_on(running, extension, snapshot, content):
-    folder = running.run.activity.child.folder
-    running.run._snapshots = extension.module("jobs.snapshot").Snapshots(folder, 0)
+    running.run._snapshots = extension.module("jobs.snapshot").Snapshots(running.run.activity.child.folder, 0)
+    folder = running.run.activity.child.folder / "run"
     if isinstance(content, bytes):
         (folder / "snapshot.npz").write_bytes(content)
     else:
         nodding_ball(range(3, 8), size=(48, 64)).save(folder, "snapshot.npz")
     os.utime(folder / "snapshot.npz", (1e9, 1e9))
-    assert running.turn() == {"PASS_THROUGH"}
-    assert running.activity.running and not running.reported
+    assert running.turn()
+    assert running.activity.running and not running.activity.ended
     assert np.array_equal(world_vertices(previewed(), 3), snapshot.vertices[2])
 
 
@@ -116,7 +108,7 @@ def test_the_result_takes_its_place(extension, backend, footage, snapshot):
     turns = Turns(extension)
     turns.until(lambda: turns.activity.preview is not None)
     assert set(bpy.data.objects.keys()) == {"walk Preview", "walk Preview Camera"}
-    assert turns.until_the_end() == {"FINISHED"}
+    assert turns.until_the_end().state == "DONE"
     assert turns.activity.preview is None and set(bpy.data.collections.keys()) == {"walk"}
     assert set(bpy.data.objects.keys()) == {"walk", "walk Camera"} and len(bpy.data.meshes) == 1
     assert np.abs(world_vertices(bpy.data.objects["walk"], 3) - backend.result.vertices[2]).max() < 1e-4
@@ -127,8 +119,8 @@ def test_a_run_that_fails_takes_it_along(extension, backend, footage, snapshot, 
     backend.behave("leave a snapshot and fail")
     turns = Turns(extension)
     turns.until(lambda: turns.activity.preview is not None)
-    assert turns.until_the_end() == {"CANCELLED"}
-    assert turns.activity.failed and turns.activity.preview is None and untouched() == before
+    assert turns.until_the_end().state == "FAILED"
+    assert turns.activity.preview is None and untouched() == before
 
 
 def test_stopped_by_the_user_it_can_be_kept(stopped, snapshot):
@@ -139,7 +131,7 @@ def test_stopped_by_the_user_it_can_be_kept(stopped, snapshot):
     assert (mesh.name, bpy.context.scene.camera.name) == ("walk", "walk Camera")
     for frame, vertices in enumerate(snapshot.vertices, start=1):
         assert np.abs(world_vertices(mesh, frame) - vertices).max() < 1e-4
-    assert stopped.activity.outcome == "Added walk: 5 frames, as far as the run had come"
+    assert stopped.activity.last.text == "Added walk: 5 frames, as far as the run had come"
 
 
 def test_what_is_kept_moves_as_the_scene_says_and_has_a_plain_material(stopped):
@@ -164,8 +156,7 @@ def test_stopped_by_the_user_it_can_be_discarded(extension, backend, footage, sn
     backend.behave("leave a snapshot and wait")
     turns = Turns(extension)
     turns.until(lambda: turns.activity.preview is not None)
-    bpy.ops.vmr.cancel()
-    turns.until_the_end()
+    turns.stop()
     assert bpy.ops.vmr.discard_preview() == {"FINISHED"}
     assert untouched() == before and not bpy.ops.vmr.discard_preview.poll()
 
@@ -185,7 +176,7 @@ def test_the_next_run_begins_without_it(stopped, extension, backend):
     backend.behave("wait")
     turns = Turns(extension)
     assert previewed() is None and turns.activity.preview is None
-    turns.escape()
+    turns.stop()
 
 
 def test_live_preview_can_be_switched_off_and_on_while_it_runs(running, extension, snapshot):
@@ -206,7 +197,7 @@ def test_switched_off_nothing_is_shown_nor_left(extension, backend, footage, sna
     turns.until(lambda: turns.activity.fraction > 0.55)
     turns.turn()
     assert untouched() == before
-    turns.escape()
+    turns.stop()
     assert untouched() == before and not bpy.ops.vmr.keep_preview.poll()
 
 
@@ -230,7 +221,7 @@ def test_undo_to_before_it_brings_it_back(extension, backend, footage, snapshot)
     bpy.ops.ed.undo()
     assert "Cube" in bpy.data.objects and len(bpy.data.collections) == 1
     assert np.array_equal(world_vertices(previewed(), 3), snapshot.vertices[2])
-    turns.escape()
+    turns.stop()
     bpy.ops.vmr.discard_preview()
 
 
@@ -258,7 +249,7 @@ def test_one_undo_takes_back_what_was_kept(stopped):
 def listening(extension):
     lists = [getattr(bpy.app.handlers, name) for name in dir(bpy.app.handlers)]
     found = [handler for one in lists if isinstance(one, list) for handler in one]
-    return [one for one in found if getattr(one, "__module__", "").startswith(extension.name)]
+    return [one for one in found if getattr(one, "__module__", "") == f"{extension.name}.operators.preview"]
 
 
 def test_another_file_ends_it(stopped, extension):
@@ -266,11 +257,6 @@ def test_another_file_ends_it(stopped, extension):
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     assert stopped.activity.preview is None and not bpy.data.objects and not listening(extension)
     assert not bpy.ops.vmr.keep_preview.poll()
-
-
-def test_where_blender_ends_the_run_it_goes_too(running, extension):
-    running.run.cancel(running.context)
-    assert previewed() is None and running.activity.preview is None and not running.activity.running
 
 
 def test_disabling_the_extension_leaves_nothing_of_it(stopped, extension):

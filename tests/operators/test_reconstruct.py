@@ -45,7 +45,7 @@ def test_the_backend_gets_what_the_scene_says(extension, backend, footage, tmp_p
 
 
 def test_an_image_of_the_masks_stands_for_their_folder(extension, backend, footage, tmp_path):
-    bpy.context.scene.vmr.masks = str(tmp_path / "walk masks" / "f_0004.png")
+    footage.vmr.inputs.masks = str(tmp_path / "walk masks" / "f_0004.png")
     bpy.ops.vmr.reconstruct()
     assert request_in(extension).masks == str(tmp_path / "walk masks")
 
@@ -61,9 +61,9 @@ def test_the_scenes_range_chooses_frames(extension, backend, footage):
 def test_warnings_of_the_run_are_shown(extension, backend, footage):
     bpy.ops.vmr.reconstruct()
     activity = extension.module("properties").reconstruction_activity
-    assert activity.warnings == ["frame 5: the subject is cut off"]
-    assert activity.outcome == "Added walk: 5 frames"
-    assert not activity.running and not activity.failed
+    ended = activity.ended[footage.session_uid]
+    assert (ended.text, ended.state) == ("Added walk: 5 frames", "DONE")
+    assert ended.warnings == ["frame 5: the subject is cut off"] and not activity.running
 
 
 def test_one_undo_step_takes_all_back(extension, backend, footage, untouched):
@@ -78,13 +78,31 @@ def test_one_undo_step_takes_all_back(extension, backend, footage, untouched):
 def test_a_stopped_run_goes_on_and_can_be_started_over(extension, backend, footage):
     backend.behave("stop with a checkpoint")
     assert "out of memory" in error_of(bpy.ops.vmr.reconstruct)
-    assert extension.module("properties").reconstruction_activity.resumable
+    run = extension.preferences.stopped_run(footage)
+    assert run.folder.parent == extension.module("preferences").jobs_folder()
     error_of(bpy.ops.vmr.reconstruct)
     error_of(bpy.ops.vmr.reconstruct, start_over=True)
-    assert ["--resume" in call for call in backend.calls] == [False, True, False]
+    bpy.context.scene.vmr.seed = 5
+    error_of(bpy.ops.vmr.reconstruct, folder=str(run.folder))
+    assert ["--resume" in call for call in backend.calls] == [False, True, False, True]
+    bpy.context.scene.vmr.seed = 0
     backend.behave("yield the result")
     bpy.ops.vmr.reconstruct()
-    assert not extension.module("properties").reconstruction_activity.resumable
+    assert extension.preferences.stopped_run(footage) is None
+
+
+def test_a_finished_result_is_loaded_and_not_made_again_unless_that_is_asked_for(extension, backend, footage):
+    bpy.ops.vmr.reconstruct()
+    folder = extension.module("jobs.folder").finished(extension.module("preferences").jobs_folder())[0]
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    backend.python.chmod(0o644)
+    assert bpy.ops.vmr.reconstruct() == {"FINISHED"}
+    ended = extension.module("properties").reconstruction_activity.ended[footage.session_uid]
+    assert ended.text == "Added walk.001: 5 frames, as it was found before with the same settings"
+    assert "cannot be started" in error_of(bpy.ops.vmr.reconstruct, start_over=True) and len(backend.calls) == 1
+    after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert {name: after[name] for name in before if name != "log.txt"} == {
+        name: content for name, content in before.items() if name != "log.txt"}
 
 
 def without_clip(_extension, _backend, clip, _tmp_path):
@@ -100,15 +118,14 @@ def with_a_movie_without_masks(_extension, _backend, clip, tmp_path):
 
     bpy.data.movieclips.remove(clip)
     bpy.data.movieclips.load(str(make_movie(tmp_path / "run.mp4", count=3)))
-    bpy.context.scene.vmr.masks = ""
 
 
-def with_lost_masks(_extension, _backend, _clip, tmp_path):
-    bpy.context.scene.vmr.masks = str(tmp_path / "nowhere")
+def with_lost_masks(_extension, _backend, clip, tmp_path):
+    clip.vmr.inputs.masks = str(tmp_path / "nowhere")
 
 
-def with_the_clip_as_masks(_extension, _backend, _clip, tmp_path):
-    bpy.context.scene.vmr.masks = str(tmp_path / "walk" / "f_0003.png")
+def with_the_clip_as_masks(_extension, _backend, clip, tmp_path):
+    clip.vmr.inputs.masks = str(tmp_path / "walk" / "f_0003.png")
 
 
 def with_the_other_method(_extension, _backend, _clip, _tmp_path):
@@ -180,15 +197,3 @@ def test_the_extensions_own_folder_holds_jobs_by_default(extension, backend, foo
     assert request_in(extension).first == 3
 
 
-def test_disabling_the_extension_ends_its_run(extension, backend, footage):
-    backend.behave("wait")
-    operators, properties = extension.module("operators"), extension.module("properties")
-    job = extension.module("jobs.process").Job(backend.folder, backend.python)
-    job.start()
-    properties.reconstruction_activity.child = job
-    operators.unregister()
-    try:
-        assert job.cancelled and job.returncode is not None
-        assert not properties.reconstruction_activity.running
-    finally:
-        operators.register()

@@ -59,7 +59,7 @@ def job(installed_extension, tmp_path_factory):
     preferences.jobs_folder = str(folder / "jobs")
     bpy.data.movieclips.load(str(folder / "frames" / f"{FIRST:04d}.png"))
     props = bpy.context.scene.vmr
-    props.masks = str(folder / "masks")
+    bpy.data.movieclips[0].vmr.inputs.masks = str(folder / "masks")
     for name, value in TINY.items():
         setattr(props.settings, name, value)
     assert bpy.ops.vmr.reconstruct() == {"FINISHED"}
@@ -157,22 +157,22 @@ def test_the_animation_survives_fbx(scene, result, tmp_path):
 def test_a_run_stopped_by_the_user_goes_on_from_its_checkpoint(extension, scene):
     extension.preferences.backend_python = str(PYTHON)
     request = extension.module("operators.request").request_of(bpy.context, bpy.data.movieclips[0])
-    folder, _ = extension.module("jobs.folder").prepare(extension.module("preferences").jobs_folder(), request)
+    folder = extension.module("jobs.folder").prepare(extension.module("preferences").jobs_folder(), request)
     stopped = extension.module("jobs.process").Job(folder, PYTHON)
     stopped.start()
     end = time.monotonic() + 120
-    while not (folder / "checkpoint.json").exists():
+    while not (folder / "run" / "checkpoint.json").exists():
         assert stopped.running and time.monotonic() < end, stopped.error
         time.sleep(0.005)
     stopped.cancel()
     assert stopped.cancelled
-    told = len((folder / "events.jsonl").read_text().splitlines())
+    told = len((folder / "run" / "events.jsonl").read_text().splitlines())
     bpy.ops.vmr.reconstruct()
     news = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()[told:]]
     assert len(meshes()) == 2
     stages = {event.get("stage") for event in news}
     assert "fine" in stages and "camera" not in stages
-    assert not (folder / "checkpoint.json").exists()
+    assert not (folder / "run").exists()
 
 
 def test_a_category_model_that_comes_along_makes_a_mesh_of_each_frame(extension, scene):
@@ -199,7 +199,7 @@ def test_a_category_model_that_comes_along_makes_a_mesh_of_each_frame(extension,
 
 def test_footage_without_a_subject_gives_the_backends_line(extension, untouched, scene):
     extension.preferences.backend_python = str(PYTHON)
-    for path in Path(scene.vmr.masks).iterdir():
+    for path in Path(bpy.data.movieclips[0].vmr.inputs.masks).iterdir():
         save_picture(path, np.zeros((SIZE[1], SIZE[0], 3)))
     before = untouched()
     with pytest.raises(RuntimeError) as error:

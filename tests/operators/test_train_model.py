@@ -31,7 +31,7 @@ def test_the_active_object_becomes_a_model_that_is_listed_and_chosen(extension, 
     assert bpy.ops.vmr.train_model() == {"FINISHED"}
     assert untouched() == before
     activity = extension.module("properties").training_activity
-    assert activity.outcome == "Trained mountain_goat, IoU 0.91, PCK 0.88" and not activity.running
+    assert activity.last.text == "Trained mountain_goat, IoU 0.91, PCK 0.88" and not activity.running
     (listed,) = [model for model in extension.preferences.models if not model.is_shipped]
     assert (listed.path, listed.category) == (tmp_path / "models" / "mountain_goat.safetensors", "mountain goat")
     assert bpy.context.scene.vmr.model == "mountain_goat"
@@ -43,7 +43,7 @@ def test_a_stopped_training_goes_on_with_what_is_rendered_and_can_be_started_ove
     activity = extension.module("properties").training_activity
     backend.behave("stop with a checkpoint")
     assert "out of memory" in error_of(bpy.ops.vmr.train_model)
-    assert activity.resumable
+    assert activity.resumable == {goat.session_uid}
     picture = Path(activity.folder) / "pictures" / "images" / "000000.png"
     rendered = picture.stat().st_mtime_ns
     backend.behave("yield the result")
@@ -59,13 +59,13 @@ def test_cancel_stops_the_rendering_within_seconds_and_leaves_no_process(extensi
     def cancel():
         while "Rendering" not in activity.text:
             time.sleep(0.02)
-        extension.module("operators.child").cancel(activity)
+        extension.module("operators.runs").cancel(activity)
 
     thread = threading.Thread(target=cancel)
     thread.start()
     assert bpy.ops.vmr.train_model() == {"CANCELLED"}
     thread.join()
-    assert activity.outcome == "Training cancelled" and activity.resumable and not activity.running
+    assert activity.last.text == "Training cancelled" and activity.resumable and not activity.running
     assert not training_calls(backend)
 
 

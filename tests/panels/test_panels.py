@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import bpy
 import pytest
+from blender_clips import make_images
 
 KNOWN_BEFOREHAND = {"subject_by", "use_clip_lens", "use_camera_solve", "Facing Hints: 0", "vmr.add_hint",
                     "vmr.remove_hint"}
@@ -68,7 +69,8 @@ def extension(installed_extension, empty_file, tmp_path):
                   properties.segmentation_activity)
     for activity in activities:
         activity.reset()
-    yield SimpleNamespace(name=installed_extension, module=module, preferences=preferences)
+    clip = bpy.data.movieclips.load(str(make_images(tmp_path / "walk", range(3))))
+    yield SimpleNamespace(name=installed_extension, clip=clip, module=module, preferences=preferences)
     for activity in activities:
         activity.reset()
 
@@ -112,22 +114,21 @@ def test_every_setting_is_shown_once(extension, shown_in):
 
 
 def test_the_rows_of_a_choice_among_subjects_follow_it(extension, shown_in):
-    props = bpy.context.scene.vmr
+    inputs = extension.clip.vmr.inputs
     assert "subject_by" in shown_in("VMR_PT_input")
     assert not {"subject", "box", "box_frame"} & set(shown_in("VMR_PT_input"))
-    props.subject_by = "LABEL"
+    inputs.subject_by = "LABEL"
     assert "subject" in shown_in("VMR_VIEW3D_PT_input") and "box" not in shown_in("VMR_VIEW3D_PT_input")
-    props.subject_by = "BOX"
+    inputs.subject_by = "BOX"
     assert {"box", "box_frame"} <= set(shown_in("VMR_PT_input")) and "subject" not in shown_in("VMR_PT_input")
 
 
 def test_the_camera_panel_counts_the_hints(extension, shown_in, tmp_path):
-    from blender_clips import make_images
-
-    bpy.data.movieclips.load(str(make_images(tmp_path / "walk", range(3))))
     assert {"Facing Hints: 0", "vmr.add_hint", "vmr.remove_hint"} <= set(shown_in("VMR_PT_camera"))
     bpy.ops.vmr.add_hint()
     assert "Facing Hints: 1" in shown_in("VMR_VIEW3D_PT_camera")
+    bpy.context.scene.vmr.clip = bpy.data.movieclips.load(str(make_images(tmp_path / "run", range(3))))
+    assert "Facing Hints: 0" in shown_in("VMR_PT_camera"), "they are of the other clip"
 
 
 def test_a_group_that_the_method_does_not_read_is_hidden(extension):
@@ -146,12 +147,55 @@ def test_the_main_panel_shows_button_or_progress_and_what_came_of_it(extension, 
     activity.child, activity.text, activity.fraction = object(), "Coarse 3/10, 0:40 left", 0.4
     shown = shown_in("VMR_VIEW3D_PT_reconstruct")
     assert {"Coarse 3/10, 0:40 left", "vmr.cancel"} <= set(shown) and "vmr.reconstruct" not in shown
-    activity.child, activity.outcome, activity.warnings = None, "Added fox: 60 frames", ["frame 5: cut " + "off " * 30]
+    activity.child = None
+    ended = extension.module("properties").Ended("Added fox: 60 frames", "DONE", ["frame 5: cut " + "off " * 30])
+    activity.ended[extension.clip.session_uid] = ended
     shown = shown_in("VMR_PT_reconstruct")
     assert "Added fox: 60 frames" in shown
     assert max(len(text) for text in shown) < 40
-    activity.resumable = True
-    assert shown_in("VMR_PT_reconstruct").count("vmr.reconstruct") == 2
+
+
+def other_clip(tmp_path):
+    """Another clip, which is looked at from now on."""
+    clip = bpy.data.movieclips.load(str(make_images(tmp_path / "run", range(3))))
+    bpy.context.scene.vmr.clip = clip
+    return clip
+
+
+def test_messages_are_shown_with_the_clip_that_they_are_about(extension, shown_in, tmp_path):
+    activity = extension.module("properties").reconstruction_activity
+    activity.ended[extension.clip.session_uid] = extension.module("properties").Ended("Added fox: 60 frames")
+    assert "Added fox: 60 frames" in shown_in("VMR_PT_reconstruct")
+    other = other_clip(tmp_path)
+    assert "Added fox: 60 frames" not in shown_in("VMR_PT_reconstruct")
+    activity.child, activity.owner, activity.owner_name = object(), extension.clip.session_uid, "fox"
+    activity.text, activity.fraction = "Coarse 3/10", 0.5
+    assert "fox: Coarse 3/10" in shown_in("VMR_PT_reconstruct"), "it says whose run goes on"
+    activity.owner = other.session_uid
+    assert "Coarse 3/10" in shown_in("VMR_PT_reconstruct")
+    activity.child, bpy.context.scene.vmr.clip = None, extension.clip
+    assert "Added fox: 60 frames" in shown_in("VMR_PT_reconstruct")
+
+
+def test_a_stopped_run_is_offered_with_its_clip_also_after_blender_was_closed(extension, shown_in, tmp_path):
+    extension.preferences.jobs_folder = str(tmp_path / "jobs")
+    job = extension.module("vmr_backend.job")
+    clip = str(tmp_path / "walk")
+    job.JobRequest(clip=clip).save(tmp_path / "jobs" / "walk-0123456789" / job.RUN_NAME)
+    extension.module("preferences").forget_jobs()
+    shown = shown_in("VMR_PT_reconstruct")
+    assert shown.count("vmr.reconstruct") == 2 and any("A run was stopped on" in text for text in shown)
+    other_clip(tmp_path)
+    assert shown_in("VMR_PT_reconstruct").count("vmr.reconstruct") == 1
+
+
+def test_what_was_made_for_a_file_that_is_closed_is_offered(extension, shown_in):
+    assert "vmr.dismiss_waiting" not in shown_in("VMR_PT_reconstruct")
+    extension.module("properties").reconstruction_activity.waiting["/jobs/fox-0123456789"] = "fox"
+    shown = shown_in("VMR_PT_reconstruct")
+    assert "fox was reconstructed for a" in " ".join(shown) and shown.count("vmr.load_result") == 2
+    assert bpy.ops.vmr.dismiss_waiting(folder="/jobs/fox-0123456789") == {"FINISHED"}
+    assert "vmr.dismiss_waiting" not in shown_in("VMR_PT_reconstruct")
 
 
 def test_a_preview_of_a_stopped_run_is_kept_or_discarded_beside_resume(extension, shown_in):
@@ -160,7 +204,7 @@ def test_a_preview_of_a_stopped_run_is_kept_or_discarded_beside_resume(extension
     assert not buttons & set(shown_in("VMR_PT_reconstruct"))
     activity.child, activity.preview = object(), object()
     assert not buttons & set(shown_in("VMR_PT_reconstruct"))
-    activity.child, activity.resumable = None, True
+    activity.child = None
     for name in ("VMR_PT_reconstruct", "VMR_VIEW3D_PT_reconstruct"):
         assert buttons | {"vmr.reconstruct"} <= set(shown_in(name))
 
@@ -203,7 +247,9 @@ def test_a_training_shows_button_or_progress_and_what_came_of_it(extension, show
     activity.child, activity.text, activity.fraction = object(), "Rendering 3/40", 0.1
     shown = shown_in("VMR_PT_models")
     assert {"Rendering 3/40", "vmr.cancel_training"} <= set(shown) and "vmr.train_model" not in shown
-    activity.child, activity.outcome, activity.resumable = None, "Training cancelled", True
+    cube = bpy.context.view_layer.objects.active.session_uid
+    activity.child, activity.resumable = None, {cube}
+    activity.ended[cube] = extension.module("properties").Ended("Training cancelled", "CANCELLED")
     shown = shown_in("VMR_PT_models")
     assert "Training cancelled" in shown and shown.count("vmr.train_model") == 2
 
@@ -224,7 +270,7 @@ def test_changed_settings_can_be_taken_back_where_they_stand(extension, shown_in
 
 def test_the_backend_panel_shows_the_check(extension, shown_in):
     activity = extension.module("properties").backend_activity
-    activity.outcome, activity.found = "The backend is ready", ["PyTorch 2.13.0"]
+    activity.last = extension.module("properties").Ended("The backend is ready", found=["PyTorch 2.13.0"])
     assert {"device", "vmr.check_backend", "PyTorch 2.13.0"} <= set(shown_in("VMR_PT_backend"))
     activity.child, activity.text = object(), "Downloading torch"
     assert {"Downloading torch", "vmr.cancel_backend"} <= set(shown_in("VMR_PT_backend"))
@@ -264,7 +310,8 @@ def test_the_result_panel_leads_through_the_doubtful_frames_and_says_why(extensi
 
 def test_the_verdict_stands_once_though_the_run_warned_of_it(extension, shown_in):
     activity, verdict = extension.module("properties").reconstruction_activity, "Do not trust this result."
-    activity.warnings = [verdict, "2 frames were left out"]
+    activity.ended[extension.clip.session_uid] = extension.module("properties").Ended(
+        "Added fox", warnings=[verdict, "2 frames were left out"])
     assert {verdict, "2 frames were left out"} <= set(shown_in("VMR_PT_reconstruct"))
     judged("POOR", verdict)
     shown = shown_in("VMR_PT_reconstruct")

@@ -1,0 +1,130 @@
+"""Runs that are followed by a timer belong to Blender: not to a window, a file or a clip that is looked at.
+
+Without a window Blender's timers do not fire: the tests give the runs their turns.
+"""
+
+import time
+
+import bpy
+import pytest
+from blender_clips import make_images
+
+
+class Followed:
+    """A reconstruction that was started as with the button."""
+
+    def __init__(self, extension):
+        self.runs = extension.module("operators.runs")
+        self.activity = extension.module("properties").reconstruction_activity
+        run = extension.module("operators.reconstruct").Reconstruction()
+        assert run.start(bpy.context) is None
+        self.runs.follow(run)
+
+    def until(self, is_so):
+        end = time.monotonic() + 30
+        while not is_so():
+            assert time.monotonic() < end
+            self.runs._look_after()
+            time.sleep(0.02)
+
+    def until_the_end(self):
+        self.until(lambda: not self.activity.running)
+
+
+@pytest.fixture
+def followed(extension, backend, footage):
+    backend.behave("wait")
+    one = Followed(extension)
+    yield one
+    one.runs.abandon_all()
+
+
+def test_the_result_is_one_step_of_undo(extension, backend, footage, untouched):
+    bpy.ops.ed.undo_push(message="before")
+    before = untouched()
+    followed = Followed(extension)
+    assert bpy.app.timers.is_registered(followed.runs._look_after)
+    followed.until_the_end()
+    assert followed.runs._look_after() is None, "the timer ends with the last run"
+    assert "walk" in bpy.data.objects
+    bpy.ops.ed.undo()
+    assert untouched() == before
+    bpy.ops.ed.redo()
+    assert "walk" in bpy.data.objects
+    bpy.app.timers.unregister(followed.runs._look_after)
+
+
+def test_another_file_lets_it_go_on_and_its_result_is_offered(extension, backend, footage, tmp_path):
+    backend.behave("leave a snapshot and yield the result")
+    (backend.folder / "snapshot.npz").write_bytes((backend.folder / "result" / "reconstruction.npz").read_bytes())
+    followed = Followed(extension)
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    followed.until_the_end()
+    assert followed.activity.last.state == "DONE" and not bpy.data.objects and not bpy.data.movieclips
+    ((folder, name),) = followed.activity.waiting.items()
+    assert name == "walk"
+    assert bpy.ops.vmr.load_result(directory=folder) == {"FINISHED"}
+    assert "walk" in bpy.data.objects and len(bpy.data.movieclips) == 1 and not followed.activity.waiting
+
+
+def test_disabling_the_extension_ends_it_and_clears_what_it_showed(followed, extension):
+    child = followed.activity.child
+    for workspace in bpy.data.workspaces:
+        workspace.status_text_set("Draw Box: drag around the subject")
+    operators = extension.module("operators")
+    operators.unregister()
+    try:
+        assert child.cancelled and child.returncode is not None and not followed.activity.running
+        assert not bpy.app.timers.is_registered(followed.runs._look_after)
+    finally:
+        operators.register()
+
+
+def test_an_installation_that_is_cancelled_does_not_count_as_done(extension, monkeypatch):
+    runs, backend = extension.module("operators.runs"), extension.module("operators.backend")
+    run = backend.Installing()
+    assert run.start(bpy.context) is None
+    assert bpy.ops.vmr.cancel_backend() == {"FINISHED"}
+    end = time.monotonic() + 30
+    while run.turn():
+        assert time.monotonic() < end
+    assert (run.activity.last.text, run.activity.last.state) == ("Installation cancelled", "CANCELLED")
+    assert extension.module("panels.text").ICONS["CANCELLED"] != "CHECKMARK" and not runs._followed
+
+
+def test_masks_belong_to_their_clip_and_to_its_subject(extension, backend, footage, tmp_path):
+    other = bpy.data.movieclips.load(str(make_images(tmp_path / "run", range(3))))
+    scene, inputs_of = bpy.context.scene, extension.module("properties").inputs_of
+    scene.vmr.clip = other
+    assert extension.module("operators.request").request_of(bpy.context, other).masks is None
+    scene.vmr.clip = footage
+    assert inputs_of(footage).masks == str(tmp_path / "walk masks") and not inputs_of(other).masks
+    bpy.ops.vmr.add_subject(name="Fox")
+    assert inputs_of(footage).masks == str(tmp_path / "walk masks"), "the first subject is whom they were chosen for"
+    bpy.ops.vmr.add_subject(name="Hen")
+    assert not inputs_of(footage).masks
+    inputs_of(footage).masks = str(tmp_path / "hen masks")
+    footage.vmr.active = 0
+    assert inputs_of(footage).masks == str(tmp_path / "walk masks")
+
+
+def test_what_files_of_before_kept_with_the_scene_goes_to_its_clip(extension, footage, tmp_path):
+    scene, other = bpy.context.scene, bpy.data.movieclips.load(str(make_images(tmp_path / "run", range(3))))
+    scene.vmr.masks, scene.vmr.subject_by, scene.vmr.box = str(tmp_path / "old"), "BOX", (1, 2, 30, 40)
+    scene.vmr.use_clip_lens = True
+    assert footage.vmr.inputs.masks == str(tmp_path / "walk masks") and not other.vmr.inputs.masks, "it may be either's"
+    scene.vmr.clip = footage
+    footage.use_fake_user = other.use_fake_user = True
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "old.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "old.blend"))
+    walk, run = bpy.data.movieclips["f_0003.png"], bpy.data.movieclips["f_0000.png"]
+    assert (walk.vmr.inputs.masks, walk.vmr.inputs.subject_by, walk.vmr.use_clip_lens) == (
+        str(tmp_path / "old"), "BOX", True)
+    assert tuple(walk.vmr.inputs.box) == (1, 2, 30, 40) and not run.vmr.inputs.masks and not run.vmr.use_clip_lens
+    assert not bpy.context.scene.vmr.masks
+
+
+def test_masks_that_were_found_tell_whose_they_are(extension, footage, tmp_path):
+    other = bpy.data.movieclips.load(str(make_images(tmp_path / "run", range(3))))
+    bpy.context.scene.vmr.masks = str(tmp_path / "run masks" / "Fox" / "masks")
+    assert other.vmr.inputs.masks.endswith("masks") and not bpy.context.scene.vmr.masks
