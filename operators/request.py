@@ -18,6 +18,7 @@ from ..properties import (
 )
 from ..scene.clip import ClipSource, clip_source, frame_number, mask_source
 from ..scene.hints import facings
+from ..scene.masks import check_masks
 from ..scene.solve import lens_of, solve_of
 from ..vmr_backend.job import BadInput, JobRequest
 
@@ -49,6 +50,8 @@ def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequ
                        "movie, white where the subject is")
     if masks == source.path:
         raise BadInput(f"masks: {masks} holds the clip's own pictures; masks need a file or folder of their own")
+    if masks is not None:
+        check_masks(masks, clip)
     return JobRequest(
         clip=source.path, files=source.files, masks=masks, first=source.first, last=source.last,
         method=props.method, model=_model_of(props), shape=_shape_of(props, inputs), preset=props.preset,
