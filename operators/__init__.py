@@ -2,13 +2,7 @@
 
 import bpy
 
-from ..properties import (
-    backend_activity,
-    frames_activity,
-    reconstruction_activity,
-    segmentation_activity,
-    training_activity,
-)
+from ..properties import ACTIVITIES
 from ..scene import overlay
 from .backend import VMR_OT_check_backend, VMR_OT_install_backend
 from .cancel import (
@@ -80,8 +74,6 @@ CLASSES = (
     VMR_OT_export_fbx,
     VMR_OT_export_gltf,
 )
-ACTIVITIES = (reconstruction_activity, backend_activity, training_activity, segmentation_activity,
-              frames_activity)
 
 
 def register() -> None:
@@ -94,7 +86,7 @@ def unregister() -> None:
     overlay.unregister()
     abandon_all()
     forget_previews()
-    for activity in ACTIVITIES:
+    for activity in ACTIVITIES.values():
         activity.reset()
     for workspace in bpy.data.workspaces:  # hints of what is drawn with the mouse
         workspace.status_text_set(None)
