@@ -73,13 +73,14 @@ types: .venv/ready
 	cd build/types && $(CURDIR)/.venv/bin/mypy --config-file $(CURDIR)/pyproject.toml \
 		$(TYPED:%=video_mesh_reconstruction/%)
 
+# By two processes, since each test computes on one thread; those of a file share its fixtures, fits that take seconds.
 test-backend: .venv/ready
 	@echo "== tests in .venv"
-	.venv/bin/python -m pytest -rs
+	.venv/bin/python -m pytest -rs --numprocesses=2 --dist=loadfile
 
-# Two at a time: half of a suite's time is spent waiting for processes it starts.
+# All at once, also on two cores: half of a suite's time is spent waiting for processes it starts.
 test-blender: $(BLENDERS:%=.venv-bpy-%/ready) .venv/ready
-	+$(MAKE) --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(BLENDERS:%=test-blender-%)
+	+$(MAKE) --jobs=$(words $(BLENDERS)) $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(BLENDERS:%=test-blender-%)
 
 test-blender-%: .venv-bpy-%/ready .venv/ready
 	@echo "== tests in Blender $*"

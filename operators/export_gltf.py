@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import bpy
 
 from .export import ExportsResult
+from .glb_times import correct_times
 
 FIXED_OPTIONS = {
     "export_format": "GLB",
@@ -47,6 +49,8 @@ class VMR_OT_export_gltf(ExportsResult, bpy.types.Operator):
     def write(self, context: bpy.types.Context, path: str, objects: list[bpy.types.Object]) -> None:
         with selected_alone(context, objects):
             bpy.ops.export_scene.gltf(filepath=path, check_existing=False, **FIXED_OPTIONS)
+        render = context.scene.render
+        correct_times(Path(path), render.fps, render.fps_base)
 
 
 @contextmanager

@@ -4,8 +4,6 @@ import ast
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 BLENDER = {"bpy", "bpy_extras", "bpy_types", "mathutils", "bmesh", "gpu", "gpu_extras", "blf", "aud", "imbuf", "idprop",
            "addon_utils", "bl_ui", "bl_operators", "rna_prop_ui", "_bpy"}
@@ -76,57 +74,62 @@ def roots(modules):
     return {module.split(".")[0] for module in modules}
 
 
-@pytest.mark.parametrize("path", python_files(), ids=name)
-def test_every_file_opens_with_a_sentence(path):
-    text = path.read_text(encoding="utf-8")
-    if path.name == "__init__.py" and not text.strip():
-        pytest.fail("an empty __init__.py says nothing; leave it out or say what lives in the folder")
-    docstring = ast.get_docstring(ast.parse(text))
-    assert docstring, "has no docstring that says what lives here"
-    assert any(mark in docstring for mark in (". ", ".\n", ":\n", "; ")) or docstring.endswith((".", "!")), docstring
+def test_every_file_opens_with_a_sentence():
+    assert not [name(path) for path in python_files() if not says_what_lives_there(path)]
 
 
-@pytest.mark.parametrize("path", product_files(), ids=name)
-def test_imports_go_one_way(path):
-    place = place_of(path)
-    _, inside = imports_of(path)
-    assert roots(inside) <= MAY_IMPORT[place[0]]
-    if place[0] in BLENDER_SIDE:
-        of_backend = {module for module in inside if module.startswith("vmr_backend")}
-        assert of_backend <= LIGHT, "Blender's process imports only the light modules of vmr_backend"
+def says_what_lives_there(path):
+    """An empty __init__.py says nothing; it is left out."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return any(mark in docstring for mark in (". ", ".\n", ":\n", "; ")) or docstring.endswith((".", "!"))
 
 
-@pytest.mark.parametrize("path", product_files(), ids=name)
-def test_what_is_imported_from_outside_is_there_where_it_runs(path):
-    place = place_of(path)
-    outside = roots(imports_of(path)[0]) - set(sys.stdlib_module_names)
-    if place[0] == "jobs":
-        assert outside <= {"numpy"}
-    elif place[0] in BLENDER_SIDE:
-        assert outside <= {"numpy"} | BLENDER
-    elif ".".join(place) in LIGHT | {"vmr_backend.install", "vmr_backend.doctor"}:
-        assert outside <= {"numpy"}
-    else:
-        assert not outside & BLENDER, "vmr_backend runs without Blender"
+def offences(files, allowed):
+    """What files import that they may not: {file: modules}.
+
+    allowed  of a file's place, its imports from outside and those from inside: what of these it may not
+    """
+    found = {name(path): allowed(place_of(path), *imports_of(path)) for path in files}
+    return {path: modules for path, modules in found.items() if modules}
 
 
-@pytest.mark.parametrize("path", [path for path in product_files() if place_of(path)[0] == "vmr_backend"], ids=name)
-def test_the_methods_share_what_is_below_them_and_nothing_else(path):
-    place = place_of(path)[1:] or ("",)
-    _, inside = imports_of(path)
-    used = {module.split(".")[1] for module in inside if module.count(".")} & METHODS
-    allowed = METHODS if place[0] in ENTRANCES else ABOVE.get(place[0], {place[0]} & METHODS)
-    assert used <= allowed
+def test_imports_go_one_way():
+    def not_allowed(place, _, inside):
+        upward = roots(inside) - MAY_IMPORT[place[0]]
+        if place[0] not in BLENDER_SIDE:
+            return upward
+        # Blender's process imports only the light modules of vmr_backend.
+        return upward | {module for module in inside if module.startswith("vmr_backend")} - LIGHT
+
+    assert not offences(product_files(), not_allowed)
 
 
-@pytest.mark.parametrize("path", [path for path in python_files() if place_of(path)[0] == "benchmarks"], ids=name)
-def test_benchmarks_stand_outside_the_backend(path):
-    outside, inside = imports_of(path)
-    assert roots(inside) <= {"benchmarks"}
-    assert roots(outside) - set(sys.stdlib_module_names) <= {"numpy", "vmr_backend"}
-    imported = [alias.name for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-                if isinstance(node, ast.ImportFrom) for alias in node.names]
-    assert not [name for name in imported if name.startswith("_")], "only what other files may use"
+def test_what_is_imported_from_outside_is_there_where_it_runs():
+    def not_there(place, outside, _):
+        found = roots(outside) - set(sys.stdlib_module_names)
+        if place[0] == "jobs" or ".".join(place) in LIGHT | {"vmr_backend.install", "vmr_backend.doctor"}:
+            return found - {"numpy"}
+        return found - {"numpy"} - BLENDER if place[0] in BLENDER_SIDE else found & BLENDER
+
+    assert not offences(product_files(), not_there)
+
+
+def test_the_methods_share_what_is_below_them_and_nothing_else():
+    def of_others(place, _, inside):
+        room = (place[1:] or ("",))[0]
+        used = {module.split(".")[1] for module in inside if module.count(".")} & METHODS
+        return used - (METHODS if room in ENTRANCES else ABOVE.get(room, {room}))
+
+    assert not offences([path for path in product_files() if place_of(path)[0] == "vmr_backend"], of_others)
+
+
+def test_benchmarks_stand_outside_the_backend():
+    files = [path for path in python_files() if place_of(path)[0] == "benchmarks"]
+    assert not offences(files, lambda _, outside, inside: (
+        roots(inside) - {"benchmarks"} | roots(outside) - set(sys.stdlib_module_names) - {"numpy", "vmr_backend"}))
+    private = [alias.name for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+               if isinstance(node, ast.ImportFrom) for alias in node.names if alias.name.startswith("_")]
+    assert not private, "only what other files may use"
 
 
 def test_no_room_is_called_utils():

@@ -209,9 +209,12 @@ def _what_shapes_a_run(request: JobRequest) -> dict[str, Any]:
 def _facing(text: str) -> FrameRotation:
     frame, _, degrees = text.partition(":")
     try:
-        return facing(int(frame), *number_list("--facing", degrees, "DEGREES"))
+        (angle,) = number_list("--facing", degrees, "DEGREES")
+        if abs(angle) <= 360:
+            return facing(int(frame), angle)
     except (ValueError, BadInput):
-        raise BadInput(f"--facing: found {text!r}, needs FRAME:DEGREES") from None
+        pass
+    raise BadInput(f"--facing: found {text!r}, needs FRAME:DEGREES, of -360 to 360")
 
 
 def _rotations_in(path: Path) -> list[FrameRotation]:

@@ -18,7 +18,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TextIO
@@ -35,6 +35,12 @@ ROTATIONS = ("hints", "camera_solve")
 """Fields of a request that hold a rotation for each of some frames."""
 LARGEST_SEED = 2**31 - 1
 """Blender's integers end there."""
+FRAME_NUMBERS = -2**31, 2**31 - 1
+"""The first and the last that Blender and results can hold."""
+FAR = 1e6
+"""Pixels from a picture's corner beyond which nothing of it, or of a camera that filmed it, can lie."""
+FOCAL_LENGTHS = 0.1, 1000.0
+"""The shortest and the longest over the picture's width, 157 and 0.06 degrees of view: fits hold at both."""
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
 
 
@@ -60,7 +66,8 @@ class FrameRotation:
 
     def check(self, name: str) -> None:
         """BadInput, naming the field, where this is no rotation."""
-        rows = [self.rotation[3 * i:3 * i + 3] for i in range(3)]
+        # Whole numbers in JSON may be longer than any float.
+        rows = [list(map(float, self.rotation[3 * i:3 * i + 3])) for i in range(3)]
         if len(self.rotation) != 9 or not _is_rotation(rows):
             raise BadInput(f"{name}: found no rotation at frame {self.frame} ({_short(self.rotation)}), needs 9 "
                            "numbers of a rotation matrix, row after row")
@@ -130,7 +137,7 @@ class JobRequest:
         """This request, or BadInput where it contradicts itself."""
         for f in fields(self):
             if not _has_type(value := getattr(self, f.name), str(f.type)):
-                raise BadInput(f"{f.name}: found {value!r}, needs {_in_words(str(f.type))}")
+                raise BadInput(f"{f.name}: found {_cut(repr(value))}, needs {_in_words(str(f.type))}")
         if self.version != FORMAT_VERSION:
             raise BadInput(f"version: found {self.version}, needs {FORMAT_VERSION}")
         if self.method not in METHODS:
@@ -139,10 +146,12 @@ class JobRequest:
             raise BadInput("model: found none, needs a category model for the method 'vmr'")
         if self.method != "vmr" and self.shape:
             raise BadInput(f"shape: found {self.shape} for the method {self.method!r}, needs the method 'vmr'")
+        for number in (self.first, self.last):
+            check_frame("frames", number)
         if self.first is not None and self.last is not None and self.last < self.first:
             raise BadInput(f"frames: found {self.first}:{self.last}, needs the first before the last")
         if not 0 <= self.seed <= LARGEST_SEED:
-            raise BadInput(f"seed: found {self.seed}, needs 0 to {LARGEST_SEED}")
+            raise BadInput(f"seed: found {_cut(str(self.seed))}, needs 0 to {LARGEST_SEED}")
         self._check_subject()
         self._check_camera()
         try:
@@ -153,22 +162,29 @@ class JobRequest:
 
     def _check_subject(self) -> None:
         if self.subject is not None and not 1 <= self.subject <= 255:
-            raise BadInput(f"subject: found {self.subject}, needs 1 to 255; 0 is the background")
+            raise BadInput(f"subject: found {_cut(str(self.subject))}, needs 1 to 255; 0 is the background")
         if self.subject is not None and self.box is not None:
             raise BadInput("subject: found a label and a box, needs one of them")
         if self.box is not None and (len(self.box) != 4 or min(self.box[2:]) <= 0):
             raise BadInput(f"box: found {_short(self.box)}, needs left, top, width, height, the last two above 0")
+        check_pixels("box", self.box)
+        check_frame("at", self.at)
         if self.at is not None and self.box is None:
             raise BadInput(f"at: found frame {self.at} without a box, needs the box that it is for")
 
     def _check_camera(self) -> None:
         if self.focal_length is not None and self.focal_length <= 0:
             raise BadInput(f"focal_length: found {self.focal_length:g}, needs pixels above 0")
+        shortest, longest = FOCAL_LENGTHS[0], FOCAL_LENGTHS[1] * FAR
+        if self.focal_length is not None and not shortest <= self.focal_length <= longest:
+            raise BadInput(f"focal_length: found {self.focal_length:g}, needs {shortest:g} to {longest:g} pixels")
         if self.principal_point is not None and len(self.principal_point) != 2:
             raise BadInput(f"principal_point: found {_short(self.principal_point)}, needs two numbers, x and y")
+        check_pixels("principal_point", self.principal_point)
         for name in ROTATIONS:
             known = getattr(self, name) or []
             for one in known:
+                check_frame(name, one.frame)
                 one.check(name)
             frames = [one.frame for one in known]
             if twice := [frame for frame in frames if frames.count(frame) > 1]:
@@ -237,7 +253,7 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "None": (lambda value: value is None, "null"),
     "str": (lambda value: isinstance(value, str), "a text"),
     "int": (lambda value: type(value) is int, "a whole number"),
-    "float": (lambda value: type(value) in (int, float) and math.isfinite(value), "a number"),
+    "float": (lambda value: type(value) in (int, float) and abs(value) <= sys.float_info.max, "a number"),
     "list[float]": (
         lambda value: isinstance(value, list) and all(TYPES["float"][0](v) for v in value), "a list of numbers"),
     "list[FrameRotation]": (
@@ -257,6 +273,19 @@ def _in_words(kind: str) -> str:
     return " or ".join(TYPES[one][1] for one in kind.split(" | "))
 
 
+def check_frame(name: str, number: int | None) -> None:
+    """BadInput, naming the field, where a frame number is one that no clip has."""
+    if number is not None and not FRAME_NUMBERS[0] <= number <= FRAME_NUMBERS[1]:
+        raise BadInput(f"{name}: found frame {_cut(str(number))}, needs {FRAME_NUMBERS[0]} to {FRAME_NUMBERS[1]}")
+
+
+def check_pixels(name: str, places: Sequence[float] | None) -> None:
+    """BadInput, naming the field, where a place is none of a picture or near it."""
+    if places is not None and not max(map(abs, places)) <= FAR:
+        raise BadInput(f"{name}: found {_short(list(places))}, needs pixels of the picture, at most {FAR:g} from its "
+                       "top left corner")
+
+
 def _is_rotation(rows: list[list[float]]) -> bool:
     """Whether three rows of three are orthonormal and do not mirror, to a thousandth."""
     (a, b, c), (d, e, f), (g, h, i) = rows
@@ -268,7 +297,10 @@ def _is_rotation(rows: list[list[float]]) -> bool:
 
 def _short(value: Any) -> str:
     """A value as JSON writes it, cut off where it is long."""
-    text = json.dumps(value)
+    return _cut(json.dumps(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 

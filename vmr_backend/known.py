@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
 from .geometry.sphere import Sphere
-from .job import FrameRotation, JobRequest, facing
+from .job import FOCAL_LENGTHS, BadInput, FrameRotation, JobRequest, facing
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,9 @@ class Known:
 
 NOTHING = Known()
 
+OUTSIDE = 3
+"""Pictures' sizes by which the camera's axis may miss the picture: one may be cut out of a larger one."""
+
 NEAR = 2
 """Frames by which a hint may miss a frame that is fitted, and still hold for it."""
 
@@ -59,6 +62,18 @@ def known_of(request: JobRequest) -> Known:
     point = request.principal_point
     return Known(request.focal_length, (point[0], point[1]) if point else None, _rotations(request.hints),
                  _rotations(request.camera_solve))
+
+
+def check_camera(known: Known, image_size: tuple[int, int]) -> None:
+    """BadInput where no camera could film pictures of this size, width and height in px, with what is known of it."""
+    shortest, longest = (factor * image_size[0] for factor in FOCAL_LENGTHS)
+    if known.focal_length is not None and not shortest <= known.focal_length <= longest:
+        raise BadInput(f"focal_length: found {known.focal_length:g} pixels, needs {shortest:g} to {longest:g} for "
+                       f"pictures {image_size[0]} pixels wide")
+    for name, place, side in zip(("x", "y"), known.principal_point or (), image_size, strict=False):
+        if not -OUTSIDE * side <= place <= (OUTSIDE + 1) * side:
+            raise BadInput(f"principal_point: found {name} = {place:g} pixels, needs {-OUTSIDE * side} to "
+                           f"{(OUTSIDE + 1) * side} for pictures of {image_size[0]}x{image_size[1]}")
 
 
 def intrinsics_of(known: Known, image_size: tuple[int, int], field_of_view: float) -> np.ndarray:

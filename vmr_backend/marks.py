@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .job import BadInput, write_whole
+from .job import BadInput, check_frame, check_pixels, write_whole
 
 REQUEST_NAME, REPORT_NAME, OUTLINES_NAME, MASKS_NAME = "segment.json", "masks.json", "outlines.json", "masks"
 Point = tuple[float, float]
@@ -40,6 +40,7 @@ class Mark:
 
     def check(self) -> Mark:
         """This mark, or BadInput where it says nothing or contradicts itself."""
+        check_frame("marks", self.frame)
         if not (self.box or self.inside or self.outside or self.mask):
             raise BadInput(f"frame {self.frame}: found nothing marked; needs a box, points or a mask")
         if self.box and self.mask:
@@ -47,9 +48,11 @@ class Mark:
         if self.box and (len(self.box) != 4 or not all(map(math.isfinite, self.box)) or min(self.box[2:]) <= 0):
             raise BadInput(f"box: found {list(self.box)} at frame {self.frame}, needs left, top, width, height, the "
                            "last two above 0")
+        check_pixels("box", self.box)
         for point in (*self.inside, *self.outside):
             if len(point) != 2 or not all(map(math.isfinite, point)):
                 raise BadInput(f"point: found {list(point)} at frame {self.frame}, needs x and y")
+            check_pixels("point", point)
         return self
 
     @staticmethod
@@ -63,7 +66,7 @@ class Mark:
             inside, outside = (tuple((float(x), float(y)) for x, y in values.get(side) or ())
                                for side in ("inside", "outside"))
             return Mark(values["frame"], box and tuple(map(float, box)), inside, outside, values.get("mask")).check()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise BadInput(f"marks: found {found}, needs numbers: a box of four, points of two") from None
 
 
@@ -96,6 +99,8 @@ class SegmentRequest:
         if self.network and Path(self.network).suffix.lower() not in (".onnx", ".pt"):
             raise BadInput(f"{self.network}: found no network by its name; needs an ONNX network (.onnx) or a "
                            "checkpoint of SAM 2 (.pt)")
+        for number in (self.first, self.last):
+            check_frame("frames", number)
         if self.first is not None and self.last is not None and self.last < self.first:
             raise BadInput(f"frames: found {self.first}:{self.last}, needs the first before the last")
         return self

@@ -17,7 +17,7 @@ import torch
 from .checkpoint import Checkpoint
 from .devices import device_name, device_of
 from .job import EventLog, JobRequest, write_whole
-from .known import known_of
+from .known import check_camera, known_of
 from .lasr.fit import fit, plan_of
 from .metrics.colour import colour_errors
 from .metrics.coverage import coverage
@@ -63,7 +63,10 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     snapshots = Snapshots(folder)
     stages: list[Stage] = []
 
+    known = known_of(request)
     with _timed(stages, "footage", device):
+        if known.focal_length or known.principal_point:
+            check_camera(known, open_clip(request.clip, request.files, request.last).image_size)
         footage = load_footage(request.clip, request.masks, first=request.first, last=request.last,
                                crop_size=settings.crop_size, files=request.files, choice=_choice(request),
                                flow=flow_finder(settings.flow, device),
@@ -74,7 +77,6 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     for line in warnings:
         log.warning(line)
 
-    known = known_of(request)
     if request.method == "lasr" and category is not None:
         with _timed(stages, "prediction", device):
             known = first_sight(footage, category, settings, known, device, log.progress)

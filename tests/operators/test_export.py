@@ -1,7 +1,10 @@
 """An exported FBX or glTF, read back by Blender, moves, looks and is filmed as the result, whatever moves its mesh."""
 
 import importlib
+import json
+import struct
 from dataclasses import replace
+from pathlib import Path
 
 import bpy
 import numpy as np
@@ -85,6 +88,53 @@ def test_the_vertices_move_as_before(add, tmp_path, kind, motion):
     if motion == "SHAPE_KEYS":
         between = (result.vertices[2] + result.vertices[3]) / 2
         assert np.abs(world_vertices(mesh, 14) - between[same]).max() < 1e-4
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize("rate", [(29, 29 / 29.476), (24, 1.001), (24, 1.0), (25, 1.0)], 
+                         ids=["29.476", "23.976", "24", "25"])
+def test_keys_are_due_when_the_scene_plays_their_frames(add, tmp_path, rate, motion):
+    _, result = add(motion)
+    render = bpy.context.scene.render
+    render.fps, render.fps_base = rate
+    due = np.arange(11, 19) * render.fps_base / render.fps
+    glb = export(tmp_path / "out", "glb")
+    of_glb, bounds = times_of_glb(glb)
+    for times in [*of_glb, *times_of_fbx(export(tmp_path / "out", "fbx"))]:
+        assert times[-1] - times[0] == pytest.approx((18 - 11) * render.fps_base / render.fps, abs=1e-4)
+    for times, (first, last) in zip(of_glb, bounds, strict=True):
+        np.testing.assert_allclose(times, due, atol=1e-5)
+        assert (times[0], times[-1]) == (first, last)
+    mesh, _ = read_back(glb, "glb")
+    same = places(mesh, result.rest_vertices)
+    for number, vertices in zip(result.frames, result.vertices, strict=True):
+        moment = due[number - 105] * bpy.context.scene.render.fps
+        assert np.abs(world_vertices(mesh, moment) - vertices[same]).max() < 1e-4, number
+
+
+def times_of_glb(path: Path):
+    """Seconds of the keys of each channel, and what the file says of the first and the last."""
+    data = path.read_bytes()
+    assert struct.unpack_from("<I", data, 8)[0] == len(data)
+    length = struct.unpack_from("<I", data, 12)[0]
+    document, buffer = json.loads(data[20:20 + length]), data[28 + length:]
+    times, bounds = [], []
+    for index in {sampler["input"] for one in document["animations"] for sampler in one["samplers"]}:
+        accessor = document["accessors"][index]
+        view = document["bufferViews"][accessor["bufferView"]]
+        times.append(np.frombuffer(buffer, "<f4", accessor["count"], view.get("byteOffset", 0)))
+        bounds.append((np.float32(accessor["min"][0]), np.float32(accessor["max"][0])))
+    return times, bounds
+
+
+def times_of_fbx(path: Path):
+    """Seconds of the keys of each curve."""
+    from io_scene_fbx import parse_fbx
+
+    root, _ = parse_fbx.parse(str(path))
+    (objects,) = (child for child in root.elems if child.id == b"Objects")
+    return [np.array(child.props[0]) / 46186158000 for curve in objects.elems if curve.id == b"AnimationCurve"
+            for child in curve.elems if child.id == b"KeyTime"]
 
 
 @pytest.mark.parametrize("motion", MOTIONS)

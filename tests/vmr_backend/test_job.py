@@ -89,11 +89,18 @@ def test_a_folder_without_a_request_is_told(tmp_path):
     ("subject", "1", "a whole number or null"), ("subject", True, "a whole number"),
     ("box", "1,2,3,4", "a list of numbers or null"), ("box", ["1", 2, 3, 4], "a list of numbers"),
     ("at", 2.5, "a whole number or null"), ("focal_length", "800", "a number or null"),
-    ("focal_length", [800], "a number or null"), ("principal_point", 320, "a list of numbers or null"),
+    ("focal_length", [800], "a number or null"),
+    ("principal_point", [True, 3], "a list of numbers or null"), ("principal_point", 320, "a list of numbers or null"),
 ])
 def test_a_value_of_another_type_is_told_by_its_field(tmp_path, name, value, needs):
     line = refusal(lambda: JobRequest.load(job_of(tmp_path, **{name: value})))
     assert line.startswith(f"{tmp_path / 'job.json'}: {name}: found {value!r}, needs {needs}")
+
+
+def test_a_number_longer_than_any_float_is_told(tmp_path):
+    line = refusal(lambda: JobRequest.load(job_of(tmp_path, focal_length=10**400)))
+    assert f"focal_length: found 1{'0' * 56}..., needs a number" in line
+    assert "setting bones: found" in refusal(lambda: JobRequest.load(job_of(tmp_path, settings={"bones": 10**400})))
 
 
 @pytest.mark.parametrize(("values", "line"), [
@@ -112,6 +119,15 @@ def test_a_value_of_another_type_is_told_by_its_field(tmp_path, name, value, nee
     ({"box": [0, 0, 9, 0]}, "box: found [0, 0, 9, 0], needs left, top, width, height, the last two above 0"),
     ({"at": 3}, "at: found frame 3 without a box, needs the box that it is for"),
     ({"focal_length": 0}, "focal_length: found 0, needs pixels above 0"),
+    ({"focal_length": 1e308}, "focal_length: found 1e+308, needs 0.1 to 1e+09 pixels"),
+    ({"focal_length": 1e-300}, "focal_length: found 1e-300, needs 0.1 to 1e+09 pixels"),
+    ({"principal_point": [320, -1e300]}, "principal_point: found [320, -1e+300], needs pixels of the picture, at most "
+                                         "1e+06 from its top left corner"),
+    ({"box": [0, 0, 1e300, 9]}, "box: found [0, 0, 1e+300, 9], needs pixels of the picture, at most 1e+06 from its top "
+                                "left corner"),
+    ({"first": -2**31 - 1}, "frames: found frame -2147483649, needs -2147483648 to 2147483647"),
+    ({"last": 2**31}, "frames: found frame 2147483648, needs -2147483648 to 2147483647"),
+    ({"box": [0, 0, 9, 9], "at": 10**99}, f"at: found frame 1{'0' * 56}..., needs -2147483648 to 2147483647"),
     ({"focal_length": -1.5}, "focal_length: found -1.5, needs pixels above 0"),
     ({"principal_point": [1]}, "principal_point: found [1], needs two numbers, x and y"),
 ])
@@ -131,6 +147,9 @@ def test_a_request_that_cannot_be_carried_out_is_told(tmp_path, values, line):
     ([{"frame": 3, "rotation": IDENTITY[:8]}], "found no rotation at frame 3 ([1, 0, 0, 0, 1, 0, 0, 0]), needs 9"),
     ([{"frame": 3, "rotation": [2, *IDENTITY[1:]]}], "found no rotation at frame 3"),
     ([{"frame": 3, "rotation": [-1, *IDENTITY[1:]]}], "found no rotation at frame 3"),
+    ([{"frame": 3, "rotation": [1e308] * 9}], "found no rotation at frame 3"),
+    ([{"frame": 3, "rotation": [10**200, 0.5, *IDENTITY[2:]]}], "found no rotation at frame 3"),
+    ([{"frame": 2**40, "rotation": IDENTITY}], f"found frame {2**40}, needs -2147483648 to 2147483647"),
     ([{"frame": 3, "rotation": IDENTITY}] * 2, "found frame 3 twice, needs it once"),
 ])
 def test_what_is_no_rotation_at_a_frame_is_told_by_its_field(tmp_path, name, entries, line):

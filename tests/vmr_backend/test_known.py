@@ -6,8 +6,17 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from vmr_backend.geometry.rotations import about_x, about_z
-from vmr_backend.job import FrameRotation, JobRequest, facing
-from vmr_backend.known import Known, hints_at, intrinsics_of, known_of, starting_rotations, starting_turns, yaw_of
+from vmr_backend.job import BadInput, FrameRotation, JobRequest, facing
+from vmr_backend.known import (
+    Known,
+    check_camera,
+    hints_at,
+    intrinsics_of,
+    known_of,
+    starting_rotations,
+    starting_turns,
+    yaw_of,
+)
 from vmr_backend.lasr.model import LEVEL_CAMERA
 
 NUMBERS = np.arange(10, 31)
@@ -54,6 +63,25 @@ def test_nothing_known_leaves_all_open():
 def test_the_focal_length_and_the_principal_point_stand_above_the_field_of_view():
     told = known(focal_length=812.5, principal_point=[300.0, 251.5])
     np.testing.assert_array_equal(intrinsics_of(told, (640, 480), 30.0), [812.5, 812.5, 300, 251.5])
+
+
+@pytest.mark.parametrize(("values", "line"), [
+    ({"focal_length": 63.9}, "focal_length: found 63.9 pixels, needs 64 to 640000 for pictures 640 pixels wide"),
+    ({"focal_length": 1e6}, "focal_length: found 1e+06 pixels, needs 64 to 640000 for pictures 640 pixels wide"),
+    ({"principal_point": [2561, 0]}, "principal_point: found x = 2561 pixels, needs -1920 to 2560 for pictures of "
+                                     "640x480"),
+    ({"principal_point": [0, -2e5]}, "principal_point: found y = -200000 pixels, needs -1440 to 1920 for pictures of "
+                                     "640x480"),
+])
+def test_a_camera_that_could_not_film_pictures_of_their_size_is_refused(values, line):
+    with pytest.raises(BadInput) as refused:
+        check_camera(known(**values), (640, 480))
+    assert str(refused.value) == line
+
+
+def test_every_lens_and_a_picture_cut_out_of_a_larger_one_are_taken():
+    for values in ({}, {"focal_length": 64}, {"focal_length": 640000}, {"principal_point": [-1920, 1920]}):
+        check_camera(known(**values), (640, 480))
 
 
 @pytest.mark.parametrize("degrees", [0.0, 35.0, 90.0, -120.0, 179.0])

@@ -31,6 +31,9 @@ def test_a_request_comes_back_from_its_folder(tmp_path):
     ((Mark(3, box=(0, 0, 0, 5)),), ("box", "frame 3", "above 0")),
     ((Mark(3, box=(0, 0, float("nan"), 5)),), ("box", "frame 3")),
     ((Mark(3, inside=((1, float("inf")),)),), ("point", "frame 3")),
+    ((Mark(3, box=(0, 0, 1e300, 5)),), ("box: found [0, 0, 1e+300, 5]", "1e+06")),
+    ((Mark(3, inside=((-1e300, 2),)),), ("point: found [-1e+300, 2]", "1e+06")),
+    ((Mark(2**31, inside=((1, 2),)),), ("marks: found frame 2147483648", "2147483647")),
     ((Mark(3, outside=((1, 2),)),), ("only points off the subject",)),
     ((Mark(3, inside=((1, 2),)), Mark(3, inside=((4, 2),))), ("frame 3 twice",)),
 ])

@@ -89,6 +89,7 @@ def write_report(folder: Path, *, request: JobRequest, settings: Settings, devic
         "lens": lens,
         "never_seen": trust and trust.measures.never_seen,
         "turn": trust and trust.measures.turn,
+        "motion": trust and trust.measures.motion,
         "rival_gap": trust and trust.measures.rival_gap,
         "doubtful_frames": trust.doubtful_frames if trust else [],
         "frames": _frames(scores, colour_error or {}, trust),

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..metrics.coverage import never_seen
 from ..metrics.flow import flow_residuals
+from ..metrics.motion import motion
 from ..metrics.rivals import Hypothesis, rival_gap
 from ..metrics.segmentation import Scores
 from ..metrics.viewpoints import flipped, turn
@@ -45,6 +46,9 @@ SMALL_TURN = 40.0
 """Degrees of turn below which the far side is a guess: of an upright body, turned by an angle of a, a camera sees
 (180 + a) / 360 all round: at 40 less than 62 %, so neither the far side nor how thick the body is."""
 
+STILL = 0.005
+"""Share of the subject's size below which nothing moves: a turn by a degree moves twice as much, noise not at all."""
+
 LARGE_UNSEEN = 1 / 3
 """Share of the surface never seen, above which a small turn matters: some subjects show all of themselves by moving."""
 
@@ -71,6 +75,8 @@ class Measures:
     """For each frame, what is doubtful in the footage itself."""
     turn: float
     """Degrees by which subject and camera turn to each other."""
+    motion: float
+    """How far the footage moves the subject, as a share of its size (metrics/motion.py)."""
     never_seen: float
     """Share of the surface that no frame shows."""
     rival_gap: float | None
@@ -150,7 +156,8 @@ def measure(result: Reconstruction, footage: Footage, scores: Scores, colour_err
     return Measures(
         frames=result.frames, j=_by_frame(result, j), flow_residual=flow_residuals(result, footage),
         colour_error=_by_frame(result, colour_error), flipped=jumped, footage=footage.doubts,
-        turn=turn(result, ~jumped), never_seen=never_seen(result, result.coverage), rival_gap=rival_gap(hypotheses))
+        turn=turn(result, ~jumped), motion=motion(footage),
+        never_seen=never_seen(result, result.coverage), rival_gap=rival_gap(hypotheses))
 
 
 def judge(found: Measures) -> Trust:
@@ -180,9 +187,13 @@ def verdict(found: Measures, of_frames: Sequence[Doubt]) -> Verdict:
     causes = sorted(causes + of_camera, key=lambda cause: cause.trust != "poor")
     if not causes:
         return _good(found, sum(doubt.doubt >= DOUBTFUL for doubt in of_frames))
-    opening = {"careful": "Use this result with care", "poor": "Do not trust this result"}[causes[0].trust]
+    trust = causes[0].trust
+    if found.motion < STILL:
+        # Whatever else is wrong, other footage is what helps.
+        causes.sort(key=lambda cause: cause is not of_camera[0])
+    opening = {"careful": "Use this result with care", "poor": "Do not trust this result"}[trust]
     texts = "; and ".join(cause.text for cause in causes)
-    return Verdict(causes[0].trust, f"{opening}: {texts}. {causes[0].advice}.")
+    return Verdict(trust, f"{opening}: {texts}. {causes[0].advice}.")
 
 
 def _good(found: Measures, doubtful: int) -> Verdict:
@@ -255,6 +266,12 @@ def _mostly(found: Measures, doubtful: np.ndarray) -> str:
 
 
 def _camera_causes(found: Measures) -> list[_Cause]:
+    if found.motion < STILL:
+        # How far the camera turned, and which of its rivals is near, was decided by nothing.
+        return [_Cause(
+            "careful", "nothing moves in these frames, and one view shows the subject from one side only: its far side "
+            "and how thick it is are guesses", "Choose frames in which the subject or the camera turns, or film it "
+            "from more sides")]
     causes = []
     if found.turn < SMALL_TURN and found.never_seen > LARGE_UNSEEN:
         causes.append(_Cause(

@@ -37,10 +37,10 @@ def named(clip):
 
 
 def test_presets_stand_side_by_side(clip, tmp_path, capsys):
-    assert main(["benchmark", "fit", *named(clip), "--presets", "preview", "standard", "--iterations-scale", "0.05",
+    assert main(["benchmark", "fit", *named(clip), "--presets", "preview", "standard", "--iterations-scale", "0.01",
                  *SMALL_FLAGS, "--device", "cpu", "--seed", "3", "--frames", "0:3", "--out", str(tmp_path)]) == 0
     title, presets, *rows = capsys.readouterr().out.splitlines()
-    assert title == "frames, seed 3, iterations x 0.05" and presets.split() == ["preview", "standard"]
+    assert title == "frames, seed 3, iterations x 0.01" and presets.split() == ["preview", "standard"]
     cells = {" ".join(row.split()[:-2]): [float(cell) for cell in row.split()[-2:]] for row in rows}
     assert {"footage s", "texture s", "whole run s", "peak MiB", "J", "F", "chamfer", "track"} <= set(cells)
     assert all(0 < j <= 1 for j in cells["J"]) and min(cells["peak MiB"]) > 50

@@ -75,7 +75,7 @@ def test_a_search_finds_that_the_subject_rolls(turning_egg, filmed_rolling, quic
     model = sphere_seen_by(view_of(footage, quick.field_of_view), starts)
     seen = observe(footage, far_flows(footage), 48, cpu, random)
     found = search(model, starts.hypotheses, seen, get_renderer("warp", cpu), quick, random, lambda *step: None)
-    assert found[0].roll > 1
+    assert found[0].roll > 0.5, "and is none of those that stay upright"
 
 
 @pytest.fixture(scope="module")

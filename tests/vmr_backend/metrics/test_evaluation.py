@@ -91,7 +91,7 @@ def test_all_figures_equal_the_independent_scorer(scorer, egg, clip, tmp_path, c
     monkeypatch.setattr("sys.argv", ["score.py", str(tmp_path), "--masks", str(clip / "masks"), *more])
     scorer.main()
     expected = json.loads(capsys.readouterr().out)
-    assert set(expected) - set(found) == {"frames", "vertices", "faces"} and found["chamfer"] > 0.01
+    assert set(found) < set(expected) and found["chamfer"] > 0.01, "it tells more"
     assert found == pytest.approx({name: expected[name] for name in found}, abs=1e-6)
 
 

@@ -23,7 +23,7 @@ def true_keypoints(egg, frames=(0, 1, 2), count=40):
 
 def test_the_true_motion_carries_keypoints_to_themselves(egg):
     transfer = keypoint_transfer(egg.result, true_keypoints(egg), alpha=0.1)
-    assert transfer.total > 60 and transfer.pck > 0.98
+    assert transfer.total > 60 and transfer.pck > 0.95
 
 
 def test_a_mesh_that_does_not_turn_loses_keypoints(egg):

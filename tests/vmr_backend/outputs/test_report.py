@@ -40,7 +40,8 @@ def test_frames_carry_their_scores_and_doubts(tmp_path):
     measures = Measures(
         frames=scores.frames, j=j, flow_residual=np.array([0.01, 0.01, np.nan, 0.02]),
         colour_error=np.array([np.nan, 12, 20, np.nan]), flipped=np.zeros(4, bool),
-        footage=[[], ["cut off by the left border"], [], []], turn=55.0, never_seen=0.3, rival_gap=0.07)
+        footage=[[], ["cut off by the left border"], [], []], turn=55.0, motion=0.2, never_seen=0.3,
+        rival_gap=0.07)
     found = report(tmp_path, scores=scores, trust=judge(measures), colour_error={4: 12.0, 5: 20.0},
                    left_out=[(np.int32(7), "the mask is empty")], coverage=0.5)
     assert found["scores"]["scored_frames"] == 4 and found["scores"]["J_min"] == 0.6
@@ -52,7 +53,7 @@ def test_frames_carry_their_scores_and_doubts(tmp_path):
     assert five["doubt"] == 1 and five["flow_residual"] is None and found["colour_error"] == 16
     assert found["left_out"] == [{"frame": 7, "reason": "the mask is empty"}] and found["coverage"] == 0.5
     assert found["doubtful_frames"] == [4, 5]
-    assert (found["turn"], found["never_seen"], found["rival_gap"]) == (55, 0.3, 0.07)
+    assert tuple(found[name] for name in ("turn", "motion", "never_seen", "rival_gap")) == (55, 0.2, 0.3, 0.07)
     assert found["verdict"] == {"trust": "careful", "sentence": judge(measures).verdict.sentence}
 
 

@@ -20,8 +20,8 @@ def sound(**changes) -> Measures:
     values = {
         "frames": np.arange(100, 100 + FRAMES, dtype=np.int32), "j": 0.95 + 0.02 * random.random(FRAMES),
         "flow_residual": 0.006 + 0.004 * random.random(FRAMES), "colour_error": 12 + 4 * random.random(FRAMES),
-        "flipped": np.zeros(FRAMES, bool), "footage": [[] for _ in range(FRAMES)], "turn": 100.0, "never_seen": 0.2,
-        "rival_gap": 0.08}
+        "flipped": np.zeros(FRAMES, bool), "footage": [[] for _ in range(FRAMES)], "turn": 100.0, "motion": 0.6,
+        "never_seen": 0.2, "rival_gap": 0.08}
     return Measures(**(values | changes))
 
 
@@ -108,6 +108,23 @@ def test_the_verdict_names_its_cause_and_what_to_do(found, trust, text):
     assert trust == "good" or verdict.sentence.count(". ") == 1, "what is wrong, then what to do"
 
 
+def test_where_nothing_moves_the_verdict_says_so_and_nothing_of_turns_that_noise_decided():
+    still = {"turn": 13.0, "never_seen": 0.5, "rival_gap": 0.004}
+    verdict = judge(sound(motion=0.0, **still)).verdict
+    assert verdict.trust == "careful"
+    assert verdict.sentence.startswith("Use this result with care: nothing moves in these frames, and one view shows ")
+    assert "13 degrees" not in verdict.sentence and "seed" not in verdict.sentence
+    assert "Choose frames in which the subject or the camera turns" in verdict.sentence
+    assert "nothing moves" not in judge(sound(motion=0.02, **still)).verdict.sentence, "a little is something"
+
+
+def test_where_nothing_moves_other_frames_are_the_advice_whatever_else_is_wrong():
+    verdict = judge(replace(many(0.5), motion=0.0)).verdict
+    assert verdict.trust == "poor" and "10 of 20 frames are doubtful" in verdict.sentence
+    assert verdict.sentence.startswith("Do not trust this result: nothing moves in these frames")
+    assert "seed" not in verdict.sentence
+
+
 def test_the_gravest_cause_comes_first_and_gives_the_advice():
     verdict = judge(replace(many(0.5), turn=10.0, never_seen=0.5)).verdict
     assert verdict.trust == "poor"
@@ -137,7 +154,7 @@ def test_the_true_surface_of_a_film_is_found_to_fit_it(turning):
     film, footage = turning
     found = measured(film, footage, film.result, {0: 5.0, 3: 7.0})
     assert (found.j == 1).all() and not found.flipped.any() and found.rival_gap is None
-    assert found.turn == pytest.approx(36, abs=1) and 0.3 < found.never_seen < 0.5
+    assert found.turn == pytest.approx(36, abs=1) and found.motion > 0.1 and 0.3 < found.never_seen < 0.5
     assert np.flatnonzero(np.isfinite(found.colour_error)).tolist() == [0, 3]
     assert found.flow_residual.max() < 0.01
     assert "turns by only" in judge(found).verdict.sentence

@@ -54,8 +54,8 @@ def quality(examples, instances, shape=None) -> tuple[torch.Tensor, torch.Tensor
 def test_meshes_come_nearer_to_masks_and_keypoints(examples):
     (overlap, distance), (better, nearer) = (quality(examples, one) for one in (
         start_of(examples), fitted(examples)[0]))
-    assert (better > overlap).all() and better.mean() > 0.9
-    assert (nearer < distance).all() and nearer.mean() < 0.03
+    assert (better > overlap).all() and better.mean() > overlap.mean() + 0.25, "from 0.5; the best there is, is 1"
+    assert (nearer < distance).all() and nearer.mean() < 0.2 * distance.mean()
 
 
 def test_cameras_of_undeformed_animals_are_found():
