@@ -73,8 +73,8 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     if not resume:
         # An earlier result would pass for this run's, should it end early.
         (folder / FILE_NAME).unlink(missing_ok=True)
-    warnings = [f"{len(footage.left_out)} frames were left out; the first is frame {number}: {reason}"
-                for number, reason in footage.left_out[:1]]
+    warnings = [*footage.notes, *(f"{len(footage.left_out)} frames were left out; the first is frame {number}: {reason}"
+                                  for number, reason in footage.left_out[:1])]
     for line in warnings:
         log.warning(line)
 
