@@ -48,14 +48,20 @@ PURE_BLACK = 0.7
 THIN = 0.1
 """Share of inner pixels below which subjects are as thin as lines."""
 MOST_LOSSY_LABELS = 8
+BLACK_AND_WHITE = 0.95
+"""Share of pixels in the darkest or brightest quarter from which on grey pictures are masks, however noisy."""
+STRANGE = 0.01
+"""Of the labels' pixels; as many of another flat colour are of one more subject."""
 CORE = 0.5
 """A subject's core is as far from its outline as this, over the farthest point."""
 SLOW_RISE = 0.4
 """Brightness just inside the outline over the core's, below which a soft matte rises; cut-outs begin at once."""
 LARGEST_CUT_OUT = 0.98
 """Of its bounding box; more is a picture between black bars."""
-LOSSLESS = frozenset({".png", ".tif", ".tiff", ".bmp"})
-LONGEST_SIDE = 1024
+SHARP = 0.2
+"""Difference of a cut-out's outermost pixels from the background, over the median inside; below, its edge is soft, or
+compressed."""
+LONGEST_SIDE = 640
 """Larger images are judged by every second (third ...) pixel of each row and column."""
 
 
@@ -114,8 +120,9 @@ class Reading:
 
     def label_names(self, labels: Sequence[int]) -> list[str]:
         """Labels in words: colours are named."""
-        named = dict(zip(self.labels, self.colours, strict=True)) if self.form is Form.COLOURS else {}
-        return [f"{n}: {colour_name(named[n])}" if n in named else str(n) for n in labels]
+        colours = dict(zip(self.labels, self.colours, strict=False))
+        return [str(n) if colours.get(n, (n,)) == 3 * (n,) or n not in colours else f"{n}: {colour_name(colours[n])}"
+                for n in labels]
 
 
 def read_mask_image(path: Path) -> MaskImage:
@@ -143,7 +150,7 @@ def labels_in(image: MaskImage, reading: Reading) -> np.ndarray:
     if reading.form is Form.VALUES:
         return _values(image, reading)
     if reading.form is Form.COLOURS:
-        return _nearest_colours(image, reading)
+        return _by_nearest_colour(image, reading)
     if reading.form is Form.ALPHA:
         if pixels.shape[2:] != (4,):
             raise BadInput(f"{image.name}: found no alpha channel, which other masks have; needs it in every mask")
@@ -188,9 +195,13 @@ def reading_of(images: Sequence[MaskImage], name: Path | str, asked: bool = Fals
     opaque = [image.pixels[..., 3] > 127 for image in images if image.pixels.shape[2:] == (4,)]
     if len(opaque) == len(images) and any(o.any() for o in opaque) and not all(o.all() for o in opaque):
         return _by_alpha(images, opaque)
-    if all(_is_grey(image.pixels) for image in images) and (reading := _by_value(images, asked)) is not None:
-        return reading
-    return _by_colour(images, name)
+    grey = all(_is_grey(image.pixels, exactly=True) for image in images)
+    reading = _by_value(images) if grey else None
+    if reading is None:
+        reading = _by_colour(images, name)
+    if asked and grey and not reading.has_labels:
+        return _of_values(np.concatenate([np.unique(brightness(image.pixels)) for image in images]))
+    return reading
 
 
 def _by_palette(images: Sequence[MaskImage]) -> Reading | None:
@@ -213,14 +224,14 @@ def _by_alpha(images: Sequence[MaskImage], opaque: Sequence[np.ndarray]) -> Read
     return Reading(Form.ALPHA, "read by their alpha: what is not transparent is the subject")
 
 
-def _by_value(images: Sequence[MaskImage], asked: bool) -> Reading | None:
-    """Labels are grey values where these are few and small, or single ones of 16 bit, or where one is asked for."""
+def _by_value(images: Sequence[MaskImage]) -> Reading | None:
+    """Labels are grey values where these are small, or few without any at edges between."""
     deep = all(image.values is not None and image.palette is None for image in images)
     greys = [image.values if deep else brightness(image.pixels) for image in images]
     found = np.unique(np.concatenate([np.unique(grey) for grey in greys]))
     if len(found) < 2:
         return None
-    if asked and found[-1] <= VOID or found[-1] <= LARGEST_GREY_LABEL:
+    if found[-1] <= LARGEST_GREY_LABEL:
         return _of_values(found)
     if len(found) > MOST_LABELS:
         return None
@@ -249,9 +260,9 @@ def _by_colour(images: Sequence[MaskImage], name: Path | str) -> Reading:
     background, share = _background(pixels)
     if background is None:
         found = _flat_colours(pixels, [np.ones(p.shape[:2], bool) for p in pixels])
-        if found is None:
+        if found is None and not (grey and _is_black_and_white(pixels)):
             raise _no_masks(name)
-        return Reading() if len(found) == 1 else _of_colours(found, None, grey)
+        return _of_colours(found, None, grey) if found and len(found) > 1 else Reading()
     shown = [_difference(p, background) > NEAR_BLACK for p in pixels]
     if not any(s.any() for s in shown):
         return Reading()
@@ -263,9 +274,8 @@ def _by_colour(images: Sequence[MaskImage], name: Path | str) -> Reading:
         return _of_one_colour(one, background, share)
     if not _are_cut_outs(shown):
         raise _no_masks(name)
-    exact = all(Path(image.name).suffix.lower() in LOSSLESS for image in images) and not _is_noisy(pixels, background)
     return Reading(Form.CUT_OUT, f"read as cut-outs: everything that is not {_word(background)} is the subject",
-                   0 if exact else NEAR_BLACK, background)
+                   _level(pixels, background), background)
 
 
 def _of_one_colour(colour: tuple[int, ...], background: tuple[int, ...], share: float) -> Reading:
@@ -328,9 +338,11 @@ def _flat_colours(pixels: Sequence[np.ndarray], shown: Sequence[np.ndarray],
 
 def _equal_colours(flat: np.ndarray, exactly: bool) -> list[tuple[int, ...]] | None:
     """The colours of pixels (n, C), if few; None where there are many, or some so alike that compression made them."""
-    colours, counts = np.unique(flat, axis=0, return_counts=True)
+    codes = flat.astype(np.uint32) @ np.uint32([1 << 8 * channel for channel in range(flat.shape[1])])
+    codes, counts = np.unique(codes, return_counts=True)
     kept = counts >= max(4, 0.0005 * len(flat))
-    colours = colours[kept]
+    colours = codes[kept, None] >> np.uint32([8 * channel for channel in range(flat.shape[1])])
+    colours = colours & 255 if flat.shape[1] > 1 else colours
     if not 0 < len(colours) <= MOST_LABELS or counts[kept].sum() < 0.9 * len(flat):
         return None
     if not exactly and len(colours) > 1:
@@ -381,15 +393,22 @@ def _are_cut_outs(shown: Sequence[np.ndarray]) -> bool:
     return np.median(share) < LARGEST_CUT_OUT
 
 
-def _is_noisy(pixels: Sequence[np.ndarray], background: tuple[int, ...]) -> bool:
-    """Whether the background differs from its colour far from the subject: it was compressed once."""
-    noise = whole = 0
+def _is_black_and_white(pixels: Sequence[np.ndarray]) -> bool:
+    """Whether pictures without a pure black are masks under noise."""
+    extreme = [np.abs(brightness(p).astype(int) - 127) > 64 for p in pixels]
+    return float(np.mean([e.mean() for e in extreme])) > BLACK_AND_WHITE
+
+
+def _level(pixels: Sequence[np.ndarray], background: tuple[int, ...]) -> int:
+    """By how much cut-outs differ from their background at the least: by anything, unless their edge fades."""
+    rim, inside = [], []
     for p in pixels:
         difference = _difference(p, background)
-        far = cv2.distanceTransform((difference <= NEAR_BLACK).view(np.uint8), cv2.DIST_L2, 3) > 16
-        noise += np.count_nonzero(difference[far])
-        whole += np.count_nonzero(far)
-    return noise > 0.001 * whole
+        some = difference > 0
+        rim.append(difference[some & ~_eroded(some)])
+        inside.append(difference[_eroded(some)])
+    middle = float(np.median(np.concatenate(inside)))
+    return 0 if np.median(np.concatenate(rim)) > SHARP * middle else min(NEAR_BLACK, int(middle / 4))
 
 
 def _values(image: MaskImage, reading: Reading) -> np.ndarray:
@@ -405,8 +424,32 @@ def _values(image: MaskImage, reading: Reading) -> np.ndarray:
     return brightness(image.pixels)
 
 
-def _nearest_colours(image: MaskImage, reading: Reading) -> np.ndarray:
+def strange_colour(image: MaskImage, reading: Reading) -> tuple[int, ...] | None:
+    """A flat colour (BGR) of an image that is none of the labels', if it has more than a few pixels."""
+    labels, unsure = _nearest_colours(image, reading)
+    strange = _eroded(unsure) & (_range(_bgr(image.pixels)) <= ALIKE)
+    if np.count_nonzero(strange) <= STRANGE * np.count_nonzero(labels) + 4:
+        return None
+    return tuple(np.median(_bgr(image.pixels)[strange], 0).astype(int).tolist())
+
+
+def _by_nearest_colour(image: MaskImage, reading: Reading) -> np.ndarray:
     """Pixels at edges, which are mixed of two colours, get the label of the nearest one that is surely of a colour."""
+    if (strange := strange_colour(image, reading)) is not None:
+        raise BadInput(f"{image.name}: found {colour_name(strange)} beside the labels "
+                       f"{', '.join(reading.label_names(reading.labels))}; needs the same colours in all masks")
+    labels, unsure = _nearest_colours(image, reading)
+    if unsure.any() and not unsure.all():
+        _, places = cv2.distanceTransformWithLabels(unsure.view(np.uint8), cv2.DIST_L2, 3,
+                                                    labelType=cv2.DIST_LABEL_PIXEL)
+        of_place = np.zeros(places.max() + 1, np.uint8)
+        of_place[places[~unsure]] = labels[~unsure]
+        labels[unsure] = of_place[places[unsure]]
+    return labels
+
+
+def _nearest_colours(image: MaskImage, reading: Reading) -> tuple[np.ndarray, np.ndarray]:
+    """Label of each pixel's nearest colour, (H, W) uint8, and where it is too far for that, (H, W) bool."""
     pixels = _bgr(image.pixels)
     known = list(zip(reading.colours, reading.labels, strict=True))
     known += [(VOID_COLOUR, VOID)] if reading.void else []
@@ -421,17 +464,7 @@ def _nearest_colours(image: MaskImage, reading: Reading) -> np.ndarray:
     if reading.transparent:
         clear = image.pixels[..., 3] <= 127
         labels[clear], unsure[clear] = 0, False
-    if (strange := _eroded(unsure) & (_range(pixels) <= ALIKE)).sum() > 0.01 * np.count_nonzero(labels) + 4:
-        colour = np.median(pixels[strange], 0).astype(int)
-        raise BadInput(f"{image.name}: found {colour_name(colour)} beside the labels "
-                       f"{', '.join(reading.label_names(reading.labels))}; needs the same colours in all masks")
-    if unsure.any() and not unsure.all():
-        _, places = cv2.distanceTransformWithLabels(unsure.view(np.uint8), cv2.DIST_L2, 3,
-                                                    labelType=cv2.DIST_LABEL_PIXEL)
-        of_place = np.zeros(places.max() + 1, np.uint8)
-        of_place[places[~unsure]] = labels[~unsure]
-        labels[unsure] = of_place[places[unsure]]
-    return labels
+    return labels, unsure
 
 
 def _has_palette(image: MaskImage, palette: np.ndarray) -> bool:
@@ -448,12 +481,12 @@ def _thinned(image: MaskImage) -> MaskImage:
     return replace(image, pixels=np.ascontiguousarray(image.pixels[::step, ::step]), values=values)
 
 
-def _is_grey(pixels: np.ndarray) -> bool:
+def _is_grey(pixels: np.ndarray, exactly: bool = False) -> bool:
     if pixels.ndim == 2:
         return True
     blue, green, red = cv2.split(pixels)[:3]
     chroma = cv2.subtract(cv2.max(cv2.max(blue, green), red), cv2.min(cv2.min(blue, green), red))
-    return bool((chroma > COLOURED).mean() < 0.001)
+    return not chroma.any() if exactly else bool((chroma > COLOURED).mean() < 0.001)
 
 
 def _bgr(pixels: np.ndarray) -> np.ndarray:

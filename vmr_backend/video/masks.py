@@ -12,14 +12,14 @@ import numpy as np
 
 from ..job import BadInput
 from .clip import Clip, open_clip, read_frames
-from .mask_forms import Form, MaskImage, Reading, brightness, labels_in, read_mask_image, reading_of
+from .mask_forms import Form, MaskImage, Reading, brightness, labels_in, read_mask_image, reading_of, strange_colour
 from .mask_numbers import match_masks
 from .subjects import Choice, follow, label_in_box, patch_in_box, present
 
 ASPECT_TOLERANCE = 0.01
 SIZE_TOLERANCE = 2
 """Pixels by which a mask's sides may differ from the frames' whatever that does to its shape."""
-SAMPLED = 32
+SAMPLED = 16
 """Masks, spread over all, by which it is decided how they are read."""
 SMALLEST_AREA = 16
 """Pixels; a mask below is noise, the subject counts as absent."""
@@ -104,7 +104,14 @@ def _open_own(masks_path: Path | str, clip: Clip, selected: np.ndarray, choice: 
     spread = np.unique(np.linspace(0, len(masks.numbers) - 1, SAMPLED).round().astype(int))
     sample = [image for _, image in _images(source, masks.numbers[spread])]
     asked = masks.files is not None and choice is not None and choice.label is not None
-    return replace(source, reading=reading_of(sample, masks.path, asked))
+    reading = reading_of(sample, masks.path, asked)
+    if reading.form is Form.COLOURS:
+        # Their numbers are by their order, which one that comes in for a short time would change.
+        for _, image in _images(source, masks.numbers):
+            if strange_colour(image, reading) is not None:
+                sample.append(image)
+                reading = reading_of(sample, masks.path, asked)
+    return replace(source, reading=reading)
 
 
 def _with_label(source: MaskSource, label: int) -> MaskSource:
