@@ -35,8 +35,8 @@ PURE_LABELS = 0.99
 """Share of the subject's pixels that have the few values of labels; edges of soft or compressed masks are more."""
 LEAST_LABELLED = 0.02
 """Share of what is not black that labels take beside void; less is dirt in white masks."""
-FLAT_SHARE = 0.75
-"""Share of the subject's inner pixels, without its edges, that are flat in labels; in pictures they are below half."""
+FLAT_SHARE = 0.4
+"""Share of the subject's inner pixels, without its edges, that are flat in labels, however soft these are."""
 BORDER_SHARE = 0.9
 """Share of the pictures' border from which on a colour is what the subject lies on."""
 WHITE_BORDER_SHARE = 0.98
@@ -54,6 +54,8 @@ STRANGE = 0.01
 """Of the labels' pixels; as many of another flat colour are of one more subject."""
 CORE = 0.5
 """A subject's core is as far from its outline as this, over the farthest point."""
+EVEN_SHARE = 0.75
+"""Of the core of one colour, and of labels all over an image."""
 SLOW_RISE = 0.4
 """Brightness just inside the outline over the core's, below which a soft matte rises; cut-outs begin at once."""
 LARGEST_CUT_OUT = 0.98
@@ -259,10 +261,13 @@ def _by_colour(images: Sequence[MaskImage], name: Path | str) -> Reading:
     grey = all(_is_grey(p) for p in pixels)
     background, share = _background(pixels)
     if background is None:
-        found = _flat_colours(pixels, [np.ones(p.shape[:2], bool) for p in pixels])
+        found = _flat_colours(pixels, [np.ones(p.shape[:2], bool) for p in pixels], least=EVEN_SHARE)
         if found is None and not (grey and _is_black_and_white(pixels)):
             raise _no_masks(name)
-        return _of_colours(found, None, grey) if found and len(found) > 1 else Reading()
+        bright = [colour for colour in found or () if max(colour) > NEAR_BLACK]
+        if len(bright) < 2:
+            return _of_one_colour(bright[0], (0, 0, 0), 1) if bright else Reading()
+        return _of_colours(bright, (0, 0, 0) if bright != found else None, grey)
     shown = [_difference(p, background) > NEAR_BLACK for p in pixels]
     if not any(s.any() for s in shown):
         return Reading()
@@ -319,9 +324,10 @@ def _background(pixels: Sequence[np.ndarray]) -> tuple[tuple[int, ...] | None, f
 
 
 def _flat_colours(pixels: Sequence[np.ndarray], shown: Sequence[np.ndarray],
-                  exactly: bool = False) -> list[tuple[int, ...]] | None:
+                  exactly: bool = False, least: float = FLAT_SHARE) -> list[tuple[int, ...]] | None:
     """The few colours in which all that is `shown` (H, W) bool is painted flat; None where it is a picture, or soft.
 
+    least       share of what is shown, without its edges, that is flat
     exactly     not as they are after compression
     """
     inner = [_eroded(s) for s in shown]
@@ -329,7 +335,7 @@ def _flat_colours(pixels: Sequence[np.ndarray], shown: Sequence[np.ndarray],
     for spread in (0,) if exactly else (0, ALIKE):
         flat = np.concatenate([p[s] if thin else p[i & (_range(p) <= spread)]
                                for p, i, s in zip(pixels, inner, shown, strict=True)])
-        if len(flat) >= FLAT_SHARE * _count(inner):
+        if len(flat) >= least * _count(inner):
             found = _like_colours(flat) if spread else _equal_colours(flat, exactly)
             if found:
                 return found
@@ -377,10 +383,20 @@ def _soft_colour(pixels: Sequence[np.ndarray], shown: Sequence[np.ndarray], grey
         rims.append(p[s & (depth >= 2) & (depth <= 4)])
     core, rim = np.concatenate(cores), np.concatenate(rims)
     colour = tuple(int(c) for c in np.median(core, 0))
+    if not grey and _of_other_hue(np.concatenate([p[s] for p, s in zip(pixels, shown, strict=True)]), colour) > 0.05:
+        return None
     even = (_difference(core[None], colour)[0] <= ALIKE) & np.concatenate(calm)
-    if even.mean() >= FLAT_SHARE or grey and rim.size and np.median(rim) < SLOW_RISE * max(colour):
+    if even.mean() >= EVEN_SHARE or grey and rim.size and np.median(rim) < SLOW_RISE * max(colour):
         return colour
     return None
+
+
+def _of_other_hue(pixels: np.ndarray, colour: tuple[int, ...]) -> float:
+    """Share of the brighter pixels (n, 3) that are no darker shade of a colour."""
+    brightest = pixels.max(1)
+    lit = brightest > 2 * NEAR_BLACK
+    shades = pixels[lit] / np.maximum(brightest[lit], 1)[:, None] - np.array(colour) / max(*colour, 1)
+    return float((np.abs(shades).max(1) > 0.25).mean()) if lit.any() else 0
 
 
 def _are_cut_outs(shown: Sequence[np.ndarray]) -> bool:
