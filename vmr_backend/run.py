@@ -72,8 +72,8 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
                                flow=flow_finder(settings.flow, device),
                                progress=lambda step, steps: log.progress("footage", step, steps))
     log.plan(_shares(request, settings, len(footage.numbers)))
-    warnings = [f"{len(footage.left_out)} frames were left out; the first is frame {number}: {reason}"
-                for number, reason in footage.left_out[:1]]
+    warnings = [*footage.notes, *(f"{len(footage.left_out)} frames were left out; the first is frame {number}: {reason}"
+                                  for number, reason in footage.left_out[:1])]
     for line in warnings:
         log.warning(line)
 

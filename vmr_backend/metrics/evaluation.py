@@ -6,7 +6,7 @@ import json
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from ..arguments import Arguments
 from ..job import EXIT_BAD_INPUT, EXIT_DONE, BadInput, JobRequest
 from ..reconstruction import Reconstruction
+from ..video.clip import Clip, open_clip, select
 from ..video.subjects import Choice
 from .pck import Keypoints, keypoint_transfer
 from .segmentation import evaluate, masks_of
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = Arguments(prog="python -m vmr_backend evaluate", description=__doc__)
     parser.add_argument("result", type=Path, metavar="DIR", help="folder of a result")
     parser.add_argument("--masks", type=Path, required=True,
-                        help="folder of images named by frame number, or a video; white on black")
+                        help="folder of images named by frame number, or a video")
     parser.add_argument("--gt", type=Path, metavar="FILE.npz",
                         help="true meshes (vertices, faces, world_to_camera): adds chamfer, pose_chamfer, track")
     parser.add_argument("--keypoints", type=Path, metavar="FILE.json",
@@ -39,7 +40,8 @@ def main(argv: list[str] | None = None) -> int:
                         help="compare every N-th frame with the true meshes (default: 4)")
     try:
         arguments = parser.parse_args(argv)
-        figures = evaluate_folder(arguments.result, arguments.masks, arguments.gt, arguments.keypoints, arguments.every)
+        figures = evaluate_folder(arguments.result, arguments.masks, arguments.gt, arguments.keypoints,
+                                  arguments.every, tell=lambda note: print(note, file=sys.stderr))
     except BadInput as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -48,17 +50,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def evaluate_folder(folder: Path, masks: Path, truth: Path | None = None, keypoints: Path | None = None,
-                    every: int = 4) -> dict[str, Any]:
-    """What `evaluate` prints, by name; None where a figure cannot be known. BadInput names a file that is unusable."""
+                    every: int = 4, tell: Callable[[str], object] = lambda note: None) -> dict[str, Any]:
+    """What `evaluate` prints, by name; None where a figure cannot be known. BadInput names a file that is unusable.
+
+    tell    called with a line of how the masks were read, where they are not plain
+    """
     if every < 1:
         raise BadInput(f"--every: found {every}, needs 1 or more")
     result = Reconstruction.load(folder)
     true_meshes = load_truth(truth) if truth else None
     joints = load_joints(keypoints) if keypoints else {}
     areas: dict[int, int] = {}
+    found, notes = masks_of(result, masks, *_clip(folder), _choice(folder, masks))
+    for note in notes:
+        tell(note)
 
     def measured() -> Iterator[tuple[int, np.ndarray]]:
-        for number, mask in masks_of(result, masks, _choice(folder, masks)):
+        for number, mask in found:
             areas[number] = int(np.count_nonzero(mask))
             yield number, mask
 
@@ -81,6 +89,18 @@ def _choice(folder: Path, masks: Path) -> Choice | None:
     request = JobRequest.load(folder)
     same = request.masks is not None and Path(request.masks) == masks.absolute()
     return Choice(request.subject, request.box, request.at) if same else None
+
+
+def _clip(folder: Path) -> tuple[Clip | None, np.ndarray | None]:
+    """The clip that the run in a folder was about and the frames it was asked for, where it is still at its place."""
+    if not (folder / "job.json").is_file():
+        return None, None
+    request = JobRequest.load(folder)
+    try:
+        clip = open_clip(request.clip, request.files)
+        return clip, select(clip, request.first, request.last)
+    except BadInput:
+        return None, None
 
 
 def load_truth(path: Path) -> Truth:

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..job import BadInput
 from ..reconstruction import Reconstruction
-from ..video.clip import open_clip
-from ..video.masks import MaskSource, narrowed, read_masks
+from ..video.clip import Clip
+from ..video.masks import open_masks, read_masks
 from ..video.subjects import Choice
 from .raster import silhouette
 
@@ -91,18 +91,21 @@ def evaluate(reconstruction: Reconstruction, masks: Masks) -> Scores:
     return Scores(np.array(numbers, np.int32), np.array(j), np.array(f))
 
 
-def masks_of(result: Reconstruction, path: Path, choice: Choice | None = None) -> Iterator[tuple[int, np.ndarray]]:
+def masks_of(
+    result: Reconstruction, path: Path, clip: Clip | None = None, selected: np.ndarray | None = None,
+    choice: Choice | None = None,
+) -> tuple[Iterator[tuple[int, np.ndarray]], list[str]]:
     """Number and mask (H, W) bool of the result's frames that have one in a folder of images or a video.
 
-    choice  which subject is meant where the masks hold several
+    clip      of the result, by whose frames masks are matched; None: as far as is known, the result's frames are all
+    selected  (n,) frames of the clip that the result was asked for, the result's among them
+    choice    which subject is meant where the masks hold several
+    Also returns how the masks were read and matched, in a line each, where they are not plain.
     """
-    source = open_clip(path)
-    common = np.intersect1d(result.frames, source.numbers)
-    if not len(common):
-        raise BadInput(f"{path}: found masks {source.numbers[0]} to {source.numbers[-1]}, none of the result's frames "
-                       f"{result.frames[0]} to {result.frames[-1]}; needs masks with the frames' numbers")
     size = (int(result.image_size[0]), int(result.image_size[1]))
-    same = {int(number): int(number) for number in common}
-    masks = MaskSource(source, same, False, size)
-    for number, mask, *_ in read_masks(narrowed(masks, choice) if choice else masks, common):
-        yield number, mask
+    if clip is None:
+        files = tuple(Path(f"{number}.png") for number in result.frames)
+        clip = Clip(path, result.frames, size, None, files)
+    masks = open_masks(path, clip, result.frames if selected is None else selected, choice)
+    numbers = np.intersect1d(result.frames, np.array(list(masks.number_of), np.int32))
+    return ((number, mask) for number, mask, *_ in read_masks(masks, numbers)), masks.notes

@@ -13,8 +13,8 @@ import numpy as np
 from ..annotations import ABSENT, Category
 from ..job import BadInput
 from ..video.clip import read_image
+from ..video.mask_forms import LARGEST_GREY_LABEL
 from ..video.masks import mask_values
-from ..video.subjects import LARGEST_GREY_LABEL
 
 LICENCE_UNKNOWN = "not stated"
 EDGE_TOLERANCE = 1.0

@@ -83,6 +83,8 @@ class Footage:
     """(T,) float32: how far colours may be trusted: 1 sharp, less where the frame is blurred against those around it"""
     left_out: list[tuple[int, str]]
     """frames of the range that are not among `numbers`, and why"""
+    notes: Sequence[str] = ()
+    """how masks were read and matched with frames, in a line each, where they are not plain"""
 
 
 def load_footage(
@@ -100,7 +102,7 @@ def load_footage(
     """Read a clip's frames `first` to `last` (both included, the clip's own numbers) and their masks.
 
     clip_path   video file or folder of images
-    masks_path  video file or folder of images, white on black; None: the alpha channel of the clip's images
+    masks_path  video file or folder of images (docs/inputs.md says in which forms); None: the clip's alpha channel
     crop_size   S, pixels along the side of the square crops
     progress    called with (step, steps) while it goes on
     files       the images of the clip where its folder holds others too; their names carry the frame numbers
@@ -126,8 +128,9 @@ def load_footage(
     facts = _look_at_masks(source, selected, report)
     kept, left_out = _leave_out(clip, source, selected, facts)
     seen = steps - len(kept)
-    return _cut_crops(clip, kept, [facts[int(n)] for n in kept], left_out, crop_size, flow,
-                      lambda done: report(seen + done))
+    footage = _cut_crops(clip, kept, [facts[int(n)] for n in kept], left_out, crop_size, flow,
+                         lambda done: report(seen + done))
+    return replace(footage, notes=source.notes)
 
 
 def downsample(footage: Footage, size: int) -> Footage:

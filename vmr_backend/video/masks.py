@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +12,15 @@ import numpy as np
 
 from ..job import BadInput
 from .clip import Clip, open_clip, read_frames
-from .subjects import Choice, follow, label_in_box, labels_in, palette_of, patch_in_box, present
+from .mask_forms import Form, MaskImage, Reading, brightness, labels_in, read_mask_image, reading_of, strange_colour
+from .mask_numbers import match_masks
+from .subjects import Choice, follow, label_in_box, patch_in_box, present
 
 ASPECT_TOLERANCE = 0.01
+SIZE_TOLERANCE = 2
+"""Pixels by which a mask's sides may differ from the frames' whatever that does to its shape."""
+SAMPLED = 16
+"""Masks, spread over all, by which it is decided how they are read."""
 SMALLEST_AREA = 16
 """Pixels; a mask below is noise, the subject counts as absent."""
 ABSENT_SHARE = 0.01
@@ -41,10 +47,20 @@ class MaskSource:
     is_alpha: bool
     image_size: tuple[int, int]
     """Width and height that masks are brought to, px."""
+    reading: Reading = Reading()
+    """How the images say what the subject is"""
+    matched: str = ""
+    """In one line, how masks were matched with frames that have other numbers."""
     label: int | None = None
     """Of the subject, where the images hold labels."""
     followed: Mapping[int, MaskFacts] | None = None
     """By frame number, the subject where it was told from others by where it is; `clip` is not read then."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say of how masks were matched and read, where they are not plain, in a line each."""
+        said = "" if self.label is not None else self.reading.said
+        return [f"masks: {note}" for note in (self.matched, said) if note]
 
 
 @dataclass(frozen=True)
@@ -73,36 +89,34 @@ def open_masks(
     """Masks for the `selected` frames (n,) of a clip: from a folder or a video; None takes the clip's alpha channel.
 
     choice  which subject is meant where the masks hold several
+    BadInput where they cannot be the clip's by number or shape, and where nothing in them tells the subject.
     """
-    source = _open_alpha(clip, selected) if masks_path is None else _open_own(masks_path, clip, selected)
-    return narrowed(source, choice) if choice else source
-
-
-def narrowed(source: MaskSource, choice: Choice) -> MaskSource:
-    """The source's masks of one subject alone."""
+    source = _open_alpha(clip, selected) if masks_path is None else _open_own(masks_path, clip, selected, choice)
+    if not choice:
+        return source
     return _with_label(source, choice.label) if choice.label is not None else _with_box(source, choice)
 
 
-def _open_own(masks_path: Path | str, clip: Clip, selected: np.ndarray) -> MaskSource:
-    source = open_clip(masks_path)
-    (mask_width, mask_height), (width, height) = source.image_size, clip.image_size
-    if abs(mask_width * height / (mask_height * width) - 1) > ASPECT_TOLERANCE:
-        raise BadInput(
-            f"{masks_path}: found masks of {mask_width}x{mask_height} pixels for frames of {width}x{height}; "
-            "needs masks of the frames' size or shape"
-        )
-    number_of = match_masks(source, clip, selected)
-    if not number_of:
-        raise BadInput(
-            f"{masks_path}: found masks {source.numbers[0]} to {source.numbers[-1]}, none of them of frames "
-            f"{selected[0]} to {selected[-1]}; needs masks with the frames' numbers, or as many as frames"
-        )
-    return MaskSource(source, number_of, False, clip.image_size)
+def _open_own(masks_path: Path | str, clip: Clip, selected: np.ndarray, choice: Choice | None) -> MaskSource:
+    masks = open_clip(masks_path)
+    number_of, matched = match_masks(masks, clip, selected)
+    source = MaskSource(masks, number_of, False, clip.image_size, matched=matched)
+    spread = np.unique(np.linspace(0, len(masks.numbers) - 1, SAMPLED).round().astype(int))
+    sample = [image for _, image in _images(source, masks.numbers[spread])]
+    asked = masks.files is not None and choice is not None and choice.label is not None
+    reading = reading_of(sample, masks.path, asked)
+    if reading.form is Form.COLOURS:
+        # Their numbers are by their order, which one that comes in for a short time would change.
+        for _, image in _images(source, masks.numbers):
+            if strange_colour(image, reading) is not None:
+                sample.append(image)
+                reading = reading_of(sample, masks.path, asked)
+    return replace(source, reading=reading)
 
 
 def _with_label(source: MaskSource, label: int) -> MaskSource:
-    if source.is_alpha or source.clip.files is None:
-        found = "an alpha channel" if source.is_alpha else "a video"
+    if source.is_alpha or not source.reading.has_labels:
+        found = "an alpha channel" if source.is_alpha or source.reading.form is Form.ALPHA else "one colour"
         raise BadInput(f"{source.clip.path}: found {found}, which holds no labels; needs images that do, or a box")
     return replace(source, label=label)
 
@@ -116,10 +130,11 @@ def _with_box(source: MaskSource, choice: Choice) -> MaskSource:
             f"--at: found frame {at}, which has no mask; the chosen frames have masks from {numbers[0]} to "
             f"{numbers[-1]}"
         )
-    image = next(_read_images(source, [at]))[1]
-    labels = _labels_of(source, source.number_of[at], image)
-    if labels is not None:
-        if (label := label_in_box(_resized(labels, source), choice.box)) is None:
+    if source.reading.has_labels:
+        _, labels, _ = next(_read_labels(source, [at]))
+        if source.reading.void:
+            labels[labels == source.reading.void] = 0
+        if (label := label_in_box(labels, choice.box)) is None:
             raise _nothing_in_box(source, choice, at)
         return _with_label(source, label)
     read = read_masks(source, np.array(numbers, np.int32))
@@ -142,29 +157,6 @@ def _nothing_in_box(source: MaskSource, choice: Choice, at: int) -> BadInput:
                     "X,Y,W,H in pixels of the full frame")
 
 
-def match_masks(masks: Clip, clip: Clip, selected: np.ndarray) -> dict[int, int]:
-    """Which mask belongs to which selected frame: frame number → mask number.
-
-    By number; but by order where there are as many masks as frames (of the clip, or else of the selected range) and
-    the numbers are shifted as a whole (a clip from 0, masks from 1) or mostly differ, and where the masks are a video,
-    whose frames have no numbers of their own.
-    """
-    for frames in (clip.numbers, selected):
-        if len(masks.numbers) == len(frames):
-            shifted = len(np.unique(masks.numbers - frames)) == 1
-            if shifted or masks.files is None or np.isin(frames, masks.numbers).mean() < 0.5:
-                pairs = zip(frames, masks.numbers, strict=True)
-                break
-    else:
-        if masks.files is None:
-            pairs = zip(clip.numbers, masks.numbers, strict=False)
-        else:
-            common = np.intersect1d(selected, masks.numbers)
-            pairs = zip(common, common, strict=True)
-    chosen = set(selected.tolist())
-    return {int(frame): int(mask) for frame, mask in pairs if int(frame) in chosen}
-
-
 def read_masks(source: MaskSource, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray, int, np.ndarray | None]]:
     """Masks of the ascending frame `numbers`, of the frame's size (H, W).
 
@@ -176,61 +168,85 @@ def read_masks(source: MaskSource, numbers: np.ndarray) -> Iterator[tuple[int, n
             facts, size = source.followed[number], source.image_size
             yield number, unpack_mask(facts, size) > 0, facts.brightest, others_of(facts, size)
         return
-    seen: set[int] = set()
-    for number, image in _read_images(source, numbers):
-        labels = _labels_of(source, source.number_of[number], image)
-        if labels is not None:
-            seen.update(present(labels))
-        if labels is None or source.label is None:
-            if labels is not None and len(seen) > 1:
-                raise BadInput(f"{source.clip.path}: found several subjects, with the labels {_listed(seen)}; needs "
-                               "the one to take: --subject N, or Subject in the panel")
-            values = alpha_of(image, source.clip, number) if source.is_alpha else mask_values(image)
-            yield number, _resized((values > 127).view(np.uint8), source).view(bool), int(values.max()), None
-        else:
-            labels = _resized(labels, source)
-            mask = labels == source.label
-            yield number, mask, 255 * bool(mask.any()), (labels != 0) & ~mask
+    reading = source.reading
+    seen = set(reading.labels)
+    for number, labels, brightest in _read_labels(source, numbers):
+        if not reading.has_labels:
+            yield number, labels.view(bool), brightest, None
+            continue
+        seen.update(label for label in present(labels) if label != reading.void)
+        if source.label is None and len(seen) > 1:
+            raise BadInput(f"{source.clip.path}: found several subjects, with the labels {_listed(reading, seen)}; "
+                           "needs the one to take: --subject N, or Subject in the panel")
+        mask = np.isin(labels, list(seen)) if source.label is None else labels == source.label
+        others = (labels != 0) & ~mask
+        yield number, mask, 255 * bool(mask.any()), others if source.label is not None or others.any() else None
     if source.label is not None and source.label not in seen:
-        raise BadInput(f"{source.clip.path}: found no subject {source.label}; the labels are {_listed(seen) or 'none'}")
+        raise BadInput(f"{source.clip.path}: found no subject {source.label}; the labels are "
+                       f"{_listed(reading, seen) or 'none'}")
 
 
-def _read_images(source: MaskSource, numbers: Sequence[int] | np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """The images that hold the masks of some frames: (frame number, image as from `read_image`)."""
+def single_mask(path: Path, image_size: tuple[int, int]) -> tuple[np.ndarray, int, list[str]]:
+    """A mask by itself, (H, W) bool of a size, its brightest value, and how it was read, where it is not plain."""
+    image = read_mask_image(path)
+    _check_shape(image, image_size)
+    reading = reading_of([image], path)
+    if len(reading.labels) > 1:
+        raise BadInput(f"{path}: found several subjects, with the labels {_listed(reading, reading.labels)}; needs one")
+    mask = _resized(labels_in(image, reading), image_size)
+    if reading.has_labels:
+        mask = np.isin(mask, reading.labels)
+    return mask.view(bool), int(brightness(image.pixels).max()), [f"{path}: {reading.said}"] if reading.said else []
+
+
+def _read_labels(
+    source: MaskSource, numbers: Sequence[int] | np.ndarray
+) -> Iterator[tuple[int, np.ndarray, int]]:
+    """Label of each pixel of the full frame, (H, W), by frame number, and the brightest value where there are none."""
     frame_of = {source.number_of[int(n)]: int(n) for n in numbers}
-    for number, image in read_frames(source.clip, np.array(sorted(frame_of), np.int32)):
-        yield frame_of[number], image
+    for number, image in _images(source, np.array(sorted(frame_of), np.int32)):
+        if source.is_alpha:
+            values = alpha_of(image.pixels, source.clip, number)
+            labels = (values > 127).view(np.uint8)
+        else:
+            values = brightness(image.pixels)
+            labels = labels_in(image, source.reading)
+        yield frame_of[number], _resized(labels, source.image_size), int(values.max())
 
 
-def _labels_of(source: MaskSource, number: int, image: np.ndarray) -> np.ndarray | None:
-    """Labels (H, W) uint8 in the mask image of a `number` of its own; None where it is a mask."""
-    if source.is_alpha or source.clip.files is None:
-        return None
-    path = source.clip.files[int(np.searchsorted(source.clip.numbers, number))]
-    labels = labels_in(image, palette_of(path), asked=source.label is not None)
-    if labels is None and source.label is not None:
-        raise BadInput(f"{path}: found no labels, but colours; needs an image with a palette, or grey")
-    return labels
+def _images(source: MaskSource, numbers: np.ndarray) -> Iterator[tuple[int, MaskImage]]:
+    """Images that hold masks, by their own ascending numbers; BadInput where one cannot be of the frames' shape."""
+    clip = source.clip
+    if clip.files is None or source.is_alpha:
+        read = ((number, MaskImage(str(clip.path), pixels)) for number, pixels in read_frames(clip, numbers))
+    else:  # one by one: masks may differ in size among themselves
+        places = np.searchsorted(clip.numbers, numbers)
+        read = ((int(n), read_mask_image(clip.files[p])) for n, p in zip(numbers, places, strict=True))
+    for number, image in read:
+        _check_shape(image, source.image_size)
+        yield number, image
 
 
-def _resized(image: np.ndarray, source: MaskSource) -> np.ndarray:
-    if image.shape[::-1] == source.image_size:
-        return image
-    return cv2.resize(image, source.image_size, interpolation=cv2.INTER_NEAREST_EXACT)
+def _check_shape(image: MaskImage, size: tuple[int, int]) -> None:
+    height, width = image.pixels.shape[:2]
+    near = abs(width - size[0]) <= SIZE_TOLERANCE and abs(height - size[1]) <= SIZE_TOLERANCE
+    if not near and abs(width * size[1] / (height * size[0]) - 1) > ASPECT_TOLERANCE:
+        raise BadInput(f"{image.name}: found a mask of {width}x{height} pixels for frames of {size[0]}x{size[1]}; "
+                       "needs masks of the frames' size or shape")
 
 
-def _listed(labels: set[int]) -> str:
-    return ", ".join(map(str, sorted(labels)[:MOST_LISTED])) + " ..." * (len(labels) > MOST_LISTED)
+def _resized(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return labels if labels.shape[::-1] == size else cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _listed(reading: Reading, labels: Iterable[int]) -> str:
+    named = reading.label_names(sorted(labels))
+    return ", ".join(named[:MOST_LISTED]) + " ..." * (len(named) > MOST_LISTED)
 
 
 def mask_values(image: np.ndarray) -> np.ndarray:
-    """What counts as mask in an image, (H, W) uint8: alpha where it says something, else the brightest channel."""
-    if image.ndim == 2:
-        return image
-    blue, green, red, *alpha = cv2.split(image)
-    if alpha and alpha[0].min() < 255:
-        return alpha[0]
-    return cv2.max(cv2.max(blue, green), red)  # NumPy's maximum over an axis of three takes twenty times as long
+    """What counts as mask in a single image, (H, W) uint8: alpha if it says something, else the brightest channel."""
+    return image[..., 3] if image.shape[2:] == (4,) and image[..., 3].min() < 255 else brightness(image)
 
 
 def alpha_of(image: np.ndarray, clip: Clip, number: int) -> np.ndarray:

@@ -21,10 +21,10 @@ from ..arguments import Arguments, number_list
 from ..devices import device_of
 from ..job import BadInput, EventLog, write_whole
 from ..marks import MASKS_NAME, OUTLINES_NAME, REPORT_NAME, Mark, MaskReport, SegmentRequest
-from .clip import Clip, as_grey, as_rgb, open_clip, read_frames, read_image, select
+from .clip import Clip, as_rgb, open_clip, read_frames, select
 from .edges import EdgeNetwork, refined
 from .mask_network import MaskNetwork
-from .masks import box_of
+from .masks import box_of, single_mask
 from .onnx_network import OnnxNetwork
 from .sam2 import find_by_sam2, load_predictor
 from .segmentation import (
@@ -78,7 +78,7 @@ def run(folder: Path, log: EventLog) -> None:
     if len(numbers) < 2:
         raise BadInput(f"{clip.path}: found a single frame ({numbers[0]}) to work on; needs at least 2")
     places = [check_mark(mark, clip.image_size, numbers) for mark in request.marks]
-    painted = {mark.frame: _painted(mark, clip) for mark in request.marks if mark.mask}
+    painted = {mark.frame: _painted(mark, clip, log) for mark in request.marks if mark.mask}
     network = network_of(request)
     scale = working_scale(_side(request.marks, painted, clip), clip.image_size) if looks_at_cues(network) \
         else min(1.0, SAM2_SIDE / max(clip.image_size))
@@ -171,15 +171,14 @@ def _told(clip: Clip, numbers: np.ndarray, log: EventLog, stage: str) -> Iterato
         log.progress(stage, step, len(numbers))
 
 
-def _painted(mark: Mark, clip: Clip) -> np.ndarray:
+def _painted(mark: Mark, clip: Clip, log: EventLog) -> np.ndarray:
     """(H, W) 0 or 1."""
-    image = as_grey(read_image(Path(mark.mask)))
-    if image.shape[::-1] != clip.image_size:
-        raise BadInput(f"{mark.mask}: found a mask of {image.shape[1]}x{image.shape[0]} pixels for frames of "
-                       f"{clip.image_size[0]}x{clip.image_size[1]}; needs their size")
-    if image.max() < 128:
-        raise BadInput(f"{mark.mask}: the mask is empty (brightest value {image.max()} of 255); needs white on black")
-    return (image >= 128).astype(np.float32)
+    mask, brightest, notes = single_mask(Path(mark.mask), clip.image_size)
+    for note in notes:
+        log.warning(note)
+    if not mask.any():
+        raise BadInput(f"{mark.mask}: the mask is empty (brightest value {brightest} of 255); needs white on black")
+    return mask.astype(np.float32)
 
 
 def _side(marks: tuple[Mark, ...], painted: dict[int, np.ndarray], clip: Clip) -> float:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-LARGEST_GREY_LABEL = 32
-"""Grey images that are nowhere brighter hold labels, not a dark mask."""
 FRAGMENT = 0.1
 """Patches below this share of the subject's area belong to it where they lie in its box."""
 BRUSH = 0.2
@@ -28,7 +25,7 @@ class Choice:
     """Which subject is meant where masks hold several; nothing chosen: all that is white."""
 
     label: int | None = None
-    """Index in the image's palette, else grey value."""
+    """Index in the image's palette, grey value, or number of the colour."""
     box: Sequence[float] | None = None
     """Left, top, width, height in pixels of the full frame."""
     at: int | None = None
@@ -36,36 +33,6 @@ class Choice:
 
     def __bool__(self) -> bool:
         return self.label is not None or self.box is not None
-
-
-def palette_of(path: Path) -> np.ndarray | None:
-    """Colours (N, 3) uint8 BGR of a PNG image with a palette; None for other images (PNG specification, 11.2)."""
-    with path.open("rb") as file:
-        if file.read(8) != b"\x89PNG\r\n\x1a\n":
-            return None
-        while len(head := file.read(8)) == 8:
-            length, kind = int.from_bytes(head[:4], "big"), head[4:]
-            if kind == b"PLTE":
-                colours = np.frombuffer(file.read(length), np.uint8)
-                return colours[: len(colours) // 3 * 3].reshape(-1, 3)[:, ::-1]
-            if kind == b"IDAT" or kind == b"IHDR" and file.read(10)[9:] != b"\x03":
-                return None
-            file.seek(length + 4 - (10 if kind == b"IHDR" else 0), 1)
-    return None
-
-
-def labels_in(image: np.ndarray, palette: np.ndarray | None, asked: bool = False) -> np.ndarray | None:
-    """Label of each pixel, (H, W) uint8 with 0 the background; None where an image (H, W[, C]) is a mask, not labels.
-
-    palette  colours that the image was written with
-    asked    a label is looked for: then any grey value is one
-    """
-    if palette is not None and (palette != palette[:, :1]).any():
-        return _indices(image[..., :3], palette)
-    grey = image if image.ndim == 2 else np.ascontiguousarray(image[..., 0])
-    if image.ndim == 3 and (image.shape[2] > 3 or (image != grey[..., None]).any()):
-        return None
-    return grey if asked or grey.max() <= LARGEST_GREY_LABEL else None
 
 
 def present(labels: np.ndarray) -> list[int]:
@@ -151,21 +118,6 @@ def _nearest(patches: np.ndarray, areas: np.ndarray, of_others: np.ndarray, subj
 def _distance(mask: np.ndarray) -> np.ndarray:
     """Distance (H, W) px from each pixel to the mask."""
     return cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3)
-
-
-def _indices(image: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Place in the palette of each pixel's colour (H, W, 3): (H, W) uint8, the first where a colour stands twice."""
-    labels = np.zeros(image.shape[:2], np.uint8)
-    left = image.shape[0] * image.shape[1]
-    for index, colour in enumerate(palette.tolist()):
-        here = cv2.inRange(image, tuple(colour), tuple(colour))
-        if index and colour in palette[:index].tolist():
-            continue
-        labels[here > 0] = index
-        left -= cv2.countNonZero(here)
-        if not left:
-            break
-    return labels
 
 
 def _slices(box: Sequence[float], shape: tuple[int, ...]) -> tuple[slice, slice]:

@@ -1,5 +1,6 @@
 """Masks: which one belongs to which frame, what counts as white, and what a mask says of its frame."""
 
+import cv2
 import numpy as np
 import pytest
 from tiny_clips import HEIGHT, WIDTH, texture, walk, with_alpha, write_clip, write_images, write_video
@@ -89,13 +90,14 @@ def test_alpha_is_the_mask_where_it_says_something():
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_white_is_brighter_than_half(tmp_path, deep):
-    levels = np.array([[0, 127, 128, 255]], np.uint8).repeat(4, 0)
-    image = levels.astype(np.uint16) * 257 if deep else levels
+    soft = np.zeros((12, 30), np.uint8)
+    soft[:, 19], soft[:, 20], soft[:, 21:] = 127, 128, 255
+    image = soft.astype(np.uint16) * 257 if deep else soft
     clip = open_clip(write_images(tmp_path, [image] * 2))
     source = open_masks(tmp_path, clip, clip.numbers)
     _, mask, brightest, _ = next(read_masks(source, clip.numbers))
-    assert mask[0].tolist() == [False, False, True, True]
-    assert brightest == 255
+    assert mask[0].tolist() == [False] * 20 + [True] * 10
+    assert brightest == 255 and source.notes == []
 
 
 def test_masks_of_another_size_are_resized_without_shifting(tmp_path):
@@ -177,13 +179,32 @@ def refused(clip_path, masks_path) -> str:
 def test_masks_of_another_shape_are_refused(tmp_path):
     frames, _ = write_clip(tmp_path, walk(2))
     square = write_images(tmp_path / "square", [np.zeros((96, 96), np.uint8)] * 2)
-    assert "square: found masks of 96x96 pixels for frames of 128x96" in refused(frames, square)
+    assert "00000.png: found a mask of 96x96 pixels for frames of 128x96; needs masks of the frames' size" in refused(
+        frames, square)
+
+
+def test_a_single_mask_of_another_shape_is_named(tmp_path):
+    frames, masks = write_clip(tmp_path, walk(4))
+    write_images(masks, [np.zeros((96, 110), np.uint8)], numbers=[2])
+    assert "00002.png: found a mask of 110x96 pixels for frames of 128x96" in refused(frames, masks)
+
+
+@pytest.mark.parametrize("odd", [0, 2])
+@pytest.mark.parametrize("size", [(127, 96), (128, 97), (64, 48)])
+def test_a_single_mask_of_another_size_is_resized(tmp_path, odd, size):
+    clip = walk(4)
+    frames, masks = write_clip(tmp_path, clip)
+    write_images(masks, [cv2.resize(clip.masks[odd], size, interpolation=cv2.INTER_NEAREST)], numbers=[odd])
+    opened = open_clip(frames)
+    for number, mask, *_ in read_masks(open_masks(masks, opened, opened.numbers), opened.numbers):
+        true = clip.masks[number] > 0
+        assert mask.shape == true.shape and (mask & true).sum() > 0.94 * (mask | true).sum()
 
 
 def test_masks_of_none_of_the_frames_are_refused(tmp_path):
     frames, _ = write_clip(tmp_path, walk(3))
     other = write_images(tmp_path / "other", walk(2).masks, numbers=[50, 51])
-    assert "other: found masks 50 to 51, none of them of frames 0 to 2" in refused(frames, other)
+    assert "other: found 2 masks, 50 to 51, for frames 0 to 2 of a clip of 3, 0 to 2; needs" in refused(frames, other)
 
 
 def test_a_clip_without_masks_and_alpha_asks_for_masks(tmp_path):

@@ -250,12 +250,20 @@ def test_a_box_chooses_in_a_video_and_in_an_alpha_channel_too_and_a_label_does_n
     background = texture(2)[:HEIGHT, :WIDTH]
     rgba = write_images(tmp_path / "rgba", [np.dstack([background, mask]) for mask in masks])
     assert (covers(load_footage(rgba, None, crop_size=64, choice=box), subjects[0]) > 0.95).all()
-    assert "found a video, which holds no labels" in refused(
+    assert "found one colour, which holds no labels" in refused(
         lambda: load_footage(frames, video, choice=Choice(1)))
     assert "found an alpha channel, which holds no labels" in refused(
         lambda: load_footage(rgba, None, choice=Choice(1)))
 
 
-def test_a_label_in_images_of_many_colours_is_refused(tmp_path):
+@pytest.mark.parametrize("choice", [None, Choice(1)])
+def test_pictures_are_no_masks(tmp_path, choice):
     masks = write_images(tmp_path / "m", [texture(3)[:HEIGHT, :WIDTH]] * 6)
-    assert "00000.png: found no labels, but colours" in refused(lambda: load(tmp_path, masks, choice=Choice(1)))
+    assert f"{masks}: found pictures in which nothing tells the subject" in refused(
+        lambda: load(tmp_path, masks, choice=choice))
+
+
+def test_labels_that_are_colours_in_one_image_are_refused(tmp_path):
+    masks = write_labels(tmp_path / "m", labels_of(*two(lambda t: (30 + t, 30), lambda t: (80 - t, 66), 40)), "palette")
+    write_images(masks, [texture(3)[:HEIGHT, :WIDTH]], numbers=[1])
+    assert "00001.png: found no labels, but colours" in refused(lambda: load(tmp_path, masks, choice=Choice(1)))
