@@ -62,10 +62,11 @@ class Reconstructs(FollowsChild):
         result = job.result()
         with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
             motion = props_of(scene).motion
-            added = add_result(context, clip, result, job.folder, result_name(job.folder), motion)
+            added = add_result(context, clip, result, job.folder, result_name(job.folder), motion,
+                               set_up_scene=props_of(scene).set_up_scene)
         keep_verdict(added, clip, job.folder)
         fit = mean_fit(job.folder)
-        return added_text(added, result, motion) + (f", {fit:.0%} fit to the masks" if fit else "")
+        return added_text(added, result, motion, *([f"{fit:.0%} fit to the masks"] if fit else []))
 
     def cancel(self, context):
         super().cancel(context)

@@ -51,6 +51,7 @@ class MainPanel(InTab):
             row.operator("vmr.reset_settings", text="", icon="LOOP_BACK", emboss=False)
         column.prop(props, "motion")
         column.prop(props, "live_preview")
+        column.prop(props, "set_up_scene")
         if not context.preferences.addons[PACKAGE].preferences.backend_found:
             column.separator()
             draw_backend(column, context, is_found=False)

@@ -25,8 +25,10 @@ def draw_doubts(layout: bpy.types.UILayout, row: bpy.types.UILayout, context: bp
         return
     row.operator(jump, text="", icon="PREV_KEYFRAME").next = False
     row.operator(jump, text="", icon="NEXT_KEYFRAME").next = True
+    space = context.space_data
+    shown = space.clip_user.frame_current if space.type == "CLIP_EDITOR" else context.scene.frame_current
     for doubt in doubts:
-        if doubt.frame == context.scene.frame_current:
+        if doubt.frame == shown:
             draw_text(layout, context, f"Frame {doubt.frame}: {doubt.reasons}", "ERROR")
 
 
