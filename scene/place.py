@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import bpy
@@ -22,8 +23,8 @@ BODY_KEY, EYES_KEY, PLACE_KEY = "vmr_body", "vmr_eyes", "vmr_place"
 ROOT_SIZE = 0.7
 """Half the length of a root's axes: they stick out of a body of length 1."""
 GAP, STEP = 0.25, 0.25
-"""Between a body and what stands beside it; places are multiples of the step, so that they stay where they are while the
-room changes a little, as it does during a run. The subject's length is 1."""
+"""Between a body and what stands beside it; shifts are multiples of the step, so that they stay the same while the room
+changes a little, as it does during a run. The subject's length is 1."""
 SAMPLES = 8
 """At how many frames of a result it is looked where moving things are."""
 GEOMETRY = {"MESH", "CURVE", "SURFACE", "META", "FONT", "CURVES", "POINTCLOUD", "VOLUME", "GPENCIL", "GREASEPENCIL"}
@@ -98,19 +99,30 @@ def obstacles_in(scene: bpy.types.Scene, layer: bpy.types.ViewLayer, frames: np.
     boxes = [_box(np.array(one.bound_box), one.matrix_world) for one in seen if one.type in GEOMETRY]
     boxes += _boxes_in(layer.depsgraph)
     if moving := [one for one in seen if _moves(one)]:
-        stage = bpy.data.scenes.new("Places")
-        try:
-            for one in moving:
-                stage.collection.objects.link(one)
+        with _stage_of(moving) as stage:
             for frame in np.linspace(frames[0], frames[-1], SAMPLES).round():
-                # Not by frame_set: it would call the handlers of other add-ons.
-                stage.frame_current = int(frame)
-                stage.view_layers[0].update()
+                stage.frame_set(int(frame))
                 boxes += _boxes_in(stage.view_layers[0].depsgraph)
-        finally:
-            bpy.data.scenes.remove(stage)
     found = np.reshape(boxes, (-1, 2, 3))
     return found[(found[:, 1] > found[:, 0]).any(1)]  # a mesh without vertices is nowhere
+
+
+@contextmanager
+def _stage_of(objects: list[bpy.types.Object]) -> Iterator[bpy.types.Scene]:
+    """A scene of some objects, in which they are evaluated without being changed, and without anybody's handlers."""
+    stage = bpy.data.scenes.new("Places")
+    lists = (bpy.app.handlers.frame_change_pre, bpy.app.handlers.frame_change_post)
+    handlers = [list(one) for one in lists]
+    try:
+        for one in lists:
+            one.clear()
+        for one in objects:
+            stage.collection.objects.link(one)
+        yield stage
+    finally:
+        for one, before in zip(lists, handlers, strict=True):
+            one.extend(before)
+        bpy.data.scenes.remove(stage)
 
 
 def _boxes_in(depsgraph: bpy.types.Depsgraph) -> list[np.ndarray]:
@@ -147,8 +159,8 @@ def _with_parents(one: bpy.types.Object | None) -> Iterator[bpy.types.Object]:
 def _shifts_that_hide(room: Room, solid: np.ndarray) -> np.ndarray:
     """(n, 2) by how much along x, from and to, a room may not be moved: a solid box (2, 3) would be in the view.
 
-    What is between the body and an eye is, for a share s of the way from 0 to 1, the body's box shrunk and moved towards
-    the eye: (1 - s) * body + s * eye. Its sides are linear in s, so y and z leave a range of s, and x one of shifts.
+    What is between body and eye is, for a share s of the way from 0 to 1, the body's box shrunk and moved towards the
+    eye: (1 - s) * body + s * eye. Its sides are linear in s, so y and z leave a range of s, and x one of shifts.
     """
     (low, high), (solid_low, solid_high) = room.body, solid + [[-GAP], [GAP]]
     first, last = np.zeros(len(room.eyes)), np.ones(len(room.eyes))

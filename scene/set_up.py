@@ -49,7 +49,8 @@ def is_untouched(scene: bpy.types.Scene, wanted: dict[str, float]) -> bool:
     nobody edits or animates anything, cuts or composites. Beside results and hints it holds lights, cameras and the
     cube that Blender starts with.
     """
-    now, taken = scene.frame_current, dict(zip(wanted, scene.get(TAKEN_KEY, []), strict=False))
+    now = scene.frame_current
+    taken: dict[str, float] = dict(zip(wanted, scene.get(TAKEN_KEY, []), strict=False))
     is_at_start = now == scene.frame_start or wanted["frame_start"] <= now <= wanted["frame_end"]
     return (
         is_at_start
