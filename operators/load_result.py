@@ -16,7 +16,7 @@ from ..vmr_backend.reconstruction import Reconstruction
 from .doubtful_frame import keep_verdict
 
 MENU_LENGTH = 20
-LEFT_AS_IT_IS = "Scene left as it is: turn on Set Up Scene to take its camera, range and size"
+LEFT_AS_IT_IS = "Scene left as it is: Set Up Scene takes its camera, range and size"
 
 
 class AddsResult:

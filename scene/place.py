@@ -68,12 +68,16 @@ def root_of(one: bpy.types.Object | None) -> bpy.types.Object | None:
     return one
 
 
+def roots_in(scene: bpy.types.Scene) -> list[bpy.types.Object]:
+    return [one for one in scene.objects if BODY_KEY in one]
+
+
 def place_for(room: Room, scene: bpy.types.Scene, obstacles: np.ndarray) -> Vector:
     """Where a result stands: at the 3-D cursor where the user has moved that, else beside the obstacles (N, 2, 3).
 
     Where a result stands at the cursor already, the next one stands beside it.
     """
-    cursor, roots = scene.cursor.location, [one for one in scene.objects if BODY_KEY in one]
+    cursor, roots = scene.cursor.location, roots_in(scene)
     is_taken = any((root.matrix_world.translation - cursor).length < STEP for root in roots)
     if cursor.length > 1e-6 and not is_taken:
         return cursor.copy()

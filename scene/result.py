@@ -21,11 +21,11 @@ from .place import new_root, obstacles_in, place_for, room_of, root_of
 from .set_up import (
     RENDER_SETTINGS,
     SCENE_SETTINGS,
-    TAKEN_KEY,
+    SETTINGS_KEY,
     is_untouched,
     look_through_camera,
     set_up,
-    wanted_settings,
+    settings_for,
 )
 
 ASPECT_TOLERANCE = 0.01
@@ -52,11 +52,12 @@ def add_result(
     check_footage(clip, result)
     scene, layer = context.scene, context.view_layer
     frames = np.array([scene_frame(clip, number) for number in result.frames])
-    wanted = wanted_settings(scene, clip, result, frames)
-    takes_over = set_up_scene or is_untouched(scene, wanted)
+    settings = settings_for(clip, result, frames)
+    takes_over = set_up_scene or is_untouched(scene, settings)
     with _all_or_nothing(scene):
         room = room_of(result)
         root = new_root(f"{name} Root", room, place_for(room, scene, obstacles_in(scene, layer, frames)))
+        root[SETTINGS_KEY] = settings
         collection = bpy.data.collections.new(name)
         material = new_material(name, Path(result_folder) / TEXTURE_NAME if is_textured else None)
         mesh_object = new_mesh_object(name, result, material)
@@ -76,7 +77,7 @@ def add_result(
                 empty.parent = root
         scene.collection.children.link(collection)
         if takes_over:
-            set_up(scene, camera_object, wanted)
+            set_up(scene, camera_object, settings)
         else:
             match_width_behind(camera_object.data, clip, scene.render)
         if takes_over or select:
@@ -116,7 +117,8 @@ def _all_or_nothing(scene: bpy.types.Scene) -> Iterator[None]:
     existing = {kind: {block.as_pointer() for block in getattr(bpy.data, kind)} for kind in KINDS}
     settings = [(scene, name, getattr(scene, name)) for name in ("camera", *SCENE_SETTINGS)]
     settings += [(scene.render, name, getattr(scene.render, name)) for name in RENDER_SETTINGS]
-    frame, taken = scene.frame_current, scene.get(TAKEN_KEY)
+    frame = scene.frame_current
+    taken: dict[str, float] = dict(scene.get(SETTINGS_KEY, {}))
     try:
         yield
     except BaseException:
@@ -125,10 +127,10 @@ def _all_or_nothing(scene: bpy.types.Scene) -> Iterator[None]:
         for kind in KINDS:
             new = [block for block in getattr(bpy.data, kind) if block.as_pointer() not in existing[kind]]
             bpy.data.batch_remove(new)
-        if taken is not None:
-            scene[TAKEN_KEY] = taken
-        elif TAKEN_KEY in scene:
-            del scene[TAKEN_KEY]
+        if taken:
+            scene[SETTINGS_KEY] = taken
+        else:
+            scene.pop(SETTINGS_KEY, None)
         if scene.frame_current != frame:
             go_to_frame(scene, frame)
         raise

@@ -21,20 +21,19 @@ SCENE_SETTINGS = ("frame_start", "frame_end")
 RENDER_SETTINGS = (
     "resolution_x", "resolution_y", "resolution_percentage", "pixel_aspect_x", "pixel_aspect_y", "fps", "fps_base",
 )
-TAKEN_KEY = "vmr_taken"
-"""Custom property of a scene: the settings, as it last took them from a result."""
+SETTINGS_KEY = "vmr_settings"
+"""Custom property of a result's root: the settings that a scene would take from it; of a scene: those that
+it had when it last took some."""
 
 
-def wanted_settings(
-    scene: bpy.types.Scene, clip: bpy.types.MovieClip, result: Reconstruction, frames: np.ndarray,
-) -> dict[str, float]:
+def settings_for(clip: bpy.types.MovieClip, result: Reconstruction, frames: np.ndarray) -> dict[str, float]:
     """By name the settings with which a scene shows and renders what the footage does.
 
     frames   scene frames (T,) of the result
     """
     width, height = (int(side) for side in result.image_size)
     aspect_x, aspect_y = pixel_aspect(result)
-    rate = {"fps": scene.render.fps, "fps_base": scene.render.fps_base}
+    rate: dict[str, float] = {}
     if clip.fps > 0:  # image sequences have no rate: they play at the scene's
         whole = max(round(clip.fps), 1)
         rate = {"fps": whole, "fps_base": whole / clip.fps}
@@ -50,7 +49,7 @@ def is_untouched(scene: bpy.types.Scene, wanted: dict[str, float]) -> bool:
     cube that Blender starts with.
     """
     now = scene.frame_current
-    taken: dict[str, float] = dict(zip(wanted, scene.get(TAKEN_KEY, []), strict=False))
+    taken: dict[str, float] = dict(scene.get(SETTINGS_KEY, {}))
     is_at_start = now == scene.frame_start or wanted["frame_start"] <= now <= wanted["frame_end"]
     return (
         is_at_start
@@ -66,7 +65,8 @@ def set_up(scene: bpy.types.Scene, camera_object: bpy.types.Object, wanted: dict
     scene.camera = camera_object
     for name, value in wanted.items():
         setattr(_owner(scene, name), name, value)
-    scene[TAKEN_KEY] = [float(getattr(_owner(scene, name), name)) for name in wanted]
+    names = (*SCENE_SETTINGS, *RENDER_SETTINGS)
+    scene[SETTINGS_KEY] = {name: getattr(_owner(scene, name), name) for name in names}
     go_to_frame(scene, min(max(scene.frame_current, scene.frame_start), scene.frame_end))
 
 

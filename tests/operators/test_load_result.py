@@ -157,7 +157,8 @@ def test_into_a_scene_with_other_work_it_brings_a_selected_mesh_and_says_that_th
     bpy.ops.mesh.primitive_monkey_add()
     bpy.ops.vmr.load_result(directory=str(backend.folder / "result"))
     assert not taken() and bpy.context.selected_objects == [bpy.data.objects["walk"]]
-    assert "Added walk: 5 frames. Scene left as it is: turn on Set Up Scene to take its camera" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "Added walk: 5 frames. Scene left as it is: Set Up Scene takes its camera" in said
 
 
 def test_set_up_scene_of_the_scene_or_of_the_operator_takes_it_all(extension, backend, footage, capfd):
@@ -178,8 +179,23 @@ def test_a_run_that_ends_beside_other_work_takes_nothing_over_unless_it_is_told_
     bpy.context.scene.frame_set(30)
     bpy.ops.vmr.reconstruct()
     assert not taken() and bpy.context.scene.frame_current == 30 and bpy.context.selected_objects == [monkey]
-    assert activity.outcome == ("Added walk: 5 frames. Scene left as it is: turn on Set Up Scene to take its camera, "
-                                "range and size")
+    assert activity.outcome == ("Added walk: 5 frames. Scene left as it is: Set Up Scene takes its camera, range "
+                                "and size")
     bpy.context.scene.vmr.set_up_scene = True
     bpy.ops.vmr.reconstruct()
     assert taken() and activity.outcome == "Added walk.001: 5 frames"
+
+
+def test_what_a_scene_did_not_take_it_takes_by_a_button(extension, backend, footage):
+    assert not bpy.ops.vmr.set_up_scene.poll()
+    bpy.ops.mesh.primitive_monkey_add()
+    monkey, scene = bpy.context.object, bpy.context.scene
+    bpy.ops.vmr.reconstruct()
+    bpy.ops.vmr.reconstruct()
+    assert bpy.ops.vmr.set_up_scene() == {"FINISHED"} and taken()
+    assert scene.camera.name == "walk Camera.001" and bpy.context.selected_objects == [monkey], "the latest"
+    bpy.context.view_layer.objects.active, scene.frame_end = bpy.data.objects["walk"], 99
+    assert bpy.ops.vmr.set_up_scene() == {"FINISHED"} and taken() and scene.camera.name == "walk Camera"
+    bpy.data.objects.remove(bpy.data.objects["walk Camera"])
+    with pytest.raises(RuntimeError, match="walk Root: found no camera on it"):
+        bpy.ops.vmr.set_up_scene()
