@@ -49,6 +49,15 @@ def motion_property(**options: Any) -> Any:
         name="Motion", items=MOTIONS, default="SHAPE_KEYS", description="How the mesh of a result moves", **options)
 
 
+def set_up_property(**options: Any) -> Any:
+    """Whether a scene takes camera, range and size of a result though it holds something else."""
+    return bpy.props.BoolProperty(
+        name="Set Up Scene",
+        description="Where the scene holds work of yours, let results change it too: its camera, frame range, render "
+                    "size and frame rate, the selection, and 3D Viewports look through the camera once. In an "
+                    "untouched scene all of this is done anyway", **options)
+
+
 VMR_PG_settings = type("VMR_PG_settings", (bpy.types.PropertyGroup,), {
     "__doc__": "Every tunable of vmr_backend/settings.py as a Blender property.",
     "__annotations__": {name: property_of(setting) for name, setting in SETTINGS.items()},
@@ -199,6 +208,7 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
         name="Live Preview", default=True,
         description="While a reconstruction runs, show in the viewport what it has found so far. It is neither "
                     "rendered nor saved with the file")
+    set_up_scene: set_up_property()
     use_scene_range: bpy.props.BoolProperty(
         name="Scene Range Only", description="Take only the frames of the clip between the scene's start and end")
     seed: bpy.props.IntProperty(
@@ -287,13 +297,13 @@ def result_of(mesh_object: bpy.types.Object) -> VMR_PG_result:
 
 
 def result_in(context: bpy.types.Context) -> VMR_PG_result | None:
-    """What is known of the active result: of the active object, or of the mesh beside it where that is its camera or
-    armature."""
+    """What is known of the active result: of the active object, or of the mesh beside it where that is its camera,
+    armature or root."""
     active = context.view_layer.objects.active
     if active is None:
         return None
     candidates = [active]
-    if active.type in {"CAMERA", "ARMATURE"}:
+    if active.type in {"CAMERA", "ARMATURE", "EMPTY"}:
         candidates += [other for collection in active.users_collection for other in collection.objects]
     known = (result_of(candidate) for candidate in candidates)
     return next((result for result in known if result.trust != "UNKNOWN"), None)

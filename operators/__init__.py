@@ -36,6 +36,7 @@ from .models import VMR_OT_choose_model, VMR_OT_remove_model
 from .preview import VMR_OT_discard_preview, VMR_OT_keep_preview, forget_previews
 from .reconstruct import VMR_OT_reconstruct
 from .runs import abandon_all
+from .set_up_scene import VMR_OT_set_up_scene
 from .settings import VMR_OT_reset_settings
 from .train_model import VMR_OT_train_model
 
@@ -49,6 +50,7 @@ CLASSES = (
     VMR_OT_open_job_folder,
     VMR_OT_dismiss_waiting,
     VMR_OT_remove_old_jobs,
+    VMR_OT_set_up_scene,
     VMR_OT_doubtful_frame,
     VMR_OT_add_subject,
     VMR_OT_remove_subject,

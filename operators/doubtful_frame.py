@@ -7,7 +7,7 @@ import bpy
 
 from ..jobs.verdict import verdict_of
 from ..properties import active_subject, clip_of, result_in, result_of
-from ..scene.clip import scene_frame
+from ..scene.clip import frame_shown, go_to_frame, scene_frame
 
 
 class JumpsToDoubts:
@@ -43,13 +43,13 @@ class JumpsToDoubts:
         return "" if properties.next else cls.backwards
 
     def execute(self, context):
-        now = context.scene.frame_current
+        now = frame_shown(context)
         frames = sorted(doubt.frame for doubt in self.doubts(context)
                         if (doubt.frame > now if self.next else doubt.frame < now))
         if not frames:
             self.report({"INFO"}, f"No doubtful {self.thing} is " + ("after" if self.next else "before") + " this one")
             return {"CANCELLED"}
-        context.scene.frame_set(frames[0] if self.next else frames[-1])
+        go_to_frame(context.scene, frames[0] if self.next else frames[-1])
         return {"FINISHED"}
 
 

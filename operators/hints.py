@@ -5,6 +5,7 @@ import math
 import bpy
 
 from ..properties import clip_of, props_of, value_of
+from ..scene.clip import frame_shown
 from ..scene.hints import FRAME_KEY, add_hint, hints_in
 
 
@@ -30,7 +31,7 @@ class VMR_OT_add_hint(bpy.types.Operator):
         return True
 
     def execute(self, context):
-        clip, frame = clip_of(context), context.scene.frame_current
+        clip, frame = clip_of(context), frame_shown(context)
         if any(hint[FRAME_KEY] == frame for hint in hints_in(context.scene, clip)):
             self.report({"ERROR"}, f"Frame {frame} has a hint already; turn that one, or remove it first")
             return {"CANCELLED"}
@@ -56,7 +57,7 @@ class VMR_OT_remove_hint(bpy.types.Operator):
 
     def execute(self, context):
         hints = hints_in(context.scene, clip_of(context))
-        here = context.scene.frame_current
+        here = frame_shown(context)
         chosen = [hint for hint in hints if hint.select_get()] or [one for one in hints if one[FRAME_KEY] == here]
         if not chosen:
             self.report({"ERROR"}, f"No hint is selected, and none is at frame {here}")

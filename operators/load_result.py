@@ -8,14 +8,15 @@ import bpy
 
 from ..jobs.folder import clip_name, finished, note_blend
 from ..preferences import jobs_folder
-from ..properties import clip_of, motion_property, props_of, reconstruction_activity
+from ..properties import clip_of, motion_property, props_of, reconstruction_activity, set_up_property
 from ..scene.clip import clip_source
-from ..scene.result import add_result
+from ..scene.result import add_result, is_seen
 from ..vmr_backend.job import BadInput, JobRequest
 from ..vmr_backend.reconstruction import Reconstruction
 from .doubtful_frame import keep_verdict
 
 MENU_LENGTH = 20
+LEFT_AS_IT_IS = "Scene left as it is: Set Up Scene takes its camera, range and size"
 
 
 class AddsResult:
@@ -24,19 +25,22 @@ class AddsResult:
     report: Callable[[set[str], str], None]
     properties: bpy.types.OperatorProperties
     motion: motion_property(options={"SKIP_SAVE"})
+    set_up_scene: set_up_property(options={"SKIP_SAVE"})
 
-    def take_motion_of_scene(self, context) -> None:
-        """Where nobody chose another."""
-        if not self.properties.is_property_set("motion"):
-            self.motion = props_of(context.scene).motion
+    def take_options_of_scene(self, context) -> None:
+        """Where nobody chose others."""
+        for name in ("motion", "set_up_scene"):
+            if not self.properties.is_property_set(name):
+                setattr(self, name, getattr(props_of(context.scene), name))
 
     def add(self, context, folder: Path):
-        self.take_motion_of_scene(context)
+        self.take_options_of_scene(context)
         try:
             result = Reconstruction.load(folder)
             clip, is_new = _clip_of_result(context, folder)
             try:
-                added = add_result(context, clip, result, folder, clip_name(Path(_path_of(clip))), self.motion)
+                added = add_result(context, clip, result, folder, clip_name(Path(_path_of(clip))), self.motion,
+                                   set_up_scene=self.set_up_scene, select=True)
             except BaseException:
                 if is_new:
                     bpy.data.movieclips.remove(clip)
@@ -64,7 +68,7 @@ class VMR_OT_load_result(AddsResult, bpy.types.Operator):
         description="Folder that holds reconstruction.npz. Empty for the newest in the jobs folder")
 
     def invoke(self, context, _event):
-        self.take_motion_of_scene(context)
+        self.take_options_of_scene(context)
         self.directory = str(jobs_folder())
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
@@ -133,10 +137,11 @@ class VMR_OT_open_job_folder(bpy.types.Operator):
         return {"FINISHED"}
 
 
-def added_text(added: bpy.types.Object, result: Reconstruction, motion: str) -> str:
-    """A line that says what was added."""
-    text = f"Added {added.name}: {len(result.frames)} frames"
-    return text + ", by shape keys: it has no bones" * (motion == "ARMATURE" and result.skin_weights is None)
+def added_text(added: bpy.types.Object, result: Reconstruction, motion: str, *remarks: str) -> str:
+    """A line that says what was added, with remarks, and whether the scene was left as it is."""
+    by_shapes = ["by shape keys: it has no bones"] * (motion == "ARMATURE" and result.skin_weights is None)
+    text = ", ".join([f"Added {added.name}: {len(result.frames)} frames", *by_shapes, *remarks])
+    return text if is_seen(added) else f"{text}. {LEFT_AS_IT_IS}"
 
 
 def _clip_of_result(context, folder: Path) -> tuple[bpy.types.MovieClip, bool]:

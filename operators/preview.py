@@ -34,11 +34,12 @@ class VMR_OT_keep_preview(bpy.types.Operator):
                 raise BadInput("the clip or the scene was removed meanwhile; a preview is kept over its clip only")
             motion, is_textured = props_of(scene).motion, (folder / TEXTURE_NAME).is_file()
             with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
-                added = add_result(context, clip, preview.snapshot, folder, result_name(folder), motion, is_textured)
+                added = add_result(context, clip, preview.snapshot, folder, result_name(folder), motion, is_textured,
+                                   set_up_scene=props_of(scene).set_up_scene, select=True)
         except BadInput as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        text = f"{added_text(added, preview.snapshot, motion)}, as far as the run had come"
+        text = added_text(added, preview.snapshot, motion, "as far as the run had come")
         activity.ended[clip.session_uid] = activity.last = Ended(text)
         end_preview()
         self.report({"INFO"}, text)

@@ -93,11 +93,12 @@ class Reconstruction(Run):
             return f"{name} is reconstructed; its clip or scene is not in this file: Load Result adds it"
         with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
             motion = props_of(scene).motion
-            added = add_result(context, clip, result, job.folder, name, motion)
+            added = add_result(context, clip, result, job.folder, name, motion,
+                               set_up_scene=props_of(scene).set_up_scene)
         keep_verdict(added, clip, job.folder)
         fit = mean_fit(job.folder)
-        return added_text(added, result, motion) + (f", {fit:.0%} fit to the masks" if fit else "") + \
-            (", as it was found before with the same settings" if isinstance(job, Finished) else "")
+        return added_text(added, result, motion, *([f"{fit:.0%} fit to the masks"] if fit else []),
+                          *["as it was found before with the same settings"] * isinstance(job, Finished))
 
     def closed(self, _context, ended):
         forget_jobs()

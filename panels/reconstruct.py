@@ -68,6 +68,9 @@ class MainPanel(InTab):
             row.operator("vmr.reset_settings", text="", icon="LOOP_BACK", emboss=False)
         column.prop(props, "motion")
         column.prop(props, "live_preview")
+        row = column.row(align=True)
+        row.prop(props, "set_up_scene")
+        row.operator("vmr.set_up_scene", text="", icon="SCENE_DATA")
         if not preferences.backend_found:
             column.separator()
             draw_backend(column, context, is_found=False)

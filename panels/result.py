@@ -1,5 +1,7 @@
 """How far the active result can be trusted, and the way through its doubtful frames."""
 
+from typing import Any
+
 import bpy
 
 from ..properties import Ended, result_in
@@ -25,8 +27,10 @@ def draw_doubts(layout: bpy.types.UILayout, row: bpy.types.UILayout, context: bp
         return
     row.operator(jump, text="", icon="PREV_KEYFRAME").next = False
     row.operator(jump, text="", icon="NEXT_KEYFRAME").next = True
+    space: Any = context.space_data
+    shown = space.clip_user.frame_current if space.type == "CLIP_EDITOR" else context.scene.frame_current
     for doubt in doubts:
-        if doubt.frame == context.scene.frame_current:
+        if doubt.frame == shown:
             draw_text(layout, context, f"Frame {doubt.frame}: {doubt.reasons}", "ERROR")
 
 

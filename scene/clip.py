@@ -83,6 +83,18 @@ def frame_shown(context: bpy.types.Context) -> int:
         else context.scene.frame_current
 
 
+def go_to_frame(scene: bpy.types.Scene, frame: int) -> None:
+    """Show another frame of a scene, in its windows' Movie Clip Editors too, which do not follow `frame_set` alone."""
+    scene.frame_set(frame)
+    for window in bpy.context.window_manager.windows:
+        if window.scene == scene:
+            for area in window.screen.areas:
+                if area.type == "CLIP_EDITOR":
+                    space: Any = area.spaces.active
+                    space.clip_user.frame_current = frame
+                    area.tag_redraw()
+
+
 def mask_source(picked: str | bpy.types.MovieClip, library: bpy.types.Library | None = None) -> str:
     """Absolute path of the movie or of the folder of images that holds the masks.
 

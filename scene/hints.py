@@ -12,11 +12,12 @@ from typing import Any
 
 import bpy
 import numpy as np
-from mathutils import Matrix
+from mathutils import Matrix, Vector
 
 from ..vmr_backend.job import BadInput, FrameRotation, facing
 from .camera import OPENCV_TO_BLENDER, SENSOR_WIDTH, show_behind
-from .clip import frame_number
+from .clip import frame_number, frame_shown
+from .place import BODY_KEY
 
 FRAME_KEY, CLIP_KEY = "vmr_hint_frame", "vmr_hint_clip"
 TO_HINT = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
@@ -34,14 +35,14 @@ def hints_in(scene: bpy.types.Scene, clip: bpy.types.MovieClip) -> list[bpy.type
 
 
 def add_hint(context: bpy.types.Context, clip: bpy.types.MovieClip, degrees: float, view: float) -> bpy.types.Object:
-    """A hint at the scene's current frame, selected alone and active, in the middle of the scene camera's picture.
+    """A hint at the frame that the user sees, selected alone and active, in the middle of the scene camera's picture.
 
     degrees  way that it faces: 0 into the camera, 90 to the right of the picture
     view     horizontal angle in degrees of the camera that is added where the scene has none
     """
     scene = context.scene
     camera = scene.camera or _add_camera(scene, clip, view)
-    frame = scene.frame_current
+    frame = frame_shown(context)
     hint = bpy.data.objects.new(f"Facing {frame}", None)
     hint[FRAME_KEY], hint[CLIP_KEY] = frame, clip
     scene.collection.objects.link(hint)
@@ -114,8 +115,10 @@ def _add_camera(scene: bpy.types.Scene, clip: bpy.types.MovieClip, view: float) 
 
 
 def _distance(camera: bpy.types.Object) -> float:
-    """From a camera to the middle of the scene along its view; results lie there."""
-    along = -(camera.matrix_world.inverted().translation.z)
+    """From a camera along its view to the result that it is of, else to the middle of the scene; in its own units."""
+    root = camera.parent if camera.parent and BODY_KEY in camera.parent else None
+    middle = root.matrix_world.translation if root else Vector()
+    along = -(camera.matrix_world.inverted() @ middle).z
     return along if along > 2 * camera.data.clip_start else DISTANCE
 
 

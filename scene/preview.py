@@ -1,4 +1,5 @@
-"""What a run has found so far, in the viewport: mesh and camera of the frame that the scene shows.
+"""What a run has found so far, in the viewport: mesh and camera of the frame that the scene shows, where a result would
+stand.
 
 A preview is no part of the user's file: renders leave it out, it is not saved, and it goes when the run has ended. Undo
 takes its datablocks away and brings old ones back, so they are found by a mark whenever they are needed.
@@ -16,6 +17,7 @@ from .camera import match_width_behind, see_as_at, show_behind
 from .clip import scene_frame
 from .identity import still_there
 from .mesh import new_mesh, set_shape
+from .place import obstacles_in, place_for, room_of
 from .result import check_footage
 
 MARK = "vmr_preview"
@@ -30,6 +32,8 @@ class Preview:
         """BadInput where the snapshot is of other footage than the clip."""
         self.name = name
         self._scene, self._clip = scene.session_uid, clip.session_uid
+        frames = np.array([scene_frame(clip, number) for number in snapshot.frames])
+        self._obstacles = obstacles_in(scene, scene.view_layers[0], frames)
         self.show(snapshot)
 
     @property
@@ -45,6 +49,8 @@ class Preview:
         if clip := self.clip:
             check_footage(clip, snapshot)
         self.snapshot = snapshot
+        if scene := self.scene:
+            self._place = place_for(room_of(snapshot), scene, self._obstacles)
         self.refresh()
 
     def refresh(self) -> None:
@@ -62,6 +68,8 @@ class Preview:
             self._match_faces(mesh_object)
             set_shape(mesh_object.data, self.snapshot.vertices[index])
         see_as_at(camera_object, self.snapshot, index)
+        mesh_object.location = self._place
+        camera_object.location += self._place
 
     def _add(self, scene: bpy.types.Scene, clip: bpy.types.MovieClip) -> tuple[bpy.types.Object, bpy.types.Object]:
         """Mesh object and camera object in a new collection of the scene."""

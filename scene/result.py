@@ -1,4 +1,4 @@
-"""Puts a reconstruction into the scene: mesh, material, camera, and the scene settings that match the footage."""
+"""Puts a reconstruction into the scene, beside what is there: mesh, material and camera on one root."""
 
 from __future__ import annotations
 
@@ -12,56 +12,85 @@ import numpy as np
 from ..vmr_backend.job import BadInput
 from ..vmr_backend.reconstruction import TEXTURE_NAME, Reconstruction
 from .armature import move_by_armature
-from .camera import new_camera_object, pixel_aspect
-from .clip import scene_frame
+from .camera import match_width_behind, new_camera_object
+from .clip import go_to_frame, scene_frame
 from .landmarks import new_landmarks
 from .material import new_material
 from .mesh import move_by_shape_keys, new_mesh_object
+from .place import new_root, obstacles_in, place_for, room_of, root_of
+from .set_up import (
+    RENDER_SETTINGS,
+    SCENE_SETTINGS,
+    SETTINGS_KEY,
+    is_untouched,
+    look_through_camera,
+    set_up,
+    settings_for,
+)
 
 ASPECT_TOLERANCE = 0.01
 KINDS = ("collections", "objects", "meshes", "armatures", "cameras", "materials", "images", "actions")
 """The kinds of datablocks that a result is made of."""
-SCENE_SETTINGS = ("camera", "frame_start", "frame_end")
-RENDER_SETTINGS = (
-    "resolution_x", "resolution_y", "resolution_percentage", "pixel_aspect_x", "pixel_aspect_y", "fps", "fps_base",
-)
 
 
 def add_result(
     context: bpy.types.Context, clip: bpy.types.MovieClip, result: Reconstruction, result_folder: Path, name: str,
-    motion: str = "SHAPE_KEYS", is_textured: bool = True,
+    motion: str = "SHAPE_KEYS", is_textured: bool = True, set_up_scene: bool = False, select: bool = False,
 ) -> bpy.types.Object:
     """Add a result to the context's scene, in a new collection; the mesh object.
 
-    motion       how the mesh moves: "SHAPE_KEYS", or "ARMATURE" where the result has bones
-    is_textured  False for what a run had found when it was stopped, before it baked a texture: its material is plain
+    motion        how the mesh moves: "SHAPE_KEYS", or "ARMATURE" where the result has bones
+    is_textured   False for what a run had found when it was stopped, before it baked a texture: its material is plain
+    set_up_scene  the scene takes the camera, the footage's size and rate and the result's frame range, its 3D Viewports
+                  look through the camera, and the mesh is selected; an untouched scene (set_up.py) does so anyway
+    select        the mesh is selected in any case: the user has just asked for it
 
-    The scene gets the camera, the footage's size and rate, and the result's frame range. If anything fails, the scene
-    and the file are as they were before.
+    Mesh and camera hang on an empty, which stands where place.py says. If anything fails, the scene and the file are as
+    they were before.
     """
     result.check(str(result_folder))
     check_footage(clip, result)
-    scene = context.scene
+    scene, layer = context.scene, context.view_layer
     frames = np.array([scene_frame(clip, number) for number in result.frames])
+    settings = settings_for(clip, result, frames)
+    takes_over = set_up_scene or is_untouched(scene, settings)
     with _all_or_nothing(scene):
+        room = room_of(result)
+        root = new_root(f"{name} Root", room, place_for(room, scene, obstacles_in(scene, layer, frames)))
+        root[SETTINGS_KEY] = settings
         collection = bpy.data.collections.new(name)
         material = new_material(name, Path(result_folder) / TEXTURE_NAME if is_textured else None)
         mesh_object = new_mesh_object(name, result, material)
         if motion == "ARMATURE" and result.skin_weights is not None:
-            collection.objects.link(move_by_armature(mesh_object, result, frames))
+            moved = move_by_armature(mesh_object, result, frames)
+            collection.objects.link(moved)
         else:
+            moved = mesh_object
             move_by_shape_keys(mesh_object, result, frames)
         camera_object = new_camera_object(f"{name} Camera", result, frames, clip)
-        collection.objects.link(mesh_object)
-        collection.objects.link(camera_object)
+        for one in (root, mesh_object, camera_object):
+            collection.objects.link(one)
+        moved.parent = camera_object.parent = root
         if landmarks := new_landmarks(mesh_object, result):
             collection.children.link(landmarks)
+            for empty in landmarks.objects:
+                empty.parent = root
         scene.collection.children.link(collection)
-        scene.camera = camera_object
-        _match_footage(scene, clip, result)
-        _show_frames(scene, int(frames[0]), int(frames[-1]))
-        _select(context, mesh_object)
+        if takes_over:
+            set_up(scene, camera_object, settings)
+        else:
+            match_width_behind(camera_object.data, clip, scene.render)
+        if takes_over or select:
+            _select(context, mesh_object)
+    if takes_over:
+        look_through_camera(scene)
     return mesh_object
+
+
+def is_seen(mesh_object: bpy.types.Object) -> bool:
+    """Whether a scene that a result is in looks at it through its own camera, as it does once it is set up for it."""
+    cameras = [root_of(scene.camera) for scene in mesh_object.users_scene]
+    return root_of(mesh_object) in cameras
 
 
 def check_footage(clip: bpy.types.MovieClip, result: Reconstruction) -> None:
@@ -72,21 +101,6 @@ def check_footage(clip: bpy.types.MovieClip, result: Reconstruction) -> None:
             f"{clip.name}: found a clip of {width}x{height} pixels and a result of {result_width}x{result_height}; "
             "needs a result of this clip"
         )
-
-
-def _match_footage(scene: bpy.types.Scene, clip: bpy.types.MovieClip, result: Reconstruction) -> None:
-    render = scene.render
-    render.resolution_x, render.resolution_y = (int(side) for side in result.image_size)
-    render.resolution_percentage = 100
-    render.pixel_aspect_x, render.pixel_aspect_y = pixel_aspect(result)
-    if clip.fps > 0:  # image sequences have no rate: they play at the scene's
-        render.fps = max(round(clip.fps), 1)
-        render.fps_base = render.fps / clip.fps
-
-
-def _show_frames(scene: bpy.types.Scene, first: int, last: int) -> None:
-    scene.frame_start, scene.frame_end = first, last
-    scene.frame_set(min(max(scene.frame_current, first), last))
 
 
 def _select(context: bpy.types.Context, mesh_object: bpy.types.Object) -> None:
@@ -101,9 +115,10 @@ def _select(context: bpy.types.Context, mesh_object: bpy.types.Object) -> None:
 def _all_or_nothing(scene: bpy.types.Scene) -> Iterator[None]:
     """Take back new datablocks and changed scene settings when the body raises."""
     existing = {kind: {block.as_pointer() for block in getattr(bpy.data, kind)} for kind in KINDS}
-    settings = [(scene, name, getattr(scene, name)) for name in SCENE_SETTINGS]
+    settings = [(scene, name, getattr(scene, name)) for name in ("camera", *SCENE_SETTINGS)]
     settings += [(scene.render, name, getattr(scene.render, name)) for name in RENDER_SETTINGS]
     frame = scene.frame_current
+    taken: dict[str, float] = dict(scene.get(SETTINGS_KEY, {}))
     try:
         yield
     except BaseException:
@@ -112,5 +127,10 @@ def _all_or_nothing(scene: bpy.types.Scene) -> Iterator[None]:
         for kind in KINDS:
             new = [block for block in getattr(bpy.data, kind) if block.as_pointer() not in existing[kind]]
             bpy.data.batch_remove(new)
-        scene.frame_set(frame)
+        if taken:
+            scene[SETTINGS_KEY] = taken
+        else:
+            scene.pop(SETTINGS_KEY, None)
+        if scene.frame_current != frame:
+            go_to_frame(scene, frame)
         raise

@@ -1,6 +1,7 @@
 """What the report says of a result stays with its mesh, and the user gets from one doubtful frame to the next."""
 
 import json
+from types import SimpleNamespace
 
 import bpy
 import pytest
@@ -92,7 +93,67 @@ def test_the_button_is_grey_where_nothing_is_doubtful(extension, reported, foota
     assert bpy.ops.vmr.doubtful_frame.poll()
     bpy.context.view_layer.objects.active = bpy.context.scene.camera
     assert bpy.ops.vmr.doubtful_frame.poll(), "the camera of the result stands for it"
+    bpy.context.view_layer.objects.active = bpy.context.scene.camera.parent
+    assert bpy.ops.vmr.doubtful_frame.poll(), "and so does its root"
     added().doubts.clear()
     assert not bpy.ops.vmr.doubtful_frame.poll()
     with pytest.raises(RuntimeError, match="No result with doubtful frames"):
         bpy.ops.vmr.doubtful_frame()
+
+
+@pytest.fixture
+def editor():
+    """A Movie Clip Editor in the window of a started Blender, to be the context's."""
+    window = bpy.context.window_manager.windows[0]
+    area = max(window.screen.areas, key=lambda area: area.width * area.height)
+    before, area.type = area.type, "CLIP_EDITOR"
+    yield SimpleNamespace(window=window, area=area, space=area.spaces.active)
+    area.type = before
+
+
+def inside(editor):
+    return bpy.context.temp_override(window=editor.window, area=editor.area, region=editor.area.regions[-1])
+
+
+def test_a_movie_clip_editor_goes_along_wherever_the_button_is_pressed(extension, reported, footage, editor):
+    bpy.ops.vmr.reconstruct()
+    scene, editor.space.clip = bpy.context.scene, footage
+    scene.frame_set(1)
+    bpy.ops.vmr.doubtful_frame()
+    assert (scene.frame_current, editor.space.clip_user.frame_current) == (2, 2)
+    with inside(editor):
+        bpy.ops.vmr.doubtful_frame()
+    assert (scene.frame_current, editor.space.clip_user.frame_current) == (4, 4)
+
+
+def test_in_a_movie_clip_editor_the_way_begins_at_its_own_frame(extension, reported, footage, editor):
+    bpy.ops.vmr.reconstruct()
+    scene, editor.space.clip = bpy.context.scene, footage
+    scene.frame_set(1)
+    editor.space.clip_user.frame_current = 3  # as after a script's frame_set, which it does not follow
+    with inside(editor):
+        bpy.ops.vmr.doubtful_frame()
+        assert (scene.frame_current, editor.space.clip_user.frame_current) == (4, 4)
+        scene.frame_set(1)
+        bpy.ops.vmr.doubtful_frame(next=False)
+        assert (scene.frame_current, editor.space.clip_user.frame_current) == (2, 2)
+
+
+def test_an_editor_in_a_window_of_another_scene_stays(extension, reported, footage, editor):
+    bpy.ops.vmr.reconstruct()
+    scene = bpy.context.scene
+    scene.frame_set(1)
+    editor.window.scene = bpy.data.scenes.new("other")
+    editor.space.clip_user.frame_current = 5
+    with bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
+        bpy.ops.vmr.doubtful_frame()
+    assert (scene.frame_current, editor.space.clip_user.frame_current) == (2, 5)
+
+
+def test_a_hint_belongs_to_the_frame_that_the_editor_shows(extension, footage, editor):
+    scene, editor.space.clip = bpy.context.scene, footage
+    scene.frame_set(1)
+    editor.space.clip_user.frame_current = 3
+    with inside(editor):
+        bpy.ops.vmr.add_hint()
+    assert bpy.context.view_layer.objects.active.name == "Facing 3"

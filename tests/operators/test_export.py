@@ -18,6 +18,8 @@ from wobbling_ball import save_texture
 
 pytestmark = pytest.mark.usefixtures("installed_extension")
 
+PLACE = np.array([2.0, -1.0, 0.5])
+"""Where the results stand, since the 3-D cursor is there."""
 NUMBERS = [105, 106, 107, 109, 110, 112]
 FORMATS = ["fbx", pytest.param("fbx by the second importer", marks=pytest.mark.skipif(
     bpy.app.version < (4, 5), reason="Blender has its second importer since 4.5")), "glb"]
@@ -29,6 +31,7 @@ def add(empty_file, tmp_path):
     """Adds a nodding ball at scene frames 11 to 18, two frames left out, beside another object."""
     other = bpy.data.objects.new("other", bpy.data.meshes.new("other"))
     bpy.context.scene.collection.objects.link(other)
+    bpy.context.scene.cursor.location = PLACE
     save_texture(tmp_path)
     clip = bpy.data.movieclips.load(str(make_images(tmp_path / "clip", range(105, 115), size=(160, 120))))
     clip.frame_start = 11
@@ -38,7 +41,7 @@ def add(empty_file, tmp_path):
         if keypoints:
             weights = np.eye(len(result.rest_vertices), dtype=np.float32)[:len(keypoints)]
             result = replace(result, keypoint_names=np.array(keypoints), keypoint_weights=weights)
-        return add_result(bpy.context, clip, result, tmp_path, name, motion), result
+        return add_result(bpy.context, clip, result, tmp_path, name, motion, set_up_scene=True), result
 
     return add
 
@@ -70,7 +73,7 @@ def read_back(path, kind="fbx"):
 
 def places(mesh, rest):
     """(V',) the result's vertex for each one read back: glTF has one for each corner at a seam of the texture."""
-    at_rest = np.array([mesh.matrix_world @ vertex.co for vertex in mesh.data.vertices])
+    at_rest = np.array([mesh.matrix_world @ vertex.co for vertex in mesh.data.vertices]) - PLACE
     away = np.linalg.norm(at_rest[:, None] - rest, axis=-1)
     assert away.min(1).max() < 1e-4 and set(away.argmin(1)) == set(range(len(rest)))
     return away.argmin(1)
@@ -84,10 +87,10 @@ def test_the_vertices_move_as_before(add, tmp_path, kind, motion):
     assert bool(mesh.data.shape_keys) == (motion == "SHAPE_KEYS")
     same = places(mesh, result.rest_vertices)
     for number, vertices in zip(result.frames, result.vertices, strict=True):
-        assert np.abs(world_vertices(mesh, number - 105 + 11) - vertices[same]).max() < 1e-4, number
+        assert np.abs(world_vertices(mesh, number - 105 + 11) - PLACE - vertices[same]).max() < 1e-4, number
     if motion == "SHAPE_KEYS":
         between = (result.vertices[2] + result.vertices[3]) / 2
-        assert np.abs(world_vertices(mesh, 14) - between[same]).max() < 1e-4
+        assert np.abs(world_vertices(mesh, 14) - PLACE - between[same]).max() < 1e-4
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
@@ -144,7 +147,7 @@ def test_keypoints_stay_at_home_and_change_nothing(add, tmp_path, kind, motion):
     mesh, _ = read_back(export(tmp_path / "out", kind), kind)
     assert not [o for o in bpy.data.objects if "snout" in o.name] and "keypoint snout" not in mesh.vertex_groups
     same = places(mesh, result.rest_vertices)
-    assert np.abs(world_vertices(mesh, 16) - result.vertices[4][same]).max() < 1e-4
+    assert np.abs(world_vertices(mesh, 16) - PLACE - result.vertices[4][same]).max() < 1e-4
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
@@ -160,7 +163,7 @@ def test_layers_above_the_results_action_go_along(add, tmp_path, kind, motion):
         head.rotation_quaternion = 0.96, 0.28, 0, 0
         head.keyframe_insert("rotation_quaternion", frame=11)
     expected = [world_vertices(mesh, frame) for frame in range(11, 19)]
-    assert (np.abs(expected[0] - result.vertices[0]).max() > 0.01) == bool(armature)
+    assert (np.abs(expected[0] - PLACE - result.vertices[0]).max() > 0.01) == bool(armature)
     mesh, _ = read_back(export(tmp_path / "out", kind), kind)
     same = places(mesh, result.rest_vertices)
     for frame, vertices in enumerate(expected, start=11):
@@ -193,7 +196,25 @@ def test_the_camera_films_it_as_before(add, tmp_path, kind, motion):
     if kind == "glb":  # which knows no shift of the lens; its angle of view is that of the height
         camera.data.shift_x, camera.data.shift_y = (80 - 70) / 120, (66 - 60) / 120
     for number, vertices, expected in zip(result.frames, result.vertices, result.projected(), strict=True):
-        assert np.abs(seen_pixels(camera, number - 105 + 11, vertices) - expected).max() < 0.01
+        assert np.abs(seen_pixels(camera, number - 105 + 11, vertices + PLACE) - expected).max() < 0.01
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_turned_and_scaled_by_its_root_it_is_still_filmed_as_before(add, tmp_path, kind, motion):
+    mesh, result = add(motion)
+    root = (mesh.find_armature() or mesh).parent
+    root.scale, root.rotation_euler = (3, 3, 3), (0.2, 0.1, 0.7)
+    expected = [world_vertices(mesh, frame) for frame in (11, 15)]
+    mesh, camera = read_back(export(tmp_path / "out", kind), kind)
+    if kind == "glb":
+        camera.data.shift_x, camera.data.shift_y = (80 - 70) / 120, (66 - 60) / 120
+    for frame, index, there in zip((11, 15), (0, 3), expected, strict=True):
+        found = world_vertices(mesh, frame)
+        away = np.linalg.norm(found[:, None] - there, axis=-1)
+        assert away.min(1).max() < 1e-3 and set(away.argmin(1)) == set(range(len(there)))
+        seen = seen_pixels(camera, frame, found)
+        assert np.abs(seen - result.projected()[index][away.argmin(1)]).max() < 0.05
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -234,7 +255,7 @@ def test_it_takes_the_selected_result_or_that_of_the_active_collection(
     assert set(bpy.context.selected_objects) == {other, mesh}
     mesh, _ = read_back(path, kind)
     vertices = result.vertices[3][places(mesh, result.rest_vertices)]
-    assert np.abs(world_vertices(mesh, 15) - vertices).max() < 1e-4, "it moves as itself"
+    assert np.abs(world_vertices(mesh, 15) - PLACE - vertices).max() < 1e-4, "it moves as itself"
 
 
 @pytest.mark.parametrize("operator", ["export_fbx", "export_gltf"])

@@ -110,7 +110,7 @@ def test_the_result_takes_its_place(extension, backend, footage, snapshot):
     assert set(bpy.data.objects.keys()) == {"walk Preview", "walk Preview Camera"}
     assert turns.until_the_end().state == "DONE"
     assert turns.activity.preview is None and set(bpy.data.collections.keys()) == {"walk"}
-    assert set(bpy.data.objects.keys()) == {"walk", "walk Camera"} and len(bpy.data.meshes) == 1
+    assert set(bpy.data.objects.keys()) == {"walk", "walk Camera", "walk Root"} and len(bpy.data.meshes) == 1
     assert np.abs(world_vertices(bpy.data.objects["walk"], 3) - backend.result.vertices[2]).max() < 1e-4
 
 
@@ -220,7 +220,8 @@ def test_undo_to_before_it_brings_it_back(extension, backend, footage, snapshot)
     turns.until(lambda: turns.activity.preview is not None)
     bpy.ops.ed.undo()
     assert "Cube" in bpy.data.objects and len(bpy.data.collections) == 1
-    assert np.array_equal(world_vertices(previewed(), 3), snapshot.vertices[2])
+    beside = np.array(previewed().location)
+    assert beside[0] > 1 and np.abs(world_vertices(previewed(), 3) - beside - snapshot.vertices[2]).max() < 1e-5
     turns.stop()
     bpy.ops.vmr.discard_preview()
 
@@ -243,7 +244,7 @@ def test_one_undo_takes_back_what_was_kept(stopped):
     bpy.ops.ed.undo()
     assert not bpy.data.objects and not bpy.data.collections and not bpy.data.meshes
     bpy.ops.ed.redo()
-    assert {"walk", "walk Camera"} == set(bpy.data.objects.keys())
+    assert {"walk", "walk Camera", "walk Root"} == set(bpy.data.objects.keys())
 
 
 def listening(extension):

@@ -144,3 +144,58 @@ def test_trouble_gives_one_line_and_leaves_the_scene_untouched(
 def test_without_any_result_the_line_says_so(extension):
     with pytest.raises(RuntimeError, match="holds no result yet"):
         bpy.ops.vmr.load_result()
+
+
+def taken():
+    """Whether the scene has taken what a result brings."""
+    scene = bpy.context.scene
+    return scene.camera is not None and (scene.frame_start, scene.frame_end, scene.render.resolution_x) == (1, 5, 64)
+
+
+def test_into_a_scene_with_other_work_it_brings_a_selected_mesh_and_says_that_the_rest_stayed(
+        extension, backend, footage, capfd):
+    bpy.ops.mesh.primitive_monkey_add()
+    bpy.ops.vmr.load_result(directory=str(backend.folder / "result"))
+    assert not taken() and bpy.context.selected_objects == [bpy.data.objects["walk"]]
+    said = capfd.readouterr().out
+    assert "Added walk: 5 frames. Scene left as it is: Set Up Scene takes its camera" in said
+
+
+def test_set_up_scene_of_the_scene_or_of_the_operator_takes_it_all(extension, backend, footage, capfd):
+    bpy.ops.mesh.primitive_monkey_add()
+    bpy.ops.vmr.load_result(directory=str(backend.folder / "result"), set_up_scene=True)
+    assert taken() and "left as it is" not in capfd.readouterr().out
+    bpy.context.scene.render.resolution_x = 999
+    bpy.ops.vmr.load_result(directory=str(backend.folder / "result"))
+    assert not taken()
+    bpy.context.scene.vmr.set_up_scene = True
+    bpy.ops.vmr.load_result(directory=str(backend.folder / "result"))
+    assert taken()
+
+
+def test_a_run_that_ends_beside_other_work_takes_nothing_over_unless_it_is_told_to(extension, backend, footage):
+    bpy.ops.mesh.primitive_monkey_add()
+    monkey, activity = bpy.context.object, extension.module("properties").reconstruction_activity
+    bpy.context.scene.frame_set(30)
+    bpy.ops.vmr.reconstruct()
+    assert not taken() and bpy.context.scene.frame_current == 30 and bpy.context.selected_objects == [monkey]
+    assert activity.last.text == ("Added walk: 5 frames. Scene left as it is: Set Up Scene takes its camera, range "
+                                "and size")
+    bpy.context.scene.vmr.set_up_scene = True
+    bpy.ops.vmr.reconstruct()
+    assert taken() and activity.last.text == "Added walk.001: 5 frames"
+
+
+def test_what_a_scene_did_not_take_it_takes_by_a_button(extension, backend, footage):
+    assert not bpy.ops.vmr.set_up_scene.poll()
+    bpy.ops.mesh.primitive_monkey_add()
+    monkey, scene = bpy.context.object, bpy.context.scene
+    bpy.ops.vmr.reconstruct()
+    bpy.ops.vmr.reconstruct()
+    assert bpy.ops.vmr.set_up_scene() == {"FINISHED"} and taken()
+    assert scene.camera.name == "walk Camera.001" and bpy.context.selected_objects == [monkey], "the latest"
+    bpy.context.view_layer.objects.active, scene.frame_end = bpy.data.objects["walk"], 99
+    assert bpy.ops.vmr.set_up_scene() == {"FINISHED"} and taken() and scene.camera.name == "walk Camera"
+    bpy.data.objects.remove(bpy.data.objects["walk Camera"])
+    with pytest.raises(RuntimeError, match="walk Root: found no camera on it"):
+        bpy.ops.vmr.set_up_scene()

@@ -80,12 +80,15 @@ def shown_in(extension):
     """The names and texts that a panel shows: `shown_in("VMR_PT_camera")`."""
     panels = {panel.bl_idname: panel for panel in extension.module("panels.reconstruct").CLASSES}
 
-    def shown(name):
-        texts, panel = [], panels[name]
+    def shown(name, editors_frame=None):
+        """editors_frame: at which the panel's Movie Clip Editor shows the clip; None for the scene's."""
+        texts, panel, scene = [], panels[name], bpy.context.scene
+        frame = scene.frame_current if editors_frame is None else editors_frame
+        space = SimpleNamespace(type=panel.bl_space_type, clip_user=SimpleNamespace(frame_current=frame))
         facts = {key: getattr(panel, key) for key in ("bl_space_type", "group") if hasattr(panel, key)}
         preferences = SimpleNamespace(addons=bpy.context.preferences.addons, system=SimpleNamespace(ui_scale=1.0))
         context = SimpleNamespace(
-            scene=bpy.context.scene, view_layer=bpy.context.view_layer, preferences=preferences,
+            scene=scene, view_layer=bpy.context.view_layer, preferences=preferences, space_data=space,
             region=SimpleNamespace(width=280))
         mixin = panel.__mro__[1]
         mixin.draw(type("Panel", (mixin,), facts | {"layout": Layout(texts)})(), context)
@@ -215,6 +218,12 @@ def test_whether_there_is_a_preview_is_chosen_before_the_run(shown_in):
         assert shown.index("live_preview") < shown.index("vmr.reconstruct")
 
 
+def test_whether_a_result_sets_up_the_scene_is_chosen_before_the_run(shown_in):
+    for name in ("VMR_PT_reconstruct", "VMR_VIEW3D_PT_reconstruct"):
+        shown = shown_in(name)
+        assert shown.index("set_up_scene") < shown.index("vmr.reconstruct")
+
+
 def test_how_the_mesh_moves_is_chosen_before_the_run(shown_in):
     for name in ("VMR_PT_reconstruct", "VMR_VIEW3D_PT_reconstruct"):
         shown = shown_in(name)
@@ -304,6 +313,7 @@ def test_the_result_panel_leads_through_the_doubtful_frames_and_says_why(extensi
     shown = shown_in("VMR_VIEW3D_PT_result")
     assert "2 doubtful frames" in shown and shown.count("vmr.doubtful_frame") == 2
     assert "Frame 12: the camera jumps" not in shown
+    assert "Frame 12: the camera jumps" in shown_in("VMR_PT_result", editors_frame=12)
     bpy.context.scene.frame_set(12)
     assert "Frame 12: the camera jumps" in shown_in("VMR_PT_result")
 

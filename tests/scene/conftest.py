@@ -18,6 +18,8 @@ class Added:
     """Scene frame of each of the result's frames."""
     mesh: bpy.types.Object
     camera: bpy.types.Object
+    root: bpy.types.Object
+    """What both hang on."""
     clip: bpy.types.MovieClip
     folder: Path
 
@@ -25,8 +27,18 @@ class Added:
 @pytest.fixture
 def add(empty_file, tmp_path):
     """Adds a wobbling ball of five frames, or another result, over an image sequence from 105 at scene frame 11."""
+    return adder(tmp_path)
 
-    def add(result=None, start=11, name="ball", motion="SHAPE_KEYS") -> Added:
+
+@pytest.fixture
+def add_to_default(tmp_path):
+    """The same in the scene that Blender starts with: its cube, its light, its camera."""
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    return adder(tmp_path)
+
+
+def adder(tmp_path):
+    def add(result=None, start=11, name="ball", motion="SHAPE_KEYS", **options) -> Added:
         result = result or wobbling_ball(range(105, 110))
         size = tuple(int(side) for side in result.image_size)
         clip = bpy.data.movieclips.load(str(make_images(tmp_path / "clip", range(105, 115), size=size)))
@@ -34,8 +46,9 @@ def add(empty_file, tmp_path):
         folder = tmp_path / "result é"
         folder.mkdir(exist_ok=True)
         save_texture(folder)
-        mesh = add_result(bpy.context, clip, result, folder, name, motion)
+        mesh = add_result(bpy.context, clip, result, folder, name, motion, **options)
         frames = [int(number) - 105 + start for number in result.frames]
-        return Added(result, frames, mesh, bpy.context.scene.camera, clip, folder)
+        (camera,) = (one for one in mesh.users_collection[0].objects if one.type == "CAMERA")
+        return Added(result, frames, mesh, camera, camera.parent, clip, folder)
 
     return add

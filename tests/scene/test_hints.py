@@ -6,9 +6,11 @@ import bpy
 import numpy as np
 import pytest
 from blender_clips import make_images
-from mathutils import Euler, Matrix
+from mathutils import Euler, Matrix, Vector
 from video_mesh_reconstruction.scene.hints import add_hint, facings, hints_in
+from video_mesh_reconstruction.scene.result import add_result
 from video_mesh_reconstruction.vmr_backend.job import BadInput, JobRequest, facing
+from wobbling_ball import save_texture, wobbling_ball
 
 
 @pytest.fixture
@@ -151,3 +153,16 @@ def test_without_a_camera_one_with_the_clip_behind_it_is_made(clip):
     assert math.degrees(camera.data.angle_x) == pytest.approx(30)
     hint_at(15, clip)
     assert len(bpy.data.cameras) == 1 and bpy.context.view_layer.objects.active.name == "Facing 15"
+
+
+def test_through_a_results_camera_it_stands_at_the_result_wherever_that_is(clip, tmp_path):
+    result = wobbling_ball(range(105, 110), size=(320, 240), centre=(160, 120))
+    save_texture(tmp_path)
+    bpy.context.scene.cursor.location = 5, 6, 7
+    mesh = add_result(bpy.context, clip, result, tmp_path, "ball")
+    mesh.parent.scale = 2, 2, 2
+    bpy.context.view_layer.update()
+    hint = hint_at(13, clip, 40)
+    bpy.context.view_layer.update()
+    assert hint.parent == bpy.context.scene.camera and (hint.matrix_world.translation - Vector((5, 6, 7))).length < 0.01
+    assert_same(said(clip), [facing(107, 40)])

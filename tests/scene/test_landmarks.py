@@ -90,15 +90,16 @@ def test_they_have_a_collection_in_the_results_and_are_small(add):
 
 def test_two_results_have_their_own(add):
     first, second = named(wobbling_ball(range(105, 108))), named(nodding_ball(range(105, 108)))
-    frames = add(first).frames
-    add(second)
+    frames, beside = add(first).frames, np.array(add(second).root.location)
     assert np.abs(places(["snout"], frames[2]) - first.keypoint_weights[:1] @ first.vertices[2]).max() < 1e-5
-    assert np.abs(places(["snout.001"], frames[2]) - second.keypoint_weights[:1] @ second.vertices[2]).max() < 1e-5
+    found = places(["snout.001"], frames[2]) - beside
+    assert np.abs(found - second.keypoint_weights[:1] @ second.vertices[2]).max() < 1e-5
 
 
 def test_a_result_without_names_has_none(add):
     added = add(replace(wobbling_ball(range(105, 107)), keypoints=np.zeros((2, 3, 2), np.float32)))
-    assert set(bpy.context.scene.objects) == {added.mesh, added.camera} and not added.mesh.vertex_groups
+    assert set(bpy.context.scene.objects) == {added.mesh, added.camera, added.root}
+    assert not added.mesh.vertex_groups
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
@@ -119,7 +120,8 @@ def test_undo_takes_them_back_and_redo_brings_them(add):
     bpy.ops.ed.undo()
     assert "snout" not in bpy.data.objects and "second Keypoints" not in bpy.data.collections
     bpy.ops.ed.redo()
-    assert np.abs(places(result.keypoint_names, 12) - result.keypoint_weights @ result.vertices[1]).max() < 1e-5
+    found = places(result.keypoint_names, 12) - np.array(bpy.data.objects["second Root"].location)
+    assert np.abs(found - result.keypoint_weights @ result.vertices[1]).max() < 1e-5
 
 
 def test_a_failure_at_the_very_end_leaves_none_behind(add, monkeypatch):
@@ -127,5 +129,5 @@ def test_a_failure_at_the_very_end_leaves_none_behind(add, monkeypatch):
     monkeypatch.setattr("video_mesh_reconstruction.scene.result._select", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         add_result(bpy.context, added.clip, named(wobbling_ball(range(105, 108))), added.folder, "second")
-    assert set(bpy.data.objects) == {added.mesh, added.camera}
+    assert set(bpy.data.objects) == {added.mesh, added.camera, added.root}
     assert [collection.name for collection in bpy.data.collections] == ["ball"]

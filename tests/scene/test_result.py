@@ -32,7 +32,7 @@ def test_everything_is_in_one_collection_of_the_scene(add):
     added = add(name="camel é")
     collection = bpy.data.collections["camel é"]
     assert collection in list(bpy.context.scene.collection.children)
-    assert set(collection.objects) == {added.mesh, added.camera} == set(bpy.context.scene.objects)
+    assert set(collection.objects) == {added.mesh, added.camera, added.root} == set(bpy.context.scene.objects)
     assert bpy.context.view_layer.objects.active == added.mesh
     assert bpy.context.selected_objects == [added.mesh]
 
@@ -61,7 +61,8 @@ def test_two_results_of_one_name_live_beside_each_other(add):
     first, second = add(), add(wobbling_ball(range(106, 112)))
     assert first.mesh != second.mesh and bpy.context.scene.camera == second.camera
     assert np.abs(world_vertices(first.mesh, first.frames[2]) - first.result.vertices[2]).max() < 1e-4
-    assert np.abs(world_vertices(second.mesh, second.frames[2]) - second.result.vertices[2]).max() < 1e-4
+    there = second.result.vertices[2] + np.array(second.root.location)
+    assert np.abs(world_vertices(second.mesh, second.frames[2]) - there).max() < 1e-4
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
