@@ -25,6 +25,8 @@ FORMAT_VERSION = 1
 EVENTS_NAME = "events.jsonl"
 ROTATIONS = ("hints", "camera_solve")
 """Fields of a request that hold a rotation for each of some frames."""
+MOST_ASPECT = 8
+"""Pixels are no wider, or higher, than this many times the other side."""
 LARGEST_SEED = 2**31 - 1
 """Blender's integers end there."""
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
@@ -80,6 +82,29 @@ def rotations_of(name: str, entries: Any) -> list[FrameRotation]:
 
 
 @dataclass(frozen=True)
+class ShownMovie:
+    """What Blender shows of a movie: the backend reads the same, or refuses."""
+
+    fps: float
+    frames: int
+    width: int
+    height: int
+    """Pixels, as it is turned."""
+    turned: bool
+    """Whether this Blender turns movies as their header says."""
+
+    @staticmethod
+    def of(values: Any) -> ShownMovie:
+        """From what JSON holds; BadInput where that is something else."""
+        kinds = {"fps": (int, float), "frames": int, "width": int, "height": int, "turned": bool}
+        if not isinstance(values, dict) or set(values) != set(kinds) \
+                or not all(isinstance(values[name], kind) for name, kind in kinds.items()) \
+                or not 0 < values["fps"] < math.inf or min(values["frames"], values["width"], values["height"]) < 1:
+            raise BadInput(f"shown: found {_short(values)}, needs an object with {', '.join(kinds)}")
+        return ShownMovie(**values)
+
+
+@dataclass(frozen=True)
 class JobRequest:
     """One run as asked for. Paths are absolute; frame numbers are the clip's own, both ends included."""
 
@@ -91,6 +116,10 @@ class JobRequest:
     """The images of the clip, in order, where the folder holds others too."""
     first: int | None = None
     last: int | None = None
+    shown: ShownMovie | None = None
+    """What Blender shows of the clip where that is a movie."""
+    pixel_aspect: float | None = None
+    """Width of a pixel over its height; None: as the movie says."""
     method: str = "lasr"
     preset: str = DEFAULT_PRESET
     settings: dict[str, Any] = field(default_factory=dict)
@@ -154,6 +183,9 @@ class JobRequest:
             raise BadInput(f"at: found frame {self.at} without a box, needs the box that it is for")
 
     def _check_camera(self) -> None:
+        if self.pixel_aspect is not None and not 1 / MOST_ASPECT <= self.pixel_aspect <= MOST_ASPECT:
+            raise BadInput(f"pixel_aspect: found {self.pixel_aspect:g}, needs 1/{MOST_ASPECT} to {MOST_ASPECT}, the "
+                           "width of a pixel over its height")
         if self.focal_length is not None and self.focal_length <= 0:
             raise BadInput(f"focal_length: found {self.focal_length:g}, needs pixels above 0")
         if self.principal_point is not None and len(self.principal_point) != 2:
@@ -188,6 +220,8 @@ class JobRequest:
             raise BadInput(f"{path}: is no request of this program; needs an object with {', '.join(sorted(known))}")
         try:
             values |= {name: rotations_of(name, values[name]) for name in ROTATIONS if values.get(name) is not None}
+            if values.get("shown") is not None:
+                values["shown"] = ShownMovie.of(values["shown"])
             return JobRequest(**values).check()
         except BadInput as error:
             raise BadInput(f"{path}: {error}") from None
@@ -235,6 +269,7 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "list[FrameRotation]": (
         lambda value: isinstance(value, list) and all(isinstance(v, FrameRotation) for v in value),
         "a list of rotations"),
+    "ShownMovie": (lambda value: isinstance(value, ShownMovie), "what Blender shows of a movie"),
     "list[str]": (lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value), "a list of texts"),
     "dict[str, Any]": (lambda value: isinstance(value, dict), "an object"),
 }

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .job import BadInput, write_whole
+from .job import BadInput, ShownMovie, write_whole
 
 REQUEST_NAME, REPORT_NAME, OUTLINES_NAME, MASKS_NAME = "segment.json", "masks.json", "outlines.json", "masks"
 Point = tuple[float, float]
@@ -80,6 +80,8 @@ class SegmentRequest:
     """The images of the clip, in order, where the folder holds others too."""
     first: int | None = None
     last: int | None = None
+    shown: ShownMovie | None = None
+    """What Blender shows of the clip where that is a movie."""
     network: str = ""
     """Path of an ONNX network or of a checkpoint of SAM 2 (.pt); empty: the network that comes along."""
     device: str = "auto"
@@ -114,6 +116,8 @@ class SegmentRequest:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             marks = tuple(Mark.of(one) for one in values.pop("marks"))
+            if values.get("shown") is not None:
+                values["shown"] = ShownMovie.of(values["shown"])
             return SegmentRequest(marks=marks, **values).check()
         except FileNotFoundError:
             raise BadInput(f"{path}: not found; a folder of masks to be found holds one") from None

@@ -84,8 +84,8 @@ def narrowed(source: MaskSource, choice: Choice) -> MaskSource:
 
 
 def _open_own(masks_path: Path | str, clip: Clip, selected: np.ndarray) -> MaskSource:
-    source = open_clip(masks_path)
-    (mask_width, mask_height), (width, height) = source.image_size, clip.image_size
+    source = open_clip(masks_path, pixel_aspect=1.0)  # masks have the frames' own pixels
+    (mask_width, mask_height), (width, height) = source.file_size, clip.file_size
     if abs(mask_width * height / (mask_height * width) - 1) > ASPECT_TOLERANCE:
         raise BadInput(
             f"{masks_path}: found masks of {mask_width}x{mask_height} pixels for frames of {width}x{height}; "
@@ -323,14 +323,8 @@ def area_doubts(facts: list[MaskFacts]) -> list[list[str]]:
 
 
 def _open_alpha(clip: Clip, selected: np.ndarray) -> MaskSource:
-    if clip.files is None:
-        raise BadInput(
-            f"{clip.path}: no masks were given, and alpha is read from images, not from videos; "
-            "needs masks, white on black"
-        )
     _, image = next(read_frames(clip, selected[:1]))
     if image.ndim == 2 or image.shape[2] != 4:
-        raise BadInput(
-            f"{clip.path}: no masks were given and its images have no alpha channel; needs masks, white on black"
-        )
+        found = "its images have" if clip.movie is None else "the movie has"
+        raise BadInput(f"{clip.path}: no masks were given and {found} no alpha channel; needs masks, white on black")
     return MaskSource(clip, {int(n): int(n) for n in selected}, True, clip.image_size)
