@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..job import BadInput, ShownMovie
+from ..job import BadInput, JobRequest, ShownMovie
 from .movie import LARGEST_PICTURE, Movie, open_movie, read_movie
 
 # Bad input is one line of ours on standard error: OpenCV keeps quiet.
@@ -98,6 +98,17 @@ def _open(
     movie = open_movie(path, shown, last)
     numbers = np.arange(movie.count, dtype=np.int32)
     return Clip(path, numbers, movie.size, movie.size, float(movie.rate), None, movie)
+
+
+def open_footage(request: JobRequest) -> Clip:
+    """The clip of a request, as far as its range goes; BadInput where it cannot be read as it is shown.
+
+    Light: the command line asks it before anything else is imported.
+    """
+    clip = open_clip(request.clip, request.files, request.last, request.shown, request.pixel_aspect)
+    if len(chosen := select(clip, request.first, request.last)) < 2:
+        raise BadInput(f"{clip.path}: found a single frame ({chosen[0]}) to work on; needs at least 2")
+    return clip
 
 
 def select(clip: Clip, first: int | None, last: int | None) -> np.ndarray:
