@@ -46,7 +46,7 @@ class VMR_OT_find_masks(FollowsChild, bpy.types.Operator):
         source = clip_source(clip, context.scene if props_of(context.scene).use_scene_range else None)
         chosen = preferences()
         request = SegmentRequest(source.path, marks_of(subject), source.files, source.first, source.last,
-                                 bpy.path.abspath(chosen.mask_network), chosen.device or "auto")
+                                 bpy.path.abspath(chosen.mask_network), chosen.device or "auto", source.shown)
         folder = masks_folder(Path(source.path), subject.name)
         self._clip, self._scene, self._name = clip.session_uid, context.scene.session_uid, subject.name
         self.activity.folder = str(folder)

@@ -84,6 +84,7 @@ class VMR_OT_frames_as_images(FollowsChild, bpy.types.Operator):
             copy_subjects(subjects_of(before), subjects_of(clip))
             camera, other = clip.tracking.camera, before.tracking.camera
             camera.sensor_width, camera.focal_length = other.sensor_width, other.focal_length
+            camera.pixel_aspect, clip.display_aspect = other.pixel_aspect, before.display_aspect
         show_clip(context, before, clip)
         if (scene := still_there(bpy.data.scenes, self._scene)) is not None:
             props_of(scene).clip = clip

@@ -35,13 +35,14 @@ def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequ
     props = props_of(context.scene)
     source = clip_source(clip, context.scene if props.use_scene_range else None)
     masks = mask_source(props.masks) if props.masks else None
-    if masks is None and (clip.source == "MOVIE" or Path(clip.filepath).suffix.lower() in WITHOUT_ALPHA):
+    if masks is None and Path(clip.filepath).suffix.lower() in WITHOUT_ALPHA:
         raise BadInput(f"masks: none chosen, and {clip.name} has no alpha channel; needs a folder of images or a "
                        "movie, white where the subject is")
     if masks == source.path:
         raise BadInput(f"masks: {masks} holds the clip's own pictures; masks need a file or folder of their own")
     return JobRequest(
         clip=source.path, files=source.files, masks=masks, first=source.first, last=source.last,
+        shown=source.shown, pixel_aspect=source.pixel_aspect,
         method=props.method, model=_model_of(props), shape=_shape_of(props), preset=props.preset,
         settings=changed_settings(props), device=preferences().device or "auto", seed=props.seed,
         **_subject_of(props, clip),

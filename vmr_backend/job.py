@@ -96,10 +96,10 @@ class ShownMovie:
     @staticmethod
     def of(values: Any) -> ShownMovie:
         """From what JSON holds; BadInput where that is something else."""
-        kinds = {"fps": (int, float), "frames": int, "width": int, "height": int, "turned": bool}
+        kinds = {f.name: str(f.type) for f in fields(ShownMovie)}
         if not isinstance(values, dict) or set(values) != set(kinds) \
-                or not all(isinstance(values[name], kind) for name, kind in kinds.items()) \
-                or not 0 < values["fps"] < math.inf or min(values["frames"], values["width"], values["height"]) < 1:
+                or not all(_has_type(values[name], kind) for name, kind in kinds.items()) \
+                or values["fps"] <= 0 or min(values["frames"], values["width"], values["height"]) < 1:
             raise BadInput(f"shown: found {_short(values)}, needs an object with {', '.join(kinds)}")
         return ShownMovie(**values)
 
@@ -116,10 +116,6 @@ class JobRequest:
     """The images of the clip, in order, where the folder holds others too."""
     first: int | None = None
     last: int | None = None
-    shown: ShownMovie | None = None
-    """What Blender shows of the clip where that is a movie."""
-    pixel_aspect: float | None = None
-    """Width of a pixel over its height; None: as the movie says."""
     method: str = "lasr"
     preset: str = DEFAULT_PRESET
     settings: dict[str, Any] = field(default_factory=dict)
@@ -145,6 +141,10 @@ class JobRequest:
     """How the camera turns about the subject, up to one rotation of the subject that is the same at all frames."""
     shape: str | None = None
     """Folder of a result whose rest shape the base shape of the vmr method starts from."""
+    shown: ShownMovie | None = None
+    """What Blender shows of the clip where that is a movie."""
+    pixel_aspect: float | None = None
+    """Width of a pixel over its height; None: as the movie says."""
     version: int = FORMAT_VERSION
 
     def check(self) -> JobRequest:
@@ -262,6 +262,7 @@ class Event:
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "None": (lambda value: value is None, "null"),
     "str": (lambda value: isinstance(value, str), "a text"),
+    "bool": (lambda value: type(value) is bool, "true or false"),
     "int": (lambda value: type(value) is int, "a whole number"),
     "float": (lambda value: type(value) in (int, float) and math.isfinite(value), "a number"),
     "list[float]": (

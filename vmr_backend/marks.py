@@ -80,12 +80,12 @@ class SegmentRequest:
     """The images of the clip, in order, where the folder holds others too."""
     first: int | None = None
     last: int | None = None
-    shown: ShownMovie | None = None
-    """What Blender shows of the clip where that is a movie."""
     network: str = ""
     """Path of an ONNX network or of a checkpoint of SAM 2 (.pt); empty: the network that comes along."""
     device: str = "auto"
     """Where SAM 2 computes."""
+    shown: ShownMovie | None = None
+    """What Blender shows of the clip where that is a movie."""
 
     def check(self) -> SegmentRequest:
         if not self.marks:

@@ -42,6 +42,8 @@ class Clip:
     files: tuple[Path, ...] | None
     """The image of each number; None for a video."""
     movie: Movie | None = None
+    has_alpha: bool = False
+    """Of its first frame."""
     remarks: tuple[str, ...] = ()
     """Lines that the user should read: how odd footage was understood."""
 
@@ -85,7 +87,8 @@ def _open(
 ) -> Clip:
     """A clip in the file's own pixels."""
     if files is not None:
-        return _open_images(Path(path) if path else None, [Path(f) for f in files])
+        clip = _open_images(Path(path) if path else None, [Path(f) for f in files])
+        return replace(clip, remarks=clip.remarks + _behind_a_gap(clip))
     if path is None:
         raise BadInput("no clip was given; needs a video file or a folder of images")
     path = Path(path)
@@ -97,7 +100,7 @@ def _open(
         raise BadInput(f"{path}: found a single image; needs a video file or the folder of an image sequence")
     movie = open_movie(path, shown, last)
     numbers = np.arange(movie.count, dtype=np.int32)
-    return Clip(path, numbers, movie.size, movie.size, float(movie.rate), None, movie)
+    return Clip(path, numbers, movie.size, movie.size, float(movie.rate), None, movie, movie.has_alpha)
 
 
 def open_footage(request: JobRequest) -> Clip:
@@ -108,7 +111,16 @@ def open_footage(request: JobRequest) -> Clip:
     clip = open_clip(request.clip, request.files, request.last, request.shown, request.pixel_aspect)
     if len(chosen := select(clip, request.first, request.last)) < 2:
         raise BadInput(f"{clip.path}: found a single frame ({chosen[0]}) to work on; needs at least 2")
+    if request.masks is None:
+        need_alpha(clip)
     return clip
+
+
+def need_alpha(clip: Clip) -> None:
+    """BadInput where a clip that is its own mask has no alpha channel."""
+    if not clip.has_alpha:
+        found = "its images have" if clip.movie is None else "the movie has"
+        raise BadInput(f"{clip.path}: no masks were given and {found} no alpha channel; needs masks, white on black")
 
 
 def select(clip: Clip, first: int | None, last: int | None) -> np.ndarray:
@@ -164,7 +176,7 @@ def read_image(path: Path) -> np.ndarray:
 def _refuse_large(path: Path, data: np.ndarray) -> None:
     """BadInput where the header of an image file (n,) uint8 announces more pixels than can be meant."""
     try:
-        with Image.open(io.BytesIO(data)) as header:
+        with Image.open(io.BytesIO(data.tobytes())) as header:
             width, height = header.size
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         return  # OpenCV tells what is wrong
@@ -261,9 +273,25 @@ def _open_images(path: Path | None, files: list[Path]) -> Clip:
         remarks = (f"{ordered[0].name}: the numbers in the names are too large for frame numbers; the images are "
                    "counted from 0, in their order",)
         order = list(range(len(order)))
-    height, width = read_image(ordered[0]).shape[:2]
+    height, width, *channels = read_image(ordered[0]).shape
     return Clip(path or ordered[0].parent, np.array(order, np.int32), (width, height), (width, height), None, ordered,
-                remarks=remarks)
+                has_alpha=channels == [4], remarks=remarks)
+
+
+def _behind_a_gap(clip: Clip) -> tuple[str, ...]:
+    """A line where Blender's clip ends at a gap and images of the same names follow."""
+    last = clip.files[-1]
+    head, tail = re.split(r"[0-9]+(?=[^0-9]*$)", last.name) if _digit_groups(last) else (last.name, "")
+    names = re.compile(f"{re.escape(head)}([0-9]+){re.escape(tail)}")
+    try:
+        found = [int(match[1]) for file in last.parent.iterdir() if (match := names.fullmatch(file.name))]
+    except OSError:
+        return ()
+    behind = sorted(number for number in found if number > clip.numbers[-1])
+    if not behind or behind[0] == clip.numbers[-1] + 1:
+        return ()
+    return (f"{last.name}: {len(behind)} images follow behind a gap, from {behind[0]} on; Blender shows none of them, "
+            "and none is taken: fill the gap, or open them as a clip of their own",)
 
 
 def _read_images(clip: Clip, numbers: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from ..job import BadInput
-from .clip import Clip, open_clip, read_frames
+from .clip import Clip, need_alpha, open_clip, read_frames
 from .subjects import Choice, follow, label_in_box, labels_in, palette_of, patch_in_box, present
 
 ASPECT_TOLERANCE = 0.01
@@ -323,8 +323,5 @@ def area_doubts(facts: list[MaskFacts]) -> list[list[str]]:
 
 
 def _open_alpha(clip: Clip, selected: np.ndarray) -> MaskSource:
-    _, image = next(read_frames(clip, selected[:1]))
-    if image.ndim == 2 or image.shape[2] != 4:
-        found = "its images have" if clip.movie is None else "the movie has"
-        raise BadInput(f"{clip.path}: no masks were given and {found} no alpha channel; needs masks, white on black")
+    need_alpha(clip)
     return MaskSource(clip, {int(n): int(n) for n in selected}, True, clip.image_size)

@@ -174,7 +174,7 @@ def _frames(path: Path, container: av.container.InputContainer, stream: av.Video
         raise (_damaged(path, seen) if seen else _undecodable(path)) from None
 
 
-def _decoder_of(stream: av.VideoStream) -> av.VideoCodecContext:
+def _decoder_of(stream: av.VideoStream) -> av.CodecContext:
     """What decodes a stream's packets, its alpha channel with them."""
     name = stream.codec_context.codec.canonical_name
     if name not in WITH_ALPHA or stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) != "1":
@@ -240,8 +240,8 @@ def _image_of(frame: av.VideoFrame, movie: Movie) -> np.ndarray:
     graph = av.filter.Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000))
     graph.link_nodes(source, graph.add("setparams", WITHOUT_PARAMETERS), graph.add("buffersink")).configure()
-    graph.push(frame)
-    image = graph.pull().to_ndarray(format="bgra" if movie.has_alpha else "bgr24", interpolation=AS_BLENDER)
+    graph.vpush(frame)
+    image = graph.vpull().to_ndarray(format="bgra" if movie.has_alpha else "bgr24", interpolation=AS_BLENDER)
     return np.ascontiguousarray(np.rot90(image, movie.quarter_turns)) if movie.quarter_turns else image
 
 

@@ -70,6 +70,8 @@ def run(folder: Path, log: EventLog) -> None:
     log.plan(STAGES)
     # Masks have the pixels of the file, and so have marks.
     clip = open_clip(request.clip, request.files, request.last, request.shown, pixel_aspect=1.0)
+    for line in clip.remarks:
+        log.warning(line)
     numbers = select(clip, request.first, request.last)
     if len(numbers) < 2:
         raise BadInput(f"{clip.path}: found a single frame ({numbers[0]}) to work on; needs at least 2")
