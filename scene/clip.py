@@ -22,6 +22,8 @@ READ_BY_BACKEND = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 NEEDS_FRAMES = "needs Frames of This Clip (panel Footage), which makes an image sequence of what is shown"
 TURNS_MOVIES = (4, 5)
 """Blender that turns movies as their header says: 4.5 does, 4.2 does not, those between were not tried."""
+STEADY = (5, 0)
+"""Blender that shows the same frames of MPEG streams whether it plays or jumps to them: 5.0 does, 4.5 does not."""
 LARGEST_NUMBER = 2**31 - 1
 """Blender counts no further."""
 
@@ -113,7 +115,8 @@ def _movie(clip: bpy.types.MovieClip, path: str) -> ClipSource:
     if clip.frame_duration < 1 or not all(clip.size):
         raise BadInput(f"{path}: found no movie that Blender can decode; needs a video file or an image sequence")
     width, height = clip.size
-    shown = ShownMovie(clip.fps, clip.frame_duration, width, height, bpy.app.version >= TURNS_MOVIES)
+    shown = ShownMovie(clip.fps, clip.frame_duration, width, height, bpy.app.version >= TURNS_MOVIES,
+                       bpy.app.version >= STEADY)
     return ClipSource(path, None, max(clip.frame_offset, 0), clip.frame_duration - 1, pixel_aspect_of(clip), shown)
 
 
@@ -130,11 +133,11 @@ def _sequence(clip: bpy.types.MovieClip, path: str) -> ClipSource:
     while first + len(files) <= LARGEST_NUMBER \
             and os.path.isfile(name := f"{head}{first + len(files):0{len(digits)}d}{tail}"):
         files.append(name)
-    if len(files) < 2 and (alike := _alike(path)) > 1:
+    if clip.frame_duration < 2 and (alike := _alike(path)) > 1:
         raise BadInput(
-            f"{path}: found {alike} images, of which Blender shows {clip.frame_duration}: it counts by the last number in a "
-            f"name, here {digits}, one by one up to {LARGEST_NUMBER}; needs the frame number there, or these images as a "
-            "strip of the Video Sequencer and Frames of Active Strip (panel Footage)")
+            f"{path}: found {alike} images, of which Blender shows {clip.frame_duration}: it counts by the last number "
+            f"in a name, here {digits}, one by one up to {LARGEST_NUMBER}; needs the frame number there, or these images "
+            "as a strip of the Video Sequencer and Frames of Active Strip (panel Footage)")
     return ClipSource(os.path.dirname(path), files, first, first + len(files) - 1, pixel_aspect_of(clip))
 
 

@@ -92,6 +92,8 @@ class ShownMovie:
     """Pixels, as it is turned."""
     turned: bool
     """Whether this Blender turns movies as their header says."""
+    steady: bool
+    """Whether this Blender shows the same frames of MPEG streams whether it plays or jumps to them."""
 
     @staticmethod
     def of(values: Any) -> ShownMovie:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -36,6 +37,9 @@ WITHOUT_PARAMETERS = "field_mode=prog:chroma_location=unspecified"
 """Blender weaves fields and does not heed where a pixel's colours were measured; swscale would, told by the frame."""
 WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Decoders that know the alpha channel that WebM carries beside the picture."""
+MPEG_STREAMS = ("mpeg", "mpegts")
+"""FFmpeg's names of containers without an index, in which some Blenders lose their way when they jump: in program
+streams always, in transport streams unless every frame is due exactly when it is looked for."""
 NEEDS_FRAMES = "needs Frames of This Clip (panel Footage), which makes an image sequence of what Blender shows"
 NO_MOVIE = "needs a video file or a folder of images"
 
@@ -80,14 +84,20 @@ def open_movie(path: Path, shown: ShownMovie | None, last: int | None) -> Movie:
         turns = round(first.rotation / 90) % 4 if first.rotation % 90 == 0 and (shown is None or shown.turned) else 0
         width, height = (first.width, first.height)[:: -1 if turns % 2 else 1]
         aspect = float(stream.sample_aspect_ratio or 1)
-        has_alpha = _has_alpha(first.format)
+        has_alpha, format_name, unit = _has_alpha(first.format), container.format.name, stream.time_base
     if shown and (width, height) != (shown.width, shown.height):
         raise BadInput(f"{path}: found frames of {width}x{height} pixels where Blender shows {shown.width}x"
                        f"{shown.height}; {NEEDS_FRAMES}")
     end = None
-    if last is None or last >= announced - 1:
-        end, count = _look_through(path, rate, start, announced)
-        announced = announced if shown else max(count, 1)
+    unsteady = shown and not shown.steady and format_name in MPEG_STREAMS
+    if last is None or last >= announced - 1 or unsteady:
+        times, count = _look_through(path, rate, start, announced)
+        end = max(times, default=start)
+        announced = announced if shown else count
+    if unsteady and (format_name == "mpeg" or (1 / rate / unit).denominator > 1
+                     or not {_due(n, start, rate, unit) for n in range(announced)} <= times):
+        raise BadInput(f"{path}: found an MPEG stream, of which this Blender shows other frames when it jumps than "
+                       f"when it plays; {NEEDS_FRAMES}")
     return Movie(path, rate, announced, (width, height), turns, has_alpha, 1 / aspect if turns % 2 else aspect, start,
                  end)
 
@@ -96,7 +106,7 @@ def read_movie(movie: Movie, numbers: np.ndarray) -> Iterator[tuple[int, np.ndar
     """Decode the frames of ascending `numbers`: (number, uint8 BGR (H, W, 3), or BGRA where there is alpha)."""
     with _opened(movie.path) as container:
         stream = _picture_stream(movie.path, container)
-        due = [movie.start + floor(int(n) / movie.rate / stream.time_base + Fraction(1, 2)) for n in numbers]
+        due = [_due(int(n), movie.start, movie.rate, stream.time_base) for n in numbers]
         waiting = list(zip(map(int, numbers), due, strict=True))[::-1]
         frame, image = None, None
         for following in _frames(movie.path, container, stream):
@@ -174,7 +184,7 @@ def _frames(path: Path, container: av.container.InputContainer, stream: av.Video
         raise (_damaged(path, seen) if seen else _undecodable(path)) from None
 
 
-def _decoder_of(stream: av.VideoStream) -> av.CodecContext:
+def _decoder_of(stream: av.VideoStream) -> Any:
     """What decodes a stream's packets, its alpha channel with them."""
     name = stream.codec_context.codec.canonical_name
     if name not in WITH_ALPHA or stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) != "1":
@@ -203,12 +213,18 @@ def _seconds_of(container: av.container.InputContainer, stream: av.VideoStream) 
     return Fraction(container.duration or 0, av.time_base)
 
 
-def _look_through(path: Path, rate: Fraction, start: int, announced: int) -> tuple[int, int]:
-    """When the last frame is due, and the number of frames that are shown, by the times of all packets.
+def _due(number: int, start: int, rate: Fraction, unit: Fraction) -> int:
+    """When Blender shows a frame number, in a stream's units of time."""
+    return start + floor(number / rate / unit + Fraction(1, 2))
+
+
+def _look_through(path: Path, rate: Fraction, start: int, announced: int) -> tuple[set[int], int]:
+    """When frames are due, and how many are shown, by the times of all packets.
 
     BadInput where the file holds less than it says.
     """
-    last, ends, until = start, Fraction(0), Fraction(0)
+    times: set[int] = set()
+    ends, until = Fraction(0), Fraction(0)
     with _opened(path) as container:
         stream = _picture_stream(path, container)
         said = max(_seconds_of(container, stream), stream.frames / rate)
@@ -219,21 +235,20 @@ def _look_through(path: Path, rate: Fraction, start: int, announced: int) -> tup
                     continue
                 ends = max(ends, (time + (packet.duration or 0)) * packet.time_base)
                 if packet.stream_index == stream.index:
-                    last = max(last, time)
+                    times.add(time)
                     until = max(until, (time + (packet.duration or 0) - start) * packet.time_base)
         except av.FFmpegError:
-            raise _damaged(path, floor((last - start) * stream.time_base * rate)) from None
-        begins = start * stream.time_base
-    found = floor((last * stream.time_base - begins) * rate + Fraction(1, 2)) + 1
+            raise _damaged(path, len(times)) from None
+        found = floor((max(times, default=start) - start) * stream.time_base * rate + Fraction(1, 2)) + 1
     count = max(announced, 1) if said else max(found, floor(until * rate + Fraction(1, 2)))
     size = path.stat().st_size
     boxes = _boxes_end(path)
-    cut = boxes > size if boxes is not None else said - (ends - begins) > max(2 / rate, ends / 20)
+    cut = boxes > size if boxes is not None else said - ends > max(2 / rate, ends / 20)
     if cut:
         raise BadInput(f"{path}: the file is cut short: found {found} frames, its header says "
                        f"{max(announced, floor(said * rate))}; "
                        f"needs the whole file, or a frame range up to {max(found - 1, 0)}")
-    return last, count
+    return times, count
 
 
 def _image_of(frame: av.VideoFrame, movie: Movie) -> np.ndarray:
