@@ -30,7 +30,7 @@ class FindingMasks(Run):
         source = clip_source(clip, context.scene if props_of(context.scene).use_scene_range else None)
         chosen = preferences()
         request = SegmentRequest(source.path, marks_of(subject), source.files, source.first, source.last,
-                                 bpy.path.abspath(chosen.mask_network), chosen.device or "auto")
+                                 bpy.path.abspath(chosen.mask_network), chosen.device or "auto", source.shown)
         folder = masks_folder(Path(source.path), subject.name)
         self._path, self._name = source.path, subject.name
         self.activity.owner_name, self.activity.folder = clip.name, str(folder)

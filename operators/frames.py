@@ -76,6 +76,7 @@ class RenderingFrames(Run):
             copy_subjects(subjects_of(before), subjects_of(clip))
             camera, other = clip.tracking.camera, before.tracking.camera
             camera.sensor_width, camera.focal_length = other.sensor_width, other.focal_length
+            camera.pixel_aspect, clip.display_aspect = other.pixel_aspect, before.display_aspect
         show_clip(context, before, clip)
         props_of(scene).clip = clip
         self.owner = clip.session_uid  # whose panel shows what came of it
@@ -103,6 +104,7 @@ class VMR_OT_frames_as_images(StartsRun, bpy.types.Operator):
     @classmethod
     def obstacle(cls, _context):
         return "Frames are being rendered" if frames_activity.running else ""
+
 
 
 def show_clip(context, before: bpy.types.MovieClip | None, clip: bpy.types.MovieClip) -> None:

@@ -45,7 +45,7 @@ def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequ
     props, inputs = props_of(context.scene), inputs_of(clip)
     source = clip_source(clip, context.scene if props.use_scene_range else None)
     masks = mask_source(inputs.masks, clip.library) if inputs.masks else None
-    if masks is None and (clip.source == "MOVIE" or Path(clip.filepath).suffix.lower() in WITHOUT_ALPHA):
+    if masks is None and Path(clip.filepath).suffix.lower() in WITHOUT_ALPHA:
         raise BadInput(f"masks: none chosen, and {clip.name} has no alpha channel; needs a folder of images or a "
                        "movie, white where the subject is")
     if masks == source.path:
@@ -54,6 +54,7 @@ def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequ
         check_masks(masks, clip)
     return JobRequest(
         clip=source.path, files=source.files, masks=masks, first=source.first, last=source.last,
+        shown=source.shown, pixel_aspect=source.pixel_aspect,
         method=props.method, model=_model_of(props), shape=_shape_of(props, inputs), preset=props.preset,
         settings=changed_settings(props), device=preferences().device or "auto", seed=props.seed,
         **_subject_of(inputs, clip),

@@ -67,7 +67,7 @@ def show_behind(camera: bpy.types.Camera, clip: bpy.types.MovieClip) -> None:
 def match_width_behind(camera: bpy.types.Camera, clip: bpy.types.MovieClip, render: bpy.types.RenderSettings) -> None:
     """Show the footage as wide as the picture, as the camera's film is, whatever shape the scene's pictures have."""
     shape = render.resolution_x * render.pixel_aspect_x / (render.resolution_y * render.pixel_aspect_y)
-    footage = clip.size[0] / max(clip.size[1], 1)
+    footage = clip.size[0] / max(clip.size[1], 1) * clip.display_aspect[0] / clip.display_aspect[1]
     for background in camera.background_images:
         background.frame_method = "CROP" if shape > footage else "FIT"
 

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import bpy
-import numpy as np
 
-from ..vmr_backend.job import BadInput
-from .movie_header import MovieHeader, read_movie_header
+from ..vmr_backend.job import BadInput, ShownMovie
 
-MISPLACED_SHARE = 0.02
-"""Blender may show this share of a movie's frames a little late; with more, result and footage would not match."""
 AS_THEY_ARE = {"sRGB", "Rec.1886", "Non-Color", "Raw"}
 """Colour spaces of which Blender shows the values that files hold, as the backend reads them."""
 READ_BY_BACKEND = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
@@ -26,6 +22,10 @@ READ_BY_BACKEND = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 NEEDS_FRAMES = "needs Frames of This Clip (panel Footage), which makes an image sequence of what is shown"
 TURNS_MOVIES = (4, 5)
 """Blender that turns movies as their header says: 4.5 does, 4.2 does not, those between were not tried."""
+STEADY = (5, 0)
+"""Blender that shows the same frames of MPEG streams whether it plays or jumps to them: 5.0 does, 4.5 does not."""
+LARGEST_NUMBER = 2**31 - 1
+"""Blender counts no further."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class ClipSource:
     """The images `first` to `last`; None for a movie."""
     first: int
     last: int
+    pixel_aspect: float
+    """Width of a pixel over its height."""
+    shown: ShownMovie | None = None
+    """What Blender shows of a movie."""
 
 
 def clip_source(clip: bpy.types.MovieClip, scene: bpy.types.Scene | None = None) -> ClipSource:
@@ -64,6 +68,11 @@ def clip_at(path: str) -> bpy.types.MovieClip | None:
         if path == (os.path.dirname(file) if clip.source == "SEQUENCE" else file):
             return clip
     return None
+
+
+def pixel_aspect_of(clip: bpy.types.MovieClip) -> float:
+    """Width over height of a clip's pixels as the Movie Clip Editor shows and solves it."""
+    return clip.display_aspect[0] / clip.display_aspect[1] * clip.tracking.camera.pixel_aspect
 
 
 def scene_frame(clip: bpy.types.MovieClip, number: int) -> int:
@@ -127,29 +136,10 @@ def _absolute(path: str, library: bpy.types.Library | None = None) -> str:
 def _movie(clip: bpy.types.MovieClip, path: str) -> ClipSource:
     if clip.frame_duration < 1 or not all(clip.size):
         raise BadInput(f"{path}: found no movie that Blender can decode; needs a video file or an image sequence")
-    header = read_movie_header(path)
-    if header is not None:
-        _refuse_where_decoders_differ(clip, path, header)
-    return ClipSource(path, None, max(clip.frame_offset, 0), clip.frame_duration - 1)
-
-
-def _refuse_where_decoders_differ(clip: bpy.types.MovieClip, path: str, header: MovieHeader) -> None:
-    """BadInput where Blender shows other frames, or turned ones, than the backend reads from the same file.
-
-    The backend takes frame after frame and turns them as the file says. Blender shows what is due at a constant rate.
-    """
-    shown = header.shown(clip.fps) if clip.fps > 0 else np.empty(0, np.int64)
-    others = int(np.count_nonzero(shown != np.arange(len(shown))))
-    if others > MISPLACED_SHARE * len(shown):
-        raise BadInput(
-            f"{path}: found a variable frame rate, at which Blender repeats or skips frames ({others} of {len(shown)} "
-            f"are out of place); {NEEDS_FRAMES}"
-        )
-    if header.rotation and bpy.app.version < TURNS_MOVIES:
-        raise BadInput(
-            f"{path}: found a movie to be turned by {header.rotation} degrees, which this Blender does not do; "
-            f"{NEEDS_FRAMES}"
-        )
+    width, height = clip.size
+    shown = ShownMovie(clip.fps, clip.frame_duration, width, height, bpy.app.version >= TURNS_MOVIES,
+                       bpy.app.version >= STEADY)
+    return ClipSource(path, None, max(clip.frame_offset, 0), clip.frame_duration - 1, pixel_aspect_of(clip), shown)
 
 
 def _sequence(clip: bpy.types.MovieClip, path: str) -> ClipSource:
@@ -162,9 +152,22 @@ def _sequence(clip: bpy.types.MovieClip, path: str) -> ClipSource:
     head, digits, tail = parts
     first = int(digits) + max(clip.frame_offset, 0)
     files: list[str] = []
-    while os.path.isfile(name := f"{head}{first + len(files):0{len(digits)}d}{tail}"):
+    while first + len(files) <= LARGEST_NUMBER \
+            and os.path.isfile(name := f"{head}{first + len(files):0{len(digits)}d}{tail}"):
         files.append(name)
-    return ClipSource(os.path.dirname(path), files, first, first + len(files) - 1)
+    if clip.frame_duration < 2 and (alike := _alike(path)) > 1:
+        raise BadInput(
+            f"{path}: found {alike} images, of which Blender shows {clip.frame_duration}: it counts by the last number "
+            f"in a name, here {digits}, one by one up to {LARGEST_NUMBER}; needs the frame number there, or these "
+            "images as a strip of the Video Sequencer and Frames of Active Strip (panel Footage)")
+    return ClipSource(os.path.dirname(path), files, first, first + len(files) - 1, pixel_aspect_of(clip))
+
+
+def _alike(path: str) -> int:
+    """Images whose names differ from a file's in their numbers alone."""
+    folder, name = os.path.split(path)
+    shape = re.sub("[0-9]+", "#", name)
+    return sum(re.sub("[0-9]+", "#", other) == shape for other in os.listdir(folder))
 
 
 def _within(source: ClipSource, clip: bpy.types.MovieClip, scene: bpy.types.Scene) -> ClipSource:
@@ -178,7 +181,7 @@ def _within(source: ClipSource, clip: bpy.types.MovieClip, scene: bpy.types.Scen
             f"{scene_frame(clip, source.last)}; needs at least 2"
         )
     files = source.files and source.files[first - source.first : last - source.first + 1]
-    return ClipSource(source.path, files, first, last)
+    return replace(source, files=files, first=first, last=last)
 
 
 def _first_number(clip: bpy.types.MovieClip) -> int:

@@ -186,7 +186,7 @@ def _render(scene: bpy.types.Scene, shown: Shown, folder: Path, progress: Progre
         settings.media_type = "IMAGE"
     settings.color_management = "FOLLOW_SCENE"
     settings.file_format, settings.color_depth, settings.compression = "PNG", "8", 15
-    settings.color_mode = {"MASK": "BW", "COMPOSITING": "RGBA"}.get(shown.source, "RGB")
+    settings.color_mode = {"MASK": "BW", "STRIP": "RGB"}.get(shown.source, "RGBA")
     view: Any = scene.view_settings
     view.view_transform, view.look, view.exposure, view.gamma = "Standard", "None", 0, 1
     view.use_curve_mapping = False

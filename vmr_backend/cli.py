@@ -87,6 +87,8 @@ def _reconstruct(argv: list[str]) -> int:
                         help="the subject, among several in the masks, that lies in this box of the full frame, px")
     parser.add_argument("--at", type=int, metavar="FRAME", help="the frame that the box is of; default: the first")
     parser.add_argument("--focal-length", type=float, metavar="PX", help="of the footage's camera, in full-frame px")
+    parser.add_argument("--pixel-aspect", metavar="X:Y",
+                        help="width to height of the footage's pixels; default: as the video says, images 1:1")
     parser.add_argument("--principal-point", metavar="X,Y", help="px from the top left corner; default: the middle")
     parser.add_argument("--facing", action="append", default=[], metavar="FRAME:DEGREES",
                         help="which way the subject faces in a frame: 0 into the camera, 90 to the right of the "
@@ -139,7 +141,7 @@ def _request_of(arguments: argparse.Namespace) -> JobRequest:
         last=last, method=arguments.method, preset=arguments.preset, settings=values, model=arguments.model,
         shape=arguments.shape and os.path.abspath(arguments.shape),
         subject=arguments.subject, box=number_list("--box", arguments.box, "X,Y,W,H"), at=arguments.at,
-        focal_length=arguments.focal_length,
+        focal_length=arguments.focal_length, pixel_aspect=arguments.pixel_aspect and _ratio(arguments.pixel_aspect),
         principal_point=number_list("--principal-point", arguments.principal_point, "X,Y"),
         hints=[_facing(text) for text in arguments.facing] or None,
         camera_solve=arguments.camera_solve and _rotations_in(arguments.camera_solve),
@@ -170,6 +172,9 @@ def _run(folder: Path, request: JobRequest | None, resume: bool) -> int:
 
     def work(log: EventLog) -> None:
         # Imported late: they take seconds, and help and refusals do not need them.
+        from .video.clip import open_footage
+
+        open_footage(JobRequest.load(before))
         from .run import run_job
 
         run_job(before, log, resume)
@@ -204,6 +209,15 @@ def _what_shapes_a_run(request: JobRequest) -> dict[str, Any]:
     """A request's values without the device, which may change on the way, and with the preset's settings."""
     values = asdict(request) | dict(settings_of(request.preset, request.settings).items())
     return {name: value for name, value in values.items() if name not in ("device", "preset", "settings")}
+
+
+def _ratio(text: str) -> float:
+    sides = text.split(":")
+    try:
+        width, height = (float(side) for side in sides)
+        return width / height
+    except (ValueError, ZeroDivisionError):
+        raise BadInput(f"--pixel-aspect: found {text!r}, needs X:Y, such as 16:11") from None
 
 
 def _facing(text: str) -> FrameRotation:

@@ -33,6 +33,8 @@ WHOLE_NAME = "whole"
 """In the folder of a run: it has ended well, and its files are on their way to their places."""
 ROTATIONS = ("hints", "camera_solve")
 """Fields of a request that hold a rotation for each of some frames."""
+MOST_ASPECT = 8
+"""Pixels are no wider, or higher, than this many times the other side."""
 LARGEST_SEED = 2**31 - 1
 """Blender's integers end there."""
 FRAME_NUMBERS = -2**31, 2**31 - 1
@@ -95,6 +97,31 @@ def rotations_of(name: str, entries: Any) -> list[FrameRotation]:
 
 
 @dataclass(frozen=True)
+class ShownMovie:
+    """What Blender shows of a movie: the backend reads the same, or refuses."""
+
+    fps: float
+    frames: int
+    width: int
+    height: int
+    """Pixels, as it is turned."""
+    turned: bool
+    """Whether this Blender turns movies as their header says."""
+    steady: bool
+    """Whether this Blender shows the same frames of MPEG streams whether it plays or jumps to them."""
+
+    @staticmethod
+    def of(values: Any) -> ShownMovie:
+        """From what JSON holds; BadInput where that is something else."""
+        kinds = {f.name: str(f.type) for f in fields(ShownMovie)}
+        if not isinstance(values, dict) or set(values) != set(kinds) \
+                or not all(_has_type(values[name], kind) for name, kind in kinds.items()) \
+                or values["fps"] <= 0 or min(values["frames"], values["width"], values["height"]) < 1:
+            raise BadInput(f"shown: found {_short(values)}, needs an object with {', '.join(kinds)}")
+        return ShownMovie(**values)
+
+
+@dataclass(frozen=True)
 class JobRequest:
     """One run as asked for. Paths are absolute; frame numbers are the clip's own, both ends included."""
 
@@ -131,6 +158,10 @@ class JobRequest:
     """How the camera turns about the subject, up to one rotation of the subject that is the same at all frames."""
     shape: str | None = None
     """Folder of a result whose rest shape the base shape of the vmr method starts from."""
+    shown: ShownMovie | None = None
+    """What Blender shows of the clip where that is a movie."""
+    pixel_aspect: float | None = None
+    """Width of a pixel over its height; None: as the movie says."""
     version: int = FORMAT_VERSION
 
     def check(self) -> JobRequest:
@@ -173,6 +204,9 @@ class JobRequest:
             raise BadInput(f"at: found frame {self.at} without a box, needs the box that it is for")
 
     def _check_camera(self) -> None:
+        if self.pixel_aspect is not None and not 1 / MOST_ASPECT <= self.pixel_aspect <= MOST_ASPECT:
+            raise BadInput(f"pixel_aspect: found {self.pixel_aspect:g}, needs 1/{MOST_ASPECT} to {MOST_ASPECT}, the "
+                           "width of a pixel over its height")
         if self.focal_length is not None and self.focal_length <= 0:
             raise BadInput(f"focal_length: found {self.focal_length:g}, needs pixels above 0")
         shortest, longest = FOCAL_LENGTHS[0], FOCAL_LENGTHS[1] * FAR
@@ -212,6 +246,8 @@ class JobRequest:
             raise BadInput(f"{path}: is no request of this program; needs an object with {', '.join(sorted(known))}")
         try:
             values |= {name: rotations_of(name, values[name]) for name in ROTATIONS if values.get(name) is not None}
+            if values.get("shown") is not None:
+                values["shown"] = ShownMovie.of(values["shown"])
             return JobRequest(**values).check()
         except BadInput as error:
             raise BadInput(f"{path}: {error}") from None
@@ -252,6 +288,7 @@ class Event:
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "None": (lambda value: value is None, "null"),
     "str": (lambda value: isinstance(value, str), "a text"),
+    "bool": (lambda value: type(value) is bool, "true or false"),
     "int": (lambda value: type(value) is int, "a whole number"),
     "float": (lambda value: type(value) in (int, float) and abs(value) <= sys.float_info.max, "a number"),
     "list[float]": (
@@ -259,6 +296,7 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "list[FrameRotation]": (
         lambda value: isinstance(value, list) and all(isinstance(v, FrameRotation) for v in value),
         "a list of rotations"),
+    "ShownMovie": (lambda value: isinstance(value, ShownMovie), "what Blender shows of a movie"),
     "list[str]": (lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value), "a list of texts"),
     "dict[str, Any]": (lambda value: isinstance(value, dict), "an object"),
 }

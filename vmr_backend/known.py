@@ -57,10 +57,11 @@ NEAR = 2
 """Frames by which a hint may miss a frame that is fitted, and still hold for it."""
 
 
-def known_of(request: JobRequest) -> Known:
-    """What a request tells of the camera."""
-    point = request.principal_point
-    return Known(request.focal_length, (point[0], point[1]) if point else None, _rotations(request.hints),
+def known_of(request: JobRequest, scale: Sequence[float] | np.ndarray = (1, 1)) -> Known:
+    """What a request tells of the camera, in square pixels: those of the file times `scale`, x and y."""
+    point, focal = request.principal_point, request.focal_length
+    return Known(focal and focal * float(scale[0]),
+                 (point[0] * float(scale[0]), point[1] * float(scale[1])) if point else None, _rotations(request.hints),
                  _rotations(request.camera_solve))
 
 

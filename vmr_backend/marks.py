@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .job import BadInput, check_frame, check_pixels, write_whole
+from .job import BadInput, ShownMovie, check_frame, check_pixels, write_whole
 
 REQUEST_NAME, REPORT_NAME, OUTLINES_NAME, MASKS_NAME = "segment.json", "masks.json", "outlines.json", "masks"
 Point = tuple[float, float]
@@ -87,6 +87,8 @@ class SegmentRequest:
     """Path of an ONNX network or of a checkpoint of SAM 2 (.pt); empty: the network that comes along."""
     device: str = "auto"
     """Where SAM 2 computes."""
+    shown: ShownMovie | None = None
+    """What Blender shows of the clip where that is a movie."""
 
     def check(self) -> SegmentRequest:
         if not self.marks:
@@ -119,6 +121,8 @@ class SegmentRequest:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             marks = tuple(Mark.of(one) for one in values.pop("marks"))
+            if values.get("shown") is not None:
+                values["shown"] = ShownMovie.of(values["shown"])
             return SegmentRequest(marks=marks, **values).check()
         except FileNotFoundError:
             raise BadInput(f"{path}: not found; a folder of masks to be found holds one") from None

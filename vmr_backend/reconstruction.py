@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +72,13 @@ class Reconstruction:
     """(K,) text, each different."""
     keypoint_weights: np.ndarray | None = None
     """(K, V) float32, shares of the vertices: rows sum to 1, and `keypoint_weights @ vertices[t]` are the places."""
+
+    def resized(self, width: int, height: int) -> Reconstruction:
+        """The same in frames of another width and height: what a pixel shows keeps its place in the picture."""
+        scale = np.array([width, height]) / self.image_size
+        keypoints = None if self.keypoints is None else (self.keypoints * scale).astype(np.float32)
+        return replace(self, intrinsics=(self.intrinsics * np.tile(scale, 2)).astype(np.float32), keypoints=keypoints,
+                       image_size=np.array([width, height], np.int32))
 
     def save(self, folder: Path, name: str = FILE_NAME) -> None:
         """Check, then write the archive `name` into a folder, whole or not at all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from .settings import Settings, settings_of
 from .snapshots import Snapshots
 from .texture.bake import bake_texture
 from .texture.footage import FullFrames
-from .video.clip import open_clip, select
+from .video.clip import Clip, open_footage, select
 from .video.flow_finders import flow_finder
 from .video.footage import Footage, load_footage
 from .video.masks import open_masks
@@ -63,36 +63,41 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     snapshots = Snapshots(folder)
     stages: list[Stage] = []
 
-    known = known_of(request)
     with _timed(stages, "footage", device):
-        if known.focal_length or known.principal_point:
-            check_camera(known, open_clip(request.clip, request.files, request.last).image_size)
-        footage = load_footage(request.clip, request.masks, first=request.first, last=request.last,
-                               crop_size=settings.crop_size, files=request.files, choice=_choice(request),
+        clip = open_footage(request)
+        # Frames are read, and fitted, in square pixels; what is said and saved is in those of the file.
+        known = known_of(request, clip.scale)
+        check_camera(known, clip.image_size)
+        footage = load_footage(clip, request.masks, first=request.first, last=request.last,
+                               crop_size=settings.crop_size, choice=_choice(request, clip),
                                flow=flow_finder(settings.flow, device),
                                progress=lambda step, steps: log.progress("footage", step, steps))
     log.plan(_shares(request, settings, len(footage.numbers)))
-    warnings = [*footage.notes, *(f"{len(footage.left_out)} frames were left out; the first is frame {number}: {reason}"
-                                  for number, reason in footage.left_out[:1])]
+    warnings = [*clip.remarks, *footage.notes]
+    warnings += [f"{len(footage.left_out)} frames were left out; the first is frame {number}: {reason}"
+                 for number, reason in footage.left_out[:1]]
     for line in warnings:
         log.warning(line)
+
+    def offer(make: Callable[[], Reconstruction]) -> None:
+        snapshots.offer(lambda: make().resized(*clip.file_size))
 
     if request.method == "lasr" and category is not None:
         with _timed(stages, "prediction", device):
             known = first_sight(footage, category, settings, known, device, log.progress)
     with _timed(stages, "fit", device):
         if request.method == "lasr":
-            found = fit(footage, settings, device, request.seed, log.progress, folder, resume, known, snapshots.offer)
+            found = fit(footage, settings, device, request.seed, log.progress, folder, resume, known, offer)
             hypotheses = found.hypotheses
         else:
             found = adapt_clip(footage, category, settings, known, device, request.seed, log.progress, folder, resume,
-                               snapshots.offer, like)
+                               offer, like)
             hypotheses = []
     fit_memory = stages.pop().peak_memory_mib
     stages += [Stage(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 
     result = found.reconstruction
-    frames = _full_frames(request, footage)
+    frames = _full_frames(request, clip, footage)
     with _timed(stages, "texture", device):
         baked = bake_texture(result, frames.frame, frames.mask, settings.texture_size,
                              progress=lambda step, steps: log.progress("texture", step, steps))
@@ -110,6 +115,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     if trust.verdict.trust != "good":
         warnings.append(trust.verdict.sentence)
         log.warning(warnings[-1])
+    result = result.resized(*clip.file_size)
     write_whole(folder / TEXTURE_NAME, cv2.imencode(".png", baked.image[..., ::-1])[1].tobytes())
     write_report(folder, request=request, settings=settings, device=device_name(device), stages=stages, scores=scores,
                  colour_error=errors, coverage=baked.seen, trust=trust,
@@ -146,15 +152,16 @@ def _peak_memory_mib(device: torch.device) -> float | None:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _full_frames(request: JobRequest, footage: Footage) -> FullFrames:
-    clip = open_clip(request.clip, request.files, request.last)
+def _full_frames(request: JobRequest, clip: Clip, footage: Footage) -> FullFrames:
     # Of all frames asked for, as the footage was read: a subject is followed through those left out, too.
-    masks = open_masks(request.masks, clip, select(clip, request.first, request.last), _choice(request))
+    masks = open_masks(request.masks, clip, select(clip, request.first, request.last), _choice(request, clip))
     return FullFrames(clip, masks, footage.numbers)
 
 
-def _choice(request: JobRequest) -> Choice:
-    return Choice(request.subject, request.box, request.at)
+def _choice(request: JobRequest, clip: Clip) -> Choice:
+    """Which subject is meant, its box in the pixels that are read."""
+    box = request.box and (np.reshape(request.box, (2, 2)) * clip.scale).ravel().tolist()
+    return Choice(request.subject, box, request.at)
 
 
 def _masks(frames: FullFrames, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -2,9 +2,8 @@
 
 import bpy
 import pytest
-from blender_clips import make_images, make_movie, shown_place, turned_by_90, with_frame_durations
+from blender_clips import make_images, make_movie, shown_place
 from video_mesh_reconstruction.scene.clip import clip_source, frame_number, mask_source, scene_frame
-from video_mesh_reconstruction.scene.movie_header import read_movie_header
 from video_mesh_reconstruction.vmr_backend.job import BadInput
 
 pytestmark = pytest.mark.usefixtures("empty_file")
@@ -118,42 +117,25 @@ def test_masks_may_be_a_movie_an_image_a_folder_or_a_clip(movie, sequence, tmp_p
         mask_source(str(folder / "missing.png"))
 
 
-def test_the_header_of_a_constant_rate_movie_is_even(movie):
-    header = read_movie_header(clip_source(movie).path)
-    assert header.shown(25).tolist() == list(range(8))
-    assert header.rotation == 0
+def test_what_blender_shows_of_a_movie_is_told(movie):
+    movie.display_aspect, movie.tracking.camera.pixel_aspect = (16, 11), 1.1
+    source = clip_source(movie)
+    shown = source.shown
+    assert (shown.fps, shown.frames, shown.width, shown.height) == (25, 8, 64, 48)
+    assert shown.turned == (bpy.app.version >= (4, 5))
+    assert source.pixel_aspect == pytest.approx(16 / 11 * 1.1)
 
 
-@pytest.mark.parametrize("runs", [[(4, 1), (4, 3)], [(3, 1), (1, 2), (4, 1)], [(1, 1.02), (7, 1)], [(5, 1), (3, 1.08)]])
-def test_the_header_tells_which_frame_blender_shows(tmp_path, runs):
-    path = make_movie(tmp_path / "phone.mp4", count=8)
-    path.write_bytes(with_frame_durations(path.read_bytes(), runs))
-    clip = bpy.data.movieclips.load(str(path))
-    shown = [shown_place(clip, frame, tmp_path) for frame in range(1, 9)]
-    assert read_movie_header(str(path)).shown(clip.fps).tolist() == shown
-    if shown == list(range(8)):
-        assert clip_source(clip).last == 7
-    else:
-        with pytest.raises(BadInput, match="variable frame rate"):
-            clip_source(clip)
+def test_pixels_of_a_clip_are_square_unless_it_says_otherwise(movie, sequence):
+    assert clip_source(movie).pixel_aspect == clip_source(sequence).pixel_aspect == 1
+    assert clip_source(sequence).shown is None
 
 
-def test_a_turned_movie_is_refused_where_blender_does_not_turn_it(tmp_path):
-    path = make_movie(tmp_path / "phone.mp4", count=3)
-    path.write_bytes(turned_by_90(path.read_bytes()))
-    clip = bpy.data.movieclips.load(str(path))
-    assert read_movie_header(str(path)).rotation == 90
-    if bpy.app.version >= (4, 5):
-        assert tuple(clip.size) == (48, 64)
-        assert clip_source(clip).last == 2
-    else:
-        assert tuple(clip.size) == (64, 48)
-        with pytest.raises(BadInput, match="turned by 90 degrees"):
-            clip_source(clip)
-
-
-@pytest.mark.parametrize("damage", [b"", b"\0" * 64, b"\0\0\0\x10moov\0\0\0\x08trak", b"\xff" * 200])
-def test_a_damaged_header_is_no_header(tmp_path, damage):
-    path = tmp_path / "damaged.mp4"
-    path.write_bytes(damage)
-    assert read_movie_header(str(path)) is None
+@pytest.mark.parametrize(("name", "numbers"), [
+    ("f_{:04d}_64x48.png", range(1, 5)), ("{}.png", range(1700000000123, 1700000000127)),
+    ("clip.{:04d}.v2.png", range(1, 5)), ("f_{:04d}.png", range(1, 20, 5))])
+def test_images_that_blender_does_not_count_are_refused_with_what_helps(tmp_path, name, numbers):
+    clip = bpy.data.movieclips.load(str(make_images(tmp_path / "odd", numbers, name)))
+    assert clip.frame_duration == 1
+    with pytest.raises(BadInput, match="found 4 images, of which Blender shows 1.*Frames of Active Strip"):
+        clip_source(clip)

@@ -97,7 +97,7 @@ def _clip(folder: Path) -> tuple[Clip | None, np.ndarray | None]:
         return None, None
     request = JobRequest.load(folder)
     try:
-        clip = open_clip(request.clip, request.files)
+        clip = open_clip(request.clip, request.files, shown=request.shown, pixel_aspect=1.0)
         return clip, select(clip, request.first, request.last)
     except BadInput:
         return None, None

@@ -105,7 +105,7 @@ def masks_of(
     size = (int(result.image_size[0]), int(result.image_size[1]))
     if clip is None:
         files = tuple(Path(f"{number}.png") for number in result.frames)
-        clip = Clip(path, result.frames, size, None, files)
+        clip = Clip(path, result.frames, size, size, None, files)
     masks = open_masks(path, clip, result.frames if selected is None else selected, choice)
     numbers = np.intersect1d(result.frames, np.array(list(masks.number_of), np.int32))
     return ((number, mask) for number, mask, *_ in read_masks(masks, numbers)), masks.notes

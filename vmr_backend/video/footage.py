@@ -88,7 +88,7 @@ class Footage:
 
 
 def load_footage(
-    clip_path: Path | str | None,
+    clip: Clip | Path | str | None,
     masks_path: Path | str | None,
     *,
     first: int | None = None,
@@ -101,7 +101,7 @@ def load_footage(
 ) -> Footage:
     """Read a clip's frames `first` to `last` (both included, the clip's own numbers) and their masks.
 
-    clip_path   video file or folder of images
+    clip        opened, or a video file or folder of images
     masks_path  video file or folder of images (docs/inputs.md says in which forms); None: the clip's alpha channel
     crop_size   S, pixels along the side of the square crops
     progress    called with (step, steps) while it goes on
@@ -114,7 +114,7 @@ def load_footage(
     """
     if crop_size < SMALLEST_CROP:
         raise BadInput(f"crop size: found {crop_size} pixels; needs at least {SMALLEST_CROP}")
-    clip = open_clip(clip_path, files, last)
+    clip = clip if isinstance(clip, Clip) else open_clip(clip, files, last)
     selected = select(clip, first, last)
     if len(selected) < 2:
         raise BadInput(f"{clip.path}: found a single frame ({selected[0]}) to work on; needs at least 2")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from ..job import BadInput
-from .clip import Clip, open_clip, read_frames
+from .clip import Clip, need_alpha, open_clip, read_frames
 from .mask_forms import Form, MaskImage, Reading, brightness, labels_in, read_mask_image, reading_of, strange_colour
 from .mask_numbers import match_masks
 from .subjects import Choice, follow, label_in_box, patch_in_box, present
@@ -47,6 +47,9 @@ class MaskSource:
     is_alpha: bool
     image_size: tuple[int, int]
     """Width and height that masks are brought to, px."""
+    shape: tuple[int, int]
+    """Width and height of the frames in the pixels of their file, px, which may not be square; masks have the same
+    shape, in any size."""
     reading: Reading = Reading()
     """How the images say what the subject is"""
     matched: str = ""
@@ -98,9 +101,9 @@ def open_masks(
 
 
 def _open_own(masks_path: Path | str, clip: Clip, selected: np.ndarray, choice: Choice | None) -> MaskSource:
-    masks = open_clip(masks_path)
+    masks = open_clip(masks_path, pixel_aspect=1.0)  # masks have the frames' own pixels
     number_of, matched = match_masks(masks, clip, selected)
-    source = MaskSource(masks, number_of, False, clip.image_size, matched=matched)
+    source = MaskSource(masks, number_of, False, clip.image_size, clip.file_size, matched=matched)
     spread = np.unique(np.linspace(0, len(masks.numbers) - 1, SAMPLED).round().astype(int))
     sample = [image for _, image in _images(source, masks.numbers[spread])]
     asked = masks.files is not None and choice is not None and choice.label is not None
@@ -223,7 +226,7 @@ def _images(source: MaskSource, numbers: np.ndarray) -> Iterator[tuple[int, Mask
         places = np.searchsorted(clip.numbers, numbers)
         read = ((int(n), read_mask_image(clip.files[p])) for n, p in zip(numbers, places, strict=True))
     for number, image in read:
-        _check_shape(image, source.image_size)
+        _check_shape(image, source.shape)
         yield number, image
 
 
@@ -339,14 +342,5 @@ def area_doubts(facts: list[MaskFacts]) -> list[list[str]]:
 
 
 def _open_alpha(clip: Clip, selected: np.ndarray) -> MaskSource:
-    if clip.files is None:
-        raise BadInput(
-            f"{clip.path}: no masks were given, and alpha is read from images, not from videos; "
-            "needs masks, white on black"
-        )
-    _, image = next(read_frames(clip, selected[:1]))
-    if image.ndim == 2 or image.shape[2] != 4:
-        raise BadInput(
-            f"{clip.path}: no masks were given and its images have no alpha channel; needs masks, white on black"
-        )
-    return MaskSource(clip, {int(n): int(n) for n in selected}, True, clip.image_size)
+    need_alpha(clip)
+    return MaskSource(clip, {int(n): int(n) for n in selected}, True, clip.image_size, clip.image_size)

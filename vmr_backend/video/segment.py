@@ -73,7 +73,10 @@ def run(folder: Path, log: EventLog) -> None:
     _refuse_masks_of_others(folder)
     torch.set_num_threads(min(os.cpu_count() or 1, MOST_THREADS))
     log.plan(STAGES)
-    clip = open_clip(request.clip, request.files, request.last)
+    # Masks have the pixels of the file, and so have marks.
+    clip = open_clip(request.clip, request.files, request.last, request.shown, pixel_aspect=1.0)
+    for line in clip.remarks:
+        log.warning(line)
     numbers = select(clip, request.first, request.last)
     if len(numbers) < 2:
         raise BadInput(f"{clip.path}: found a single frame ({numbers[0]}) to work on; needs at least 2")
@@ -282,7 +285,7 @@ def request_of(arguments: argparse.Namespace, first: int | None, last: int | Non
     if not arguments.clip:
         raise BadInput("segment: found no clip, needs CLIP, a video file or a folder of images")
     # Up to the first frame alone: the run itself counts those of a long video.
-    start = int(select(open_clip(arguments.clip, last=first or 0), first, last)[0])
+    start = int(select(open_clip(arguments.clip, last=first or 0, pixel_aspect=1.0), first, last)[0])
     marked: dict[int, dict[str, Any]] = {}
     for option, form in (("box", "X,Y,W,H"), ("inside", "X,Y"), ("outside", "X,Y"), ("mask", "")):
         for text in getattr(arguments, option):
