@@ -7,19 +7,22 @@ import hashlib
 import json
 import re
 import shutil
-import time
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..vmr_backend.job import EVENTS_NAME, REQUEST_NAME, RUN_NAME, BadInput, JobRequest, settle, write_whole
+from ..vmr_backend.job import EVENTS_NAME, LOCK_NAME, REQUEST_NAME, RUN_NAME, BadInput, JobRequest, settle, write_whole
 from ..vmr_backend.reconstruction import FILE_NAME, REPORT_NAME
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 GENERIC_NAMES = {"clip", "footage", "frames", "images", "jpegimages", "png", "rgb", "video"}
 BLENDS_NAME = "blend_files.json"
 """Lists the .blend files in which a job was started or its result loaded."""
-SECONDS_AT_WORK = 600.0
-"""A run that wrote news less long ago may go on, in another Blender."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,22 @@ def can_resume(folder: Path) -> bool:
     return (folder / RUN_NAME / REQUEST_NAME).is_file()
 
 
+def is_at_work(folder: Path) -> bool:
+    """Whether a run, of whatever Blender, holds a job folder: its lock is tried, as the backend takes it."""
+    try:
+        with open(folder / LOCK_NAME, "r+b") as file:
+            if sys.platform == "win32":
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+            else:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def is_finished(folder: Path) -> bool:
     """Whether a job folder holds a whole result."""
     return (folder / FILE_NAME).is_file()
@@ -94,9 +113,11 @@ def finished(root: Path) -> list[Path]:
 
 
 def stopped(root: Path) -> list[StoppedRun]:
-    """The runs that were stopped in job folders, newest first."""
+    """The runs that were stopped in job folders, newest first; none that goes on, in another Blender perhaps."""
     found = []
     for path in root.glob(f"*/{RUN_NAME}/{REQUEST_NAME}"):
+        if is_at_work(path.parents[1]):
+            continue
         try:
             found.append(StoppedRun(path.parents[1], JobRequest.load(path.parent).clip, _last_written(path.parent)))
         except (BadInput, OSError):
@@ -117,9 +138,9 @@ def total_size(root: Path) -> int:
     return sum(path.stat().st_size for folder in _job_folders(root) for path in folder.rglob("*") if path.is_file())
 
 
-def out_of_reach(root: Path, in_use: Collection[Path] = ()) -> list[Path]:
+def out_of_reach(root: Path) -> list[Path]:
     """The job folders whose footage is not found any more, or none of the .blend files that used them; but for those in
-    use and those in which a run may go on."""
+    which a run is at work."""
     found = []
     for folder in _job_folders(root):
         try:
@@ -128,8 +149,7 @@ def out_of_reach(root: Path, in_use: Collection[Path] = ()) -> list[Path]:
                 bool(blends) and not any(Path(blend).exists() for blend in blends)
         except BadInput:
             continue  # of another version: whose it is cannot be told
-        at_work = can_resume(folder) and time.time() - _last_written(folder / RUN_NAME) < SECONDS_AT_WORK
-        if gone and not at_work and folder not in in_use:
+        if gone and not is_at_work(folder):
             found.append(folder)
     return sorted(found)
 

@@ -4,7 +4,6 @@ import bpy
 
 from ..jobs.folder import out_of_reach, remove, total_size
 from ..preferences import forget_jobs, jobs_folder, size_text
-from ..properties import reconstruction_activity
 from ..vmr_backend.job import BadInput
 
 MOST_NAMED = 12
@@ -49,5 +48,4 @@ class VMR_OT_remove_old_jobs(bpy.types.Operator):
 
     @staticmethod
     def _folders():
-        in_use = {jobs_folder() / reconstruction_activity.folder} if reconstruction_activity.running else set()
-        return out_of_reach(jobs_folder(), in_use)
+        return out_of_reach(jobs_folder())

@@ -110,7 +110,7 @@ def draw_preview(layout):
     if reconstruction_activity.preview is None:
         return
     layout.separator()
-    layout.label(text="Preview of the stopped run:")
+    layout.label(text=f"Preview of the stopped run: {reconstruction_activity.owner_name}")
     row = layout.row(align=True)
     row.operator("vmr.keep_preview", text="Keep", icon="CHECKMARK")
     row.operator("vmr.discard_preview", text="Discard", icon="X")

@@ -27,6 +27,8 @@ from .settings import DEFAULT_PRESET, METHODS, settings_of
 
 FORMAT_VERSION = 1
 REQUEST_NAME, EVENTS_NAME, RUN_NAME = "job.json", "events.jsonl", "run"
+LOCK_NAME = "run.lock"
+"""Held by the run that is at work in a folder, for as long as its process lives."""
 CHECKPOINT_NAME = "checkpoint.json"
 """Where a stopped run goes on; its tensors lie beside it."""
 WHOLE_NAME = "whole"

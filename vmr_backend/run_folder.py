@@ -13,10 +13,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .job import REQUEST_NAME, RUN_NAME, BadInput, JobRequest, settle
+from .job import LOCK_NAME, REQUEST_NAME, RUN_NAME, BadInput, JobRequest, settle
 from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, REPORT_NAME, TEXTURE_NAME
 
-LOCK_NAME, OWNER_NAME = "run.lock", "run.owner"
+OWNER_NAME = "run.owner"
+SECONDS_TO_WAIT = 1.0
+"""For a lock that somebody holds only to see whether it is free (jobs/folder.py)."""
 MADE_BY_RUNS = (FILE_NAME, TEXTURE_NAME, REPORT_NAME, OVERLAY_NAME, PREVIEW_NAME)
 
 
@@ -28,7 +30,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK_NAME, timeout=0)
+        lock = FileLock(folder / LOCK_NAME, timeout=SECONDS_TO_WAIT)
         lock.acquire()
     except Timeout:
         raise BadInput(f"{folder}: another run is at work there{_owner_in(folder)}; wait for it or stop it, or choose "

@@ -1,6 +1,9 @@
 """Where runs live, and when one goes on."""
 
+import contextlib
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +13,17 @@ from video_mesh_reconstruction.jobs.folder import (
     clip_name,
     finished,
     folder_name,
+    is_at_work,
     is_finished,
     mean_fit,
+    note_blend,
     out_of_reach,
     prepare,
     remove,
     stopped,
     total_size,
 )
-from video_mesh_reconstruction.vmr_backend.job import RUN_NAME, WHOLE_NAME, BadInput, JobRequest
+from video_mesh_reconstruction.vmr_backend.job import LOCK_NAME, RUN_NAME, WHOLE_NAME, BadInput, JobRequest
 
 
 @pytest.fixture
@@ -28,6 +33,17 @@ def request_(tmp_path):
     masks.mkdir()
     (masks / "0001.png").write_bytes(b"mask")
     return JobRequest(clip=str(clip), masks=str(masks))
+
+
+@contextlib.contextmanager
+def holding(folder: Path):
+    """Another process at work in a folder."""
+    code = f"import fcntl, time; file = open({str(folder / LOCK_NAME)!r}, 'w'); fcntl.flock(file, fcntl.LOCK_EX); " \
+        "print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield
+        process.kill()
 
 
 def leave_stopped_run(folder: Path, request: JobRequest) -> None:
@@ -117,14 +133,21 @@ def test_folders_whose_footage_is_gone_are_told_and_removed_one_by_one(tmp_path,
     jobs = tmp_path / "jobs"
     kept = prepare(jobs, request_)
     lost = prepare(jobs, replace(request_, clip=str(tmp_path / "lost.mp4")))
-    used = prepare(jobs, replace(request_, clip=str(tmp_path / "lost.mp4"), seed=1))
     at_work = prepare(jobs, replace(request_, clip=str(tmp_path / "lost.mp4"), seed=2))
     leave_stopped_run(at_work, request_)
+    without_blend = prepare(jobs, replace(request_, seed=3))
+    for blend in (tmp_path / "old.blend", kept / "mine.blend"):
+        note_blend(without_blend, str(blend))
+    note_blend(kept, "")
+    note_blend(kept, str(tmp_path / "A fox.mp4"))
     (jobs / "mine").mkdir()
     (jobs / "mine" / "job.json").write_text("{}")
     (lost / "texture.png").write_bytes(bytes(5000))
     assert total_size(jobs) == sum(path.stat().st_size for path in jobs.rglob("*-*/**/*") if path.is_file())
-    assert out_of_reach(jobs, in_use={used}) == [lost], "one may be running in another Blender"
+    with holding(at_work):
+        assert is_at_work(at_work) and not is_at_work(lost)
+        assert out_of_reach(jobs) == sorted([lost, without_blend]) and not stopped(jobs)
+    assert at_work in out_of_reach(jobs) and [run.folder for run in stopped(jobs)] == [at_work]
     remove(lost)
-    assert sorted(jobs.iterdir()) == sorted([kept, used, at_work, jobs / "mine"])
+    assert sorted(jobs.iterdir()) == sorted([kept, at_work, without_blend, jobs / "mine"])
     assert out_of_reach(tmp_path / "nowhere") == []

@@ -17,11 +17,10 @@ import torch
 
 from vmr_backend import cli
 from vmr_backend.checkpoint import FACTS, TENSORS
-from vmr_backend.job import RUN_NAME, Cancelled, Event, JobRequest, facing
+from vmr_backend.job import LOCK_NAME, RUN_NAME, Cancelled, Event, JobRequest, facing
 from vmr_backend.metrics.coverage import never_seen
 from vmr_backend.metrics.viewpoints import turn
 from vmr_backend.reconstruction import FILE_NAME, SNAPSHOT_NAME, Reconstruction
-from vmr_backend.run_folder import LOCK_NAME
 from vmr_backend.settings import Settings
 
 PROGRAM = Path(cli.__file__).with_name("__main__.py")
