@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import bpy
 import numpy as np
@@ -142,13 +143,13 @@ def _boxes_in(depsgraph: bpy.types.Depsgraph) -> list[np.ndarray]:
         if shown.type in GEOMETRY and not _is_preview(owner):
             if (shape := shown.data.as_pointer()) not in shapes:
                 shapes[shape] = np.array(shown.bound_box)
-            x, y, z, _ = one.matrix_world
-            placed.setdefault(owner.session_uid, {}).setdefault(shape, []).append((*x, *y, *z))
+            rows: Any = one.matrix_world
+            placed.setdefault(owner.session_uid, {}).setdefault(shape, []).append((*rows[0], *rows[1], *rows[2]))
     boxes = []
     for rows_of in placed.values():
         points = []
-        for shape, rows in rows_of.items():
-            matrices = np.reshape(rows, (-1, 3, 4))
+        for shape, numbers in rows_of.items():
+            matrices = np.reshape(numbers, (-1, 3, 4))
             points.append(shapes[shape] @ matrices[:, :, :3].transpose(0, 2, 1) + matrices[:, None, :, 3])
         there = np.concatenate(points).reshape(-1, 3)
         boxes.append(np.stack([there.min(0), there.max(0)]))
