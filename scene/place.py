@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import bpy
 import numpy as np
@@ -84,6 +85,9 @@ def place_for(room: Room, scene: bpy.types.Scene, obstacles: np.ndarray) -> Vect
     wanted = room.moved(Matrix.Translation(cursor))
     others = [Room(np.reshape(root[BODY_KEY], (2, 3)), np.reshape(root[EYES_KEY], (-1, 3))).moved(root.matrix_world)
               for root in roots]
+    sides = np.concatenate([wanted.body, wanted.eyes])[:, 1:]  # what lies beside these, lies beside it at each x
+    near = (obstacles[:, 0, 1:] < sides.max(0) + GAP) & (obstacles[:, 1, 1:] > sides.min(0) - GAP)
+    obstacles = obstacles[near.all(1)]
     hidden = [_shifts_that_hide(wanted, obstacle) for obstacle in [*obstacles, *(other.body for other in others)]
               if not _holds(obstacle, wanted)]
     hiding = [-_shifts_that_hide(other, wanted.body)[:, ::-1] for other in others]
@@ -131,14 +135,25 @@ def _stage_of(objects: list[bpy.types.Object]) -> Iterator[bpy.types.Scene]:
 
 def _boxes_in(depsgraph: bpy.types.Depsgraph) -> list[np.ndarray]:
     """Of each evaluated object, one around itself and all of its instances."""
-    boxes: dict[int, np.ndarray] = {}
-    for one in depsgraph.object_instances:
-        owner = (one.parent or one.object).original
-        if one.object.type in GEOMETRY and not _is_preview(owner):
-            box, key = _box(np.array(one.object.bound_box), one.matrix_world), owner.session_uid
-            low, high = boxes.get(key, box)
-            boxes[key] = np.stack([np.minimum(low, box[0]), np.maximum(high, box[1])])
-    return list(boxes.values())
+    shapes: dict[int, np.ndarray] = {}
+    placed: dict[int, dict[int, list[tuple[float, ...]]]] = {}
+    for one in depsgraph.object_instances:  # there may be a hundred thousand
+        shown = one.object
+        owner = (one.parent if one.is_instance else shown).original
+        if shown.type in GEOMETRY and not _is_preview(owner):
+            if (shape := shown.data.as_pointer()) not in shapes:
+                shapes[shape] = np.array(shown.bound_box)
+            rows: Any = one.matrix_world
+            placed.setdefault(owner.session_uid, {}).setdefault(shape, []).append((*rows[0], *rows[1], *rows[2]))
+    boxes = []
+    for rows_of in placed.values():
+        points = []
+        for shape, numbers in rows_of.items():
+            matrices = np.reshape(numbers, (-1, 3, 4))
+            points.append(shapes[shape] @ matrices[:, :, :3].transpose(0, 2, 1) + matrices[:, None, :, 3])
+        there = np.concatenate(points).reshape(-1, 3)
+        boxes.append(np.stack([there.min(0), there.max(0)]))
+    return boxes
 
 
 def _is_preview(one: bpy.types.Object) -> bool:

@@ -191,3 +191,16 @@ def test_the_first_free_place_is_between_what_is_taken_if_there_is_room():
     assert _first_free(taken) == 2.0
     assert _first_free(np.empty((0, 2))) == 0.0
     assert _first_free(np.array([[-1.0, 2.0], [1.9, 2.2]])) == 2.25
+
+
+@pytest.mark.parametrize("mode", ["EDIT", "SCULPT", "WEIGHT_PAINT"])
+def test_looking_where_things_move_disturbs_nobodys_editing(add, mode):
+    cube = new_cube(location=(0, 9, 0))
+    cube.keyframe_insert("location", frame=1)
+    bpy.ops.object.mode_set(mode=mode)
+    added = add()
+    assert cube.mode == mode and bpy.context.view_layer.objects.active == cube
+    there = added.result.vertices[0] + np.array(added.root.location)
+    assert np.abs(world_vertices(added.mesh, 11) - there).max() < 1e-4
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert len(cube.data.vertices) == 8
