@@ -5,6 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from turning_eggs import speckled, write
 
 from vmr_backend.metrics.coverage import coverage
 from vmr_backend.metrics.segmentation import evaluate
@@ -166,6 +167,16 @@ def test_one_that_turns_the_wrong_way_is_told_by_the_flow_alone(turning, egg_see
     assert found.j.mean() > 0.9, "its outline is nearly the same"
     assert found.flow_residual.min() > 0.04
     assert judge(found).verdict.trust == "poor"
+
+
+def test_of_one_picture_shown_again_and_again_no_turn_is_told(filmed, egg_seen_from, tmp_path):
+    film = filmed(egg_seen_from([0.0] * 6), speckled())
+    footage = load_footage(write(tmp_path / "frames", [image[..., ::-1] for image in film.images]),
+                           write(tmp_path / "masks", [mask * np.uint8(255) for mask in film.masks]), crop_size=64)
+    found = measured(film, footage, egg_seen_from(np.linspace(0, 13, 6)), {})
+    assert found.turn == pytest.approx(13, abs=1) and found.motion == 0
+    sentence = judge(found).verdict.sentence
+    assert "nothing moves in these frames" in sentence and "13 degrees" not in sentence
 
 
 def test_without_coverage_there_is_nothing_to_judge(turning):
