@@ -136,8 +136,8 @@ def _sequence(clip: bpy.types.MovieClip, path: str) -> ClipSource:
     if clip.frame_duration < 2 and (alike := _alike(path)) > 1:
         raise BadInput(
             f"{path}: found {alike} images, of which Blender shows {clip.frame_duration}: it counts by the last number "
-            f"in a name, here {digits}, one by one up to {LARGEST_NUMBER}; needs the frame number there, or these images "
-            "as a strip of the Video Sequencer and Frames of Active Strip (panel Footage)")
+            f"in a name, here {digits}, one by one up to {LARGEST_NUMBER}; needs the frame number there, or these "
+            "images as a strip of the Video Sequencer and Frames of Active Strip (panel Footage)")
     return ClipSource(os.path.dirname(path), files, first, first + len(files) - 1, pixel_aspect_of(clip))
 
 
