@@ -85,8 +85,10 @@ def narrowed(source: MaskSource, choice: Choice) -> MaskSource:
 
 def _open_own(masks_path: Path | str, clip: Clip, selected: np.ndarray) -> MaskSource:
     source = open_clip(masks_path, pixel_aspect=1.0)  # masks have the frames' own pixels
-    (mask_width, mask_height), (width, height) = source.file_size, clip.file_size
-    if abs(mask_width * height / (mask_height * width) - 1) > ASPECT_TOLERANCE:
+    mask_shape = source.file_size[0] / source.file_size[1]
+    # Of the frames as the file holds them, or as they are seen.
+    if all(abs(mask_shape * high / wide - 1) > ASPECT_TOLERANCE for wide, high in (clip.file_size, clip.image_size)):
+        (mask_width, mask_height), (width, height) = source.file_size, clip.file_size
         raise BadInput(
             f"{masks_path}: found masks of {mask_width}x{mask_height} pixels for frames of {width}x{height}; "
             "needs masks of the frames' size or shape"
