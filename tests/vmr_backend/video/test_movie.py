@@ -209,6 +209,15 @@ def test_files_without_a_moving_picture_are_refused(tmp_path, capfd, name, what)
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "webm"])
+def test_a_movie_with_sound_that_is_cut_is_refused(tmp_path, suffix):
+    path = made(tmp_path / f"clip.{suffix}", PLAIN[suffix], sound=("", 0.0, 1.5))
+    assert len(frames(open_clip(path))) >= 12
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    with pytest.raises(BadInput, match="the file is cut short: found [0-9]+ frames, its header says [0-9]+; needs"):
+        open_clip(path)
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts"])
 def test_a_movie_that_is_damaged_in_the_middle_is_read_or_refused_in_a_line(tmp_path, capfd, suffix):
     path = made(tmp_path / f"clip.{suffix}", PLAIN[suffix])
