@@ -67,15 +67,14 @@ def test_a_movie_of_variable_rate_becomes_what_is_shown(extension, tmp_path):
     clip = bpy.data.movieclips.load(str(path))
     clip.frame_start = 11
     shown = [shown_place(clip, frame, tmp_path) for frame in range(11, 11 + clip.frame_duration)]
-    with pytest.raises(RuntimeError, match="variable frame rate.*Frames of This Clip"):
-        bpy.context.scene.vmr.clip = clip
-        bpy.ops.vmr.mark_box(box=(10, 8, 30, 20))
-        extension.preferences.backend_python = "/bin/sh"
-        bpy.ops.vmr.find_masks()
+    bpy.context.scene.vmr.clip = clip
+    bpy.ops.vmr.mark_box(box=(10, 8, 30, 20))
+    clip.display_aspect = 16, 11
     images = frames()
     assert places(images) == shown and numbers(images) == list(range(len(shown)))
     assert Path(images.filepath).parent == tmp_path / "phone frames 2" and images.frame_start == 11
     assert images.vmr.subjects[0].marks[0].box[:] == (10, 8, 30, 20), "what was marked went along"
+    assert images.display_aspect[:] == (16, 11), "so did the shape of its pixels"
     source = extension.module("scene.clip").clip_source(images)
     assert (source.first, source.last) == (0, len(shown) - 1)
 
@@ -86,6 +85,19 @@ def test_a_turned_movie_becomes_what_is_shown(extension, tmp_path):
     clip = bpy.data.movieclips.load(str(path))
     images = frames()
     assert tuple(images.size) == tuple(clip.size) and places(images) == [0, 1, 2]
+
+
+def test_alpha_of_a_clip_is_kept(extension, tmp_path):
+    for number in range(1, 4):
+        image = bpy.data.images.new("cut out", *SIZE, alpha=True)
+        pixels = np.ones((SIZE[1], SIZE[0], 4), np.float32)
+        pixels[:, :SIZE[0] // 2, 3] = 0
+        image.pixels.foreach_set(pixels.ravel())
+        image.filepath_raw, image.file_format = str(tmp_path / f"cut_{number}.png"), "PNG"
+        image.save()
+    bpy.data.movieclips.load(str(tmp_path / "cut_1.png"))
+    alpha = pixels_of(images_of(frames())[1])[..., 3]
+    assert (alpha[:, :SIZE[0] // 2] == 0).all() and (alpha[:, SIZE[0] // 2:] == 1).all()
 
 
 @pytest.mark.parametrize("offset", [0, 2])

@@ -70,6 +70,14 @@ def test_its_camera_sees_the_mesh_where_the_footage_shows_it(preview):
     assert camera.data.background_images[0].clip == preview.clip
 
 
+def test_the_footage_behind_is_as_wide_as_its_pixels_make_it(clip):
+    clip.display_aspect = 2, 1
+    render = bpy.context.scene.render
+    render.resolution_x, render.resolution_y = 300, 120
+    Preview(bpy.context.scene, clip, "ball Preview", wobbling_ball(NUMBERS))
+    assert objects()[1].data.background_images[0].frame_method == "FIT"
+
+
 @pytest.mark.parametrize(("size", "aspect", "method"), [
     ((1920, 1080), 1.0, "CROP"), ((1080, 1920), 1.0, "FIT"), ((160, 120), 1.0, "FIT"), ((120, 120), 2.0, "CROP")])
 def test_the_footage_behind_is_as_wide_as_the_picture_whatever_the_render_size(clip, size, aspect, method):

@@ -160,6 +160,21 @@ def test_evaluate_agrees_with_the_report(clip, job, done):
     assert json.loads(scored.out) == pytest.approx(json.loads((job / "report.json").read_text())["scores"], rel=1e-5)
 
 
+def test_a_film_of_narrow_pixels_gives_the_same_in_its_own_pixels(clip, job, done, tmp_path):
+    narrow = Clip(*(write(tmp_path / folder.name, [cv2.resize(image, (image.shape[1] * 3 // 4, image.shape[0]))
+                                                   for image in map(cv2.imread, map(str, sorted(folder.iterdir())))])
+                    for folder in (clip.frames, clip.masks)))
+    assert run(*narrow.command(tmp_path / "job", *QUICKLY, "--pixel-aspect", "4:3")).status == 0
+    found, true = Reconstruction.load(tmp_path / "job"), Reconstruction.load(job)
+    assert found.image_size.tolist() == [true.image_size[0] * 3 // 4, true.image_size[1]]
+    np.testing.assert_allclose(found.intrinsics[:, 0] / found.intrinsics[:, 1], 0.75, rtol=1e-4)
+    np.testing.assert_allclose(found.intrinsics * [4 / 3, 1, 4 / 3, 1], true.intrinsics, rtol=0.1)
+    fit = json.loads((tmp_path / "job" / "report.json").read_text("utf-8"))["scores"]["J"]
+    assert fit > json.loads((job / "report.json").read_text("utf-8"))["scores"]["J"] - 0.1
+    own = run("evaluate", tmp_path / "job", "--masks", narrow.masks)
+    assert json.loads(own.out)["J"] == pytest.approx(fit, abs=0.02), "masks in the film's own pixels fit its result"
+
+
 def test_a_range_of_frames_and_the_seed_are_taken_and_an_earlier_run_leaves_no_news(clip, done, tmp_path):
     (tmp_path / "events.jsonl").write_text(Event("done").line() + "\n")
     (tmp_path / FILE_NAME).write_bytes(b"of an earlier run")

@@ -47,9 +47,9 @@ class MaskSource:
     is_alpha: bool
     image_size: tuple[int, int]
     """Width and height that masks are brought to, px."""
-    shape: tuple[int, int]
-    """Width and height of the frames in the pixels of their file, px, which may not be square; masks have the same
-    shape, in any size."""
+    shapes: tuple[tuple[int, int], ...]
+    """Width and height of the frames, px: in their file's own pixels, which may not be square, and as they are seen;
+    masks have the shape of either, in any size."""
     reading: Reading = Reading()
     """How the images say what the subject is"""
     matched: str = ""
@@ -103,7 +103,7 @@ def open_masks(
 def _open_own(masks_path: Path | str, clip: Clip, selected: np.ndarray, choice: Choice | None) -> MaskSource:
     masks = open_clip(masks_path, pixel_aspect=1.0)  # masks have the frames' own pixels
     number_of, matched = match_masks(masks, clip, selected)
-    source = MaskSource(masks, number_of, False, clip.image_size, clip.file_size, matched=matched)
+    source = MaskSource(masks, number_of, False, clip.image_size, (clip.file_size, clip.image_size), matched=matched)
     spread = np.unique(np.linspace(0, len(masks.numbers) - 1, SAMPLED).round().astype(int))
     sample = [image for _, image in _images(source, masks.numbers[spread])]
     asked = masks.files is not None and choice is not None and choice.label is not None
@@ -192,7 +192,7 @@ def read_masks(source: MaskSource, numbers: np.ndarray) -> Iterator[tuple[int, n
 def single_mask(path: Path, image_size: tuple[int, int]) -> tuple[np.ndarray, int, list[str]]:
     """A mask by itself, (H, W) bool of a size, its brightest value, and how it was read, where it is not plain."""
     image = read_mask_image(path)
-    _check_shape(image, image_size)
+    _check_shape(image, (image_size,))
     reading = reading_of([image], path)
     if len(reading.labels) > 1:
         raise BadInput(f"{path}: found several subjects, with the labels {_listed(reading, reading.labels)}; needs one")
@@ -226,16 +226,17 @@ def _images(source: MaskSource, numbers: np.ndarray) -> Iterator[tuple[int, Mask
         places = np.searchsorted(clip.numbers, numbers)
         read = ((int(n), read_mask_image(clip.files[p])) for n, p in zip(numbers, places, strict=True))
     for number, image in read:
-        _check_shape(image, source.shape)
+        _check_shape(image, source.shapes)
         yield number, image
 
 
-def _check_shape(image: MaskImage, size: tuple[int, int]) -> None:
+def _check_shape(image: MaskImage, shapes: Sequence[tuple[int, int]]) -> None:
+    """BadInput where a mask has none of the shapes that frames may have."""
     height, width = image.pixels.shape[:2]
-    near = abs(width - size[0]) <= SIZE_TOLERANCE and abs(height - size[1]) <= SIZE_TOLERANCE
-    if not near and abs(width * size[1] / (height * size[0]) - 1) > ASPECT_TOLERANCE:
-        raise BadInput(f"{image.name}: found a mask of {width}x{height} pixels for frames of {size[0]}x{size[1]}; "
-                       "needs masks of the frames' size or shape")
+    near = any(abs(width - size[0]) <= SIZE_TOLERANCE and abs(height - size[1]) <= SIZE_TOLERANCE for size in shapes)
+    if not near and all(abs(width * size[1] / (height * size[0]) - 1) > ASPECT_TOLERANCE for size in shapes):
+        raise BadInput(f"{image.name}: found a mask of {width}x{height} pixels for frames of "
+                       f"{shapes[0][0]}x{shapes[0][1]}; needs masks of the frames' size or shape")
 
 
 def _resized(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -343,4 +344,4 @@ def area_doubts(facts: list[MaskFacts]) -> list[list[str]]:
 
 def _open_alpha(clip: Clip, selected: np.ndarray) -> MaskSource:
     need_alpha(clip)
-    return MaskSource(clip, {int(n): int(n) for n in selected}, True, clip.image_size, clip.image_size)
+    return MaskSource(clip, {int(n): int(n) for n in selected}, True, clip.image_size, (clip.image_size,))

@@ -228,6 +228,8 @@ def _look_through(path: Path, rate: Fraction, start: int, announced: int) -> tup
     with _opened(path) as container:
         stream = _picture_stream(path, container)
         said = max(_seconds_of(container, stream), stream.frames / rate)
+        # Else the header tells of sound and pictures together.
+        own = stream.duration is not None or stream.frames > 0
         try:
             for packet in container.demux():
                 time = packet.pts if packet.pts is not None else packet.dts
@@ -243,11 +245,14 @@ def _look_through(path: Path, rate: Fraction, start: int, announced: int) -> tup
     count = max(announced, 1) if said else max(found, floor(until * rate + Fraction(1, 2)))
     size = path.stat().st_size
     boxes = _boxes_end(path)
-    cut = boxes > size if boxes is not None else said - ends > max(2 / rate, ends / 20)
+    if boxes is not None:  # MP4 and MOV: an edit list may hide frames, so the file's length decides
+        cut, says = boxes > size, f"{size} of the {boxes} bytes that its header says"
+    else:
+        ends, says = (until if own else ends), f"its header says {max(announced, floor(said * rate))}"
+        cut = said - ends > max(2 / rate, ends / 20)
     if cut:
-        raise BadInput(f"{path}: the file is cut short: found {found} frames, its header says "
-                       f"{max(announced, floor(said * rate))}; "
-                       f"needs the whole file, or a frame range up to {max(found - 1, 0)}")
+        raise BadInput(f"{path}: the file is cut short: found {found} frames, {says}; needs the whole file, or a frame "
+                       f"range up to {max(found - 1, 0)}")
     return times, count
 
 
