@@ -158,7 +158,7 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
                ("LABEL", "Label", "The masks number their subjects, as a palette or in grey"),
                ("BOX", "Box", "The one that lies in a box at some frame; it is followed through the clip")])
     subject: bpy.props.IntProperty(
-        name="Label", default=1, min=1, max=255, description="Number of the subject in the masks")
+        name="Label", default=1, min=1, max=65535, description="Number of the subject in the masks")
     box: bpy.props.IntVectorProperty(
         name="Box", size=4, description="Left, top, width and height in pixels of the clip, from its top left corner")
     box_frame: bpy.props.IntProperty(
