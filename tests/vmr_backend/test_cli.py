@@ -243,7 +243,6 @@ BAD_INPUTS = {
     "masks of another clip": (FILM + " --masks {here}/others", "{here}/others", "found 9 masks, 60 to 68", "10 to 15"),
     "masks of two subjects": (FILM + " --masks {here}/colours", "{here}/colours", "1: red (200, 0, 0), 2: green",
                               "--subject"),
-    "the clip's own frames as masks": (FILM + " --masks {frames}", "{frames}", "found pictures", "white on black"),
     "masks that are text": (FILM + " --masks {here}/text.mp4", "{here}/text.mp4", "found no video"),
     "single frame": (WHOLE + " --frames 12:12", "{frames}", "single frame", "at least 2"),
     "frames that are not there": (WHOLE + " --frames 90:99", "90:99", "10 to 15"),
