@@ -431,11 +431,13 @@ def _level(pixels: Sequence[np.ndarray], background: tuple[int, ...]) -> int:
         some = difference > 0
         rim.append(difference[some & ~_eroded(some)])
         inside.append(difference[_eroded(some)])
-    middle = float(np.median(np.concatenate(inside)))
     around = _difference(_border(pixels)[None], background)
     if np.count_nonzero(around) > NOISE + 2 * np.count_nonzero(around > NEAR_BLACK):
         return NEAR_BLACK
-    return 0 if np.median(np.concatenate(rim)) > SHARP * middle else min(NEAR_BLACK, int(middle / 4))
+    outermost, inner = np.concatenate(rim), np.concatenate(inside)
+    if not outermost.size or not inner.size or np.median(outermost) > SHARP * np.median(inner):
+        return 0
+    return min(NEAR_BLACK, int(np.median(inner) / 4))
 
 
 def _values(image: MaskImage, reading: Reading) -> np.ndarray:
