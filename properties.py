@@ -146,7 +146,7 @@ def input_properties(**options: Any) -> dict[str, Any]:
                    ("BOX", "Box", "The one that lies in a box at some frame; it is followed through the clip")],
             **options),
         "subject": bpy.props.IntProperty(
-            name="Label", default=1, min=1, max=255, description="Number of the subject in the masks", **options),
+            name="Label", default=1, min=1, max=65535, description="Number of the subject in the masks", **options),
         "box": bpy.props.IntVectorProperty(
             name="Box", size=4, **options,
             description="Left, top, width and height in pixels of the clip, from its top left corner"),

@@ -80,9 +80,11 @@ def _reconstruct(argv: list[str]) -> int:
     parser.add_argument("clip", nargs="?", metavar="CLIP", help="a video file or a folder of images")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the result")
     parser.add_argument("--masks", metavar="MASKS",
-                        help="a folder of images or a video, white on black; default: the clip's alpha channel")
+                        help="a folder of images or a video: white on black, labels, colours, cut-outs or alpha; "
+                             "default: the clip's alpha channel")
     parser.add_argument("--subject", type=int, metavar="N",
-                        help="label of the subject in masks that hold several: palette index or grey value")
+                        help="label of the subject in masks that hold several: palette index, grey value or number of "
+                             "a colour, as a run without it lists them")
     parser.add_argument("--box", metavar="X,Y,W,H",
                         help="the subject, among several in the masks, that lies in this box of the full frame, px")
     parser.add_argument("--at", type=int, metavar="FRAME", help="the frame that the box is of; default: the first")

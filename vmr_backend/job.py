@@ -130,7 +130,7 @@ class JobRequest:
     clip: str
     """A video file or a folder of images."""
     masks: str | None = None
-    """A video file or a folder of images, white on black; None: the clip's alpha channel."""
+    """A video file or a folder of images, in one of the forms in docs/inputs.md; None: the clip's alpha channel."""
     files: list[str] | None = None
     """The images of the clip, in order, where the folder holds others too."""
     first: int | None = None
@@ -145,7 +145,7 @@ class JobRequest:
     """auto, cpu, cuda or cuda:N."""
     seed: int = 0
     subject: int | None = None
-    """Label of the subject where masks hold several: index in the image's palette, else grey value."""
+    """Label of the subject where masks hold several: index in the palette, grey value, or number of a colour."""
     box: list[float] | None = None
     """Left, top, width, height in pixels of the full frame, around the subject where masks show several apart."""
     at: int | None = None

@@ -311,6 +311,10 @@ BAD_INPUTS = {
     "missing masks": (FILM + " --masks {here}/none", "{here}/none", "no such file"),
     "empty masks": (FILM + " --masks {here}/empty", "{here}/empty", "every mask is empty", "white on black"),
     "masks of another shape": (FILM + " --masks {here}/small", "{here}/small", "40x10", "120x100"),
+    "a single mask of another shape": (FILM + " --masks {here}/mixed", "0012.png", "40x10", "120x100"),
+    "masks of another clip": (FILM + " --masks {here}/others", "{here}/others", "found 9 masks, 60 to 68", "10 to 15"),
+    "masks of two subjects": (FILM + " --masks {here}/colours", "{here}/colours", "1: red (200, 0, 0), 2: green",
+                              "--subject"),
     "masks that are text": (FILM + " --masks {here}/text.mp4", "{here}/text.mp4", "found no video"),
     "single frame": (WHOLE + " --frames 12:12", "{frames}", "single frame", "at least 2"),
     "frames that are not there": (WHOLE + " --frames 90:99", "90:99", "10 to 15"),
@@ -385,6 +389,11 @@ def places(clip, tmp_path_factory) -> dict[str, str]:
     (here / "text.mp4").write_text("no film")
     write(here / "empty", [np.zeros((100, 120), np.uint8)] * FRAMES)
     write(here / "small", [np.full((10, 40), 255, np.uint8)] * FRAMES)
+    write(here / "mixed", [np.full((10, 40) if n == 2 else (100, 120), 255, np.uint8) for n in range(FRAMES)])
+    write(here / "others", [np.full((100, 120), 255, np.uint8)] * 9, first=60)
+    colours = np.zeros((100, 120, 3), np.uint8)
+    colours[20:50, 20:100, 2] = colours[50:80, 20:100, 1] = 200
+    write(here / "colours", [colours] * FRAMES)
     (here / "single").mkdir()
     write(here / "single" / "frames", [np.zeros((100, 120), np.uint8)])
     for name in ("nothing", "cut", "odd"):

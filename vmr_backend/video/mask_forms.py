@@ -60,6 +60,8 @@ SLOW_RISE = 0.4
 """Brightness just inside the outline over the core's, below which a soft matte rises; cut-outs begin at once."""
 LARGEST_CUT_OUT = 0.98
 """Of its bounding box; more is a picture between black bars."""
+NOISE = 20
+"""Pixels of all borders that may be nearly the background's colour in pictures that were never compressed."""
 SHARP = 0.2
 """Difference of a cut-out's outermost pixels from the background, over the median inside; below, its edge is soft, or
 compressed."""
@@ -309,18 +311,24 @@ def _of_colours(found: Sequence[tuple[int, ...]], background: tuple[int, ...] | 
 def _background(pixels: Sequence[np.ndarray]) -> tuple[tuple[int, ...] | None, float]:
     """What the subject lies on: the colour of most of the border, or else black, if there is enough of it; None where
     every pixel may be of a subject. And the share of the border that has it."""
-    border = np.concatenate([edge for p in pixels for edge in (p[0], p[-1], p[:, 0], p[:, -1])])
+    border = _border(pixels)
     colour = _most_frequent(border)
     share = float((_difference(border[None], colour) <= NEAR_BLACK).mean())
     least = BORDER_SHARE if min(colour) < 255 - NEAR_BLACK else WHITE_BORDER_SHARE
     if max(colour) > NEAR_BLACK and share >= least:
         return colour, share
-    bright = np.concatenate([brightness(p).ravel() for p in pixels])
-    dark = bright[bright <= NEAR_BLACK]
-    black = np.bincount(dark, minlength=2).argmax() if dark.size else 0
-    if dark.size < LEAST_BLACK * bright.size or (np.abs(dark.astype(int) - black) <= 2).mean() < PURE_BLACK:
+    dark = np.concatenate([p[brightness(p) <= NEAR_BLACK] for p in pixels])
+    if len(dark) < LEAST_BLACK * sum(p[..., 0].size for p in pixels):
         return None, 0
-    return (0, 0, 0), float((brightness(border[None]) <= NEAR_BLACK).mean())
+    black = _most_frequent(dark)
+    if (_difference(dark[None], black) <= 2).mean() < PURE_BLACK:
+        return None, 0
+    return black, float((brightness(border[None]) <= NEAR_BLACK).mean())
+
+
+def _border(pixels: Sequence[np.ndarray]) -> np.ndarray:
+    """The outermost pixels (n, 3) of pictures."""
+    return np.concatenate([edge for p in pixels for edge in (p[0], p[-1], p[:, 0], p[:, -1])])
 
 
 def _flat_colours(pixels: Sequence[np.ndarray], shown: Sequence[np.ndarray],
@@ -344,10 +352,10 @@ def _flat_colours(pixels: Sequence[np.ndarray], shown: Sequence[np.ndarray],
 
 def _equal_colours(flat: np.ndarray, exactly: bool) -> list[tuple[int, ...]] | None:
     """The colours of pixels (n, C), if few; None where there are many, or some so alike that compression made them."""
-    codes = flat.astype(np.uint32) @ np.uint32([1 << 8 * channel for channel in range(flat.shape[1])])
+    codes = flat.astype(np.uint32) @ np.array([1 << 8 * channel for channel in range(flat.shape[1])], np.uint32)
     codes, counts = np.unique(codes, return_counts=True)
     kept = counts >= max(4, 0.0005 * len(flat))
-    colours = codes[kept, None] >> np.uint32([8 * channel for channel in range(flat.shape[1])])
+    colours = codes[kept, None] >> np.array([8 * channel for channel in range(flat.shape[1])], np.uint32)
     colours = colours & 255 if flat.shape[1] > 1 else colours
     if not 0 < len(colours) <= MOST_LABELS or counts[kept].sum() < 0.9 * len(flat):
         return None
@@ -423,8 +431,13 @@ def _level(pixels: Sequence[np.ndarray], background: tuple[int, ...]) -> int:
         some = difference > 0
         rim.append(difference[some & ~_eroded(some)])
         inside.append(difference[_eroded(some)])
-    middle = float(np.median(np.concatenate(inside)))
-    return 0 if np.median(np.concatenate(rim)) > SHARP * middle else min(NEAR_BLACK, int(middle / 4))
+    around = _difference(_border(pixels)[None], background)
+    if np.count_nonzero(around) > NOISE + 2 * np.count_nonzero(around > NEAR_BLACK):
+        return NEAR_BLACK
+    outermost, inner = np.concatenate(rim), np.concatenate(inside)
+    if not outermost.size or not inner.size or np.median(outermost) > SHARP * np.median(inner):
+        return 0
+    return min(NEAR_BLACK, int(np.median(inner) / 4))
 
 
 def _values(image: MaskImage, reading: Reading) -> np.ndarray:
@@ -511,7 +524,7 @@ def _bgr(pixels: np.ndarray) -> np.ndarray:
 
 def _difference(pixels: np.ndarray, colour: Sequence[int]) -> np.ndarray:
     """Largest difference (H, W) uint8 of any channel from a colour."""
-    return brightness(cv2.absdiff(pixels, np.broadcast_to(np.uint8(colour), pixels.shape).copy()))
+    return brightness(cv2.absdiff(pixels, np.broadcast_to(np.array(colour, np.uint8), pixels.shape).copy()))
 
 
 def _range(pixels: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vmr_backend.cli import main
+from vmr_backend.job import JobRequest
 from vmr_backend.metrics.raster import project, visible_faces
 
 
@@ -105,6 +106,39 @@ def test_frames_without_masks_are_left_out(egg, clip, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["scored_frames"] == 2
     assert found["pck_t"] is None and found["pck_pairs"] == 0, "one annotated frame alone has no mask"
+
+
+def test_how_masks_are_read_is_told_beside_the_figures(egg, tmp_path, capsys):
+    egg.result.save(tmp_path)
+    (tmp_path / "masks").mkdir()
+    for number, mask in enumerate(egg.masks, 1):
+        cv2.imwrite(str(tmp_path / "masks" / f"{number}.png"), mask.astype(np.uint8))
+    assert main(["evaluate", str(tmp_path), "--masks", str(tmp_path / "masks")]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["J"] == 1
+    assert captured.err.splitlines() == [
+        "masks: numbered otherwise than the frames: 1.png is taken for frame 0, and so on in order",
+        "masks: read as labels: the one there is, 1, is the subject"]
+
+
+def test_masks_numbered_from_1_belong_to_the_frames_of_the_clip(egg, tmp_path, capsys):
+    """Also where the result has a part of its frames: the job's folder says of which clip they are."""
+    part = slice(3, 9)
+    result = replace(egg.result, frames=egg.result.frames[part], vertices=egg.result.vertices[part],
+                     camera_rotation=egg.result.camera_rotation[part],
+                     camera_translation=egg.result.camera_translation[part], intrinsics=egg.result.intrinsics[part])
+    result.save(tmp_path)
+    for folder, images, first in (("clip", egg.images, 0), ("masks", [m * np.uint8(255) for m in egg.masks], 1)):
+        (tmp_path / folder).mkdir()
+        for number, image in enumerate(images, first):
+            cv2.imwrite(str(tmp_path / folder / f"{number}.png"), image)
+    asked = ["evaluate", str(tmp_path), "--masks", str(tmp_path / "masks")]
+    assert main(asked) == 0
+    assert json.loads(capsys.readouterr().out)["J"] < 1, "without the clip, masks are taken by their numbers"
+    JobRequest(str(tmp_path / "clip"), str(tmp_path / "masks"), first=3, last=8).save(tmp_path)
+    assert main(asked) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["J"] == 1 and "1.png is taken for frame 0" in captured.err
 
 
 def test_masks_that_cannot_be_used_are_one_line(egg, tmp_path, capsys):
