@@ -265,13 +265,8 @@ def progress_text(event: Event) -> str:
 
 
 def redraw() -> None:
-    """Draw our panels anew in all windows, and the status bar."""
-    windows = bpy.context.window_manager.windows
-    if not any(window.modal_operators for window in windows):
-        # The one way to have it drawn; modal operators alone have a text of their own there.
-        for window in windows:
-            window.workspace.status_text_set(None)
-    for window in windows:
+    """Draw our panels anew in all windows."""
+    for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type in REDRAWN:
                 area.tag_redraw()

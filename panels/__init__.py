@@ -1,8 +1,8 @@
 """What the user sees; no logic."""
 
-from . import export_menu, footage, reconstruct, status_bar
+from . import export_menu, footage, headers, reconstruct
 
-PARTS = (reconstruct, footage, export_menu, status_bar)
+PARTS = (reconstruct, footage, export_menu, headers)
 
 
 def register() -> None:
