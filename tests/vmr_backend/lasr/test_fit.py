@@ -16,11 +16,10 @@ from vmr_backend.known import Known, Rotations, Shape
 from vmr_backend.lasr.fit import Fit, fit, plan_of
 from vmr_backend.metrics.segmentation import evaluate
 from vmr_backend.reconstruction import Reconstruction
+from vmr_backend.settings import Settings
 
 CPU = torch.device("cpu")
 NOTHING = Known()
-BRIEF = {"rigid_iterations": 10, "coarse_iterations": 10, "fine_iterations": 5}
-"""All stages, for tests that ask nothing of how well the egg is found."""
 
 
 class Interrupted(Exception):
@@ -41,6 +40,17 @@ def run(egg, settings, seed=0, folder=None, resume=False, until=None, news=None,
 
 def same(a: Reconstruction, b: Reconstruction) -> bool:
     return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(Reconstruction))
+
+
+@pytest.fixture(scope="module")
+def brief(quick) -> Settings:
+    """All stages, for tests that ask nothing of how well the egg is found."""
+    return quick.with_values({"rigid_iterations": 10, "coarse_iterations": 10, "fine_iterations": 5})
+
+
+@pytest.fixture(scope="module")
+def short(turning_egg, brief) -> Fit:
+    return run(turning_egg, brief)
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +151,9 @@ def test_a_resumed_run_goes_on_with_the_focal_length_fitted_so_far(turning_egg, 
     assert same(resumed.reconstruction, zoomed)
 
 
-def test_a_known_focal_length_is_never_fitted(turning_egg, zooming):
-    result = run(turning_egg, zooming.with_values(BRIEF), known=Known(focal_length=364.0)).reconstruction
+def test_a_known_focal_length_is_never_fitted(turning_egg, brief):
+    fitting = brief.with_values({"fit_focal_length": True})
+    result = run(turning_egg, fitting, known=Known(focal_length=364.0)).reconstruction
     assert (result.intrinsics[:, :2] == 364).all()
 
 
@@ -156,10 +167,9 @@ def test_every_stage_of_the_plan_is_told_from_start_to_end(quick, found, news):
     assert all(seconds > 0 for seconds in found.seconds.values())
 
 
-def test_the_same_seed_gives_the_same_result_and_another_seed_another(turning_egg, quick):
+def test_the_same_seed_gives_the_same_result_and_another_seed_another(turning_egg, brief, short):
     """On one machine: another one's kernels, compiled for its own processor, round otherwise."""
-    brief = quick.with_values(BRIEF)
-    result = run(turning_egg, brief).reconstruction
+    result = short.reconstruction
     torch.manual_seed(99)
     np.random.seed(99)
     assert same(run(turning_egg, brief).reconstruction, result)
@@ -208,7 +218,7 @@ def test_a_hint_says_which_of_two_ways_the_subject_turns_and_faces(turning_egg, 
 
 
 @pytest.fixture(scope="module")
-def stopped(turning_egg, quick, tmp_path_factory):
+def stopped(turning_egg, brief, tmp_path_factory):
     """Gives the folder of a run that was interrupted as a stage began; each time a copy of it."""
     folders = {}
 
@@ -216,19 +226,19 @@ def stopped(turning_egg, quick, tmp_path_factory):
         if stage not in folders:
             folders[stage] = tmp_path_factory.mktemp(stage)
             with pytest.raises(Interrupted):
-                run(turning_egg, quick, folder=folders[stage], until=stage)
+                run(turning_egg, brief, folder=folders[stage], until=stage)
         return shutil.copytree(folders[stage], to / "stopped")
 
     return copy
 
 
 @pytest.mark.parametrize("stage", ["coarse", "finest"])
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(turning_egg, quick, found, stopped, tmp_path, stage):
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(turning_egg, brief, short, stopped, tmp_path, stage):
     news = []
-    resumed = run(turning_egg, quick, folder=stopped(stage, tmp_path), resume=True, news=news)
+    resumed = run(turning_egg, brief, folder=stopped(stage, tmp_path), resume=True, news=news)
     assert news[0][0] == stage, "what is done is not done again"
-    assert same(resumed.reconstruction, found.reconstruction)
-    assert resumed.hypotheses == found.hypotheses and resumed.seconds.keys() == found.seconds.keys()
+    assert same(resumed.reconstruction, short.reconstruction)
+    assert resumed.hypotheses == short.hypotheses and resumed.seconds.keys() == short.seconds.keys()
 
 
 def test_a_run_is_resumed_whatever_number_of_bones_its_shape_asked_for(turning_egg, quick, tmp_path):
@@ -238,18 +248,18 @@ def test_a_run_is_resumed_whatever_number_of_bones_its_shape_asked_for(turning_e
     run(turning_egg, seven, folder=tmp_path, resume=True)
 
 
-def test_a_run_that_is_not_resumed_starts_over(turning_egg, quick, stopped, tmp_path):
+def test_a_run_that_is_not_resumed_starts_over(turning_egg, brief, stopped, tmp_path):
     news = []
     with pytest.raises(Interrupted):
-        run(turning_egg, quick, folder=stopped("finest", tmp_path), until="coarse", news=news)
+        run(turning_egg, brief, folder=stopped("finest", tmp_path), until="coarse", news=news)
     assert {stage for stage, _, _ in news} == {"camera"}
 
 
 @pytest.mark.parametrize("spoil", ["settings", "clip", "facts"])
-def test_a_checkpoint_that_does_not_fit_is_told(turning_egg, quick, stopped, tmp_path, spoil):
+def test_a_checkpoint_that_does_not_fit_is_told(turning_egg, brief, stopped, tmp_path, spoil):
     folder = stopped("finest", tmp_path)
     if spoil == "settings":
-        quick = quick.with_values({"bones": 5})
+        brief = brief.with_values({"bones": 5})
     elif spoil == "clip":
         cut = {f.name: getattr(turning_egg.footage, f.name) for f in fields(turning_egg.footage)}
         cut = {name: value[:-1] if isinstance(value, (np.ndarray, list)) and len(value) else value
@@ -259,7 +269,7 @@ def test_a_checkpoint_that_does_not_fit_is_told(turning_egg, quick, stopped, tmp
         checkpoint = Checkpoint.load(folder)
         Checkpoint({"seconds": checkpoint.facts["seconds"]}, checkpoint.tensors).save(folder)
     with pytest.raises(BadInput, match="run again without resuming") as error:
-        run(turning_egg, quick, folder=folder, resume=True)
+        run(turning_egg, brief, folder=folder, resume=True)
     assert len(str(error.value).splitlines()) == 1 and str(folder) in str(error.value)
 
 
