@@ -16,6 +16,9 @@ STAND_INS = {
     "numpy": ("numpy", ""),
     "scipy": ("scipy", ""),
     "opencv-python-headless": ("cv2", ""),
+    "av": ("av", ""),
+    "Pillow": ("PIL", ""),
+    "filelock": ("filelock", ""),
     "pycocotools": ("pycocotools", ""),
     "safetensors": ("safetensors", ""),
     "scikit-learn": ("sklearn", ""),
@@ -34,7 +37,7 @@ def wheels(tmp_path):
     lines = []
     for name, (module, code) in STAND_INS.items():
         # Some machines cap PyTorch's version; all are newer than the backend needs.
-        version = "2.9" if name == "torch" else "9.0"
+        version = "2.9" if name == "torch" else "99.0"
         path = make_wheel(folder / target, name, version, module=module, code=f"__version__ = '{version}'\n{code}")
         lines.append(f"{name}=={version} --hash=sha256:{sha256(path)}\n")
     (folder / f"{target}.txt").write_text("".join(lines), encoding="utf-8")

@@ -113,11 +113,11 @@ def with_lost_file(_extension, _backend, _clip, tmp_path):
     (tmp_path / "walk" / "f_0003.png").unlink()
 
 
-def with_a_movie_without_masks(_extension, _backend, clip, tmp_path):
-    from blender_clips import make_movie
-
+def with_photographs_without_masks(_extension, _backend, clip, tmp_path):
     bpy.data.movieclips.remove(clip)
-    bpy.data.movieclips.load(str(make_movie(tmp_path / "run.mp4", count=3)))
+    for path in sorted((tmp_path / "walk").glob("*.png")):
+        path = path.rename(path.with_suffix(".jpg"))
+    bpy.data.movieclips.load(str(path.with_name("f_0003.jpg")))
 
 
 def with_lost_masks(_extension, _backend, clip, tmp_path):
@@ -165,7 +165,7 @@ def with_a_backend_that_yields_nothing(_extension, backend, _clip, _tmp_path):
 @pytest.mark.parametrize("trouble, text", [
     (without_clip, "Open a movie clip first"),
     (with_lost_file, "f_0003.png: file of the clip"),
-    (with_a_movie_without_masks, "masks: none chosen"),
+    (with_photographs_without_masks, "masks: none chosen"),
     (with_lost_masks, "nowhere: no such file"),
     (with_the_clip_as_masks, "the clip's own"),
     (with_the_other_method, "Choose a category model first"),

@@ -199,13 +199,8 @@ def as_grey(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGRA2GRAY if image.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
 
 
-def frame_number(path: Path) -> int | None:
-    """The last group of digits in a file's name: shot2_0041.png is frame 41."""
-    groups = _digit_groups(path)
-    return groups[-1] if groups else None
-
-
 def _digit_groups(path: Path) -> list[int]:
+    """The numbers in a file's name; of a single one the last counts: shot2_0041.png is frame 41."""
     return [int(group) for group in re.findall(r"[0-9]+", path.stem)]
 
 
