@@ -28,7 +28,7 @@ sys.modules[PACKAGE] = checkout
 if HAS_BLENDER:
     os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="blender_user_")
 else:
-    collect_ignore += ["extension", "operators", "panels", "scene"]
+    collect_ignore += ["extension", "operators", "panels", "scene", "window"]
 if find_spec("torch") is None:
     collect_ignore += ["benchmarks", "vmr_backend"]
 
