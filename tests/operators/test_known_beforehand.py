@@ -6,6 +6,7 @@ import os
 import bpy
 import numpy as np
 import pytest
+from blender_clips import make_movie
 from model_files import save_model
 from solved_clip import make_solve
 from test_reconstruct import error_of, request_in
@@ -37,6 +38,20 @@ def test_without_hints_lens_and_solve_nothing_is_known(extension, backend, foota
     request = request_in(extension)
     assert (request.hints, request.camera_solve, request.focal_length, request.principal_point) == (None,) * 4
     assert (request.subject, request.box, request.at) == (None,) * 3
+
+
+def test_the_shape_of_pixels_and_what_is_shown_of_a_movie_reach_the_backend(extension, backend, footage, tmp_path, job):
+    request_of = extension.module("operators.request").request_of
+    footage.display_aspect = 16, 11
+    bpy.context.scene.vmr.clip = footage
+    request = request_of(bpy.context, footage)
+    assert (request.pixel_aspect, request.shown) == (pytest.approx(16 / 11), None)
+    movie = bpy.data.movieclips.load(str(make_movie(tmp_path / "run.mp4", count=6, fps=30, fps_base=1.001)))
+    request = request_of(bpy.context, movie)
+    assert (request.pixel_aspect, request.first, request.last) == (1, 0, 5)
+    assert request.shown.fps == pytest.approx(30 / 1.001) and request.shown.frames == 6
+    request.save(tmp_path / "job")
+    assert job.JobRequest.load(tmp_path / "job") == request
 
 
 def test_the_clips_lens_is_taken_where_the_user_says_so(extension, backend, footage):

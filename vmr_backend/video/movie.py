@@ -116,12 +116,18 @@ def read_movie(movie: Movie, numbers: np.ndarray) -> Iterator[tuple[int, np.ndar
             if not waiting:
                 return
             frame, image = following, None
-        reached = frame is not None and frame.pts >= (waiting[-1][1] if movie.end is None else movie.end)
-        if waiting and not reached:
+        if frame is None or waiting and frame.pts < min(waiting[0][1], _end_of(movie)):
             raise _damaged(movie.path, waiting[-1][0])
         image = _image_of(frame, movie) if image is None else image
         for number, _ in reversed(waiting):
             yield number, image
+
+
+def _end_of(movie: Movie) -> int:
+    """When the last frame is due; it is shown on where sound goes on."""
+    if movie.end is not None:
+        return movie.end
+    return max(_look_through(movie.path, movie.rate, movie.start, movie.count)[0], default=movie.start)
 
 
 @contextmanager

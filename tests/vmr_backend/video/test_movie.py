@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.stream import Disposition
 from tiny_clips import walk, write_images, write_video
 
 from vmr_backend.job import BadInput, JobRequest, ShownMovie
@@ -192,7 +193,8 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "what"), [
-    ("sound.mp4", "no moving picture"), ("sound.mkv", "no moving picture"), ("empty.mp4", "no video that can be"),
+    ("sound.mp4", "no moving picture"), ("sound.mkv", "no moving picture"), ("sound, cover.mp4", "no moving picture"),
+    ("empty.mp4", "no video that can be"),
     ("zeros.mp4", "no video that can be decoded"), ("playlist.m3u8", "no video that can be decoded")])
 def test_files_without_a_moving_picture_are_refused(tmp_path, capfd, name, what):
     path = tmp_path / name
@@ -201,12 +203,24 @@ def test_files_without_a_moving_picture_are_refused(tmp_path, capfd, name, what)
             stream = container.add_stream("aac", rate=48000)
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
             frame.sample_rate = 48000
-            container.mux([*stream.encode(frame), *stream.encode(None)])
+            packets = [*stream.encode(frame), *stream.encode(None)]
+            if "cover" in name:
+                art = container.add_stream("mjpeg", rate=1)
+                art.width, art.height, art.pix_fmt = 96, 64, "yuvj420p"
+                art.disposition = Disposition.attached_pic
+                packets += art.encode(av.VideoFrame.from_ndarray(picture(0)))
+            container.mux(packets)
     else:
         path.write_bytes({"empty": b"", "zeros": bytes(100_000), "playlist": b"#EXTM3U\n/etc/hosts\n"}[path.stem])
     with pytest.raises(BadInput, match=what):
         open_clip(path)
     assert capfd.readouterr().err == ""
+
+
+def test_the_last_frame_is_shown_while_sound_goes_on(tmp_path):
+    path = made(tmp_path / "clip.mkv", PLAIN["mkv"], sound=("", 0.0, 1.5))
+    for last in (None, 20):
+        assert [which(image) for image in frames(open_clip(path, last=last), [10, 11, 12, 20])] == [10, 11, 11, 11]
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "webm"])
