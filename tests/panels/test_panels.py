@@ -192,6 +192,25 @@ def test_a_stopped_run_is_offered_with_its_clip_also_after_blender_was_closed(ex
     assert shown_in("VMR_PT_reconstruct").count("vmr.reconstruct") == 1
 
 
+def test_the_preferences_show_how_much_jobs_take_and_remove_those_that_are_lost(extension, tmp_path):
+    extension.preferences.jobs_folder = str(tmp_path / "jobs")
+    preferences, job = extension.module("preferences"), extension.module("vmr_backend.job")
+    lost = tmp_path / "jobs" / "lost-0123456789"
+    job.JobRequest(clip=str(tmp_path / "lost.mp4")).save(lost)
+    job.JobRequest(clip=str(tmp_path / "walk")).save(tmp_path / "jobs" / "walk-0123456789")
+    (lost / "overlay.mp4").write_bytes(bytes(7_000_000))
+    preferences.forget_jobs()
+    shown: list[str] = []
+    context = SimpleNamespace(region=SimpleNamespace(width=400), preferences=SimpleNamespace(
+        addons=bpy.context.preferences.addons, system=SimpleNamespace(ui_scale=1.0)))
+    draw = preferences.VMR_AP_preferences.draw
+    names = {name: getattr(extension.preferences, name) for name in ("backend_found", "bl_rna")}
+    draw(SimpleNamespace(layout=Layout(shown), **names), context)
+    assert {"Jobs: 7 MB", "vmr.remove_old_jobs"} <= set(shown)
+    assert bpy.ops.vmr.remove_old_jobs() == {"FINISHED"}
+    assert [folder.name for folder in (tmp_path / "jobs").iterdir()] == ["walk-0123456789"]
+
+
 def test_what_was_made_for_a_file_that_is_closed_is_offered(extension, shown_in):
     assert "vmr.dismiss_waiting" not in shown_in("VMR_PT_reconstruct")
     extension.module("properties").reconstruction_activity.waiting["/jobs/fox-0123456789"] = "fox"
