@@ -76,7 +76,7 @@ types: .venv/ready
 # By two processes, since each test computes on one thread; those of a file share its fixtures, fits that take seconds.
 test-backend: .venv/ready
 	@echo "== tests in .venv"
-	.venv/bin/python -m pytest -rs --numprocesses=2 --dist=loadfile
+	.venv/bin/python -m pytest -rs --durations=15 --numprocesses=2 --dist=loadfile
 
 # All at once, also on two cores: half of a suite's time is spent waiting for processes it starts.
 test-blender: $(BLENDERS:%=.venv-bpy-%/ready) .venv/ready
