@@ -179,6 +179,7 @@ def test_a_category_model_that_comes_along_makes_a_mesh_of_each_frame(extension,
     extension.preferences.backend_python = str(PYTHON)
     (before,) = meshes()
     scene.vmr.method, scene.vmr.model = "vmr", "bird"
+    scene.vmr.settings.visits, scene.vmr.settings.iterations = 1, 4
     assert bpy.ops.vmr.reconstruct() == {"FINISHED"}
     mesh = next(mesh for mesh in meshes() if mesh != before)
     result = extension.module("vmr_backend.reconstruction").Reconstruction.load(
