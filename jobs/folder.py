@@ -12,7 +12,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..vmr_backend.job import EVENTS_NAME, LOCK_NAME, REQUEST_NAME, RUN_NAME, BadInput, JobRequest, settle, write_whole
+from ..vmr_backend.job import (
+    EVENTS_NAME,
+    LOCK_NAME,
+    REQUEST_NAME,
+    RUN_NAME,
+    WHOLE_NAME,
+    BadInput,
+    JobRequest,
+    settle,
+    write_whole,
+)
 from ..vmr_backend.reconstruction import FILE_NAME, REPORT_NAME
 
 if sys.platform == "win32":
@@ -108,6 +118,9 @@ def is_finished(folder: Path) -> bool:
 
 def finished(root: Path) -> list[Path]:
     """The job folders that hold a result, newest first."""
+    for path in list(root.glob(f"*/{RUN_NAME}/{WHOLE_NAME}")):
+        with contextlib.suppress(BadInput):  # it is said where that result is loaded
+            settle(path.parents[1])
     times = {path.parent: path.stat().st_mtime for path in root.glob(f"*/{FILE_NAME}")}
     return sorted(times, key=times.__getitem__, reverse=True)
 

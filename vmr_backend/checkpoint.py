@@ -11,9 +11,9 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from .job import CHECKPOINT_NAME, BadInput, write_whole
+from .job import CHECKPOINT_NAME, TENSORS_NAME, BadInput, write_whole
 
-TENSORS, FACTS = "checkpoint.safetensors", CHECKPOINT_NAME
+TENSORS, FACTS = TENSORS_NAME, CHECKPOINT_NAME
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from typing import Any, TextIO
 
 from .arguments import Arguments, frame_range, number_list
 from .job import (
-    CHECKPOINT_NAME,
     EVENTS_NAME,
     EXIT_BAD_INPUT,
     EXIT_CANCELLED,
@@ -116,6 +115,7 @@ def _reconstruct(argv: list[str]) -> int:
     folder = arguments.job or arguments.out
     if folder is None:
         raise BadInput("reconstruct: found no folder for the result, needs --out DIR")
+    _refuse_what_a_request_says(arguments, parser)
     folder = folder.resolve()
     request = None
     if not arguments.job and not (arguments.resume and not arguments.clip):
@@ -125,7 +125,21 @@ def _reconstruct(argv: list[str]) -> int:
     if arguments.watch_stdin:
         _stop_with_standard_input()
     with locked(folder):
-        return _run(folder, request, arguments.resume)
+        return _run(folder, request, arguments.resume, arguments.device)
+
+
+def _refuse_what_a_request_says(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """BadInput where the request lies in a folder, and arguments say otherwise: they would be passed over."""
+    if arguments.job:
+        source, allowed = "--job", {"job", "resume", "watch_stdin"}
+    elif arguments.resume and not arguments.clip:
+        source, allowed = "--resume without CLIP", {"out", "resume", "device", "watch_stdin"}
+    else:
+        return
+    given = [name for name, value in vars(arguments).items() if value != parser.get_default(name)]
+    if (name := next((name for name in given if name not in allowed), None)) is not None:
+        option = "CLIP" if name == "clip" else f"--{name.replace('_', '-')}"
+        raise BadInput(f"{option}: found it beside {source}, which takes all from {REQUEST_NAME}; needs one of them")
 
 
 def _request_of(arguments: argparse.Namespace) -> JobRequest:
@@ -140,7 +154,8 @@ def _request_of(arguments: argparse.Namespace) -> JobRequest:
         values[name] = value
     request = JobRequest(
         clip=os.path.abspath(arguments.clip), masks=arguments.masks and os.path.abspath(arguments.masks), first=first,
-        last=last, method=arguments.method, preset=arguments.preset, settings=values, model=arguments.model,
+        last=last, method=arguments.method, preset=arguments.preset, settings=values,
+        model=arguments.model and _model_of(arguments.model),
         shape=arguments.shape and os.path.abspath(arguments.shape),
         subject=arguments.subject, box=number_list("--box", arguments.box, "X,Y,W,H"), at=arguments.at,
         focal_length=arguments.focal_length, pixel_aspect=arguments.pixel_aspect and _ratio(arguments.pixel_aspect),
@@ -152,24 +167,27 @@ def _request_of(arguments: argparse.Namespace) -> JobRequest:
     return replace(request, settings={name: getattr(settings, name) for name in values})
 
 
-def _run(folder: Path, request: JobRequest | None, resume: bool) -> int:
+def _run(folder: Path, request: JobRequest | None, resume: bool, device: str) -> int:
     """Run a request, else the one that lies in the folder, or go on with a run that was stopped there.
 
     folder   a locked one
     request  what is asked for now; None: what the folder holds
+    device   where a run goes on; auto: as the request says
     """
     from .run_folder import abandon, begin, stopped
 
     before = stopped(folder) if resume else None
     if resume and (before or (folder / FILE_NAME).is_file()):
-        asked = JobRequest.load(before or folder)
+        asked = _asked_before(before or folder)
         if request is not None:
             _refuse_another_request(request, asked, folder)
         if before is None:
             return _say_that_it_is_finished(folder)
-        asked = replace(asked, device=request.device if request else asked.device)
+        asked = replace(asked, device=request.device if request else asked.device if device == "auto" else device)
         asked.save(before)
+        goes_on = True
     else:
+        goes_on = False
         before = begin(folder, request or JobRequest.load(folder))
 
     def work(log: EventLog) -> None:
@@ -184,9 +202,17 @@ def _run(folder: Path, request: JobRequest | None, resume: bool) -> int:
         log.folder = folder
 
     status = _carry_out(before, work, done=str(folder))
-    if status == EXIT_BAD_INPUT and not (before / CHECKPOINT_NAME).is_file() and not (before / WHOLE_NAME).is_file():
+    if status == EXIT_BAD_INPUT and not goes_on and not (before / WHOLE_NAME).is_file():
         abandon(before)
     return status
+
+
+def _asked_before(folder: Path) -> JobRequest:
+    """The request of a run that is there already; BadInput where this version cannot take it up."""
+    try:
+        return JobRequest.load(folder)
+    except BadInput as error:
+        raise BadInput(f"{error}; without --resume, and with CLIP, it is done anew") from None
 
 
 def _say_that_it_is_finished(folder: Path) -> int:
@@ -211,6 +237,11 @@ def _what_shapes_a_run(request: JobRequest) -> dict[str, Any]:
     """A request's values without the device, which may change on the way, and with the preset's settings."""
     values = asdict(request) | dict(settings_of(request.preset, request.settings).items())
     return {name: value for name, value in values.items() if name not in ("device", "preset", "settings")}
+
+
+def _model_of(text: str) -> str:
+    """A category's name, or the absolute path of a model file: a run may go on from elsewhere."""
+    return os.path.abspath(text) if Path(text).is_file() else text
 
 
 def _ratio(text: str) -> float:

@@ -29,10 +29,11 @@ FORMAT_VERSION = 1
 REQUEST_NAME, EVENTS_NAME, RUN_NAME = "job.json", "events.jsonl", "run"
 LOCK_NAME = "run.lock"
 """Held by the run that is at work in a folder, for as long as its process lives."""
-CHECKPOINT_NAME = "checkpoint.json"
-"""Where a stopped run goes on; its tensors lie beside it."""
+CHECKPOINT_NAME, TENSORS_NAME = "checkpoint.json", "checkpoint.safetensors"
+"""Where a stopped run goes on, and the tensors beside it, which count only with the first."""
 WHOLE_NAME = "whole"
 """In the folder of a run: it has ended well, and its files are on their way to their places."""
+PART_SUFFIX = ".part"
 ROTATIONS = ("hints", "camera_solve")
 """Fields of a request that hold a rotation for each of some frames."""
 MOST_ASPECT = 8
@@ -235,6 +236,15 @@ class JobRequest:
             raise BadInput(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
 
     @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Whether the job.json of a folder is one of this program, of whatever version."""
+        try:
+            values = json.loads((folder / REQUEST_NAME).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return False
+        return isinstance(values, dict) and "clip" in values
+
+    @staticmethod
     def load(folder: Path) -> JobRequest:
         path = folder / REQUEST_NAME
         try:
@@ -245,7 +255,8 @@ class JobRequest:
             raise BadInput(f"{path}: cannot be read as JSON ({error})") from None
         known = {f.name for f in fields(JobRequest)}
         if not isinstance(values, dict) or "clip" not in values or set(values) - known:
-            raise BadInput(f"{path}: is no request of this program; needs an object with {', '.join(sorted(known))}")
+            raise BadInput(f"{path}: is no request of this version of the program; needs an object with "
+                           f"{', '.join(sorted(known))}")
         try:
             values |= {name: rotations_of(name, values[name]) for name in ROTATIONS if values.get(name) is not None}
             if values.get("shown") is not None:
@@ -406,7 +417,10 @@ def settle(folder: Path) -> None:
         return
     for path in [path for path in run.iterdir() if path.name != WHOLE_NAME]:
         try:
-            os.replace(path, folder / path.name)
+            if path.suffix == PART_SUFFIX:  # of a file that was being written as a run was killed
+                path.unlink()
+            else:
+                os.replace(path, folder / path.name)
         except FileNotFoundError:
             continue  # somebody else came at the same time
         except OSError as error:
@@ -419,7 +433,7 @@ def settle(folder: Path) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old one or the whole new one, never a part."""
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + PART_SUFFIX)
     try:
         part.write_bytes(content)
         os.replace(part, path)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .job import BadInput, write_whole
+from .job import BadInput, settle, write_whole
 
 FILE_NAME = "reconstruction.npz"
 SNAPSHOT_NAME = "snapshot.npz"
@@ -90,7 +90,12 @@ class Reconstruction:
 
     @staticmethod
     def load(folder: Path, name: str = FILE_NAME) -> Reconstruction:
-        """The reconstruction of a result folder; BadInput names the file and what is wrong with it."""
+        """The reconstruction of a result folder; BadInput names the file and what is wrong with it.
+
+        What a run that was killed just then had begun to put in place is put there first: files are of one run.
+        """
+        if name == FILE_NAME:
+            settle(folder)
         path = folder / name
         try:
             with np.load(path, allow_pickle=False) as archive:

@@ -26,7 +26,7 @@ from .outputs.overlay import write_overlay
 from .outputs.preview import write_preview
 from .outputs.report import Lens, Stage, write_report
 from .outputs.trust import judge, measure
-from .reconstruction import OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME, Reconstruction
+from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME, Reconstruction
 from .settings import Settings, settings_of
 from .snapshots import Snapshots
 from .texture.bake import bake_texture
@@ -50,6 +50,10 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
 
     resume  from the checkpoint that lies there
     """
+    if resume and (folder / FILE_NAME).is_file():  # it is written last: killed just then
+        Checkpoint.remove(folder)
+        Snapshots(folder).remove()
+        return
     request = JobRequest.load(folder)
     settings = settings_of(request.preset, request.settings)
     device = device_of(request.device)

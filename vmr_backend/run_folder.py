@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -13,13 +14,27 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .job import LOCK_NAME, REQUEST_NAME, RUN_NAME, BadInput, JobRequest, settle
-from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, REPORT_NAME, TEXTURE_NAME
+from .job import (
+    CHECKPOINT_NAME,
+    EVENTS_NAME,
+    LOCK_NAME,
+    PART_SUFFIX,
+    REQUEST_NAME,
+    RUN_NAME,
+    TENSORS_NAME,
+    WHOLE_NAME,
+    BadInput,
+    Event,
+    JobRequest,
+    settle,
+)
+from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, REPORT_NAME, SNAPSHOT_NAME, TEXTURE_NAME
 
 OWNER_NAME = "run.owner"
 SECONDS_TO_WAIT = 1.0
 """For a lock that somebody holds only to see whether it is free (jobs/folder.py)."""
-MADE_BY_RUNS = (FILE_NAME, TEXTURE_NAME, REPORT_NAME, OVERLAY_NAME, PREVIEW_NAME)
+MADE_BY_RUNS = (FILE_NAME, TEXTURE_NAME, REPORT_NAME, OVERLAY_NAME, PREVIEW_NAME, REQUEST_NAME, EVENTS_NAME)
+MADE_IN_RUNS = {*MADE_BY_RUNS, CHECKPOINT_NAME, TENSORS_NAME, SNAPSHOT_NAME, WHOLE_NAME}
 
 
 @contextmanager
@@ -42,7 +57,8 @@ def locked(folder: Path) -> Iterator[None]:
         return
     try:
         owner = {"process": os.getpid(), "computer": platform.node(), "since": time.strftime("%H:%M")}
-        (folder / OWNER_NAME).write_text(json.dumps(owner), encoding="utf-8")
+        with contextlib.suppress(OSError):  # it only says who it is
+            (folder / OWNER_NAME).write_text(json.dumps(owner), encoding="utf-8")
         yield
     finally:
         (folder / OWNER_NAME).unlink(missing_ok=True)
@@ -56,11 +72,10 @@ def begin(folder: Path, request: JobRequest) -> Path:
     """
     settle(folder)
     run = folder / RUN_NAME
-    if run.exists() and not _is_of_a_run(run):
+    if os.path.lexists(run) and not _is_of_a_run(run):
         raise BadInput(f"{run}: found a file or folder that no run has made; choose another folder")
-    strange = [name for name in MADE_BY_RUNS if (folder / name).exists()]
-    if strange and FILE_NAME not in strange and not _holds_request(folder):
-        raise BadInput(f"{folder}: found {strange[0]}, which no run has made; choose another folder")
+    if strange := _strange_in(folder):
+        raise BadInput(f"{folder}: found {strange}, which no run has made; choose another folder")
     try:
         if run.exists():
             shutil.rmtree(run)
@@ -83,15 +98,25 @@ def stopped(folder: Path) -> Path | None:
 
 
 def _is_of_a_run(run: Path) -> bool:
-    return run.is_dir() and ((run / REQUEST_NAME).is_file() or all(p.suffix == ".part" for p in run.iterdir()))
-
-
-def _holds_request(folder: Path) -> bool:
-    try:
-        JobRequest.load(folder)
-    except BadInput:
+    if run.is_symlink() or not run.is_dir():
         return False
-    return True
+    names = {path.name for path in run.iterdir() if path.suffix != PART_SUFFIX}
+    return names <= MADE_IN_RUNS and (not names or JobRequest.is_in(run))
+
+
+def _strange_in(folder: Path) -> str | None:
+    """The name of something that a run would replace, and that no run has made; None where there is none."""
+    found = [name for name in MADE_BY_RUNS if os.path.lexists(folder / name)]
+    own = {REQUEST_NAME: JobRequest.is_in(folder), EVENTS_NAME: _are_events(folder / EVENTS_NAME)}
+    return next((name for name in found if not (folder / name).is_file() or not own.get(name, own[REQUEST_NAME])), None)
+
+
+def _are_events(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return Event.parse(file.readline()) is not None
+    except (OSError, ValueError):
+        return False
 
 
 def _owner_in(folder: Path) -> str:

@@ -17,7 +17,7 @@ import torch
 
 from vmr_backend import cli
 from vmr_backend.checkpoint import FACTS, TENSORS
-from vmr_backend.job import LOCK_NAME, RUN_NAME, Cancelled, Event, JobRequest, facing
+from vmr_backend.job import LOCK_NAME, RUN_NAME, WHOLE_NAME, Cancelled, Event, JobRequest, facing
 from vmr_backend.metrics.coverage import never_seen
 from vmr_backend.metrics.viewpoints import turn
 from vmr_backend.reconstruction import FILE_NAME, SNAPSHOT_NAME, Reconstruction
@@ -178,6 +178,7 @@ def test_a_film_of_narrow_pixels_gives_the_same_in_its_own_pixels(clip, job, don
 def test_a_range_of_frames_and_the_seed_are_taken_and_an_earlier_run_leaves_no_news(clip, done, tmp_path):
     (tmp_path / "events.jsonl").write_text(Event("done").line() + "\n")
     (tmp_path / FILE_NAME).write_bytes(b"of an earlier run")
+    (tmp_path / "job.json").write_text('{"clip": "of an earlier version", "version": 0}')
     (tmp_path / "notes of mine.txt").write_bytes(b"")
     few = ["--set", "coarse_iterations=10", "--set", "fine_iterations=0", "--seed", "7", "--frames", "12:14"]
     found = run(*clip.command(tmp_path, *QUICKLY, *few))
@@ -230,14 +231,78 @@ def test_two_runs_do_not_work_in_one_folder(clip, job, done, tmp_path):
     assert run(*clip.command(tmp_path, *QUICKLY, "--frames", "90:99")).status == 2, "a dead owner holds nothing"
 
 
-@pytest.mark.parametrize("strange", ["texture.png", "preview.png", "run"])
+@pytest.mark.parametrize("strange", [
+    "texture.png", "preview.png", "job.json", "events.jsonl", FILE_NAME, "texture.png/mine", "run", "run/of mine.txt",
+    "run/job.json", "run/job.json + notes"])
 def test_files_that_no_run_has_made_are_not_replaced(clip, tmp_path, strange):
-    if strange == "run":
-        (tmp_path / "run").mkdir()
-        strange = "run/of mine.txt"
-    (tmp_path / strange).write_bytes(b"mine")
+    if strange == "run/job.json + notes":
+        JobRequest(str(clip.frames)).save(tmp_path / "run")
+        strange = "run/notes"
+    (tmp_path / strange).parent.mkdir(exist_ok=True)
+    (tmp_path / strange).write_bytes(b'{"jobs": "mine"}')
     assert "no run has made; choose another folder" in refusal(run(*clip.command(tmp_path, *QUICKLY)))
-    assert (tmp_path / strange).read_bytes() == b"mine"
+    assert (tmp_path / strange).read_bytes() == b'{"jobs": "mine"}'
+
+
+def test_a_link_to_another_folder_is_no_run(clip, tmp_path):
+    JobRequest(str(clip.frames)).save(tmp_path / "elsewhere")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run").symlink_to(tmp_path / "elsewhere")
+    assert "no run has made; choose another folder" in refusal(run(*clip.command(tmp_path / "out", *QUICKLY)))
+    assert JobRequest.load(tmp_path / "elsewhere")
+
+
+def as_if_killed(job: Path, folder: Path, moved: int, marked: bool) -> None:
+    """A folder with another result, as if its successor, which is whole, had been killed as some files were moved."""
+    (folder / RUN_NAME).mkdir(parents=True)
+    for path in job.iterdir():
+        if path.name != LOCK_NAME:
+            (folder / path.name).write_bytes(b'{"clip": "before"}')
+    for n, path in enumerate(path for path in sorted(job.iterdir()) if path.name != LOCK_NAME):
+        shutil.copy(path, folder if n < moved else folder / RUN_NAME)
+    (folder / RUN_NAME / "whole.part").write_bytes(b"")
+    if marked:
+        (folder / RUN_NAME / WHOLE_NAME).write_bytes(b"")
+
+
+@pytest.mark.parametrize("moved", [0, 1, 4, 6, 7])
+@pytest.mark.parametrize("comes", ["loads", "resumes"])
+def test_a_result_whose_files_were_on_their_way_is_whole_for_whoever_comes_next(job, done, tmp_path, moved, comes):
+    as_if_killed(job, tmp_path, moved, marked=True)
+    if comes == "loads":
+        assert Reconstruction.load(tmp_path)
+    else:
+        assert "nothing is left to resume" in run("reconstruct", "--out", tmp_path, "--resume").events[0].message
+    assert contents(tmp_path) | {LOCK_NAME: b""} == contents(job) | {LOCK_NAME: b""}
+    assert not (tmp_path / RUN_NAME).exists()
+
+
+def test_a_run_that_was_killed_when_all_was_made_only_takes_its_place(job, done, tmp_path):
+    as_if_killed(job, tmp_path, 0, marked=False)
+    (tmp_path / RUN_NAME / SNAPSHOT_NAME).write_bytes(b"")
+    resumed = run("reconstruct", "--out", tmp_path, "--resume")
+    assert resumed.status == 0 and [event.event for event in resumed.events] == ["done"]
+    found, expected = contents(tmp_path), contents(job)
+    assert {**found, "events.jsonl": b"", "job.json": b""} == {**expected, "events.jsonl": b"", "job.json": b""}
+    assert not (tmp_path / RUN_NAME).exists()
+
+
+def test_a_stopped_run_that_cannot_go_on_yet_stays(clip, job, done, tmp_path):
+    shutil.copytree(job, tmp_path, dirs_exist_ok=True)
+    gone = tmp_path / "unplugged"
+    JobRequest(str(gone / "frames"), str(clip.masks), settings=QUICK).save(tmp_path / RUN_NAME)
+    for _ in range(2):
+        assert "no such file or folder" in refusal(run("reconstruct", "--out", tmp_path, "--resume"))
+    assert JobRequest.load(tmp_path / RUN_NAME).clip == str(gone / "frames")
+
+
+def test_a_run_of_another_version_is_not_resumed_but_done_anew(clip, tmp_path):
+    (tmp_path / RUN_NAME).mkdir()
+    (tmp_path / RUN_NAME / "job.json").write_text('{"clip": "a", "version": 99, "colour": "of later"}')
+    line = refusal(run("reconstruct", "--out", tmp_path, "--resume"))
+    assert "no request of this version" in line and "without --resume" in line
+    assert "90:99" in refusal(run(*clip.command(tmp_path, *QUICKLY, "--frames", "90:99")))
+    assert not (tmp_path / RUN_NAME).exists()
 
 
 def wait_for(condition, process: subprocess.Popen, seconds=120) -> None:
@@ -364,6 +429,11 @@ BAD_INPUTS = {
     "device that is not there": (WHOLE + " --device cuda:99", "device: found 'cuda:99'", "cpu"),
     "file as folder": ("reconstruct {frames} --out {here}/text.mp4", "{here}/text.mp4", "cannot be written"),
     "folder below a file": ("reconstruct {frames} --out {here}/text.mp4/a", "{here}/text.mp4/a", "cannot be written"),
+    "clip beside a job": ("reconstruct {frames} --job {here}/odd", "CLIP: found it beside --job", "job.json"),
+    "option beside a job": ("reconstruct --job {here}/odd --seed 3", "--seed: found it beside --job", "job.json"),
+    "two folders": ("reconstruct --job {here}/odd --out {here}/out", "--out: found it beside --job", "one of them"),
+    "option beside a resumed run": ("reconstruct --out {here}/spoilt --resume --set bones=3", "--set: found it",
+                                    "--resume without CLIP"),
     "job that is a file": ("reconstruct --job {here}/text.mp4", "{here}/text.mp4", "found no folder", "job.json"),
     "missing job": ("reconstruct --job {here}/gone", "{here}/gone", "found no folder", "job.json"),
     "nothing to resume": ("reconstruct --out {here}/gone --resume", "{here}/gone", "found no folder", "job.json"),

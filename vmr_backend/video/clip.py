@@ -169,7 +169,8 @@ def read_image(path: Path) -> np.ndarray:
     if image.dtype == np.uint16:
         return cv2.convertScaleAbs(image, alpha=1 / 257)
     if image.dtype != np.uint8:
-        raise BadInput(f"{path}: found pixels of type {image.dtype}; needs 8 or 16 bit integers")
+        raise BadInput(f"{path}: found pixels of type {image.dtype}; needs 8 or 16 bit integers, as Frames of "
+                       "This Clip (panel Footage) makes them")
     return image
 
 

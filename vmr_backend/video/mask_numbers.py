@@ -8,6 +8,7 @@ import numpy as np
 
 from ..job import BadInput
 from .clip import Clip
+from .movie import pictures_shown
 
 SPARE = 2
 """A movie may have so many frames more or less than its masks: programs differ in where a movie ends."""
@@ -20,11 +21,14 @@ def match_masks(masks: Clip, clip: Clip, selected: np.ndarray) -> tuple[dict[int
 
     By number, where the numbers can be the clip's. By order, where there are as many masks as frames (of the clip, or
     else of the selected range) and the numbers are shifted as a whole or mostly differ; where masks are numbered from 1
-    and a clip from 0; and where the masks are a movie, whose frames have no numbers of their own. The line is empty
-    where the numbers are the same.
+    and a clip from 0; and where the masks are a movie, whose frames have no numbers of their own. Of a movie that shows
+    pictures again, or passes some over, there may be a mask for each picture. The line is empty where the numbers are
+    the same.
     BadInput where the masks cannot be of the clip.
     """
     frames, numbers = clip.numbers, masks.numbers
+    if (by_picture := _by_picture(masks, clip, selected)) is not None:
+        return by_picture
     if masks.files is None:
         return _of_movie(masks, clip, selected)
     if np.array_equal(frames, numbers):
@@ -49,6 +53,21 @@ def match_masks(masks: Clip, clip: Clip, selected: np.ndarray) -> tuple[dict[int
     if not belong or not len(common):
         raise _others(masks, clip, selected)
     return _pairs(common, common, selected), ""
+
+
+def _by_picture(masks: Clip, clip: Clip, selected: np.ndarray) -> tuple[dict[int, int], str] | None:
+    """Where a movie's frames are not its pictures, and there are as many masks as pictures; else None."""
+    numbers = masks.numbers
+    if clip.movie is None or len(numbers) == clip.movie.count:
+        return None
+    if numbers[0] not in (0, 1) or (np.diff(numbers) > 1).any():
+        return None
+    pictures = pictures_shown(clip.movie)
+    if pictures is None or len(numbers) != pictures[-1] + 1:
+        return None
+    said = (f"as many as the movie has pictures, {len(numbers)}, of which {clip.movie.count} frames are shown at a "
+            "steady rate: each frame gets the mask of the picture that it shows")
+    return _pairs(clip.numbers, numbers[pictures], selected), said
 
 
 def _of_movie(masks: Clip, clip: Clip, selected: np.ndarray) -> tuple[dict[int, int], str]:

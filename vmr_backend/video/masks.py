@@ -136,7 +136,7 @@ def _with_box(source: MaskSource, choice: Choice) -> MaskSource:
     if source.reading.has_labels:
         _, labels, _ = next(_read_labels(source, [at]))
         if source.reading.void:
-            labels[labels == source.reading.void] = 0
+            labels = np.where(labels == source.reading.void, 0, labels)
         if (label := label_in_box(labels, choice.box)) is None:
             raise _nothing_in_box(source, choice, at)
         return _with_label(source, label)
@@ -206,15 +206,19 @@ def _read_labels(
     source: MaskSource, numbers: Sequence[int] | np.ndarray
 ) -> Iterator[tuple[int, np.ndarray, int]]:
     """Label of each pixel of the full frame, (H, W), by frame number, and the brightest value where there are none."""
-    frame_of = {source.number_of[int(n)]: int(n) for n in numbers}
-    for number, image in _images(source, np.array(sorted(frame_of), np.int32)):
+    frames_of: dict[int, list[int]] = {}
+    for frame in map(int, numbers):
+        frames_of.setdefault(source.number_of[frame], []).append(frame)
+    for number, image in _images(source, np.array(sorted(frames_of), np.int32)):
         if source.is_alpha:
             values = alpha_of(image.pixels, source.clip, number)
             labels = (values > 127).view(np.uint8)
         else:
             values = brightness(image.pixels)
             labels = labels_in(image, source.reading)
-        yield frame_of[number], _resized(labels, source.image_size), int(values.max())
+        labels, brightest = _resized(labels, source.image_size), int(values.max())
+        for frame in frames_of[number]:
+            yield frame, labels, brightest
 
 
 def _images(source: MaskSource, numbers: np.ndarray) -> Iterator[tuple[int, MaskImage]]:

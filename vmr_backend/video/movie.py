@@ -40,6 +40,8 @@ WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MPEG_STREAMS = ("mpeg", "mpegts")
 """FFmpeg's names of containers without an index, in which some Blenders lose their way when they jump: in program
 streams always, in transport streams unless every frame is due exactly when it is looked for."""
+NO_MOVIES = frozenset({"ansi", "bin", "concat", "dash", "hls", "idf", "image2", "imf", "tty", "xbin"})
+"""FFmpeg's names of what leads to other files, or shows a text as a picture of its letters."""
 NEEDS_FRAMES = "needs Frames of This Clip (panel Footage), which makes an image sequence of what Blender shows"
 NO_MOVIE = "needs a video file or a folder of images"
 
@@ -79,6 +81,9 @@ def open_movie(path: Path, shown: ShownMovie | None, last: int | None) -> Movie:
         first = next(_frames(path, container, stream), None)
         if first is None:
             raise _undecodable(path)
+        if first.pts is None:
+            raise BadInput(f"{path}: found a bare stream, which does not say when its frames are due; needs it in "
+                           "a container, such as MP4 or MKV")
         start = stream.start_time if stream.start_time is not None else first.pts or 0
         announced = shown.frames if shown else max(floor(_seconds_of(container, stream) * rate + Fraction(1, 2)), 1)
         turns = round(first.rotation / 90) % 4 if first.rotation % 90 == 0 and (shown is None or shown.turned) else 0
@@ -115,7 +120,8 @@ def read_movie(movie: Movie, numbers: np.ndarray) -> Iterator[tuple[int, np.ndar
                 yield waiting.pop()[0], image
             if not waiting:
                 return
-            frame, image = following, None
+            if frame is None or frame.pts < following.pts:  # of several that are due at once the first is shown
+                frame, image = following, None
         if frame is None or waiting and frame.pts < min(waiting[0][1], _end_of(movie)):
             raise _damaged(movie.path, waiting[-1][0])
         image = _image_of(frame, movie) if image is None else image
@@ -130,6 +136,22 @@ def _end_of(movie: Movie) -> int:
     return max(_look_through(movie.path, movie.rate, movie.start, movie.count)[0], default=movie.start)
 
 
+def pictures_shown(movie: Movie) -> np.ndarray | None:
+    """Which of a movie's pictures, counted from 0 in the order in which they are due, each of its frames shows.
+
+    (count,) int32; None where the file cannot be looked through. They are other numbers than the frames' where the rate
+    varies: a frame is then shown again, or passed over.
+    """
+    try:
+        times, _ = _look_through(movie.path, movie.rate, movie.start, movie.count)
+        with _opened(movie.path) as container:
+            unit = _picture_stream(movie.path, container).time_base
+    except BadInput:
+        return None
+    due = [_due(number, movie.start, movie.rate, unit) for number in range(movie.count)]
+    return np.maximum(np.searchsorted(np.sort(list(times)), due, "right") - 1, 0).astype(np.int32)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[av.container.InputContainer]:
     """BadInput where a file is none, or holds nothing that FFmpeg knows."""
@@ -138,7 +160,7 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
             raise BadInput(f"{path}: found a device or a pipe, which ends nobody knows when; {NO_MOVIE}")
         if _is_text(path):
             raise _undecodable(path)
-        # A playlist must not lead to other files or to the network.
+        # A playlist must not lead to the network.
         container = av.open(str(path), options={"max_pixels": str(LARGEST_PICTURE)},
                             container_options={"protocol_whitelist": "file"})
     except OSError as error:
@@ -148,6 +170,8 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
     except av.FFmpegError:
         raise _undecodable(path) from None
     with container:
+        if container.format.name in NO_MOVIES:
+            raise _undecodable(path)
         yield container
 
 
@@ -213,10 +237,14 @@ def _rate_of(path: Path, stream: av.VideoStream, shown: ShownMovie | None) -> Fr
 
 
 def _seconds_of(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction:
-    """How long a movie says it is; 0 where it does not say."""
+    """How long a movie's picture says it is; 0 where it does not say.
+
+    Matroska tells when everything ends, and Blender counts from when the picture begins.
+    """
     if stream.duration is not None:
         return stream.duration * stream.time_base
-    return Fraction(container.duration or 0, av.time_base)
+    whole = Fraction(container.duration or 0, av.time_base)
+    return max(whole - (stream.start_time or 0) * stream.time_base, Fraction(0))
 
 
 def _due(number: int, start: int, rate: Fraction, unit: Fraction) -> int:
@@ -247,14 +275,15 @@ def _look_through(path: Path, rate: Fraction, start: int, announced: int) -> tup
                     until = max(until, (time + (packet.duration or 0) - start) * packet.time_base)
         except av.FFmpegError:
             raise _damaged(path, len(times)) from None
-        found = floor((max(times, default=start) - start) * stream.time_base * rate + Fraction(1, 2)) + 1
+        unit = stream.time_base
+        found = floor((max(times, default=start) - start) * unit * rate + Fraction(1, 2)) + 1
     count = max(announced, 1) if said else max(found, floor(until * rate + Fraction(1, 2)))
     size = path.stat().st_size
     boxes = _boxes_end(path)
     if boxes is not None:  # MP4 and MOV: an edit list may hide frames, so the file's length decides
         cut, says = boxes > size, f"{size} of the {boxes} bytes that its header says"
     else:
-        ends, says = (until if own else ends), f"its header says {max(announced, floor(said * rate))}"
+        ends, says = (until if own else ends - start * unit), f"its header says {max(announced, floor(said * rate))}"
         cut = said - ends > max(2 / rate, ends / 20)
     if cut:
         raise BadInput(f"{path}: the file is cut short: found {found} frames, {says}; needs the whole file, or a frame "

@@ -1,5 +1,8 @@
 """Which mask belongs to which frame, what is said of it, and masks that cannot be of the clip."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tiny_clips import write_images, write_video
@@ -7,6 +10,9 @@ from tiny_clips import write_images, write_video
 from vmr_backend.job import BadInput
 from vmr_backend.video.clip import open_clip, select
 from vmr_backend.video.masks import open_masks, read_masks
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from odd_movies import PLAIN, Movie, write  # noqa: E402
 
 SHAPE = (48, 64)
 
@@ -127,3 +133,26 @@ def test_masks_that_overlap_a_sequence_by_less_than_half_are_refused(tmp_path):
 def test_masks_that_lack_a_little_at_one_end_are_accepted(tmp_path):
     found, _ = matched(frames_of(tmp_path, range(10, 30)), masks_of(tmp_path, range(0, 25)))
     assert found == {n: n for n in range(10, 25)}
+
+
+PAUSED = {n: min(n, 4) if n < 11 else n - 6 for n in range(18)}
+"""Which of its 12 pictures a movie with a pause after the fifth shows at each of its frames."""
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm", "mp4"])
+@pytest.mark.parametrize("masks", ["from 0", "from 1", "a movie", "of a range"])
+def test_masks_of_the_pictures_of_a_movie_with_a_pause_are_taken_by_picture_and_a_line_says_so(tmp_path, suffix, masks):
+    clip = write(tmp_path / f"clip.{suffix}",
+                 Movie(**vars(PLAIN[suffix]) | {"due": lambda n: n if n < 5 else n + 6}))
+    drawn = [np.pad(mask, ((0, 16), (0, 32))) for mask in masks_that_say(range(12))]
+    path = write_video(tmp_path / "m.avi", drawn, codec="FFV1") if masks == "a movie" else write_images(
+        tmp_path / "masks", drawn, numbers=range(masks == "from 1", 12 + (masks == "from 1")))
+    found, (note,) = matched(clip, path, last=9 if masks == "of a range" else None)
+    assert found == {n: place for n, place in PAUSED.items() if masks != "of a range" or n <= 9}
+    assert "as many as the movie has pictures, 12, of which 18 frames are shown" in note
+
+
+def test_masks_of_the_frames_that_are_shown_of_a_movie_with_a_pause_need_no_word(tmp_path):
+    clip = write(tmp_path / "clip.mkv", Movie(**vars(PLAIN["mkv"]) | {"due": lambda n: n if n < 5 else n + 6}))
+    drawn = [np.pad(mask, ((0, 16), (0, 32))) for mask in masks_that_say(range(18))]
+    assert matched(clip, write_images(tmp_path / "masks", drawn)) == (in_order(18), [])

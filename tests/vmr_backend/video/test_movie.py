@@ -51,6 +51,40 @@ def test_a_pause_repeats_the_frame_before_it(tmp_path):
     assert [which(image) for image in frames(clip, [3, 9, 12])] == [3, 4, 6]
 
 
+def test_of_pictures_that_are_due_at_once_the_first_is_shown(tmp_path):
+    clip = open_clip(made(tmp_path / "twice.mkv", due=lambda n: n // 2))
+    assert [which(image) for image in frames(clip)] == [0, 2, 4, 6, 8, 10]
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm"])
+def test_a_movie_is_as_long_as_its_picture_however_late_that_begins(tmp_path, suffix):
+    clip = open_clip(made(tmp_path / f"late.{suffix}", PLAIN[suffix], shift=40))
+    assert [which(image) for image in frames(clip)] == list(range(12))
+
+
+def test_a_bare_stream_is_refused_for_it_has_no_times(tmp_path):
+    with av.open(str(tmp_path / "clip.mp4"), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number))))
+        container.mux(stream.encode(None))
+    with pytest.raises(BadInput, match="clip.mp4: found a bare stream, .*needs it in a container"):
+        open_clip(tmp_path / "clip.mp4")
+
+
+@pytest.mark.parametrize("content", [
+    "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#{}\n#EXTINF:1,\nfilm.ts\n#EXT-X-ENDLIST\n",
+    "ffconcat version 1.0\nfile film.ts\n#{}\n"])
+@pytest.mark.parametrize("strange", ["\0", "\xe9"])
+def test_lists_of_other_files_and_texts_of_whatever_letters_are_no_movies(tmp_path, content, strange):
+    made(tmp_path / "film.ts", PLAIN["ts"])
+    for name in ("clip.mp4", "clip.m3u8", "clip.ffconcat", "clip.nfo"):
+        (tmp_path / name).write_bytes(content.format(strange).encode("latin-1"))
+        with pytest.raises(BadInput, match=f"{name}: found no video that can be decoded"):
+            open_clip(tmp_path / name)
+
+
 def test_a_movie_is_played_at_the_rate_that_blender_plays_it(tmp_path):
     path = made(tmp_path / "clip.mp4")
     clip = open_clip(path, shown=shown(fps=48.0, frames=24))
