@@ -6,7 +6,14 @@ import bpy
 
 from ..jobs.masks import MaskSearch, masks_folder
 from ..preferences import interpreter, preferences
-from ..properties import active_subject, clip_of, props_of, segmentation_activity, subjects_of
+from ..properties import (
+    active_subject,
+    clip_of,
+    obstacle_to_keeping,
+    props_of,
+    segmentation_activity,
+    subjects_of,
+)
 from ..scene.clip import clip_at, clip_source
 from ..scene.identity import still_there
 from ..scene.marks import marks_of
@@ -67,8 +74,8 @@ class VMR_OT_find_masks(StartsRun, bpy.types.Operator):
         clip = clip_of(context)
         if segmentation_activity.running:
             return "A search for masks is running"
-        if clip is None:
-            return "Open a movie clip first"
+        if reason := obstacle_to_keeping(clip):
+            return reason
         subject = active_subject(clip)
         if subject is None or not subject.marks:
             return "Draw a box around the subject first"

@@ -9,7 +9,7 @@ import bpy
 from ..jobs.frames import FrameRendering, frames_folder
 from ..jobs.masks import drawn_folder
 from ..preferences import jobs_folder
-from ..properties import active_subject, clip_of, frames_activity, props_of, subjects_of
+from ..properties import active_subject, clip_of, frames_activity, obstacle_to_keeping, props_of, subjects_of
 from ..scene.clip import clip_at, clip_source, frame_number, frame_shown, scene_frame
 from ..scene.identity import still_there
 from ..scene.marks import copy_subjects, put_mask
@@ -180,7 +180,7 @@ class VMR_OT_use_mask(StartsRun, bpy.types.Operator):
         clip = clip_of(context)
         if frames_activity.running:
             return "Frames are being rendered"
-        if clip is None:
-            return "Open a movie clip first"
+        if reason := obstacle_to_keeping(clip):
+            return reason
         subject = active_subject(clip)
         return "" if subject is not None and subject.mask else "Choose a mask of the subject first"

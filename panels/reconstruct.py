@@ -8,7 +8,9 @@ from ..properties import (
     GROUP_LABELS,
     changed_settings,
     clip_of,
+    held_inputs,
     inputs_of,
+    obstacle_to_keeping,
     reconstruction_activity,
     result_in,
     settings_in,
@@ -51,8 +53,8 @@ class MainPanel(InTab):
             column.prop(props, "clip")
         if clip is not None:
             column.prop(inputs_of(clip), "masks")
-        if props.masks:
-            draw_text(column, context, f"Masks chosen before for one of these clips: {props.masks}", "QUESTION")
+            draw_text(column, context, obstacle_to_keeping(clip), "INFO")
+        draw_kept(column, context)
         column.prop(props, "method")
         if props.method == "vmr":
             draw_chosen_model(column, props)
@@ -84,6 +86,16 @@ class MainPanel(InTab):
         if clip is not None and not (reconstruction_activity.running and reconstruction_activity.owner ==
                                      clip.session_uid):
             draw_outcome(column, context, reconstruction_activity.ended.get(clip.session_uid))
+
+
+def draw_kept(layout, context):
+    """What an earlier version kept with the scene, where nobody can say for which clip."""
+    if held_inputs(context.scene):
+        kept = context.scene.vmr.masks or "subject and lens"
+        draw_text(layout, context, f"Given for one of these clips in an earlier version: {kept}", "QUESTION")
+        row = layout.row(align=True)
+        row.operator("vmr.take_inputs", text="Use for This Clip")
+        row.operator("vmr.forget_inputs", text="", icon="X")
 
 
 def draw_progress(layout, clip):

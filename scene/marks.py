@@ -52,7 +52,7 @@ def put_mask(subject: Any, frame: int, path: str) -> None:
 def copy_values(group: Any, other: Any) -> None:
     """Give a property group the values that another one of its kind was given."""
     for name in group.bl_rna.properties.keys():
-        if group.is_property_set(name) and not group.is_property_readonly(name):
+        if group.is_property_set(name) and not other.is_property_readonly(name):
             setattr(other, name, getattr(group, name))
 
 
