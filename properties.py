@@ -436,6 +436,8 @@ class Ended:
     warnings: list[str] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
     """What a check found."""
+    folder: str = ""
+    """Where it worked."""
 
 
 @dataclass
@@ -449,7 +451,7 @@ class Activity:
     cancelled: bool = False
     warnings: list[str] = field(default_factory=list)
     owner: int | None = None
-    """session_uid of the clip or object that the run is about."""
+    """session_uid of the clip, scene or object that the run is about."""
     owner_name: str = ""
     folder: str = ""
     """Of the run that goes on, or was the last."""
@@ -460,7 +462,7 @@ class Activity:
     resumable: set[int | None] = field(default_factory=set)
     """Owners of which a training was stopped and can go on."""
     waiting: dict[str, str] = field(default_factory=dict)
-    """What runs made of clips that are not in the file any more: by folder, what it is."""
+    """What runs made of clips or for scenes that are not in the file any more: by folder, what it is."""
     preview: Any = None
     """What is shown of a reconstruction that runs, or was stopped: scene/preview.py's; None where nothing is."""
 

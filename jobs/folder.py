@@ -32,6 +32,8 @@ class StoppedRun:
     folder: Path
     clip: str
     """As its request names it."""
+    files: list[str] | None
+    """Its images; None for a movie."""
     time: float
     """When it last wrote something, seconds since the epoch."""
 
@@ -119,7 +121,8 @@ def stopped(root: Path) -> list[StoppedRun]:
         if is_at_work(path.parents[1]):
             continue
         try:
-            found.append(StoppedRun(path.parents[1], JobRequest.load(path.parent).clip, _last_written(path.parent)))
+            request = JobRequest.load(path.parent)
+            found.append(StoppedRun(path.parents[1], request.clip, request.files, _last_written(path.parent)))
         except (BadInput, OSError):
             continue  # of another version, or gone meanwhile
     return sorted(found, key=lambda one: one.time, reverse=True)

@@ -129,9 +129,9 @@ def draw_preview(layout):
 
 
 def draw_waiting(layout, context):
-    """Results of clips whose file was closed while their run went on."""
+    """Results of runs whose file was closed, or whose clip or scene was removed, while they went on."""
     for folder, name in reconstruction_activity.waiting.items():
-        draw_text(layout, context, f"{name} was reconstructed for a file that is closed", "INFO")
+        draw_text(layout, context, f"{name} was reconstructed, but its clip or scene is not in this file", "INFO")
         row = layout.row(align=True)
         row.operator_context = "EXEC_DEFAULT"
         row.operator("vmr.load_result", text="Load Result", icon="IMPORT").directory = folder
@@ -145,7 +145,8 @@ def draw_outcome(layout, context, ended):
     layout.separator()
     draw_ended(layout, context, ended)
     draw_warnings(layout, context, ended)
-    layout.operator("vmr.open_job_folder")
+    if ended.folder:
+        layout.operator("vmr.open_job_folder").folder = ended.folder
 
 
 class SubjectPanel(InTab):

@@ -54,6 +54,29 @@ def test_the_result_is_one_step_of_undo(extension, backend, footage, untouched):
     bpy.app.timers.unregister(followed.runs._look_after)
 
 
+@pytest.mark.parametrize("mode", ["POSE", "WEIGHT_PAINT", "EDIT", "SCULPT"])
+def test_undo_in_other_modes_takes_back_what_the_user_did_last_and_redo_brings_back_all(
+        extension, backend, footage, mode):
+    if mode == "POSE":
+        bpy.ops.object.armature_add(enter_editmode=False)
+    else:
+        bpy.ops.mesh.primitive_cube_add()
+    mine = bpy.context.object.name
+    bpy.ops.object.mode_set(mode=mode)
+    bpy.ops.ed.undo_push(message="before")
+    followed = Followed(extension)
+    followed.until_the_end()
+    bpy.app.timers.unregister(followed.runs._look_after)
+    assert bpy.context.object.name == mine and bpy.context.object.mode == mode, "the user goes on"
+    bpy.context.scene.frame_end = 77
+    bpy.ops.ed.undo_push(message="the user's next step")
+    bpy.ops.ed.undo()
+    assert "walk" in bpy.data.objects and bpy.context.object.mode == mode
+    bpy.ops.ed.undo()
+    bpy.ops.ed.redo()
+    assert "walk" in bpy.data.objects
+
+
 def test_another_file_lets_it_go_on_and_its_result_is_offered(extension, backend, footage, tmp_path):
     backend.behave("leave a snapshot and yield the result")
     (backend.folder / "snapshot.npz").write_bytes((backend.folder / "result" / "reconstruction.npz").read_bytes())
