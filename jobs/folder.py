@@ -138,7 +138,16 @@ def mean_fit(folder: Path) -> float | None:
 
 def total_size(root: Path) -> int:
     """Bytes of all job folders."""
-    return sum(path.stat().st_size for folder in _job_folders(root) for path in folder.rglob("*") if path.is_file())
+    return sum(size_of(folder) for folder in _job_folders(root))
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all that is in a folder."""
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # a run that is at work takes files away
+            size += path.stat().st_size if path.is_file() else 0
+    return size
 
 
 def out_of_reach(root: Path) -> list[Path]:

@@ -26,7 +26,8 @@ def add_subject(group: Any, name: str) -> Any:
 
 def folders_of_others(subject: Any) -> set[Path]:
     """Where the masks of all other subjects in the file lie, and those that mark frames of theirs."""
-    others = [(one, clip.library) for clip in bpy.data.movieclips for one in clip.vmr.subjects if one != subject]
+    clips: Any = bpy.data.movieclips
+    others = [(one, clip.library) for clip in clips for one in clip.vmr.subjects if one != subject]
     paths = [(path, library) for one, library in others
              for path in (one.folder, one.inputs.masks, *(mark.mask for mark in one.marks)) if path]
     return {Path(bpy.path.abspath(path, library=library)) for path, library in paths}
