@@ -343,9 +343,10 @@ def obstacle_to_keeping(clip: bpy.types.MovieClip | None) -> str:
     if clip is None:
         return "Open a movie clip first"
     if clip.library is not None:
-        return "The clip is linked from another file: make it local by the icon beside its name"
+        return "The clip is linked: make it local by the icon beside its name in the Movie Clip Editor"
     if clip.override_library is not None:
-        return "The clip is a library override: make it local, by Shift and a click on the icon beside its name"
+        return ("The clip is a library override: make it local by Shift and a click on the icon beside its name in the "
+                "Movie Clip Editor")
     return ""
 
 

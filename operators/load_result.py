@@ -8,7 +8,7 @@ import bpy
 
 from ..jobs.folder import clip_name, finished, note_blend
 from ..preferences import jobs_folder
-from ..properties import clip_of, motion_property, props_of, reconstruction_activity, set_up_property
+from ..properties import Ended, clip_of, motion_property, props_of, reconstruction_activity, set_up_property
 from ..scene.clip import clip_at, clip_source, shows
 from ..scene.result import add_result, is_seen
 from ..vmr_backend.job import BadInput, JobRequest
@@ -49,10 +49,12 @@ class AddsResult:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         keep_verdict(added, clip, folder)
-        reconstruction_activity.waiting.pop(str(folder), None)
+        text = added_text(added, result, self.motion)
+        if reconstruction_activity.waiting.pop(str(folder), None):
+            reconstruction_activity.ended[clip.session_uid] = Ended(text, folder=str(folder))
         if folder.parent == jobs_folder():
             note_blend(folder, bpy.data.filepath)
-        self.report({"INFO"}, added_text(added, result, self.motion))
+        self.report({"INFO"}, text)
         return {"FINISHED"}
 
 

@@ -139,8 +139,8 @@ def draw_waiting(layout, context):
 
 
 def draw_outcome(layout, context, ended):
-    """How the clip's last run ended, and its warnings."""
-    if ended is None:
+    """How the clip's last run ended, and its warnings; what waits to be loaded is said already."""
+    if ended is None or ended.folder in reconstruction_activity.waiting:
         return
     layout.separator()
     draw_ended(layout, context, ended)

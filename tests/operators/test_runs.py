@@ -90,6 +90,18 @@ def test_another_file_lets_it_go_on_and_its_result_is_offered(extension, backend
     assert "walk" in bpy.data.objects and len(bpy.data.movieclips) == 1 and not followed.activity.waiting
 
 
+def test_a_scene_removed_meanwhile_leaves_the_result_to_be_loaded_into_another(extension, backend, footage):
+    bpy.ops.scene.new(type="EMPTY")
+    bpy.context.scene.vmr.clip = footage
+    followed = Followed(extension)
+    bpy.ops.scene.delete()
+    followed.until_the_end()
+    ((folder, _),) = followed.activity.waiting.items()
+    assert "walk" not in bpy.data.objects and bpy.ops.vmr.load_result(directory=folder) == {"FINISHED"}
+    assert followed.activity.ended[footage.session_uid].text == "Added walk: 5 frames"
+    bpy.app.timers.unregister(followed.runs._look_after)
+
+
 def test_disabling_the_extension_ends_it_and_clears_what_it_showed(followed, extension):
     child = followed.activity.child
     for workspace in bpy.data.workspaces:

@@ -225,6 +225,9 @@ def test_what_was_made_for_a_file_that_is_closed_is_offered(extension, shown_in)
     extension.module("properties").reconstruction_activity.waiting["/jobs/fox-0123456789"] = "fox"
     shown = shown_in("VMR_PT_reconstruct")
     assert "fox was reconstructed, but its clip or scene" in " ".join(shown) and shown.count("vmr.load_result") == 2
+    activity, ended = extension.module("properties").reconstruction_activity, extension.module("properties").Ended
+    activity.ended[extension.clip.session_uid] = ended("fox waits", folder="/jobs/fox-0123456789")
+    assert "fox waits" not in shown_in("VMR_PT_reconstruct"), "it is said once"
     assert bpy.ops.vmr.dismiss_waiting(folder="/jobs/fox-0123456789") == {"FINISHED"}
     assert "vmr.dismiss_waiting" not in shown_in("VMR_PT_reconstruct")
 
