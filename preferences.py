@@ -1,6 +1,5 @@
 """What belongs to the computer and not to a scene: the backend's interpreter, the device, the folders."""
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from .jobs.backend import backend_python
 from .jobs.folder import StoppedRun, stopped, total_size
 from .jobs.models import Model, models_in
 from .panels.backend import draw_backend
+from .scene.clip import shows
 
 PACKAGE = __package__
 
@@ -112,9 +112,7 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
 
     def stopped_run(self, clip: bpy.types.MovieClip) -> StoppedRun | None:
         """For panels: the newest run about a clip that was stopped."""
-        path = bpy.path.abspath(clip.filepath, library=clip.library)
-        names = {os.path.abspath(path), os.path.abspath(os.path.dirname(path))}
-        return next((run for run in _stopped.value() if run.clip in names), None)
+        return next((run for run in _stopped.value() if shows(clip, run.clip, run.files)), None)
 
     @property
     def backend_found(self) -> bool:

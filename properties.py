@@ -338,17 +338,75 @@ def inputs_of(clip: bpy.types.MovieClip) -> Any:
     return (active_subject(clip) or subjects_of(clip)).inputs
 
 
-def hand_over(scene: bpy.types.Scene) -> None:
-    """Give what a scene still holds of a clip's inputs to that clip; it stays where nobody can say which clip it is."""
+def obstacle_to_keeping(clip: bpy.types.MovieClip | None) -> str:
+    """Why nothing can be kept with a clip; empty where it can. What is given to another file's clip is not saved."""
+    if clip is None:
+        return "Open a movie clip first"
+    if clip.library is not None:
+        return "The clip is linked: make it local by the icon beside its name in the Movie Clip Editor"
+    if clip.override_library is not None:
+        return ("The clip is a library override: make it local by Shift and a click on the icon beside its name in the "
+                "Movie Clip Editor")
+    return ""
+
+
+def hand_over(scene: bpy.types.Scene, apart: bool = False) -> None:
+    """Give what a scene still holds of a clip's inputs to that clip; it stays where nobody can say which clip it is.
+
+    apart   where the clip has other inputs already, of another scene, these become those of a subject of their own
+    """
+    clip = _clip_of_inputs(scene) if held_inputs(scene) else None
+    if clip is not None and not obstacle_to_keeping(clip):
+        hand_over_to(clip, scene, apart)
+
+
+def hand_over_to(clip: bpy.types.MovieClip, scene: bpy.types.Scene, apart: bool = False) -> None:
+    """Give a clip what a scene still holds of a clip's inputs."""
     props: Any = props_of(scene)
-    held = [name for name in (*INPUTS, *CAMERA) if props.is_property_set(name)]
-    clip = _clip_of_inputs(scene) if held else None
-    if clip is None or clip.library is not None:
-        return
-    for name in held:
-        setattr(inputs_of(clip) if name in INPUTS else subjects_of(clip), name, getattr(props, name))
-    for name in held:
+    held = {name: getattr(props, name) for name in held_inputs(scene)}
+    group = subjects_of(clip)
+    inputs = next((subject.inputs for subject in group.subjects if _lie_in(subject.folder, props.masks)),
+                  inputs_of(clip))
+    is_other = any(inputs.is_property_set(name) for name in INPUTS) and \
+        any(_plain(getattr(inputs, name)) != _plain(getattr(props, name)) for name in INPUTS)
+    if apart and is_other and not held.keys().isdisjoint(INPUTS):
+        inputs = _new_subject(group, scene.name).inputs
+    for name, value in held.items():
+        setattr(inputs if name in INPUTS else group, name, value)
         props.property_unset(name)
+
+
+def held_inputs(scene: bpy.types.Scene) -> list[str]:
+    """By name what a scene still holds of a clip's inputs."""
+    return [name for name in (*INPUTS, *CAMERA) if props_of(scene).is_property_set(name)]
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (str, int)) else tuple(value)
+
+
+def _new_subject(group: Any, name: str) -> Any:
+    """One more of a clip's subjects; the inputs that were the clip's own become those of a first one."""
+    if not group.subjects:
+        first = group.subjects.add()
+        first.name = "Subject"
+        for one in INPUTS:
+            setattr(first.inputs, one, getattr(group.inputs, one))
+    subject = group.subjects.add()
+    subject.name = name
+    return subject
+
+
+def _lie_in(folder: str, masks: str) -> bool:
+    return bool(folder and masks) and Path(bpy.path.abspath(masks)).is_relative_to(bpy.path.abspath(folder))
+
+
+def take_found_masks(clip: bpy.types.MovieClip) -> None:
+    """Files of earlier versions kept the masks of the subject alone that they were found of last."""
+    for subject in subjects_of(clip).subjects:
+        if subject.found and subject.folder and not subject.inputs.is_property_set("masks"):
+            folder = Path(subject.folder)
+            subject.inputs.masks = str(folder if folder.parent.name == "drawn" else folder / "masks")
 
 
 def _clip_of_inputs(scene: bpy.types.Scene) -> bpy.types.MovieClip | None:
@@ -379,6 +437,8 @@ class Ended:
     warnings: list[str] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
     """What a check found."""
+    folder: str = ""
+    """Where it worked."""
 
 
 @dataclass
@@ -392,7 +452,7 @@ class Activity:
     cancelled: bool = False
     warnings: list[str] = field(default_factory=list)
     owner: int | None = None
-    """session_uid of the clip or object that the run is about."""
+    """session_uid of the clip, scene or object that the run is about."""
     owner_name: str = ""
     folder: str = ""
     """Of the run that goes on, or was the last."""
@@ -403,7 +463,7 @@ class Activity:
     resumable: set[int | None] = field(default_factory=set)
     """Owners of which a training was stopped and can go on."""
     waiting: dict[str, str] = field(default_factory=dict)
-    """What runs made of clips that are not in the file any more: by folder, what it is."""
+    """What runs made of clips or for scenes that are not in the file any more: by folder, what it is."""
     preview: Any = None
     """What is shown of a reconstruction that runs, or was stopped: scene/preview.py's; None where nothing is."""
 
@@ -435,7 +495,10 @@ CLASSES = (VMR_PG_settings, VMR_PG_training, VMR_PG_inputs, VMR_PG_reconstructio
 @bpy.app.handlers.persistent
 def _on_load(*_arguments: Any) -> None:
     for scene in bpy.data.scenes:
-        hand_over(scene)
+        hand_over(scene, apart=True)
+    for clip in bpy.data.movieclips:
+        if not obstacle_to_keeping(clip):
+            take_found_masks(clip)
 
 
 def register() -> None:

@@ -42,6 +42,8 @@ class StoppedRun:
     folder: Path
     clip: str
     """As its request names it."""
+    files: list[str] | None
+    """Its images; None for a movie."""
     time: float
     """When it last wrote something, seconds since the epoch."""
 
@@ -132,7 +134,8 @@ def stopped(root: Path) -> list[StoppedRun]:
         if is_at_work(path.parents[1]):
             continue
         try:
-            found.append(StoppedRun(path.parents[1], JobRequest.load(path.parent).clip, _last_written(path.parent)))
+            request = JobRequest.load(path.parent)
+            found.append(StoppedRun(path.parents[1], request.clip, request.files, _last_written(path.parent)))
         except (BadInput, OSError):
             continue  # of another version, or gone meanwhile
     return sorted(found, key=lambda one: one.time, reverse=True)
@@ -148,7 +151,16 @@ def mean_fit(folder: Path) -> float | None:
 
 def total_size(root: Path) -> int:
     """Bytes of all job folders."""
-    return sum(path.stat().st_size for folder in _job_folders(root) for path in folder.rglob("*") if path.is_file())
+    return sum(size_of(folder) for folder in _job_folders(root))
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all that is in a folder."""
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # a run that is at work takes files away
+            size += path.stat().st_size if path.is_file() else 0
+    return size
 
 
 def out_of_reach(root: Path) -> list[Path]:

@@ -8,6 +8,7 @@ Masks are kept beside the clip, so that they are found again by whoever opens it
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from ..vmr_backend.job import BadInput
@@ -16,14 +17,23 @@ from .models import file_name
 from .process import LOG_NAME, WORKER, Child
 
 
-def masks_folder(clip: Path, subject: str) -> Path:
-    """The folder of a subject's search for masks. clip: its movie, or the folder of its images."""
-    return clip.parent / f"{clip.stem if clip.is_file() else clip.name} masks" / file_name(subject)
+def masks_folder(clip: Path, subject: str, taken: Collection[Path]) -> Path:
+    """The folder of a subject's search for masks.
+
+    clip    its movie, or the folder of its images
+    taken   where masks of other subjects lie: one that was renamed keeps its own, and so do twins of a clip
+    """
+    beside = clip.parent / f"{clip.stem if clip.is_file() else clip.name} masks"
+    name, number = file_name(subject), 1
+    while any(other.is_relative_to(beside / name) for other in taken):
+        number += 1
+        name = f"{file_name(subject)} {number}"
+    return beside / name
 
 
-def drawn_folder(clip: Path, subject: str, frame: int | None) -> Path:
-    """Where masks lie that the user drew: that of a frame that it marks, or those of all frames."""
-    return masks_folder(clip, subject) / "drawn" / ("all" if frame is None else str(frame))
+def drawn_folder(masks: Path, frame: int | None) -> Path:
+    """Where in a subject's folder masks lie that the user drew: that of a frame that it marks, or those of all."""
+    return masks / "drawn" / ("all" if frame is None else str(frame))
 
 
 class MaskSearch(Child):

@@ -37,7 +37,7 @@ from .preview import VMR_OT_discard_preview, VMR_OT_keep_preview, forget_preview
 from .reconstruct import VMR_OT_reconstruct
 from .runs import abandon_all
 from .set_up_scene import VMR_OT_set_up_scene
-from .settings import VMR_OT_reset_settings
+from .settings import VMR_OT_forget_inputs, VMR_OT_reset_settings, VMR_OT_take_inputs
 from .train_model import VMR_OT_train_model
 
 CLASSES = (
@@ -66,6 +66,8 @@ CLASSES = (
     VMR_OT_add_hint,
     VMR_OT_remove_hint,
     VMR_OT_reset_settings,
+    VMR_OT_take_inputs,
+    VMR_OT_forget_inputs,
     VMR_OT_train_model,
     VMR_OT_cancel_training,
     VMR_OT_choose_model,

@@ -6,10 +6,17 @@ import bpy
 
 from ..jobs.masks import MaskSearch, masks_folder
 from ..preferences import interpreter, preferences
-from ..properties import active_subject, clip_of, props_of, segmentation_activity, subjects_of
+from ..properties import (
+    active_subject,
+    clip_of,
+    obstacle_to_keeping,
+    props_of,
+    segmentation_activity,
+    subjects_of,
+)
 from ..scene.clip import clip_at, clip_source
 from ..scene.identity import still_there
-from ..scene.marks import marks_of
+from ..scene.marks import folders_of_others, marks_of
 from ..vmr_backend.job import BadInput
 from ..vmr_backend.marks import SegmentRequest
 from .doubtful_frame import keep_doubts
@@ -31,8 +38,8 @@ class FindingMasks(Run):
         chosen = preferences()
         request = SegmentRequest(source.path, marks_of(subject), source.files, source.first, source.last,
                                  bpy.path.abspath(chosen.mask_network), chosen.device or "auto", source.shown)
-        folder = masks_folder(Path(source.path), subject.name)
-        self._path, self._name = source.path, subject.name
+        folder = masks_folder(Path(source.path), subject.name, folders_of_others(subject))
+        self._source, self._name = source, subject.name
         self.activity.owner_name, self.activity.folder = clip.name, str(folder)
         search = MaskSearch(folder, request, interpreter())
         search.start()
@@ -40,10 +47,10 @@ class FindingMasks(Run):
 
     def finish(self, context, search):
         # Where the file was opened anew meanwhile, the clip is the same one though its datablock is another.
-        clip = still_there(bpy.data.movieclips, self.owner) or clip_at(self._path)
+        clip = still_there(bpy.data.movieclips, self.owner) or clip_at(self._source.path, self._source.files)
         subject = clip and subjects_of(clip).subjects.get(self._name)
         if subject is None:
-            raise BadInput(f"the clip or the subject was removed meanwhile; its masks lie in {search.masks}")
+            raise BadInput(f"the clip or the subject was removed or renamed meanwhile; its masks lie in {search.masks}")
         report = search.report()
         subject.folder, subject.found, subject.stale = str(search.folder), len(report.confidence), False
         keep_doubts(subject.doubts, clip, {number: "; ".join(reasons) for number, reasons in report.doubts.items()})
@@ -67,8 +74,8 @@ class VMR_OT_find_masks(StartsRun, bpy.types.Operator):
         clip = clip_of(context)
         if segmentation_activity.running:
             return "A search for masks is running"
-        if clip is None:
-            return "Open a movie clip first"
+        if reason := obstacle_to_keeping(clip):
+            return reason
         subject = active_subject(clip)
         if subject is None or not subject.marks:
             return "Draw a box around the subject first"

@@ -7,12 +7,12 @@ from pathlib import Path
 import bpy
 
 from ..jobs.frames import FrameRendering, frames_folder
-from ..jobs.masks import drawn_folder
+from ..jobs.masks import drawn_folder, masks_folder
 from ..preferences import jobs_folder
-from ..properties import active_subject, clip_of, frames_activity, props_of, subjects_of
+from ..properties import active_subject, clip_of, frames_activity, obstacle_to_keeping, props_of, subjects_of
 from ..scene.clip import clip_at, clip_source, frame_number, frame_shown, scene_frame
 from ..scene.identity import still_there
-from ..scene.marks import copy_subjects, put_mask
+from ..scene.marks import copy_subjects, folders_of_others, put_mask
 from ..scene.shown_frames import Shown, shown_by_clip, shown_by_compositing, shown_by_mask, shown_by_strip
 from ..vmr_backend.job import BadInput
 from .runs import Run, StartsRun, save_copy
@@ -47,7 +47,7 @@ class RenderingFrames(Run):
 
     def begin(self, context):
         scene, clip = context.scene, clip_of(context)
-        self._scene = scene.session_uid
+        self._scene = self.owner = scene.session_uid
         if self._source == "CLIP":
             if clip is None:
                 raise BadInput("Frames As Images: found no clip; open one in the Movie Clip Editor")
@@ -137,16 +137,18 @@ class RenderingMask(Run):
             if not source.first <= first <= source.last:
                 raise BadInput(f"frame {frame_shown(context)}: the clip {clip.name} shows nothing there; needs one of "
                                f"{scene_frame(clip, source.first)} to {scene_frame(clip, source.last)}")
-        self._path, self.activity.owner_name = source.path, clip.name
-        folder = drawn_folder(Path(source.path), subject.name, self._frame)
+        self._source, self.activity.owner_name = source, clip.name
+        masks = masks_folder(Path(source.path), subject.name, folders_of_others(subject))
+        folder = drawn_folder(masks, self._frame)
         return rendering(folder, shown_by_mask(subject.mask, clip, first, last), clip)
 
     def finish(self, context, rendered):
-        clip = still_there(bpy.data.movieclips, self.owner) or clip_at(self._path)
+        clip = still_there(bpy.data.movieclips, self.owner) or clip_at(self._source.path, self._source.files)
         subject = clip and subjects_of(clip).subjects.get(self._name)
         images = rendered.images()
         if subject is None:
-            raise BadInput(f"the clip or the subject was removed meanwhile; its masks lie in {rendered.folder}")
+            raise BadInput("the clip or the subject was removed or renamed meanwhile; its masks lie in "
+                           f"{rendered.folder}")
         name = subject.mask.name if subject.mask else "its mask"
         if self._frame is not None:
             put_mask(subject, self._frame, str(images[0]))
@@ -180,7 +182,7 @@ class VMR_OT_use_mask(StartsRun, bpy.types.Operator):
         clip = clip_of(context)
         if frames_activity.running:
             return "Frames are being rendered"
-        if clip is None:
-            return "Open a movie clip first"
+        if reason := obstacle_to_keeping(clip):
+            return reason
         subject = active_subject(clip)
         return "" if subject is not None and subject.mask else "Choose a mask of the subject first"

@@ -2,7 +2,7 @@
 
 import bpy
 
-from ..jobs.folder import out_of_reach, remove, total_size
+from ..jobs.folder import out_of_reach, remove, size_of
 from ..preferences import forget_jobs, jobs_folder, size_text
 from ..vmr_backend.job import BadInput
 
@@ -16,24 +16,29 @@ class VMR_OT_remove_old_jobs(bpy.types.Operator):
     bl_label = "Remove Lost Jobs"
 
     def invoke(self, context, _event):
-        self._found = self._folders()
-        if not self._found:
+        self._shown = out_of_reach(jobs_folder())
+        if not self._shown:
             self.report({"INFO"}, f"{jobs_folder()}: footage and .blend files of all jobs are found; none is removed")
             return {"CANCELLED"}
-        return context.window_manager.invoke_props_dialog(self, width=420)
+        self._sizes = {folder: size_of(folder) for folder in self._shown}
+        return context.window_manager.invoke_props_dialog(self, width=420, confirm_text="Remove")
 
     def draw(self, _context):
         layout = self.layout
         layout.label(text="Footage or .blend files of these are not found. Is a drive missing?", icon="QUESTION")
-        for folder in self._found[:MOST_NAMED]:
-            layout.label(text=folder.name, icon="FILE_FOLDER")
-        if len(self._found) > MOST_NAMED:
-            layout.label(text=f"and {len(self._found) - MOST_NAMED} more")
-        layout.label(text="Their results are deleted for good, but for what is in .blend files.")
+        for folder in self._shown[:MOST_NAMED]:
+            row = layout.split(factor=0.8)
+            row.label(text=folder.name, icon="FILE_FOLDER")
+            row.label(text=size_text(self._sizes[folder]))
+        if len(self._shown) > MOST_NAMED:
+            layout.label(text=f"and {len(self._shown) - MOST_NAMED} more")
+        layout.label(text=f"Their results are deleted for good, {size_text(sum(self._sizes.values()))}; "
+                          "what is in .blend files stays.")
 
     def execute(self, _context):
-        found = self._folders()
-        before = total_size(jobs_folder())
+        shown = getattr(self, "_shown", None)
+        found = [folder for folder in out_of_reach(jobs_folder()) if shown is None or folder in shown]
+        freed = sum(size_of(folder) for folder in found)
         try:
             for folder in found:
                 remove(folder)
@@ -42,10 +47,5 @@ class VMR_OT_remove_old_jobs(bpy.types.Operator):
             return {"CANCELLED"}
         finally:
             forget_jobs()
-        freed = size_text(before - total_size(jobs_folder()))
-        self.report({"INFO"}, f"Removed {len(found)} job folders, {freed}")
+        self.report({"INFO"}, f"Removed {len(found)} job folder{'s' * (len(found) != 1)}, {size_text(freed)}")
         return {"FINISHED"}
-
-    @staticmethod
-    def _folders():
-        return out_of_reach(jobs_folder())

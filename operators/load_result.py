@@ -8,8 +8,8 @@ import bpy
 
 from ..jobs.folder import clip_name, finished, note_blend
 from ..preferences import jobs_folder
-from ..properties import clip_of, motion_property, props_of, reconstruction_activity, set_up_property
-from ..scene.clip import clip_source
+from ..properties import Ended, clip_of, motion_property, props_of, reconstruction_activity, set_up_property
+from ..scene.clip import clip_at, clip_source, shows
 from ..scene.result import add_result, is_seen
 from ..vmr_backend.job import BadInput, JobRequest
 from ..vmr_backend.reconstruction import Reconstruction
@@ -49,10 +49,12 @@ class AddsResult:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         keep_verdict(added, clip, folder)
-        reconstruction_activity.waiting.pop(str(folder), None)
+        text = added_text(added, result, self.motion)
+        if reconstruction_activity.waiting.pop(str(folder), None):
+            reconstruction_activity.ended[clip.session_uid] = Ended(text, folder=str(folder))
         if folder.parent == jobs_folder():
             note_blend(folder, bpy.data.filepath)
-        self.report({"INFO"}, added_text(added, result, self.motion))
+        self.report({"INFO"}, text)
         return {"FINISHED"}
 
 
@@ -123,13 +125,17 @@ class VMR_OT_dismiss_waiting(bpy.types.Operator):
 
 
 class VMR_OT_open_job_folder(bpy.types.Operator):
-    """Show the folder of the last run: result, texture, overlay video, report and log"""
+    """Show the folder of the run: result, texture, overlay video, report and log"""
 
     bl_idname = "vmr.open_job_folder"
     bl_label = "Open Job Folder"
 
+    folder: bpy.props.StringProperty(
+        name="Folder", subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"},
+        description="Folder of a run. Empty for the last run's")
+
     def execute(self, _context):
-        folder = Path(reconstruction_activity.folder or jobs_folder())
+        folder = Path(self.folder or reconstruction_activity.folder or jobs_folder())
         if not folder.is_dir():
             self.report({"ERROR"}, f"{folder}: not found; reconstruct a clip first")
             return {"CANCELLED"}
@@ -148,9 +154,11 @@ def _clip_of_result(context, folder: Path) -> tuple[bpy.types.MovieClip, bool]:
     """The clip that a result was made of, and whether it had to be loaded; else the clip chosen now."""
     if (folder / "job.json").is_file():
         request = JobRequest.load(folder)
-        for clip in bpy.data.movieclips:
-            if _path_of(clip) == request.clip:
-                return clip, False
+        chosen = clip_of(context)
+        if chosen is not None and shows(chosen, request.clip, request.files):
+            return chosen, False
+        if clip := clip_at(request.clip, request.files):
+            return clip, False
         file = Path(request.files[0] if request.files else request.clip)
         if file.is_file():
             return bpy.data.movieclips.load(str(file)), True

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import bpy
 
-from ..properties import active_subject, clip_of, subjects_of
+from ..properties import active_subject, clip_of, obstacle_to_keeping, subjects_of
 from ..scene import overlay
 from ..scene.clip import frame_number, frame_shown
 from ..scene.marks import add_subject, clear_mark, inside_frame, put_box, put_point, take_back_point
@@ -17,13 +17,13 @@ BRUSH_STEP = 12.0
 
 
 class OnClip(SaysWhyNot):
-    """Mixin: needs a clip."""
+    """Mixin: needs a clip that something can be kept with."""
 
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
     def obstacle(cls, context):
-        return "" if clip_of(context) else "Open a movie clip first"
+        return obstacle_to_keeping(clip_of(context))
 
 
 class VMR_OT_add_subject(OnClip, bpy.types.Operator):

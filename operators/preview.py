@@ -40,7 +40,7 @@ class VMR_OT_keep_preview(bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         text = added_text(added, preview.snapshot, motion, "as far as the run had come")
-        activity.ended[clip.session_uid] = activity.last = Ended(text)
+        activity.ended[clip.session_uid] = activity.last = Ended(text, folder=str(folder))
         end_preview()
         self.report({"INFO"}, text)
         return {"FINISHED"}

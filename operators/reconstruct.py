@@ -5,7 +5,7 @@ from pathlib import Path
 
 import bpy
 
-from ..jobs.folder import can_resume, is_finished, mean_fit, note_blend, prepare, result_name
+from ..jobs.folder import can_resume, is_at_work, is_finished, mean_fit, note_blend, prepare, result_name
 from ..jobs.process import Job
 from ..jobs.snapshot import Snapshots
 from ..preferences import forget_jobs, interpreter, jobs_folder
@@ -51,13 +51,14 @@ class Reconstruction(Run):
         start_over  not from where a run with the same request was stopped, nor its result
         folder      of a stopped run that is to go on as it was asked for; empty: as the scene asks now
         """
-        self._start_over, self._folder = start_over, folder
+        self._start_over, self._resumed = start_over, folder
 
     def begin(self, context):
-        end_preview()
         clip = clip_of(context)
         self.owner, self._scene = clip.session_uid, context.scene.session_uid
-        folder = Path(self._folder) if self._folder else prepare(jobs_folder(), request_of(context, clip))
+        folder = Path(self._resumed) if self._resumed else prepare(jobs_folder(), request_of(context, clip))
+        end_preview()
+        self.folder = str(folder)
         note_blend(folder, bpy.data.filepath)
         self._snapshots = Snapshots(folder)
         self.activity.folder, self.activity.owner_name = str(folder), result_name(folder)
@@ -102,7 +103,7 @@ class Reconstruction(Run):
 
     def closed(self, _context, ended):
         forget_jobs()
-        if ended.state != "CANCELLED":  # else the user is asked whether to keep it
+        if self.folder and ended.state != "CANCELLED":  # else the user is asked whether to keep it
             end_preview()
 
 
@@ -139,6 +140,10 @@ class VMR_OT_reconstruct(StartsRun, bpy.types.Operator):
                 folder = prepare(jobs_folder(), request_of(context, clip_of(context)))
             except BadInput as error:
                 self.report({"ERROR"}, str(error))
+                return {"CANCELLED"}
+            if is_at_work(folder):
+                self.report({"ERROR"}, f"{folder}: a run with these settings goes on in another Blender; wait for it, "
+                                       "or cancel it there")
                 return {"CANCELLED"}
             if can_resume(folder) or is_finished(folder):
                 ask(context, folder)

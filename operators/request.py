@@ -41,7 +41,7 @@ def obstacle(context: bpy.types.Context) -> str:
 
 def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequest:
     """The request in the backend's terms; BadInput where clip, masks or frames do not allow one."""
-    hand_over(context.scene)
+    hand_over(context.scene, apart=True)
     props, inputs = props_of(context.scene), inputs_of(clip)
     source = clip_source(clip, context.scene if props.use_scene_range else None)
     masks = mask_source(inputs.masks, clip.library) if inputs.masks else None

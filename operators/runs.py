@@ -5,6 +5,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ class Run:
     activity: Activity
     cancelled_text = "Cancelled"
     owner: int | None = None
-    """session_uid of the clip or object that it is about; its messages are shown with that one alone."""
+    """session_uid of the clip, scene or object that it is about; its messages are shown with that one alone."""
+    folder = ""
+    """Where it works."""
     found: list[str] = []
     """What a check found."""
     changes_file = True
@@ -83,7 +86,7 @@ class Run:
             return self._close(context, Ended(child.error, "FAILED"))
         try:
             ended = Ended(self.finish(context, child), "DONE", self.activity.warnings, self.found)
-            if self.changes_file and context.mode == "OBJECT":
+            if self.changes_file:
                 bpy.ops.ed.undo_push(message=self.label)
         except BadInput as error:
             ended = Ended(str(error), "FAILED", found=self.found)
@@ -114,7 +117,7 @@ class Run:
         if activity.child is not None:
             activity.child.cancel()
             activity.child = None
-        activity.ended[self.owner] = activity.last = ended
+        activity.ended[self.owner] = activity.last = ended = replace(ended, folder=self.folder)
         self.closed(context, ended)
         redraw()
         return ended

@@ -1,9 +1,49 @@
-"""Takes settings back to the chosen preset."""
+"""Takes settings back to the chosen preset, and to the clip what earlier versions kept with the scene."""
 
 import bpy
 
-from ..properties import SETTINGS, apply_preset, set_value
+from ..properties import (
+    SETTINGS,
+    apply_preset,
+    clip_of,
+    hand_over_to,
+    held_inputs,
+    obstacle_to_keeping,
+    props_of,
+    set_value,
+)
 from ..vmr_backend.settings import settings_of
+
+
+class VMR_OT_take_inputs(bpy.types.Operator):
+    """Masks, subject and lens that the scene kept in an earlier version are this clip's from now on"""
+
+    bl_idname = "vmr.take_inputs"
+    bl_label = "Take Inputs"
+    bl_options = {"UNDO"}
+
+    @classmethod
+    def poll(cls, context):
+        if reason := obstacle_to_keeping(clip_of(context)):
+            cls.poll_message_set(reason)
+        return not reason
+
+    def execute(self, context):
+        hand_over_to(clip_of(context), context.scene, apart=True)
+        return {"FINISHED"}
+
+
+class VMR_OT_forget_inputs(bpy.types.Operator):
+    """Forget masks, subject and lens that the scene kept in an earlier version; files on the disk stay"""
+
+    bl_idname = "vmr.forget_inputs"
+    bl_label = "Forget"
+    bl_options = {"UNDO"}
+
+    def execute(self, context):
+        for name in held_inputs(context.scene):
+            props_of(context.scene).property_unset(name)
+        return {"FINISHED"}
 
 
 class VMR_OT_reset_settings(bpy.types.Operator):

@@ -3,7 +3,7 @@
 import bpy
 
 from ..properties import clip_of, frames_activity
-from .text import draw_ended
+from .text import draw_ended, progress_of
 
 SOURCES = {"CLIP": ("Frames of This Clip", "FILE_MOVIE"), "STRIP": ("Frames of Active Strip", "SEQUENCE"),
            "COMPOSITING": ("Frames of Compositing", "NODE_COMPOSITING")}
@@ -11,15 +11,18 @@ SOURCES = {"CLIP": ("Frames of This Clip", "FILE_MOVIE"), "STRIP": ("Frames of A
 
 def draw_frames(layout: bpy.types.UILayout, context: bpy.types.Context, sources: tuple[str, ...]) -> None:
     """From what Blender shows to a clip of images, or how far that is."""
+    clip, scene = clip_of(context), context.scene
     if frames_activity.running:
-        layout.progress(factor=frames_activity.fraction, text=frames_activity.text)
+        owner = clip if clip is not None and frames_activity.owner == clip.session_uid else scene
+        layout.progress(factor=frames_activity.fraction, text=progress_of(frames_activity, owner))
         layout.operator("vmr.cancel_frames", icon="X")
         return
     for source in sources:
         text, icon = SOURCES[source]
         layout.operator("vmr.frames_as_images", text=text, icon=icon).source = source
-    clip = clip_of(context)
-    draw_ended(layout, context, frames_activity.ended.get(clip.session_uid if clip else None))
+    for owner in (clip, scene):  # strips and compositing are the scene's
+        if owner is not None:
+            draw_ended(layout, context, frames_activity.ended.get(owner.session_uid))
 
 
 class VMR_SEQUENCER_PT_footage(bpy.types.Panel):

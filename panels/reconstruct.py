@@ -8,7 +8,9 @@ from ..properties import (
     GROUP_LABELS,
     changed_settings,
     clip_of,
+    held_inputs,
     inputs_of,
+    obstacle_to_keeping,
     reconstruction_activity,
     result_in,
     settings_in,
@@ -51,8 +53,8 @@ class MainPanel(InTab):
             column.prop(props, "clip")
         if clip is not None:
             column.prop(inputs_of(clip), "masks")
-        if props.masks:
-            draw_text(column, context, f"Masks chosen before for one of these clips: {props.masks}", "QUESTION")
+            draw_text(column, context, obstacle_to_keeping(clip), "INFO")
+        draw_kept(column, context)
         column.prop(props, "method")
         if props.method == "vmr":
             draw_chosen_model(column, props)
@@ -86,6 +88,16 @@ class MainPanel(InTab):
             draw_outcome(column, context, reconstruction_activity.ended.get(clip.session_uid))
 
 
+def draw_kept(layout, context):
+    """What an earlier version kept with the scene, where nobody can say for which clip."""
+    if held_inputs(context.scene):
+        kept = context.scene.vmr.masks or "subject and lens"
+        draw_text(layout, context, f"Given for one of these clips in an earlier version: {kept}", "QUESTION")
+        row = layout.row(align=True)
+        row.operator("vmr.take_inputs", text="Use for This Clip")
+        row.operator("vmr.forget_inputs", text="", icon="X")
+
+
 def draw_progress(layout, clip):
     layout.progress(factor=reconstruction_activity.fraction, text=progress_of(reconstruction_activity, clip))
     layout.operator("vmr.cancel", icon="X")
@@ -117,9 +129,9 @@ def draw_preview(layout):
 
 
 def draw_waiting(layout, context):
-    """Results of clips whose file was closed while their run went on."""
+    """Results of runs whose file was closed, or whose clip or scene was removed, while they went on."""
     for folder, name in reconstruction_activity.waiting.items():
-        draw_text(layout, context, f"{name} was reconstructed for a file that is closed", "INFO")
+        draw_text(layout, context, f"{name} was reconstructed, but its clip or scene is not in this file", "INFO")
         row = layout.row(align=True)
         row.operator_context = "EXEC_DEFAULT"
         row.operator("vmr.load_result", text="Load Result", icon="IMPORT").directory = folder
@@ -127,13 +139,14 @@ def draw_waiting(layout, context):
 
 
 def draw_outcome(layout, context, ended):
-    """How the clip's last run ended, and its warnings."""
-    if ended is None:
+    """How the clip's last run ended, and its warnings; what waits to be loaded is said already."""
+    if ended is None or ended.folder in reconstruction_activity.waiting:
         return
     layout.separator()
     draw_ended(layout, context, ended)
     draw_warnings(layout, context, ended)
-    layout.operator("vmr.open_job_folder")
+    if ended.folder:
+        layout.operator("vmr.open_job_folder").folder = ended.folder
 
 
 class SubjectPanel(InTab):

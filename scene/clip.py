@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,13 +62,17 @@ def clip_source(clip: bpy.types.MovieClip, scene: bpy.types.Scene | None = None)
     return source
 
 
-def clip_at(path: str) -> bpy.types.MovieClip | None:
-    """The clip of the file whose source this is, as `ClipSource.path` names it."""
-    for clip in bpy.data.movieclips:
-        file = _absolute(clip.filepath, clip.library)
-        if path == (os.path.dirname(file) if clip.source == "SEQUENCE" else file):
-            return clip
-    return None
+def clip_at(path: str, files: Sequence[str] | None = None) -> bpy.types.MovieClip | None:
+    """The clip of this file that shows the footage which a `ClipSource` names."""
+    return next((clip for clip in bpy.data.movieclips if shows(clip, path, files)), None)
+
+
+def shows(clip: bpy.types.MovieClip, path: str, files: Sequence[str] | None = None) -> bool:
+    """Whether a clip is of the movie or the folder at a path; of several sequences in a folder, that with `files`."""
+    file = _absolute(clip.filepath, clip.library)
+    if clip.source != "SEQUENCE":
+        return path == file
+    return path == os.path.dirname(file) and (not files or _series(files[0]) == _series(file))
 
 
 def pixel_aspect_of(clip: bpy.types.MovieClip) -> float:
@@ -161,6 +166,12 @@ def _sequence(clip: bpy.types.MovieClip, path: str) -> ClipSource:
             f"in a name, here {digits}, one by one up to {LARGEST_NUMBER}; needs the frame number there, or these "
             "images as a strip of the Video Sequencer and Frames of Active Strip (panel Footage)")
     return ClipSource(os.path.dirname(path), files, first, first + len(files) - 1, pixel_aspect_of(clip))
+
+
+def _series(path: str) -> tuple[str, ...]:
+    """The file's name without its number."""
+    parts = _name_parts(os.path.basename(path))
+    return parts[::2] if parts else (os.path.basename(path),)
 
 
 def _alike(path: str) -> int:

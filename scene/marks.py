@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -21,6 +22,15 @@ def add_subject(group: Any, name: str) -> Any:
         copy_values(group.inputs, subject.inputs)
     group.active = len(group.subjects) - 1
     return subject
+
+
+def folders_of_others(subject: Any) -> set[Path]:
+    """Where the masks of all other subjects in the file lie, and those that mark frames of theirs."""
+    clips: Any = bpy.data.movieclips
+    others = [(one, clip.library) for clip in clips for one in clip.vmr.subjects if one != subject]
+    paths = [(path, library) for one, library in others
+             for path in (one.folder, one.inputs.masks, *(mark.mask for mark in one.marks)) if path]
+    return {Path(bpy.path.abspath(path, library=library)) for path, library in paths}
 
 
 def mark_at(subject: Any, frame: int) -> Any:
@@ -52,7 +62,7 @@ def put_mask(subject: Any, frame: int, path: str) -> None:
 def copy_values(group: Any, other: Any) -> None:
     """Give a property group the values that another one of its kind was given."""
     for name in group.bl_rna.properties.keys():
-        if group.is_property_set(name) and not group.is_property_readonly(name):
+        if group.is_property_set(name) and not other.is_property_readonly(name):
             setattr(other, name, getattr(group, name))
 
 

@@ -21,6 +21,8 @@ SCENE_SETTINGS = ("frame_start", "frame_end")
 RENDER_SETTINGS = (
     "resolution_x", "resolution_y", "resolution_percentage", "pixel_aspect_x", "pixel_aspect_y", "fps", "fps_base",
 )
+FIRST_CAMERA, FIRST_LENS = (7.35889, -6.92579, 4.95831, 1.10932, 0.0, 0.81493), 50.0
+"""Location and rotation of the camera that Blender starts with, and its lens, mm."""
 SETTINGS_KEY = "vmr_settings"
 """Custom property of a result's root: the settings that a scene would take from it; of a scene: those that
 it had when it last took some."""
@@ -45,8 +47,8 @@ def is_untouched(scene: bpy.types.Scene, wanted: dict[str, float]) -> bool:
     """Whether nobody works on something else in a scene, to which a result with the `wanted` settings comes.
 
     Its settings are Blender's own, a result's, or those wanted; it is at its first frame or at one of the result's;
-    nobody edits or animates anything, cuts or composites. Beside results and hints it holds lights, cameras and the
-    cube that Blender starts with.
+    its camera is Blender's own or a result's; nobody edits or animates anything, cuts or composites. Beside results and
+    hints it holds lights, cameras and the cube that Blender starts with.
     """
     now = scene.frame_current
     taken: dict[str, float] = dict(scene.get(SETTINGS_KEY, {}))
@@ -54,6 +56,7 @@ def is_untouched(scene: bpy.types.Scene, wanted: dict[str, float]) -> bool:
     return (
         is_at_start
         and all(_is_ours(scene, name, (value, taken.get(name))) for name, value in wanted.items())
+        and _is_unchosen(scene.camera)
         and all(_is_nobodys(one) for one in scene.objects)
         and not (scene.animation_data or scene.timeline_markers or scene.use_preview_range)
         and not _is_cut_or_composited(scene)
@@ -105,6 +108,14 @@ def _is_nobodys(one: bpy.types.Object) -> bool:
     if one.type in {"CAMERA", "LIGHT"}:
         return one.data.animation_data is None
     return one.type == "MESH" and _is_first_cube(one)
+
+
+def _is_unchosen(camera: bpy.types.Object | None) -> bool:
+    """Whether a scene's camera is none that the user has placed or chosen."""
+    if camera is None or root_of(camera):
+        return True
+    return (camera.type == "CAMERA" and camera.name == "Camera" and camera.data.lens == FIRST_LENS
+            and np.allclose([*camera.location, *camera.rotation_euler], FIRST_CAMERA, atol=1e-4))
 
 
 def _is_first_cube(one: bpy.types.Object) -> bool:

@@ -14,7 +14,7 @@ LIGHT = {"vmr_backend", "vmr_backend.settings", "vmr_backend.job", "vmr_backend.
          "vmr_backend.annotations", "vmr_backend.marks"}
 MAY_IMPORT = {
     "__init__": {"operators", "panels", "preferences", "properties"},
-    "preferences": {"jobs", "panels", "properties"},
+    "preferences": {"jobs", "panels", "properties", "scene"},
     "properties": {"vmr_backend"},
     "operators": {"operators", "scene", "jobs", "preferences", "properties", "vmr_backend"},
     "panels": {"panels", "properties"},

@@ -20,6 +20,7 @@ from video_mesh_reconstruction.jobs.folder import (
     out_of_reach,
     prepare,
     remove,
+    size_of,
     stopped,
     total_size,
 )
@@ -144,6 +145,8 @@ def test_folders_whose_footage_is_gone_are_told_and_removed_one_by_one(tmp_path,
     (jobs / "mine" / "job.json").write_text("{}")
     (lost / "texture.png").write_bytes(bytes(5000))
     assert total_size(jobs) == sum(path.stat().st_size for path in jobs.rglob("*-*/**/*") if path.is_file())
+    (lost / "gone meanwhile").symlink_to(lost / "nothing")
+    assert size_of(lost) >= 5000 and size_of(tmp_path / "nowhere") == 0
     with holding(at_work):
         assert is_at_work(at_work) and not is_at_work(lost)
         assert out_of_reach(jobs) == sorted([lost, without_blend]) and not stopped(jobs)

@@ -137,3 +137,27 @@ def test_nothing_is_searched_without_clip_or_marks(extension, backend, empty_fil
 def test_a_clip_without_marks_says_what_to_do(extension, backend, footage):
     with pytest.raises(RuntimeError, match="Draw a box around the subject first"):
         bpy.ops.vmr.find_masks()
+
+
+def test_masks_of_a_subject_are_never_replaced_by_those_of_another(extension, marked, tmp_path):
+    """Not where it was renamed, not of a copy of the clip, nor of another sequence in the same folder."""
+    from blender_clips import make_images
+
+    bpy.ops.vmr.find_masks()
+    marked.vmr.subjects[0].name = "Fox"
+    bpy.ops.vmr.add_subject(name="Subject")
+    bpy.ops.vmr.mark_box(box=(1, 2, 30, 20))
+    bpy.ops.vmr.find_masks()
+    twin = marked.copy()
+    images = make_images(Path(marked.filepath).parent, range(3, 8), name="other_{:04d}.png")
+    neighbour = bpy.data.movieclips.load(str(images))
+    for clip in (twin, neighbour):
+        bpy.context.scene.vmr.clip = clip
+        bpy.ops.vmr.mark_box(box=(1, 2, 30, 20))
+        bpy.ops.vmr.find_masks()
+    folders = [Path(one.inputs.masks).parent.name for clip in (marked, twin, neighbour) for one in clip.vmr.subjects
+               if clip == marked or one.name == "Subject"]
+    assert folders == ["Subject", "Subject 2", "Subject 3", "Subject 4"]
+    bpy.context.scene.vmr.clip = marked
+    bpy.ops.vmr.find_masks()
+    assert Path(marked.vmr.subjects["Subject"].folder).name == "Subject 2", "they replace its own"

@@ -172,6 +172,13 @@ def test_without_its_clip_a_line_says_why_it_cannot_be_kept(stopped, footage):
     assert bpy.ops.vmr.discard_preview() == {"FINISHED"} and previewed() is None
 
 
+def test_a_run_that_cannot_begin_leaves_it(stopped, extension, footage):
+    footage.vmr.inputs.masks = "/nowhere"
+    ended = extension.module("operators.reconstruct").Reconstruction().start(bpy.context)
+    assert ended.state == "FAILED" and stopped.activity.preview is not None
+    assert bpy.ops.vmr.keep_preview() == {"FINISHED"}
+
+
 def test_the_next_run_begins_without_it(stopped, extension, backend):
     backend.behave("wait")
     turns = Turns(extension)

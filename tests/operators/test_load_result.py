@@ -1,9 +1,11 @@
 """Results of earlier runs come back into a scene."""
 
 import shutil
+from pathlib import Path
 
 import bpy
 import pytest
+from blender_clips import make_images
 
 
 def test_the_newest_result_comes_back_with_its_clip(extension, backend, footage):
@@ -199,3 +201,28 @@ def test_what_a_scene_did_not_take_it_takes_by_a_button(extension, backend, foot
     bpy.data.objects.remove(bpy.data.objects["walk Camera"])
     with pytest.raises(RuntimeError, match="walk Root: found no camera on it"):
         bpy.ops.vmr.set_up_scene()
+
+
+def test_a_result_goes_to_its_own_among_the_sequences_of_a_folder(extension, backend, footage):
+    images = make_images(Path(footage.filepath).parent, range(3, 8), name="other_{:04d}.png")
+    other = bpy.data.movieclips.load(str(images))
+    other.vmr.inputs.masks, bpy.context.scene.vmr.clip = footage.vmr.inputs.masks, other
+    backend.behave("stop with a checkpoint")
+    with pytest.raises(RuntimeError):
+        bpy.ops.vmr.reconstruct()
+    assert extension.preferences.stopped_run(other) and extension.preferences.stopped_run(footage) is None
+    backend.behave("yield the result")
+    assert bpy.ops.vmr.reconstruct() == {"FINISHED"}
+    bpy.context.scene.vmr.clip = footage
+    assert bpy.ops.vmr.load_result() == {"FINISHED"}
+    cameras = [one for one in bpy.context.scene.objects if one.type == "CAMERA"]
+    assert [camera.data.background_images[0].clip for camera in cameras] == [other, other]
+
+
+def test_of_twins_of_a_clip_a_result_goes_to_the_one_that_is_looked_at(extension, backend, footage):
+    bpy.ops.vmr.reconstruct()
+    twin = footage.copy()
+    twin.frame_start, bpy.context.scene.vmr.clip = 101, twin
+    bpy.ops.vmr.load_result()
+    camera = next(one for one in bpy.context.object.parent.children if one.type == "CAMERA")
+    assert camera.data.background_images[0].clip == twin

@@ -54,6 +54,29 @@ def test_the_result_is_one_step_of_undo(extension, backend, footage, untouched):
     bpy.app.timers.unregister(followed.runs._look_after)
 
 
+@pytest.mark.parametrize("mode", ["POSE", "WEIGHT_PAINT", "EDIT", "SCULPT"])
+def test_undo_in_other_modes_takes_back_what_the_user_did_last_and_redo_brings_back_all(
+        extension, backend, footage, mode):
+    if mode == "POSE":
+        bpy.ops.object.armature_add(enter_editmode=False)
+    else:
+        bpy.ops.mesh.primitive_cube_add()
+    mine = bpy.context.object.name
+    bpy.ops.object.mode_set(mode=mode)
+    bpy.ops.ed.undo_push(message="before")
+    followed = Followed(extension)
+    followed.until_the_end()
+    bpy.app.timers.unregister(followed.runs._look_after)
+    assert bpy.context.object.name == mine and bpy.context.object.mode == mode, "the user goes on"
+    bpy.context.scene.frame_end = 77
+    bpy.ops.ed.undo_push(message="the user's next step")
+    bpy.ops.ed.undo()
+    assert "walk" in bpy.data.objects and bpy.context.object.mode == mode
+    bpy.ops.ed.undo()
+    bpy.ops.ed.redo()
+    assert "walk" in bpy.data.objects
+
+
 def test_another_file_lets_it_go_on_and_its_result_is_offered(extension, backend, footage, tmp_path):
     backend.behave("leave a snapshot and yield the result")
     (backend.folder / "snapshot.npz").write_bytes((backend.folder / "result" / "reconstruction.npz").read_bytes())
@@ -65,6 +88,18 @@ def test_another_file_lets_it_go_on_and_its_result_is_offered(extension, backend
     assert name == "walk"
     assert bpy.ops.vmr.load_result(directory=folder) == {"FINISHED"}
     assert "walk" in bpy.data.objects and len(bpy.data.movieclips) == 1 and not followed.activity.waiting
+
+
+def test_a_scene_removed_meanwhile_leaves_the_result_to_be_loaded_into_another(extension, backend, footage):
+    bpy.ops.scene.new(type="EMPTY")
+    bpy.context.scene.vmr.clip = footage
+    followed = Followed(extension)
+    bpy.ops.scene.delete()
+    followed.until_the_end()
+    ((folder, _),) = followed.activity.waiting.items()
+    assert "walk" not in bpy.data.objects and bpy.ops.vmr.load_result(directory=folder) == {"FINISHED"}
+    assert followed.activity.ended[footage.session_uid].text == "Added walk: 5 frames"
+    bpy.app.timers.unregister(followed.runs._look_after)
 
 
 def test_disabling_the_extension_ends_it_and_clears_what_it_showed(followed, extension):
@@ -114,6 +149,7 @@ def test_what_files_of_before_kept_with_the_scene_goes_to_its_clip(extension, fo
     scene.vmr.use_clip_lens = True
     assert footage.vmr.inputs.masks == str(tmp_path / "walk masks") and not other.vmr.inputs.masks, "it may be either's"
     scene.vmr.clip = footage
+    footage.vmr.property_unset("inputs")
     footage.use_fake_user = other.use_fake_user = True
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "old.blend"))
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "old.blend"))
@@ -128,3 +164,76 @@ def test_masks_that_were_found_tell_whose_they_are(extension, footage, tmp_path)
     other = bpy.data.movieclips.load(str(make_images(tmp_path / "run", range(3))))
     bpy.context.scene.vmr.masks = str(tmp_path / "run masks" / "Fox" / "masks")
     assert other.vmr.inputs.masks.endswith("masks") and not bpy.context.scene.vmr.masks
+
+
+def test_scenes_that_asked_otherwise_of_one_clip_make_subjects_of_it(extension, footage, tmp_path):
+    properties = extension.module("properties")
+    footage.use_fake_user = True
+    footage.vmr.property_unset("inputs")
+    for name, label in (("Scene", 2), ("Second", 3)):
+        scene = bpy.data.scenes.get(name) or bpy.data.scenes.new(name)
+        kept = scene.vmr
+        kept["clip"], kept["masks"], kept["subject"] = footage, str(tmp_path / name), label
+    properties._on_load()
+    kept = {one.name: (one.inputs.masks, one.inputs.subject) for one in footage.vmr.subjects}
+    assert kept == {"Subject": (str(tmp_path / "Scene"), 2), "Second": (str(tmp_path / "Second"), 3)}
+    properties._on_load()
+    assert len(footage.vmr.subjects) == 2 and not properties.held_inputs(bpy.data.scenes["Second"])
+
+
+def test_masks_that_were_found_are_their_subjects_own(extension, footage, tmp_path):
+    for name in ("Fox", "Hen"):
+        bpy.ops.vmr.add_subject(name=name)
+        subject = footage.vmr.subjects[name]
+        subject.inputs.property_unset("masks")
+        subject.folder, subject.found = str(tmp_path / "walk masks" / name), 5
+    scene = bpy.context.scene
+    scene.vmr["masks"] = str(tmp_path / "walk masks" / "Fox" / "masks")
+    extension.module("properties")._on_load()
+    assert {one.name: one.inputs.masks for one in footage.vmr.subjects} == {
+        name: str(tmp_path / "walk masks" / name / "masks") for name in ("Fox", "Hen")}
+    footage.vmr.subjects["Hen"].inputs.masks = ""
+    extension.module("properties")._on_load()
+    assert not footage.vmr.subjects["Hen"].inputs.masks, "taken out by the user, they stay out"
+
+
+def test_what_nobody_can_say_the_clip_of_is_used_for_none_until_the_user_says_so(extension, footage, tmp_path):
+    other = bpy.data.movieclips.load(str(make_images(tmp_path / "run", range(3))))
+    scene = bpy.context.scene
+    scene.vmr.masks = str(tmp_path / "old")
+    scene.vmr.clip = other
+    assert bpy.ops.vmr.take_inputs() == {"FINISHED"}
+    assert other.vmr.inputs.masks == str(tmp_path / "old") and footage.vmr.inputs.masks == str(tmp_path / "walk masks")
+    scene.vmr.clip = None
+    scene.vmr.masks = str(tmp_path / "older")
+    assert bpy.ops.vmr.forget_inputs() == {"FINISHED"} and not scene.vmr.masks
+
+
+def test_what_was_kept_before_replaces_nothing_that_was_chosen_since(extension, footage, tmp_path):
+    bpy.data.movieclips.load(str(make_images(tmp_path / "run", range(3))))
+    scene = bpy.context.scene
+    scene.vmr.masks = str(tmp_path / "old")
+    scene.vmr.clip = footage
+    asked = extension.module("operators.request").request_of(bpy.context, footage)
+    assert asked.masks == str(tmp_path / "walk masks")
+    assert [one.inputs.masks for one in footage.vmr.subjects] == [str(tmp_path / "walk masks"), str(tmp_path / "old")]
+
+
+@pytest.mark.parametrize("how", ["linked", "override"])
+def test_nothing_is_kept_with_a_clip_of_another_file_for_it_would_not_be_saved(extension, footage, tmp_path, how):
+    footage.name, footage.use_fake_user = "walk", True
+    bpy.ops.vmr.add_subject(name="Fox")
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "library.blend"))
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    with bpy.data.libraries.load(str(tmp_path / "library.blend"), link=True) as (_, wanted):
+        wanted.movieclips = ["walk"]
+    clip = wanted.movieclips[0]
+    bpy.context.scene.vmr.clip = clip = clip if how == "linked" else clip.override_create()
+    for operator in ("add_subject", "remove_subject", "clear_marks", "find_masks", "use_mask"):
+        with pytest.raises(RuntimeError, match="make it local"):
+            getattr(bpy.ops.vmr, operator)()
+    masks = extension.module("operators.request").request_of(bpy.context, clip).masks
+    assert masks == str(tmp_path / "walk masks"), "what its file gives can be used"
+    copy = bpy.data.movieclips.load(str(make_images(tmp_path / "copy", range(3, 8))))
+    extension.module("scene.marks").copy_subjects(clip.vmr, copy.vmr)
+    assert copy.vmr.subjects["Fox"].inputs.masks == str(tmp_path / "walk masks")

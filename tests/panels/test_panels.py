@@ -16,11 +16,11 @@ class Layout:
 
     ICONS = set(bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items.keys())
 
-    def __init__(self, shown):
-        self.shown = shown
+    def __init__(self, shown, asked):
+        self.shown, self.asked = shown, asked
 
     def column(self, **_options):
-        return Layout(self.shown)
+        return Layout(self.shown, self.asked)
 
     row = box = column
 
@@ -42,7 +42,8 @@ class Layout:
         group, _, function = name.partition(".")
         properties = getattr(getattr(bpy.ops, group), function).get_rna_type().properties
         self._show(name, icon)
-        return SimpleNamespace(**dict.fromkeys(properties.keys()))
+        self.asked.append((name, SimpleNamespace(**dict.fromkeys(properties.keys()))))
+        return self.asked[-1][1]
 
     def template_list(self, list_type, list_id, data, name, active_data, active, **_options):
         assert name in data.bl_rna.properties and active in active_data.bl_rna.properties
@@ -66,7 +67,7 @@ def extension(installed_extension, empty_file, tmp_path):
 
     properties = module("properties")
     activities = (properties.reconstruction_activity, properties.backend_activity, properties.training_activity,
-                  properties.segmentation_activity)
+                  properties.segmentation_activity, properties.frames_activity)
     for activity in activities:
         activity.reset()
     clip = bpy.data.movieclips.load(str(make_images(tmp_path / "walk", range(3))))
@@ -79,9 +80,15 @@ def extension(installed_extension, empty_file, tmp_path):
 def shown_in(extension):
     """The names and texts that a panel shows: `shown_in("VMR_PT_camera")`."""
     panels = {panel.bl_idname: panel for panel in extension.module("panels.reconstruct").CLASSES}
+    panels["VMR_SEQUENCER_PT_footage"] = extension.module("panels.footage").VMR_SEQUENCER_PT_footage
 
-    def shown(name, editors_frame=None):
-        """editors_frame: at which the panel's Movie Clip Editor shows the clip; None for the scene's."""
+    def shown(name, editors_frame=None, asked=()):
+        """What a panel shows.
+
+        editors_frame   at which the panel's Movie Clip Editor shows the clip; None for the scene's
+        asked           receives its buttons: operator and properties
+        """
+        asked = asked if isinstance(asked, list) else []
         texts, panel, scene = [], panels[name], bpy.context.scene
         frame = scene.frame_current if editors_frame is None else editors_frame
         space = SimpleNamespace(type=panel.bl_space_type, clip_user=SimpleNamespace(frame_current=frame))
@@ -90,8 +97,9 @@ def shown_in(extension):
         context = SimpleNamespace(
             scene=scene, view_layer=bpy.context.view_layer, preferences=preferences, space_data=space,
             region=SimpleNamespace(width=280))
-        mixin = panel.__mro__[1]
-        mixin.draw(type("Panel", (mixin,), facts | {"layout": Layout(texts)})(), context)
+        draw = next(vars(cls)["draw"] for cls in panel.__mro__ if "draw" in vars(cls))
+        mixins = tuple(cls for cls in panel.__mro__[1:2] if cls is not bpy.types.Panel)
+        draw(type("Panel", mixins, facts | {"layout": Layout(texts, asked)})(), context)
         return texts
 
     return shown
@@ -211,11 +219,34 @@ def test_the_preferences_show_how_much_jobs_take_and_remove_those_that_are_lost(
     assert [folder.name for folder in (tmp_path / "jobs").iterdir()] == ["walk-0123456789"]
 
 
+def test_the_job_folder_that_opens_is_that_of_the_clips_own_run(extension, shown_in, tmp_path):
+    properties, opened = extension.module("properties"), []
+    properties.reconstruction_activity.folder = "/jobs/of-another-clip"
+    properties.reconstruction_activity.ended[extension.clip.session_uid] = properties.Ended("Added", folder="/jobs/its")
+    shown_in("VMR_PT_reconstruct", asked=opened)
+    assert [one.folder for name, one in opened if name == "vmr.open_job_folder"] == ["/jobs/its"]
+
+
+def test_what_became_of_a_strip_is_said_in_its_scene_whatever_clip_is_chosen(extension, shown_in):
+    properties = extension.module("properties")
+    activity, scene = properties.frames_activity, bpy.context.scene
+    activity.ended[scene.session_uid] = properties.Ended("no strip is active", "FAILED")
+    for name in ("VMR_SEQUENCER_PT_footage", "VMR_PT_footage", "VMR_VIEW3D_PT_footage"):
+        assert "no strip is active" in shown_in(name)
+    activity.child, activity.owner, activity.owner_name, activity.text = object(), -1, "fox", "Rendering 3/8"
+    assert "fox: Rendering 3/8" in shown_in("VMR_SEQUENCER_PT_footage"), "it says whose frames they are"
+    activity.owner = scene.session_uid
+    assert "Rendering 3/8" in shown_in("VMR_SEQUENCER_PT_footage")
+
+
 def test_what_was_made_for_a_file_that_is_closed_is_offered(extension, shown_in):
     assert "vmr.dismiss_waiting" not in shown_in("VMR_PT_reconstruct")
     extension.module("properties").reconstruction_activity.waiting["/jobs/fox-0123456789"] = "fox"
     shown = shown_in("VMR_PT_reconstruct")
-    assert "fox was reconstructed for a" in " ".join(shown) and shown.count("vmr.load_result") == 2
+    assert "fox was reconstructed, but its clip or scene" in " ".join(shown) and shown.count("vmr.load_result") == 2
+    activity, ended = extension.module("properties").reconstruction_activity, extension.module("properties").Ended
+    activity.ended[extension.clip.session_uid] = ended("fox waits", folder="/jobs/fox-0123456789")
+    assert "fox waits" not in shown_in("VMR_PT_reconstruct"), "it is said once"
     assert bpy.ops.vmr.dismiss_waiting(folder="/jobs/fox-0123456789") == {"FINISHED"}
     assert "vmr.dismiss_waiting" not in shown_in("VMR_PT_reconstruct")
 

@@ -41,6 +41,15 @@ def edited_cube():
     bpy.ops.object.mode_set(mode="EDIT")
 
 
+def moved_camera():
+    bpy.data.objects["Camera"].location.x += 1
+
+
+def chosen_camera():
+    bpy.ops.object.camera_add(location=(0, -9, 2))
+    bpy.context.scene.camera = bpy.context.object
+
+
 def keyed_camera():
     bpy.data.objects["Camera"].keyframe_insert("location", frame=1)
 
@@ -85,8 +94,8 @@ def result_that_the_user_placed():
     bpy.data.objects["earlier Root"].location.y = 5
 
 
-TOUCHES = [work, moved_cube, sculpted_cube, edited_cube, keyed_camera, keyed_lens, render_size, frame_range,
-           another_frame, marker, strip, compositing]
+TOUCHES = [work, moved_cube, sculpted_cube, edited_cube, moved_camera, chosen_camera, keyed_camera, keyed_lens,
+           render_size, frame_range, another_frame, marker, strip, compositing]
 
 
 def test_the_default_scene_is_set_up_and_its_viewports_look_through_the_camera(add_to_default):
