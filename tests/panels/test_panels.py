@@ -213,7 +213,7 @@ def test_the_preferences_show_how_much_jobs_take_and_remove_those_that_are_lost(
         addons=bpy.context.preferences.addons, system=SimpleNamespace(ui_scale=1.0)))
     draw = preferences.VMR_AP_preferences.draw
     names = {name: getattr(extension.preferences, name) for name in ("backend_found", "bl_rna")}
-    draw(SimpleNamespace(layout=Layout(shown), **names), context)
+    draw(SimpleNamespace(layout=Layout(shown, []), **names), context)
     assert {"Jobs: 7 MB", "vmr.remove_old_jobs"} <= set(shown)
     assert bpy.ops.vmr.remove_old_jobs() == {"FINISHED"}
     assert [folder.name for folder in (tmp_path / "jobs").iterdir()] == ["walk-0123456789"]
