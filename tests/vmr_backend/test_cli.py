@@ -447,6 +447,7 @@ BAD_INPUTS = {
                                 "--resume", "another seed", "{here}/spoilt"),
     "scoring without masks": ("evaluate {here}", "--masks"),
     "scoring nothing": ("evaluate {here} --masks {masks}", FILE_NAME, "not found"),
+    "doctor of something": ("doctor --everything", "doctor: unrecognized arguments: --everything", "--help"),
     "benchmark of nothing": ("benchmark", "renderer"),
     "benchmark of tiny pictures": ("benchmark correspondence {here} --height 4", "--height: found 4", "32"),
     "benchmark of one frame": ("benchmark correspondence {here}/single", "{here}/single/frames", "two or more"),
