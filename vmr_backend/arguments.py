@@ -18,6 +18,9 @@ class Arguments(argparse.ArgumentParser):
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         words: list[str] = []
         for word in sys.argv[1:] if args is None else args:
+            if not word:  # as a path it would be the folder that the program was started in
+                self.error(f"found an empty text {f'after {words[-1]}' if words else 'as the first argument'}, as a "
+                           "variable gives that is not set")
             if words and re.fullmatch(r"--[a-z-]+", words[-1]) and re.match(r"-[\d.]", word):
                 words[-1] += f"={word}"
             else:

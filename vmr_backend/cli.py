@@ -115,7 +115,10 @@ def _reconstruct(argv: list[str]) -> int:
     folder = arguments.job or arguments.out
     if folder is None:
         raise BadInput("reconstruct: found no folder for the result, needs --out DIR")
-    _refuse_what_a_request_says(arguments, parser)
+    if arguments.job:
+        _refuse_others(arguments, parser, "--job", {"job", "resume", "watch_stdin"})
+    elif arguments.resume and not arguments.clip:
+        _refuse_others(arguments, parser, "--resume without CLIP", {"out", "resume", "device", "watch_stdin"})
     folder = folder.resolve()
     request = None
     if not arguments.job and not (arguments.resume and not arguments.clip):
@@ -128,18 +131,14 @@ def _reconstruct(argv: list[str]) -> int:
         return _run(folder, request, arguments.resume, arguments.device)
 
 
-def _refuse_what_a_request_says(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """BadInput where the request lies in a folder, and arguments say otherwise: they would be passed over."""
-    if arguments.job:
-        source, allowed = "--job", {"job", "resume", "watch_stdin"}
-    elif arguments.resume and not arguments.clip:
-        source, allowed = "--resume without CLIP", {"out", "resume", "device", "watch_stdin"}
-    else:
-        return
+def _refuse_others(arguments: argparse.Namespace, parser: argparse.ArgumentParser, source: str, allowed: set[str]
+                   ) -> None:
+    """BadInput where the request lies in a folder, and arguments say other things, which would be passed over."""
     given = [name for name, value in vars(arguments).items() if value != parser.get_default(name)]
     if (name := next((name for name in given if name not in allowed), None)) is not None:
         option = "CLIP" if name == "clip" else f"--{name.replace('_', '-')}"
-        raise BadInput(f"{option}: found it beside {source}, which takes all from {REQUEST_NAME}; needs one of them")
+        raise BadInput(f"{option}: found it beside {source}, which takes all from the request in its folder; needs "
+                       "one of them")
 
 
 def _request_of(arguments: argparse.Namespace) -> JobRequest:
@@ -326,7 +325,10 @@ def _segment(argv: list[str]) -> int:
     from .run_folder import locked
     from .video.segment import parser, request_of, run
 
-    arguments = parser().parse_args(argv)
+    known = parser()
+    arguments = known.parse_args(argv)
+    if arguments.job:
+        _refuse_others(arguments, known, "--job", {"job", "watch_stdin"})
     folder = arguments.job or arguments.out
     if folder is None:
         raise BadInput("segment: found no folder for the masks, needs --out DIR")

@@ -5,7 +5,6 @@ Everything outside the standard library is imported inside `try`: the answer is 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import ctypes
 import importlib
@@ -19,6 +18,8 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from .arguments import Arguments
 
 MINIMUM_PYTHON = (3, 11)
 INSTALL = 'press "Install Backend" in the extension\'s preferences, or install it into this Python with pip'
@@ -84,7 +85,7 @@ class Diagnosis:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="vmr_backend doctor", description=__doc__.splitlines()[0])
+    parser = Arguments(prog="python -m vmr_backend doctor", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     arguments = parser.parse_args(argv)
     diagnosis = diagnose()

@@ -429,11 +429,13 @@ BAD_INPUTS = {
     "device that is not there": (WHOLE + " --device cuda:99", "device: found 'cuda:99'", "cpu"),
     "file as folder": ("reconstruct {frames} --out {here}/text.mp4", "{here}/text.mp4", "cannot be written"),
     "folder below a file": ("reconstruct {frames} --out {here}/text.mp4/a", "{here}/text.mp4/a", "cannot be written"),
-    "clip beside a job": ("reconstruct {frames} --job {here}/odd", "CLIP: found it beside --job", "job.json"),
-    "option beside a job": ("reconstruct --job {here}/odd --seed 3", "--seed: found it beside --job", "job.json"),
+    "clip beside a job": ("reconstruct {frames} --job {here}/odd", "CLIP: found it beside --job", "in its folder"),
+    "option beside a job": ("reconstruct --job {here}/odd --seed 3", "--seed: found it beside --job", "in its folder"),
     "two folders": ("reconstruct --job {here}/odd --out {here}/out", "--out: found it beside --job", "one of them"),
     "option beside a resumed run": ("reconstruct --out {here}/spoilt --resume --set bones=3", "--set: found it",
                                     "--resume without CLIP"),
+    "mark beside a job": ("segment --job {here}/odd --box 1,2,9,9", "--box: found it beside --job", "one of them"),
+    "frame of a mark in other digits": (MARKED + " --inside \u2075:5,5", "--inside: found '\u2075:5,5'", "X,Y"),
     "job that is a file": ("reconstruct --job {here}/text.mp4", "{here}/text.mp4", "found no folder", "job.json"),
     "missing job": ("reconstruct --job {here}/gone", "{here}/gone", "found no folder", "job.json"),
     "nothing to resume": ("reconstruct --out {here}/gone --resume", "{here}/gone", "found no folder", "job.json"),
@@ -445,6 +447,7 @@ BAD_INPUTS = {
                                 "--resume", "another seed", "{here}/spoilt"),
     "scoring without masks": ("evaluate {here}", "--masks"),
     "scoring nothing": ("evaluate {here} --masks {masks}", FILE_NAME, "not found"),
+    "doctor of something": ("doctor --everything", "doctor: unrecognized arguments: --everything", "--help"),
     "benchmark of nothing": ("benchmark", "renderer"),
     "benchmark of tiny pictures": ("benchmark correspondence {here} --height 4", "--height: found 4", "32"),
     "benchmark of one frame": ("benchmark correspondence {here}/single", "{here}/single/frames", "two or more"),
@@ -482,6 +485,11 @@ def test_what_cannot_be_used_is_told_in_one_line(places, command, words):
     for word in words:
         assert word.format(**places) in line
     assert not (Path(places["here"]) / "out" / FILE_NAME).exists()
+
+
+@pytest.mark.parametrize("option", ["--out", "--masks", "--model"])
+def test_an_empty_text_is_no_path(places, option):
+    assert f"found an empty text after {option}" in refusal(run("reconstruct", places["frames"], option, ""))
 
 
 @pytest.mark.parametrize("name", ["no masks", "value out of range", "unknown option"])

@@ -307,7 +307,7 @@ def request_of(arguments: argparse.Namespace, first: int | None, last: int | Non
 def _at_frame(option: str, text: str, start: int) -> tuple[int, str]:
     """The frame before a colon, or the first, and what is said of it."""
     frame, colon, value = text.partition(":")
-    if not colon or not frame.strip().lstrip("-").isdigit():
+    if not colon or not frame.strip().lstrip("-").isdecimal():
         return start, text
     if not value:
         raise BadInput(f"--{option}: found {text!r}, needs a value after the frame's number")
