@@ -15,7 +15,6 @@ from ..properties import (
     subjects_of,
 )
 from ..scene.clip import clip_at, clip_source
-from ..scene.identity import still_there
 from ..scene.marks import folders_of_others, marks_of
 from ..vmr_backend.job import BadInput
 from ..vmr_backend.marks import SegmentRequest
@@ -47,7 +46,7 @@ class FindingMasks(Run):
 
     def finish(self, context, search):
         # Where the file was opened anew meanwhile, the clip is the same one though its datablock is another.
-        clip = still_there(bpy.data.movieclips, self.owner) or clip_at(self._source.path, self._source.files)
+        clip = clip_at(self._source.path, self._source.files, self.owner)
         subject = clip and subjects_of(clip).subjects.get(self._name)
         if subject is None:
             raise BadInput(f"the clip or the subject was removed or renamed meanwhile; its masks lie in {search.masks}")

@@ -143,7 +143,7 @@ class RenderingMask(Run):
         return rendering(folder, shown_by_mask(subject.mask, clip, first, last), clip)
 
     def finish(self, context, rendered):
-        clip = still_there(bpy.data.movieclips, self.owner) or clip_at(self._source.path, self._source.files)
+        clip = clip_at(self._source.path, self._source.files, self.owner)
         subject = clip and subjects_of(clip).subjects.get(self._name)
         images = rendered.images()
         if subject is None:

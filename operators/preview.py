@@ -7,9 +7,10 @@ import bpy
 
 from ..jobs.folder import result_name
 from ..properties import Ended, props_of, reconstruction_activity
+from ..scene.clip import shows
 from ..scene.preview import Preview, remove_previews
 from ..scene.result import add_result
-from ..vmr_backend.job import BadInput
+from ..vmr_backend.job import BadInput, JobRequest
 from ..vmr_backend.reconstruction import TEXTURE_NAME, Reconstruction
 from .load_result import added_text
 
@@ -30,8 +31,10 @@ class VMR_OT_keep_preview(bpy.types.Operator):
         preview, folder = activity.preview, Path(activity.folder)
         scene, clip = preview.scene, preview.clip
         try:
-            if scene is None or clip is None:
-                raise BadInput("the clip or the scene was removed meanwhile; a preview is kept over its clip only")
+            request = JobRequest.load(folder)
+            if scene is None or clip is None or not shows(clip, request.clip, request.files):
+                raise BadInput("the clip or the scene was removed or changed meanwhile; a preview is kept over its clip "
+                               "only")
             motion, is_textured = props_of(scene).motion, (folder / TEXTURE_NAME).is_file()
             with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
                 added = add_result(context, clip, preview.snapshot, folder, result_name(folder), motion, is_textured,

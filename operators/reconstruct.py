@@ -10,9 +10,10 @@ from ..jobs.process import Job
 from ..jobs.snapshot import Snapshots
 from ..preferences import forget_jobs, interpreter, jobs_folder
 from ..properties import clip_of, props_of, reconstruction_activity
+from ..scene.clip import shows
 from ..scene.identity import still_there
 from ..scene.result import add_result
-from ..vmr_backend.job import BadInput
+from ..vmr_backend.job import BadInput, JobRequest
 from ..vmr_backend.reconstruction import FILE_NAME
 from .doubtful_frame import keep_verdict
 from .load_result import added_text
@@ -58,7 +59,7 @@ class Reconstruction(Run):
         self.owner, self._scene = clip.session_uid, context.scene.session_uid
         folder = Path(self._resumed) if self._resumed else prepare(jobs_folder(), request_of(context, clip))
         end_preview()
-        self.folder = str(folder)
+        self.folder, self._request = str(folder), JobRequest.load(folder)
         note_blend(folder, bpy.data.filepath)
         self._snapshots = Snapshots(folder)
         self.activity.folder, self.activity.owner_name = str(folder), result_name(folder)
@@ -72,8 +73,7 @@ class Reconstruction(Run):
         return job
 
     def meanwhile(self, context):
-        clip = still_there(bpy.data.movieclips, self.owner)
-        scene = still_there(bpy.data.scenes, self._scene)
+        clip, scene = self._clip(), still_there(bpy.data.scenes, self._scene)
         if clip is None or scene is None:
             return
         if not props_of(scene).live_preview:
@@ -86,8 +86,7 @@ class Reconstruction(Run):
 
     def finish(self, context, job):
         result, name = job.result(), result_name(job.folder)
-        clip = still_there(bpy.data.movieclips, self.owner)
-        scene = still_there(bpy.data.scenes, self._scene)
+        clip, scene = self._clip(), still_there(bpy.data.scenes, self._scene)
         if clip is None or scene is None:
             self.activity.waiting[str(job.folder)] = name
             self.changes_file = False
@@ -100,6 +99,11 @@ class Reconstruction(Run):
         fit = mean_fit(job.folder)
         return added_text(added, result, motion, *([f"{fit:.0%} fit to the masks"] if fit else []),
                           *["as it was found before with the same settings"] * isinstance(job, Finished))
+
+    def _clip(self):
+        """The clip, as long as it is there and shows the same footage."""
+        clip = still_there(bpy.data.movieclips, self.owner)
+        return clip if clip is not None and shows(clip, self._request.clip, self._request.files) else None
 
     def closed(self, _context, ended):
         forget_jobs()

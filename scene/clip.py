@@ -62,9 +62,10 @@ def clip_source(clip: bpy.types.MovieClip, scene: bpy.types.Scene | None = None)
     return source
 
 
-def clip_at(path: str, files: Sequence[str] | None = None) -> bpy.types.MovieClip | None:
-    """The clip of this file that shows the footage which a `ClipSource` names."""
-    return next((clip for clip in bpy.data.movieclips if shows(clip, path, files)), None)
+def clip_at(path: str, files: Sequence[str] | None = None, uid: int | None = None) -> bpy.types.MovieClip | None:
+    """The clip of this file that shows the footage which a `ClipSource` names; of several that with a `session_uid`."""
+    clips = [clip for clip in bpy.data.movieclips if shows(clip, path, files)]
+    return next((clip for clip in clips if clip.session_uid == uid), clips[0] if clips else None)
 
 
 def shows(clip: bpy.types.MovieClip, path: str, files: Sequence[str] | None = None) -> bool:

@@ -102,6 +102,26 @@ def test_a_scene_removed_meanwhile_leaves_the_result_to_be_loaded_into_another(e
     bpy.app.timers.unregister(followed.runs._look_after)
 
 
+def test_a_clip_that_shows_other_footage_by_then_gets_no_result_of_it(extension, backend, footage, tmp_path):
+    followed = Followed(extension)
+    footage.filepath = str(make_images(tmp_path / "run", range(3, 8)))
+    followed.until_the_end()
+    assert list(followed.activity.waiting.values()) == ["walk"] and not bpy.data.objects
+    bpy.app.timers.unregister(followed.runs._look_after)
+
+
+def test_masks_of_other_footage_than_the_clip_shows_by_then_are_not_its_own(extension, backend, footage, tmp_path):
+    bpy.ops.vmr.mark_box(box=(10, 8, 30, 20))
+    run = extension.module("operators.find_masks").FindingMasks()
+    assert run.start(bpy.context) is None
+    footage.filepath = str(make_images(tmp_path / "run", range(3, 8)))
+    while run.activity.child.running:
+        time.sleep(0.02)
+    ended = run.end(bpy.context)
+    assert ended.state == "FAILED" and "its masks lie in" in ended.text
+    assert footage.vmr.subjects[0].inputs.masks == str(tmp_path / "walk masks")
+
+
 def test_disabling_the_extension_ends_it_and_clears_what_it_showed(followed, extension):
     child = followed.activity.child
     for workspace in bpy.data.workspaces:
