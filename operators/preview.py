@@ -33,8 +33,7 @@ class VMR_OT_keep_preview(bpy.types.Operator):
         try:
             request = JobRequest.load(folder)
             if scene is None or clip is None or not shows(clip, request.clip, request.files):
-                raise BadInput("the clip or the scene was removed or changed meanwhile; a preview is kept over its clip "
-                               "only")
+                raise BadInput("the clip or the scene was removed or changed; a preview is kept over its clip only")
             motion, is_textured = props_of(scene).motion, (folder / TEXTURE_NAME).is_file()
             with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
                 added = add_result(context, clip, preview.snapshot, folder, result_name(folder), motion, is_textured,

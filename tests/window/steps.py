@@ -103,6 +103,25 @@ def clip_of(name):
     return clip
 
 
+def pressed_while_another_works():
+    """What the button says while another process holds the lock of the job's folder."""
+    request = module("operators.request").request_of(bpy.context, bpy.context.scene.vmr.clip)
+    folder = module("jobs.folder").prepare(FOLDER / "jobs", request)
+    lock = str(folder / module("vmr_backend.job").LOCK_NAME)
+    code = f"import fcntl, time; file = open({lock!r}, 'w'); fcntl.flock(file, fcntl.LOCK_EX); time.sleep(60)"
+    other = subprocess.Popen(["python3", "-c", code])
+    yield 1.0
+    try:
+        with inside():
+            bpy.ops.vmr.reconstruct("INVOKE_DEFAULT")
+        said = ""
+    except RuntimeError as error:
+        said = str(error)
+    other.kill()
+    other.wait()
+    return said
+
+
 def go():
     prepare()
     walk, run = clip_of("walk"), clip_of("run")
@@ -110,6 +129,8 @@ def go():
     bpy.context.scene.vmr.clip = walk
     area("VIEW_3D").spaces.active.show_region_ui = True
     yield 1.0
+
+    seen["while another Blender works on it"] = yield from pressed_while_another_works()
 
     behave("leave a snapshot and wait")
     with inside():
@@ -173,6 +194,21 @@ def go():
     seen["masks of the other clip"] = module("properties").inputs_of(run).masks
     seen["messages of the other clip"] = runs().ended.get(run.session_uid) is not None
 
+    bpy.context.scene.vmr.clip = bpy.data.movieclips["walk"]
+    behave("yield the result")
+    key("g")
+    yield 0.5
+    with inside():
+        bpy.ops.vmr.reconstruct("INVOKE_DEFAULT", start_over=True)
+    yield from until(lambda: not runs().running or "Waiting" in runs().text)
+    seen["waits while something is moved"] = runs().running and objects() == added
+    picture("moving")
+    key("Escape")
+    yield from until(lambda: not runs().running)
+    seen["is added once it was moved"] = "walk.001" in bpy.data.objects
+    bpy.context.scene.vmr.clip = run
+
+    behave("leave a snapshot and yield the result slowly")
     run.vmr.inputs.masks = str(FOLDER / "run masks")
     with inside():
         bpy.ops.vmr.reconstruct("INVOKE_DEFAULT")

@@ -64,3 +64,11 @@ def test_another_clip_has_masks_and_messages_of_its_own(seen):
 
 def test_what_was_made_for_a_closed_file_is_offered_and_not_added_to_another(seen):
     assert seen["waits to be loaded"] == ["run"] and seen["added to the other file"] == ["Camera", "Cube", "Light"]
+
+
+def test_another_blender_that_works_on_the_same_is_told_of(seen):
+    assert "goes on in another Blender" in seen["while another Blender works on it"]
+
+
+def test_a_result_waits_until_nothing_is_moved_with_the_mouse(seen):
+    assert seen["waits while something is moved"] and seen["is added once it was moved"]
