@@ -6,6 +6,7 @@ import pytest
 from blender_clips import make_movie
 from blender_view import seen_pixels, world_vertices
 from video_mesh_reconstruction.scene.result import add_result, is_seen
+from video_mesh_reconstruction.scene.set_up import SETTINGS_KEY
 from wobbling_ball import save_texture, wobbling_ball
 
 
@@ -218,4 +219,4 @@ def test_a_failure_takes_back_what_was_set_up(add_to_default, monkeypatch):
     monkeypatch.setattr("video_mesh_reconstruction.scene.result._select", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         add_to_default()
-    assert settings() == before and not bpy.context.scene.keys()
+    assert settings() == before and SETTINGS_KEY not in bpy.context.scene
