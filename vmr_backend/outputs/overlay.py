@@ -15,6 +15,9 @@ from ..reconstruction import Reconstruction
 from ..texture.view import camera_points
 from .picture import dimmed, draw, label, outline, paste
 
+# FFmpeg, by which OpenCV writes movies, reads it at its first use: it would tell of each encoder that is not there.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
 Images = Callable[[int], np.ndarray]
 
 CODECS = ("avc1", "mp4v")

@@ -80,7 +80,7 @@ def test_the_overlay_is_of_a_size_that_players_take(egg, size, expected):
     assert (width, height) == expected and width % 2 == height % 2 == 0
 
 
-def test_the_overlay_movie_has_all_frames(egg, tmp_path):
+def test_the_overlay_movie_has_all_frames(egg, tmp_path, capfd):
     steps = []
     write_overlay(egg.result, egg.texture, lambda i: egg.images[i], tmp_path / "overlay.mp4", 12.5,
                   lambda done, total: steps.append((done, total)))
@@ -93,6 +93,7 @@ def test_the_overlay_movie_has_all_frames(egg, tmp_path):
     expected = overlay_frame(egg.result, egg.texture, egg.images[7], 7)
     assert np.abs(frames[7].astype(int) - expected).mean() < 8
     assert [path.name for path in tmp_path.iterdir()] == ["overlay.mp4"]
+    assert capfd.readouterr().err == "", "FFmpeg keeps quiet"
 
 
 def test_a_movie_that_cannot_be_written_is_bad_input(egg, tmp_path):
