@@ -59,6 +59,16 @@ def pytest_sessionfinish(exitstatus):
     exit_status = int(exitstatus)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """PyTorch computes on one thread in every test and in the fixtures made for it, whatever commands ran before.
+
+    Sums are rounded alike then however busy the machine is; and meshes are so tiny that threads only wait for others.
+    """
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
 def pytest_configure(config):
     config.pluginmanager.register(RootIsNoTestPackage())
 

@@ -64,12 +64,6 @@ def film(result: Reconstruction, texture: np.ndarray, background=(40, 200, 60)) 
     return FilmedEgg(result, texture, images, masks)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """Sums are rounded alike however busy the machine is; and meshes are so tiny that threads only wait for others."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def egg() -> FilmedEgg:
     """Twelve frames all round."""
