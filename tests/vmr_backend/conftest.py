@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import pytest
-import torch
 from turning_eggs import FRAMES, SLIM, TurningEgg, speckled, write
 
 from vmr_backend.geometry.sphere import icosphere, spherical_uv
