@@ -141,7 +141,7 @@ def test_lessons_are_made_once_and_learnt_from(tmp_path):
 
     network = MaskNetwork().eval()
     untaught = mistakes(network)
-    assert mistakes(learn(network, cues, masks, 40, 0)) < 0.9 * untaught
+    assert mistakes(learn(network, cues, masks, 14, 0)) < 0.9 * untaught
 
 
 def test_a_network_learns_on_from_what_it_sees_on_its_own_way_through_films(tmp_path, monkeypatch):
