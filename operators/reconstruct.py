@@ -14,7 +14,7 @@ from ..scene.clip import shows
 from ..scene.identity import still_there
 from ..scene.result import add_result
 from ..vmr_backend.job import BadInput, JobRequest
-from ..vmr_backend.reconstruction import FILE_NAME
+from ..vmr_backend.reconstruction import FILE_NAME, Reconstruction
 from .doubtful_frame import keep_verdict
 from .load_result import added_text
 from .preview import end_preview, show_snapshot
@@ -37,10 +37,10 @@ class Finished:
         """It has ended."""
 
     def result(self):
-        return Job(self.folder, Path()).result()
+        return Reconstruction.load(self.folder)
 
 
-class Reconstruction(Run):
+class Reconstructing(Run):
     """A run in a job folder, and its preview."""
 
     label = "Reconstruct"
@@ -126,7 +126,7 @@ class VMR_OT_reconstruct(StartsRun, bpy.types.Operator):
         description="Job folder of a stopped run that is to go on with the settings that it was started with")
 
     def new_run(self):
-        return Reconstruction(self.start_over, self.folder)
+        return Reconstructing(self.start_over, self.folder)
 
     @classmethod
     def obstacle(cls, context):

@@ -20,7 +20,7 @@ class Turns:
     """Starts a run as `invoke` does, and gives it the turns that it has from a timer."""
 
     def __init__(self, extension):
-        self.run = extension.module("operators.reconstruct").Reconstruction()
+        self.run = extension.module("operators.reconstruct").Reconstructing()
         self.activity = extension.module("properties").reconstruction_activity
         self.extension = extension
         assert self.run.start(bpy.context) is None
@@ -174,7 +174,7 @@ def test_without_its_clip_a_line_says_why_it_cannot_be_kept(stopped, footage):
 
 def test_a_run_that_cannot_begin_leaves_it(stopped, extension, footage):
     footage.vmr.inputs.masks = "/nowhere"
-    ended = extension.module("operators.reconstruct").Reconstruction().start(bpy.context)
+    ended = extension.module("operators.reconstruct").Reconstructing().start(bpy.context)
     assert ended.state == "FAILED" and stopped.activity.preview is not None
     assert bpy.ops.vmr.keep_preview() == {"FINISHED"}
 

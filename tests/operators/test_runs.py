@@ -16,7 +16,7 @@ class Followed:
     def __init__(self, extension):
         self.runs = extension.module("operators.runs")
         self.activity = extension.module("properties").reconstruction_activity
-        run = extension.module("operators.reconstruct").Reconstruction()
+        run = extension.module("operators.reconstruct").Reconstructing()
         assert run.start(bpy.context) is None
         self.runs.follow(run)
 
