@@ -7,11 +7,11 @@ from typing import Any
 
 import bpy
 
-from .vmr_backend.settings import DEFAULT_PRESET, GROUPS, METHODS, PRESETS, Setting, Settings, settings_of
+from .vmr_backend.methods import METHODS, Method
+from .vmr_backend.settings import DEFAULT_PRESET, GROUPS, PRESETS, Setting, Settings, settings_of
 
 SETTINGS = {setting.name: setting for setting in Settings.describe()}
 GROUP_LABELS = dict(GROUPS)
-METHOD_LABELS = {"lasr": "Clip Alone", "vmr": "Category Model"}
 MOTIONS = (
     ("SHAPE_KEYS", "Shape Keys", "One shape for each frame: plays anywhere, hard to change"),
     ("ARMATURE", "Armature", "Bones with a pose for each frame: made to be changed, light in files. "
@@ -76,6 +76,11 @@ def value_of(group: bpy.types.PropertyGroup, name: str) -> Any:
 
 def set_value(group: bpy.types.PropertyGroup, name: str, value: Any) -> None:
     setattr(group, name, math.radians(value) if SETTINGS[name].unit == "DEGREES" else value)
+
+
+def method_of(props) -> Method:
+    """The method chosen."""
+    return METHODS[props.method]
 
 
 def settings_in(group: str, method: str) -> list[str]:
@@ -192,7 +197,7 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
         description="Footage to reconstruct from, where no Movie Clip Editor says it")
     method: bpy.props.EnumProperty(
         name="Method", default="lasr", description="How the mesh is found",
-        items=[(name, METHOD_LABELS[name], text) for name, text in METHODS.items()])
+        items=[(name, method.label, method.meaning) for name, method in METHODS.items()])
     model: bpy.props.StringProperty(
         name="Model", search=_model_names, search_options={"SUGGESTION"},
         description="Category model of the subject: one that is listed under Category Models, or the path of a file")

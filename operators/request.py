@@ -12,6 +12,7 @@ from ..properties import (
     clip_of,
     hand_over,
     inputs_of,
+    method_of,
     props_of,
     reconstruction_activity,
     subjects_of,
@@ -32,7 +33,7 @@ def obstacle(context: bpy.types.Context) -> str:
     if clip_of(context) is None:
         return "Open a movie clip first"
     props = props_of(context.scene)
-    if props.method == "vmr" and not props.model.strip():
+    if method_of(props).needs_model and not props.model.strip():
         return "Choose a category model first"
     if interpreter() is None:
         return "Install the backend first"
@@ -63,14 +64,14 @@ def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequ
 
 def _model_of(props) -> str | None:
     """Path of the category model that the method needs or starts from; None where there is none."""
-    name = (props.model if props.method == "vmr" else props.start_model).strip()
+    name = (props.model if method_of(props).needs_model else props.start_model).strip()
     return str(find_model(bpy.path.abspath(name), models_folder()).path) if name else None
 
 
 def _shape_of(props, inputs) -> str | None:
     """Folder of the result that the method starts from; None where there is none."""
     folder = inputs.start_shape.strip()
-    return bpy.path.abspath(folder) if props.method == "vmr" and folder else None
+    return bpy.path.abspath(folder) if method_of(props).takes_shape and folder else None
 
 
 def _subject_of(inputs, clip: bpy.types.MovieClip) -> dict[str, Any]:

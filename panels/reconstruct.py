@@ -10,6 +10,7 @@ from ..properties import (
     clip_of,
     held_inputs,
     inputs_of,
+    method_of,
     obstacle_to_keeping,
     reconstruction_activity,
     result_in,
@@ -56,12 +57,13 @@ class MainPanel(InTab):
             draw_text(column, context, obstacle_to_keeping(clip), "INFO")
         draw_kept(column, context)
         column.prop(props, "method")
-        if props.method == "vmr":
+        method = method_of(props)
+        if method.needs_model:
             draw_chosen_model(column, props)
-            if clip is not None:
-                column.prop(inputs_of(clip), "start_shape")
         else:
             column.prop(props, "start_model")
+        if method.takes_shape and clip is not None:
+            column.prop(inputs_of(clip), "start_shape")
         column.prop(props, "preset")
         if changed := changed_settings(props):
             row = column.row()

@@ -34,8 +34,9 @@ from .job import (
     rotations_of,
     take_place,
 )
+from .methods import METHODS
 from .reconstruction import FILE_NAME
-from .settings import DEFAULT_PRESET, METHODS, PRESETS, Settings, settings_of
+from .settings import DEFAULT_PRESET, PRESETS, Settings, settings_of
 
 BENCHMARKS = ("renderer", "fit", "train", "correspondence", "flow")
 

@@ -23,7 +23,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TextIO
 
-from .settings import DEFAULT_PRESET, METHODS, settings_of
+from .methods import METHODS
+from .settings import DEFAULT_PRESET, settings_of
 
 FORMAT_VERSION = 1
 REQUEST_NAME, EVENTS_NAME, RUN_NAME = "job.json", "events.jsonl", "run"
@@ -176,10 +177,12 @@ class JobRequest:
             raise BadInput(f"version: found {self.version}, needs {FORMAT_VERSION}")
         if self.method not in METHODS:
             raise BadInput(f"method: found {self.method!r}, needs one of {', '.join(METHODS)}")
-        if self.method == "vmr" and not self.model:
-            raise BadInput("model: found none, needs a category model for the method 'vmr'")
-        if self.method != "vmr" and self.shape:
-            raise BadInput(f"shape: found {self.shape} for the method {self.method!r}, needs the method 'vmr'")
+        method = METHODS[self.method]
+        if method.needs_model and not self.model:
+            raise BadInput(f"model: found none, needs a category model for the method {self.method!r}")
+        if self.shape and not method.takes_shape:
+            able = " or ".join(repr(name) for name, other in METHODS.items() if other.takes_shape)
+            raise BadInput(f"shape: found {self.shape} for the method {self.method!r}, needs the method {able}")
         for number in (self.first, self.last):
             check_frame("frames", number)
         if self.first is not None and self.last is not None and self.last < self.first:

@@ -16,9 +16,10 @@ import torch
 
 from .checkpoint import Checkpoint
 from .devices import device_name, device_of
+from .fitting.fitter import Fitter
+from .fitting.stages import Course
 from .job import EventLog, JobRequest, write_whole
-from .known import check_camera, known_of
-from .lasr.fit import fit, plan_of
+from .methods import METHODS, Start
 from .metrics.colour import colour_errors
 from .metrics.coverage import coverage
 from .metrics.segmentation import evaluate
@@ -26,7 +27,9 @@ from .outputs.overlay import write_overlay
 from .outputs.preview import write_preview
 from .outputs.report import Lens, Stage, write_report
 from .outputs.trust import judge, measure
+from .priors import check_camera, priors_of
 from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME, Reconstruction
+from .rendering import get_renderer
 from .settings import Settings, settings_of
 from .snapshots import Snapshots
 from .texture.bake import bake_texture
@@ -36,7 +39,6 @@ from .video.flow_finders import flow_finder
 from .video.footage import Footage, load_footage
 from .video.masks import open_masks
 from .video.subjects import Choice
-from .vmr.clip import PREDICTION, adapt_clip, first_sight, shares_of_time
 from .vmr.model_file import find_model, load_model
 
 try:
@@ -63,20 +65,20 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     category = load_model(find_model(request.model), device) if request.model else None
     like = Reconstruction.load(Path(request.shape)) if request.shape else None
     # Until the footage is read, nobody knows how many frames there are.
-    log.plan(_shares(request, settings, settings.window))
+    log.plan(_costs(request, settings, settings.window))
     snapshots = Snapshots(folder)
     stages: list[Stage] = []
 
     with _timed(stages, "footage", device):
         clip = open_footage(request)
         # Frames are read, and fitted, in square pixels; what is said and saved is in those of the file.
-        known = known_of(request, clip.scale)
-        check_camera(known, clip.image_size)
+        priors = priors_of(request, clip.scale)
+        check_camera(priors, clip.image_size)
         footage = load_footage(clip, request.masks, first=request.first, last=request.last,
                                crop_size=settings.crop_size, choice=_choice(request, clip),
                                flow=flow_finder(settings.flow, device),
                                progress=lambda step, steps: log.progress("footage", step, steps))
-    log.plan(_shares(request, settings, len(footage.numbers)))
+    log.plan(_costs(request, settings, len(footage.numbers)))
     warnings = [*clip.remarks, *footage.notes]
     warnings += [f"{len(footage.left_out)} frames were left out; the first is frame {number}: {reason}"
                  for number, reason in footage.left_out[:1]]
@@ -86,17 +88,10 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     def offer(make: Callable[[], Reconstruction]) -> None:
         snapshots.offer(lambda: make().resized(*clip.file_size))
 
-    if request.method == "lasr" and category is not None:
-        with _timed(stages, "prediction", device):
-            known = first_sight(footage, category, settings, known, device, log.progress)
     with _timed(stages, "fit", device):
-        if request.method == "lasr":
-            found = fit(footage, settings, device, request.seed, log.progress, folder, resume, known, offer)
-            hypotheses = found.hypotheses
-        else:
-            found = adapt_clip(footage, category, settings, known, device, request.seed, log.progress, folder, resume,
-                               offer, like)
-            hypotheses = []
+        fitter = Fitter(footage, settings, get_renderer("warp", device), device)
+        course = Course(request.seed, log.progress, offer, folder, resume)
+        found = METHODS[request.method].start(Start(fitter, course, priors, category, like))
     fit_memory = stages.pop().peak_memory_mib
     stages += [Stage(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 
@@ -113,7 +108,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         write_preview(result, baked.image, frames.frame, folder / PREVIEW_NAME, Path(request.clip).name)
         errors = colour_errors(result, baked.image, frames.frame, frames.mask)
         result = replace(result, coverage=coverage(result))
-        trust = judge(measure(result, footage, scores, errors, hypotheses))
+        trust = judge(measure(result, footage, scores, errors, found.hypotheses))
         log.progress("pictures", total, total)
 
     if trust.verdict.trust != "good":
@@ -124,18 +119,15 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     write_report(folder, request=request, settings=settings, device=device_name(device), stages=stages, scores=scores,
                  colour_error=errors, coverage=baked.seen, trust=trust,
                  lens=Lens.of(result, request, settings), left_out=footage.left_out,
-                 hypotheses=hypotheses, warnings=warnings)
+                 hypotheses=found.hypotheses, warnings=warnings)
     result.save(folder)
     Checkpoint.remove(folder)
     snapshots.remove()
 
 
-def _shares(request: JobRequest, settings: Settings, frames: int) -> dict[str, float]:
-    """Each stage's share of a run, for the forecast of the time left."""
-    if request.method == "vmr":
-        of_fit = shares_of_time(settings, frames)
-    else:
-        of_fit = ({"prediction": PREDICTION * frames} if request.model else {}) | plan_of(settings)
+def _costs(request: JobRequest, settings: Settings, frames: int) -> dict[str, float]:
+    """About how long each stage takes, for the forecast of the time left."""
+    of_fit = METHODS[request.method].costs(settings, frames, request.model is not None)
     whole = sum(of_fit.values())
     return {"footage": whole * 0.06} | of_fit | {"texture": whole * 0.1, "pictures": whole * 0.06}
 

@@ -20,11 +20,6 @@ GROUPS = {
     "weights": "Loss Weights",
     "texture": "Texture",
 }
-METHODS = {
-    "lasr": "Find shape, bones, motion and camera from the clip alone",
-    "vmr": "Adapt a category model, trained beforehand, to the clip",
-}
-
 FLOWS = {
     "dis": "Dense inverse search: fast, part of OpenCV",
     "raft": "A network, slower, better at fast motion; needs torchvision in the backend's environment and its weights",

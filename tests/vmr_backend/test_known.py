@@ -5,19 +5,17 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from vmr_backend.geometry.cameras import LEVEL_CAMERA
 from vmr_backend.geometry.rotations import about_x, about_z
 from vmr_backend.job import BadInput, FrameRotation, JobRequest, facing
-from vmr_backend.known import (
-    Known,
+from vmr_backend.priors import (
     check_camera,
     hints_at,
     intrinsics_of,
-    known_of,
     starting_rotations,
     starting_turns,
     yaw_of,
 )
-from vmr_backend.lasr.model import LEVEL_CAMERA
 
 NUMBERS = np.arange(10, 31)
 

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from vmr_backend.settings import DEFAULT_PRESET, GROUPS, METHODS, PRESETS, Setting, Settings, settings_of
+from vmr_backend.methods import METHODS
+from vmr_backend.settings import DEFAULT_PRESET, GROUPS, PRESETS, Setting, Settings, settings_of
 
 SETTINGS = {setting.name: setting for setting in Settings.describe()}
 BILLS = Setting("bill", "short", "Bill", "Which bill", "shape", choices={"short": "of finches", "long": "of storks"})

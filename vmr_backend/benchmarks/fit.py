@@ -15,9 +15,10 @@ from typing import Any
 
 from ..arguments import Arguments
 from ..job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, BadInput
+from ..methods import METHODS
 from ..metrics.evaluation import evaluate_folder, load_joints, load_truth
 from ..reconstruction import REPORT_NAME
-from ..settings import METHODS, PRESETS, Settings, settings_of
+from ..settings import PRESETS, Settings, settings_of
 from ..vmr.model_file import find_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,14 +101,15 @@ def add_method(parser: argparse.ArgumentParser) -> None:
 
 
 def model_for(clip: Clip, method: str, asked: str | None) -> str | None:
-    """The category model that a clip is run with: what is asked for; else, for vmr, what the clip names.
+    """The category model that a clip is run with: what is asked for; else what the clip names, if the method needs one.
 
-    BadInput where vmr has none, or where there is no such model.
+    BadInput where the method needs one and there is none, or where there is no such model.
     """
-    model = asked or (clip.model if method == "vmr" else None)
+    needed = METHODS[method].needs_model
+    model = asked or (clip.model if needed else None)
     if not model:
-        if method == "vmr":
-            raise BadInput(f"clip {clip.name}: found no category model for the method vmr, needs --model NAME")
+        if needed:
+            raise BadInput(f"clip {clip.name}: found no category model for the method {method}, needs --model NAME")
         return None
     try:
         find_model(model)

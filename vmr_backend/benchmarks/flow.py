@@ -10,6 +10,7 @@ import torch
 
 from ..arguments import Arguments
 from ..devices import device_of
+from ..fitting.guided_flow import ShownSurface
 from ..job import BadInput
 from ..rendering import get_renderer
 from ..settings import FLOWS
@@ -17,7 +18,6 @@ from ..video.crops import pixel_centres
 from ..video.flow import CropFlow, crop_flow
 from ..video.flow_finders import flow_finder
 from ..video.footage import Footage, downsample, load_footage
-from ..video.guided_flow import ShownSurface
 from .fit import SAMPLE
 
 GAPS = (1, 2, 4, 8)

@@ -7,19 +7,18 @@ import itertools
 import torch
 
 from ..arguments import Arguments
+from ..bodies.category import CategoryShape, Handles, ellipsoid
 from ..devices import device_name, device_of
-from ..geometry.cameras import LEVEL_CAMERA
+from ..geometry.cameras import LEVEL_CAMERA, WeakCamera
 from ..geometry.sphere import icosphere
 from ..rendering import Renderer, get_renderer
 from ..settings import ENCODERS, TrainingSettings
 from ..training.augmentation import Examples
-from ..training.instances import descend
+from ..training.instances import Instances, descend
 from ..training.network import Chance, Lesson, Plan, targets_of
-from ..vmr.instances import Instances
 from ..vmr.model import Architecture, CategoryModel
 from ..vmr.model_file import STRENGTH
-from ..vmr.objective import INSIDE, WeakCamera
-from ..vmr.shape import CategoryShape, Handles, ellipsoid
+from ..vmr.objective import INSIDE
 from .renderer import memory_used, now
 
 SIZES, BATCHES = (64, 96, 128), (8, 32)

@@ -11,6 +11,10 @@ LEVEL_CAMERA = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 """Object to camera for a camera at -y that looks along +y: Blender's front view."""
 
 
+WEAK_DISTANCE = 5.0
+"""At which a weak perspective camera's subjects stand: depth only sorts faces (CMR)."""
+
+
 @dataclass(frozen=True)
 class Camera:
     """One camera per frame; any leading shape (...)."""
@@ -21,6 +25,26 @@ class Camera:
     """(..., 3), object to camera, object units."""
     intrinsics: Tensor
     """(..., 4): fx, fy, cx, cy; in pixels of the full frame, or in the units of a crop."""
+
+
+@dataclass(frozen=True)
+class WeakCamera:
+    """Weak perspective cameras of N pictures: x2d = scale * (R X)_xy + shift, crop coordinates."""
+
+    rotation: Tensor
+    """(N, 3, 3), object to camera; camera axes x right, y down, z forward."""
+    scale: Tensor
+    """(N,) crop units per object unit."""
+    shift: Tensor
+    """(N, 2) crop units."""
+
+    def __getitem__(self, chosen) -> WeakCamera:
+        return WeakCamera(self.rotation[chosen], self.scale[chosen], self.shift[chosen])
+
+    def project(self, points: Tensor) -> Tensor:
+        """Object points (N, P, 3) to (N, P, 3): x and y in crop coordinates, and a depth that only sorts."""
+        turned = self.scale[:, None, None] * (points @ self.rotation.mT)
+        return turned + torch.cat([self.shift, torch.full_like(self.shift[:, :1], WEAK_DISTANCE)], 1).unsqueeze(1)
 
 
 def to_camera(points: Tensor, camera: Camera) -> Tensor:

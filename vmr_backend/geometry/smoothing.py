@@ -1,8 +1,6 @@
-"""The preconditioner that keeps a mesh smooth while single pictures pull at it, and the descent that goes with it."""
+"""The preconditioner that keeps a mesh smooth while single pictures pull at it."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import scipy.sparse
@@ -11,14 +9,6 @@ import torch
 from torch import Tensor
 
 from .topology import combinatorial_laplacian
-
-BETAS = (0.9, 0.99)
-"""Of Adam, as for all that is fitted to pictures."""
-
-
-def falling(at: float, final: float) -> float:
-    """Factor of a learning rate at a share of a descent: from 1 to `final` along half a cosine."""
-    return final + (1 - final) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, at)))
 
 
 class Preconditioner:
@@ -66,28 +56,3 @@ def _by_columns(act, values: Tensor) -> Tensor:
     columns = values.cpu().permute(1, 0, 2).reshape(count, -1).double().numpy()
     made = torch.from_numpy(act(columns)).view(count, hypotheses, 3).permute(1, 0, 2)
     return made.contiguous().to(values)
-
-
-class UniformAdam(torch.optim.Optimizer):
-    """Adam with one second moment for a whole mesh, its largest (Nicolet et al. 2021).
-
-    Plain Adam takes equal steps everywhere, so vertices that no picture constrains walk at random on the noise of their
-    gradients; here they hardly move. Parameters are (H, V, 3), each hypothesis by itself.
-    """
-
-    def __init__(self, groups: list[dict]):
-        super().__init__(groups, {})
-
-    @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                state = self.state[parameter]
-                if not state:
-                    state.update(count=0, first=torch.zeros_like(parameter), second=torch.zeros_like(parameter))
-                state["count"] += 1
-                state["first"].lerp_(parameter.grad, 1 - BETAS[0])
-                state["second"].lerp_(parameter.grad.square(), 1 - BETAS[1])
-                first = state["first"] / (1 - BETAS[0] ** state["count"])
-                second = (state["second"] / (1 - BETAS[1] ** state["count"])).amax((1, 2), keepdim=True)
-                parameter.sub_(group["lr"] * first / (second.sqrt() + 1e-12))

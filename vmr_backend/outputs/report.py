@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..job import JobRequest, write_whole
+from ..methods import METHODS
 from ..metrics.segmentation import Scores
 from ..reconstruction import REPORT_NAME, Reconstruction
 from ..settings import Settings
@@ -51,7 +52,7 @@ class Lens:
     def of(result: Reconstruction, request: JobRequest, settings: Settings) -> Lens:
         guess = "fitted" if settings.fit_focal_length else "assumed"
         source = guess if request.focal_length is None else "given"
-        if request.method == "vmr" and not settings.visits:
+        if not METHODS[request.method].perspective(settings):
             source = "weak perspective"
         focal, width = float(result.intrinsics[0, 0]), float(result.image_size[0])
         return Lens(math.degrees(2 * math.atan(width / 2 / focal)), focal, source)

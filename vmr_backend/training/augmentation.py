@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..geometry.cameras import WeakCamera
 from ..geometry.rotations import about_z
 from ..geometry.sphere import mirror_image
-from ..vmr.objective import WeakCamera
 
 ROLL, ZOOM, SHIFT = math.radians(12), 0.12, 0.08
 """Most by which a picture is turned (radians), scaled (a share) and shifted (crop units): crops of clips are framed

@@ -7,38 +7,76 @@ a fraction of the time; the network then learns to tell them from pictures.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from ..geometry.smoothing import UniformAdam
-from ..losses import laplacian_loss, weighted
+from .. import losses
+from ..bodies.category import HANDLE_RATES, HANDLE_SIZE, SHAPE_RATE, CategoryShape, unevenness
+from ..fitting import optimise
+from ..fitting.camera import PLACEMENT_RATE, TURN_RATE
+from ..fitting.optimise import RowAdam, UniformAdam, rows_of
+from ..geometry.cameras import WeakCamera
+from ..geometry.rotations import from_axis_angle
 from ..rendering import Renderer
-from ..vmr.instances import HANDLE_RATES, PLACE_RATE, SHAPE_RATE, TURN_RATE, Instances, RowAdam, unevenness
 from ..vmr.objective import Targets, terms
-from ..vmr.shape import CategoryShape
+
+
+@dataclass(frozen=True)
+class Instances:
+    """What is fitted for each of N pictures."""
+
+    rotation: Tensor
+    """(N, 3, 3) that the fit starts from, object to camera."""
+    turn: Tensor
+    """(N, 3) axis-angle after it, in the camera's axes."""
+    placement: Tensor
+    """(N, 3) shift in crop units and the scale's logarithm."""
+    handles: Tensor
+    """(N, H, HANDLE_SIZE)."""
+
+    @staticmethod
+    def of(camera: WeakCamera, handles: int) -> Instances:
+        """Undeformed ones with these cameras."""
+        rest = camera.rotation.new_zeros(len(camera.rotation), handles, HANDLE_SIZE)
+        placement = torch.cat([camera.shift, camera.scale.log()[:, None]], 1)
+        return Instances(camera.rotation, torch.zeros_like(placement), placement, rest)
+
+    @property
+    def camera(self) -> WeakCamera:
+        return WeakCamera(from_axis_angle(self.turn) @ self.rotation, self.placement[:, 2].exp(), self.placement[:, :2])
+
+    def __getitem__(self, chosen: Tensor) -> Instances:
+        return Instances(self.rotation[chosen], self.turn[chosen], self.placement[chosen], self.handles[chosen])
 
 
 def descend(shape: CategoryShape, instances: Instances, targets: Targets, affinity: Tensor | None,
             batches: Iterable[Tensor], weights: Mapping[str, float], renderer: Renderer, learn_shape: bool,
             progress: Callable[[dict[str, Tensor]], None]) -> None:
     """Improve instances in place, a batch (n,) of them at each step; also the shape's single basis if `learn_shape`."""
-    tables = [(instances.turn, TURN_RATE), (instances.place, PLACE_RATE), (instances.handles, HANDLE_RATES)]
-    optimiser = RowAdam([(table, table.new_tensor(rate)) for table, rate in tables])
-    shared = UniformAdam([{"params": [shape.latent], "lr": SHAPE_RATE}])
-    for batch in batches:
-        leaves = [table[batch].requires_grad_() for table, _ in tables]
-        some = Instances(instances.rotation[batch], *leaves)
-        base = shape.base(instances.turn.new_ones(1, 1))
+    tables = [table.flatten(1).detach().requires_grad_()
+              for table in (instances.turn, instances.placement, instances.handles)]
+    handles = tables[2].new_tensor(HANDLE_RATES).repeat(instances.handles.shape[1])
+    groups = [{"params": [table], "lr": rate, "optimiser": RowAdam}
+              for table, rate in zip(tables, (TURN_RATE, PLACEMENT_RATE, handles), strict=True)]
+    if learn_shape:
+        groups.append({"params": [shape.latent], "lr": SHAPE_RATE, "optimiser": UniformAdam})
+
+    batches = list(batches)
+
+    def evaluate(step: int) -> dict[str, Tensor]:
+        batch = batches[step]
+        turn, placement, handles = (rows_of(table, batch) for table in tables)
+        some = Instances(instances.rotation[batch], turn, placement, handles.unflatten(1, (-1, HANDLE_SIZE)))
+        base = shape.base(turn.new_ones(1, 1))
         base = (base if learn_shape else base.detach()).expand(len(batch), -1, -1)
         found = terms(shape, base, shape.deformed(base, some.handles), some.camera, affinity, targets[batch], renderer)
         found["handle"] = some.handles.square().sum(-1).mean(-1)
         found["proportion"] = unevenness(shape, some.handles)
         if learn_shape:
-            found["laplacian"] = laplacian_loss(base[:1], shape.edges)
-        total = weighted(found, weights)
-        shape.latent.grad = None
-        total.backward()
-        optimiser.step(batch, [leaf.grad for leaf in leaves])
-        if learn_shape:
-            shared.step()
+            found["laplacian"] = losses.laplacian_loss(base[:1], shape.edges)
         progress({name: value.detach() for name, value in found.items()})
+        return {name: value.mean() for name, value in found.items() if weights.get(name)}
+
+    optimise.descend(groups, evaluate, lambda step: weights, len(batches))

@@ -10,7 +10,7 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..geometry.smoothing import falling
+from ..fitting.optimise import falling
 from ..job import BadInput
 from ..losses import weighted
 from ..rendering import Renderer

@@ -11,10 +11,10 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from ..annotations import Category
+from ..geometry.cameras import WeakCamera
 from ..geometry.sphere import Sphere, icosphere
 from ..rendering import Renderer
 from ..vmr.model_file import level_of
-from ..vmr.objective import WeakCamera
 from .crops import Crops
 from .structure import left_of, structure_of
 from .template import radii_of, template_of

@@ -11,16 +11,18 @@ from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
 from .. import losses
-from ..geometry.cameras import LEVEL_CAMERA
+from ..fitting.data_terms import softness
+from ..fitting.optimise import UniformAdam
+from ..geometry.cameras import LEVEL_CAMERA, WeakCamera
 from ..geometry.resampling import spread_evenly
 from ..geometry.rotations import about_x, about_z
-from ..geometry.smoothing import Preconditioner, UniformAdam
+from ..geometry.smoothing import Preconditioner
 from ..geometry.sphere import Sphere, icosphere, mirror_image
 from ..geometry.topology import edges_of
 from ..job import BadInput
 from ..rendering import Renderer
 from ..vmr.model_file import STRENGTH
-from ..vmr.objective import INSIDE, WeakCamera, facing, places_inside, softness
+from ..vmr.objective import INSIDE, facing, places_inside
 from .structure import Structure
 
 LEGS, STEPS, VIEWS, SIZE = 3, 250, 12, 64

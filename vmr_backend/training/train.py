@@ -16,21 +16,20 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from ..annotations import Category
+from ..bodies.category import CategoryShape, Handles, evenly
 from ..checkpoint import Checkpoint
 from ..geometry import sphere as spheres
 from ..job import BadInput, EventLog
 from ..rendering import Renderer, get_renderer
 from ..settings import TrainingSettings, training_settings_of
 from ..vmr.encoders import ResNet18
-from ..vmr.instances import Instances
 from ..vmr.model import Architecture, CategoryModel
 from ..vmr.model_file import STRENGTH, ModelCard, load_card, load_model, save_model
 from ..vmr.objective import INSIDE, Targets, places_inside
-from ..vmr.shape import CategoryShape, Handles, evenly
 from .augmentation import Examples
 from .collection import Collection, open_collection
 from .crops import Crops, dealt_in_turn, load_crops
-from .instances import descend
+from .instances import Instances, descend
 from .keypoint_map import distance_from, held_by_vertices, keypoint_map
 from .log import TrainingLog
 from .network import LEARNER, Learner, Plan, process

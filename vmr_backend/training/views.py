@@ -20,16 +20,17 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from .. import losses
-from ..geometry.cameras import LEVEL_CAMERA
+from ..fitting.data_terms import softness
+from ..fitting.optimise import RowAdam, UniformAdam, descend, rows_of
+from ..geometry.cameras import LEVEL_CAMERA, WeakCamera
 from ..geometry.resampling import spread_evenly
 from ..geometry.rotations import about_x, about_z, from_axis_angle
-from ..geometry.smoothing import Preconditioner, UniformAdam
+from ..geometry.smoothing import Preconditioner
 from ..geometry.sphere import Sphere, icosphere, mirror_image, subdivided
 from ..geometry.topology import edges_of
 from ..job import BadInput
 from ..rendering import Renderer
-from ..vmr.instances import RowAdam
-from ..vmr.objective import WeakCamera, facing, places_inside, softness
+from ..vmr.objective import facing, places_inside
 
 FEWEST = 8
 """Masks; fewer show too little of a body."""
@@ -147,7 +148,7 @@ class _Ridge:
 
 
 class _Template:
-    """A symmetric shape on a sphere and what descends it."""
+    """A symmetric shape on a sphere, as it is optimised."""
 
     def __init__(self, sphere: Sphere, vertices: Tensor, strength: float):
         self.sphere = sphere
@@ -155,12 +156,11 @@ class _Template:
             torch.from_numpy(array) for array in (sphere.faces, sphere.mirror, edges_of(sphere.faces)))
         self.ridge = _Ridge(sphere)
         self._preconditioner = Preconditioner(sphere.faces, len(vertices), strength, vertices.device)
-        self._latent = self._preconditioner.latent(vertices[None]).requires_grad_()
-        self.optimiser = UniformAdam([{"params": [self._latent], "lr": SHAPE_RATE}])
+        self.latent = self._preconditioner.latent(vertices[None]).requires_grad_()
 
     def vertices(self) -> Tensor:
         """(V, 3)"""
-        vertices = self._preconditioner.vertices(self._latent)[0]
+        vertices = self._preconditioner.vertices(self.latent)[0]
         return (vertices + mirror_image(vertices, self.mirror)) / 2
 
 
@@ -320,8 +320,9 @@ class _Poses:
         return _Poses(from_axis_angle(turn) @ self.rotation, place, girth)
 
     def tables(self) -> list[Tensor]:
-        """What `moved` takes, to be descended."""
-        return [torch.zeros_like(self.place), self.place.clone(), self.girth.clone()]
+        """What `moved` takes, to be optimised."""
+        tables = torch.zeros_like(self.place), self.place.clone(), self.girth.clone()
+        return [table.requires_grad_() for table in tables]
 
     def points(self, vertices: Tensor) -> Tensor:
         """(P, V, 3) of the template (V, 3), as `WeakCamera.project`."""
@@ -371,34 +372,39 @@ def _refined(template: _Template, poses: _Poses, pictures: _Pictures, renderer: 
     """Poses after a short descent, and their losses (P,)."""
     vertices = template.vertices().detach()
     tables = poses.tables()
-    optimiser = RowAdam(list(zip(tables, map(torch.tensor, RATES), strict=True)))
     found = torch.zeros(len(pictures))
     for some in torch.arange(len(pictures)).split(BATCH):
-        for step in range(steps + 1):
-            leaves = [table[some].requires_grad_() for table in tables]
-            seen = poses[some].moved(*leaves)
+
+        def evaluate(_: int, some: Tensor = some) -> dict[str, Tensor]:
+            seen = poses[some].moved(*(rows_of(table, some) for table in tables))
             alpha = _silhouettes(seen.points(vertices), template.faces, renderer)
-            loss = losses.silhouette_loss(alpha, pictures.masks[some], torch.ones_like(alpha)) + seen.unlikeliness()
-            if step < steps:
-                optimiser.step(some, list(torch.autograd.grad(loss.sum(), leaves)))
-        found[some] = loss.detach()
-    return poses.moved(*tables), found
+            misfit = losses.silhouette_loss(alpha, pictures.masks[some], torch.ones_like(alpha))
+            return {"misfit": misfit + seen.unlikeliness()}
+
+        descend(_groups(tables), evaluate, lambda step: {"misfit": 1.0}, steps)
+        with torch.no_grad():
+            found[some] = evaluate(steps)["misfit"]
+    return poses.moved(*(table.detach() for table in tables)), found
 
 
 def _learn(template: _Template, poses: _Poses, pictures: _Pictures, renderer: Renderer,
            random: np.random.Generator) -> None:
     """Descend the template, and the poses with it."""
     tables = poses.tables()
-    optimiser = RowAdam(list(zip(tables, map(torch.tensor, RATES), strict=True)))
     order = torch.from_numpy(np.concatenate([random.permutation(len(pictures)) for _ in range(REPEATS)]))
-    for batch in order.split(min(BATCH, len(pictures)))[:LESSONS]:
-        batch = batch.unique()
-        leaves = [table[batch].requires_grad_() for table in tables]
-        loss = _misfit(template, poses[batch].moved(*leaves), pictures[batch], renderer)
-        template.optimiser.zero_grad()
-        (len(batch) * loss).backward()
-        optimiser.step(batch, [leaf.grad for leaf in leaves])
-        template.optimiser.step()
+    batches = [batch.unique() for batch in order.split(min(BATCH, len(pictures)))[:LESSONS]]
+
+    def evaluate(step: int) -> dict[str, Tensor]:
+        batch = batches[step]
+        moved = poses[batch].moved(*(rows_of(table, batch) for table in tables))
+        return {"misfit": len(batch) * _misfit(template, moved, pictures[batch], renderer)}
+
+    groups = [{"params": [template.latent], "lr": SHAPE_RATE, "optimiser": UniformAdam}, *_groups(tables)]
+    descend(groups, evaluate, lambda step: {"misfit": 1.0}, len(batches))
+
+
+def _groups(tables: list[Tensor]) -> list[dict]:
+    return [{"params": [table], "lr": rate, "optimiser": RowAdam} for table, rate in zip(tables, RATES, strict=True)]
 
 
 def _misfit(template: _Template, poses: _Poses, pictures: _Pictures, renderer: Renderer) -> Tensor:

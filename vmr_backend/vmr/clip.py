@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..bodies.category import CategoryBody, CategoryShape, Handles, basis_weights
 from ..checkpoint import Checkpoint
-from ..geometry.cameras import Camera, project
+from ..fitting.batch import runs_and_pairs
+from ..fitting.camera import FrameCameras
+from ..fitting.fitter import Fitter, Schedule, Solution
+from ..fitting.result import Fit, extent_of, reconstruction_of, result_of
+from ..fitting.stages import Course, Report, Stages
+from ..fitting.view import View
+from ..geometry.cameras import Camera, WeakCamera
 from ..geometry.sphere import spherical_uv
-from ..job import BadInput
-from ..known import Known, Rotations, Shape, starting_rotations
+from ..priors import Priors, Rotations, Shape, starting_rotations
 from ..reconstruction import Reconstruction
-from ..rendering import Renderer, get_renderer
+from ..rendering import Renderer
 from ..settings import Settings
-from ..snapshots import Show
 from ..video.footage import Footage
-from ..video.view import View
 from .model import State
-from .model_file import LoadedModel
-from .objective import WeakCamera
+from .model_file import STRENGTH, LoadedModel
 from .poses import BATCH, candidates, steady_state
 from .registration import laid_on
-from .shape import spread_of
-from .subject import Subject, fit_subject
 from .windows import Learner, adapt, windows_of
 
 LARGEST_ERROR = 0.25
@@ -39,22 +36,15 @@ LARGEST_ERROR = 0.25
 PREDICTION = 200.0
 """Milliseconds on two cores for all hypotheses of a frame, about."""
 HINTS = 9
-"""Frames whose heading a first sight tells."""
-
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Adapted:
-    """What a model makes of a clip."""
-
-    reconstruction: Reconstruction
-    seconds: dict[str, float]
-    """Of each stage."""
+"""Frames whose predicted heading is handed on to a fit without a category model."""
+SIZE = 128
+"""Pixels across the crops that the subject is compared with."""
+GUIDED = (1 / 3, 2 / 3)
+"""Fractions of the iterations after which flow across long gaps is found with the subject's help."""
 
 
-def shares_of_time(settings: Settings, frames: int) -> dict[str, float]:
-    """Each stage's share of a run, for the forecast of the time left: about milliseconds on two cores."""
+def costs_of(settings: Settings, frames: int) -> dict[str, float]:
+    """About how long each stage takes, in milliseconds on two cores, for the forecast of the time left."""
     if not settings.visits:
         return {"prediction": 50.0 * frames}
     iterations = settings.iterations * len(windows_of(frames, settings.window, settings.stride))
@@ -62,138 +52,149 @@ def shares_of_time(settings: Settings, frames: int) -> dict[str, float]:
             "subject": 8.0 * settings.visits * frames}
 
 
-def adapt_clip(footage: Footage, loaded: LoadedModel, settings: Settings, known: Known, device: torch.device, seed: int,
-               progress: Progress, folder: Path | None = None, resume: bool = False,
-               show: Show = lambda _: None, like: Reconstruction | None = None) -> Adapted:
-    """The subject of the footage as a category model knows its kind.
+def adapt_clip(fitter: Fitter, loaded: LoadedModel, course: Course, priors: Priors,
+               like: Reconstruction | None = None) -> Fit:
+    """The subject of the fitter's footage as a category model knows its kind.
 
-    known     what is known of the camera beforehand
-    progress  called with stage, step and steps
-    folder    where a checkpoint is written after the first look at all frames, and after each window; None: nowhere
-    resume    go on from the checkpoint in the folder, if there is one
-    show      called often with what makes a reconstruction of all that is found so far
-    like      a result of the same subject: its rest shape is the base shape that the closing pass starts from
+    priors  what is known of the camera beforehand
+    like    a result of the same subject: its rest shape is the base shape that the closing pass starts from
     """
-    renderer = get_renderer("warp", device)
+    footage, settings, renderer, device = fitter.footage, fitter.settings, fitter.renderer, fitter.device
     if not settings.visits:
-        seconds: dict[str, float] = {}
-        with _timed(seconds, "prediction"):
-            predicted = predict_clip(footage, loaded, renderer, progress)
-        return Adapted(predicted, seconds)
-    view = View.of(footage, known, settings, device)
+        stages = Stages(replace(course, folder=None), {})
+        found: list[Reconstruction] = []
+        stages.run("prediction", lambda _, report: found.append(predict_clip(footage, loaded, renderer, report)))
+        return Fit(found[0], stages.seconds)
+    stages = Stages(course, {"settings": dict(settings.items()), "model": dict(loaded.card.scores)})
+    view = View.of(footage, priors, settings, device)
     images, masks = _all_pictures(footage, loaded, device)
-    course = _Course(Learner(loaded.model, len(images), seed), folder,
-                     {"settings": dict(settings.items()), "model": dict(loaded.card.scores)})
-    if resume:
-        course.take_up(device)
-    if course.steady is None:
-        with _timed(course.seconds, "prediction"):
-            course.steady = _steady(loaded, images, masks, view, known, renderer, progress)
-        course.save()
-    state = course.steady
+    adapted = _Adapted(Learner(loaded.model, len(images), course.seed))
+    stages.state = lambda: ({}, adapted.tensors())
+    if stages.found:
+        stages.resumed(lambda found: adapted.resume(found, device))
+
+    def predict(_: np.random.Generator, report: Report) -> None:
+        adapted.steady = _steady(loaded, images, masks, view, priors, renderer, report)
+
+    stages.run("prediction", predict)
+    steady = adapted.steady
+    assert steady is not None
 
     def after_window() -> None:
-        course.save()
-        show(lambda: _of_state(footage, loaded, course.learner.told.state(state)))
+        stages.save()
+        course.show(lambda: _of_state(footage, loaded, adapted.learner.told.state(steady)))
 
-    show(lambda: _of_state(footage, loaded, state))
+    course.show(lambda: _of_state(footage, loaded, steady))
     if settings.iterations:
-        with _timed(course.seconds, "adaptation"):
-            told = adapt(course.learner, footage, images, masks, state.rotation, settings, renderer,
-                         lambda step, steps: progress("adaptation", step, steps), after_window)
-        state = replace(told, rotation=state.rotation)
+        stages.run("adaptation", lambda _, report: adapt(adapted.learner, footage, images, masks, steady.rotation,
+                                                         settings, renderer, report, after_window))
+    state = replace(adapted.learner.told.state(), rotation=steady.rotation) if settings.iterations else steady
     base = None if like is None else laid_on(loaded.model.shape, like.rest_vertices, like.faces)
-    subject = Subject.of(loaded.model, state, view, base)
+    adapted.start(solution := solution_of(loaded, state, view, base))
 
-    def after_step(step: int, steps: int) -> None:
-        progress("subject", step, steps)
-        show(lambda: _fitted(footage, loaded, subject))
+    def fit_subject(random: np.random.Generator, report: Report) -> None:
+        def after_step(step: int, steps: int) -> None:
+            report(step, steps)
+            course.show(lambda: result_of(solution, footage))
 
-    with _timed(course.seconds, "subject"):
-        fit_subject(subject, footage, settings, renderer, seed, after_step)
-    return Adapted(_fitted(footage, loaded, subject), course.seconds)
+        schedule = schedule_of(settings, len(images))
+        fitter.improve(solution, fitter.observe(SIZE, [], random), schedule, random, after_step, runs_and_pairs)
+
+    stages.run("subject", fit_subject)
+    return Fit(result_of(solution, footage), stages.seconds)
 
 
-def first_sight(footage: Footage, loaded: LoadedModel, settings: Settings, known: Known, device: torch.device,
-                progress: Progress) -> Known:
-    """What is known, and what a category model says of the clip: a shape, and hints at the subject's heading.
+def schedule_of(settings: Settings, frames: int) -> Schedule:
+    """That of the closing pass, in which each frame is in about `settings.visits` batches."""
+    iterations = max(1, -(-settings.visits * frames // settings.frames_per_iteration))
+    return Schedule(iterations, warm_up=0.0, final_rate=0.05, guided=GUIDED)
+
+
+def solution_of(loaded: LoadedModel, state: State, view: View, base: Tensor | None = None) -> Solution:
+    """One subject in all frames as a model predicts it of each (VMR 3.2): its base shape is shared, its surface moves
+    as optical flow does, and its colours are the same in every frame.
+
+    base  (1, V, 3) where it is known better
+    """
+    shape = loaded.model.shape
+    if base is None:
+        base = shape.base(basis_weights(state.shares).mean(0, keepdim=True)).detach()
+    own = CategoryShape(base, shape.sphere, Handles(shape.weights, shape.twin), STRENGTH)
+    body = CategoryBody(own, state.handles, _arrays_of(loaded))
+    return Solution(body, FrameCameras(view, state.camera)).to(base.device)
+
+
+def initial_priors(fitter: Fitter, loaded: LoadedModel, priors: Priors, progress: Report) -> Priors:
+    """What is known, and what a category model predicts of the clip: a shape, and hints at the subject's heading.
 
     A fit that needs no category model starts from there.
     """
-    view, renderer = View.of(footage, known, settings, device), get_renderer("warp", device)
+    footage, device = fitter.footage, fitter.device
+    view = View.of(footage, priors, fitter.settings, device)
     images, masks = _all_pictures(footage, loaded, device)
-    state = _steady(loaded, images, masks, view, known, renderer, progress)
+    state = _steady(loaded, images, masks, view, priors, fitter.renderer, progress)
     with torch.no_grad():
         base = loaded.model.predict(state).base.mean(0)
     path, every = state.rotation.double().cpu().numpy(), np.linspace(0, len(footage.numbers) - 1, HINTS).round()
-    hints = {int(footage.numbers[place]): path[place] for place in every.astype(int)}
-    if known.hints is not None:
-        hints |= dict(zip(known.hints.frames.tolist(), known.hints.matrices, strict=True))
+    hints = {int(footage.numbers[index]): path[index] for index in every.astype(int)}
+    if priors.hints is not None:
+        hints |= dict(zip(priors.hints.frames.tolist(), priors.hints.matrices, strict=True))
     frames = sorted(hints)
-    return replace(known, hints=Rotations(np.array(frames), np.stack([hints[frame] for frame in frames])),
-                   shape=Shape(_array(state.camera.scale.median() * base), loaded.model.shape.sphere))
+    shape = np.ascontiguousarray((state.camera.scale.median() * base).cpu().numpy(), np.float32)
+    return replace(priors, hints=Rotations(np.array(frames), np.stack([hints[frame] for frame in frames])),
+                   shape=Shape(shape, loaded.model.shape.sphere))
 
 
-def _steady(loaded: LoadedModel, images: Tensor, masks: Tensor, view: View, known: Known, renderer: Renderer,
-            progress: Progress) -> State:
-    """What each frame says by itself, under the camera's likeliest path."""
-    found = candidates(loaded.model, images, masks, renderer, lambda step, steps: progress("prediction", step, steps))
+def _steady(loaded: LoadedModel, images: Tensor, masks: Tensor, view: View, priors: Priors, renderer: Renderer,
+            report: Report) -> State:
+    """What is predicted of each frame by itself, under the camera's likeliest path."""
+    found = candidates(loaded.model, images, masks, renderer, report)
     turning = None
-    if known.solve is not None:
-        turning = torch.from_numpy(starting_rotations(known, view.numbers.cpu().numpy())).to(images)
+    if priors.solve is not None:
+        turning = torch.from_numpy(starting_rotations(priors, view.numbers.cpu().numpy())).to(images)
     return steady_state(found, view.numbers, view.hints, turning)
 
 
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Adds to what a stage took so far."""
-    before, begin = seconds.get(stage, 0.0), time.monotonic()
-    yield
-    seconds[stage] = before + time.monotonic() - begin
+class _Adapted:
+    """How far a run has come, and the tensors that it goes on from."""
 
-
-class _Course:
-    """How far a run has come, and where it is kept."""
-
-    def __init__(self, learner: Learner, folder: Path | None, facts: dict[str, Any]):
-        """facts  of the run, that a checkpoint shares or is none of this run's"""
-        self.learner, self._folder, self._facts = learner, folder, facts
+    def __init__(self, learner: Learner):
+        self.learner = learner
         self.steady: State | None = None
-        """What each frame says by itself, under the camera's path."""
-        self.seconds: dict[str, float] = {}
+        """What is predicted of each frame by itself, under the camera's path."""
+        self._solution: Solution | None = None
+        self._found: dict[str, Tensor] = {}
 
-    def save(self) -> None:
-        if self._folder is not None:
-            assert self.steady is not None
-            steady = {f"steady.{f.name}": getattr(self.steady, f.name) for f in fields(State)}
-            Checkpoint(self._facts | {"seconds": self.seconds}, self.learner.tensors() | steady).save(self._folder)
+    def tensors(self) -> dict[str, Tensor]:
+        assert self.steady is not None
+        solution = {} if self._solution is None else self._solution.state_dict()
+        return (self.learner.tensors() | {f"steady.{f.name}": getattr(self.steady, f.name) for f in fields(State)}
+                | {f"solution.{name}": value for name, value in solution.items()})
 
-    def take_up(self, device: torch.device) -> None:
-        """Go on from the checkpoint, if there is one; BadInput where it is of another run."""
-        found = Checkpoint.load(self._folder) if self._folder is not None else None
-        if found is None:
-            return
-        try:
-            if {name: found.facts[name] for name in self._facts} != self._facts:
-                raise ValueError("other settings")
-            self.learner.take_up(found.tensors)
-            self.steady = State(*(found.tensors[f"steady.{f.name}"].to(device) for f in fields(State)))
-            self.seconds = dict(found.facts["seconds"])
-        except (KeyError, TypeError, ValueError, RuntimeError):
-            raise BadInput(f"{self._folder}: found a checkpoint of another clip, model or of other settings; run again "
-                           "without resuming") from None
+    def resume(self, found: Checkpoint, device: torch.device) -> None:
+        """KeyError, ValueError or RuntimeError where the checkpoint is of another model or clip."""
+        self.learner.take_up(found.tensors)
+        self.steady = State(*(found.tensors[f"steady.{f.name}"].to(device) for f in fields(State)))
+        self._found = {name.removeprefix("solution."): value for name, value in found.tensors.items()
+                       if name.startswith("solution.")}
+
+    def start(self, solution: Solution) -> None:
+        """Fit this solution, or go on from what a checkpoint holds of it."""
+        self._solution = solution
+        if self._found:
+            solution.load_state_dict(self._found)
 
 
 @torch.no_grad()
 def _of_state(footage: Footage, loaded: LoadedModel, state: State) -> Reconstruction:
-    """What a model believes of every frame."""
+    """What a model predicts of every frame."""
     prediction = loaded.model.predict(state)
     return _predicted(footage, loaded, prediction.base.mean(0), prediction.vertices, prediction.camera)
 
 
 @torch.no_grad()
-def predict_clip(footage: Footage, loaded: LoadedModel, renderer: Renderer, progress: Progress) -> Reconstruction:
-    """The mesh and camera of each frame, from a model that knows nothing of the clip but that frame."""
+def predict_clip(footage: Footage, loaded: LoadedModel, renderer: Renderer, report: Report) -> Reconstruction:
+    """The mesh and camera of each frame, as a model predicts them from that frame alone."""
     device = loaded.model.anchors.device
     bases, meshes, cameras = [], [], []
     for start in range(0, len(footage.numbers), BATCH):
@@ -202,7 +203,7 @@ def predict_clip(footage: Footage, loaded: LoadedModel, renderer: Renderer, prog
         bases.append(prediction.base)
         meshes.append(prediction.vertices)
         cameras.append(prediction.camera)
-        progress("prediction", min(start + BATCH, len(footage.numbers)), len(footage.numbers))
+        report(min(start + BATCH, len(footage.numbers)), len(footage.numbers))
     camera = WeakCamera(*(torch.cat([getattr(one, name) for one in cameras])
                           for name in ("rotation", "scale", "shift")))
     return _predicted(footage, loaded, torch.cat(bases).mean(0), torch.cat(meshes), camera)
@@ -231,36 +232,20 @@ def _resized(images: Tensor, size: int) -> Tensor:
 def _predicted(footage: Footage, loaded: LoadedModel, rest: Tensor, vertices: Tensor,
                camera: WeakCamera) -> Reconstruction:
     """Of meshes (T, V, 3) and their cameras in crop units. The rest shape is the mean base shape."""
-    unit = 1 / spread_of(rest)
+    scale = 1 / extent_of(rest)
     half, centre = (torch.from_numpy(values).to(vertices) for values in (footage.crop_half, footage.crop_centre))
-    in_pixels = WeakCamera(camera.rotation, camera.scale * half / unit, centre + half[:, None] * camera.shift)
-    return _reconstruction(footage, loaded, unit * rest, unit * vertices,
-                           long_focus(unit * vertices, in_pixels, footage.image_size))
+    in_pixels = WeakCamera(camera.rotation, camera.scale * half, centre + half[:, None] * camera.shift)
+    return reconstruction_of(footage, rest, vertices, long_focus(vertices, in_pixels, footage.image_size), scale,
+                             _arrays_of(loaded))
 
 
-@torch.no_grad()
-def _fitted(footage: Footage, loaded: LoadedModel, subject: Subject) -> Reconstruction:
-    base, instances = subject.base(), subject.instances
-    every = torch.arange(len(subject), device=base.device)
-    unit, camera = 1 / spread_of(base[0]), subject.camera(instances, every)
-    return _reconstruction(footage, loaded, unit * base[0], unit * subject.vertices(base, instances),
-                           Camera(camera.rotation, unit * camera.translation, subject.view.intrinsics))
-
-
-def _reconstruction(footage: Footage, loaded: LoadedModel, rest: Tensor, vertices: Tensor,
-                    camera: Camera) -> Reconstruction:
-    """In the units of the format: the rest shape's longest extent is 1."""
+def _arrays_of(loaded: LoadedModel) -> dict[str, Any]:
+    """What a result holds of a category, whatever the subject."""
     sphere = loaded.model.shape.sphere
-    keypoints: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {"faces": sphere.faces, "uv": spherical_uv(sphere)}
     if loaded.affinity is not None:
-        keypoints = {"keypoints": _array(project(loaded.affinity @ vertices, camera)[..., :2]),
-                     "keypoint_names": np.array(loaded.card.category.keypoints),
-                     "keypoint_weights": _array(loaded.affinity)}
-    return Reconstruction(
-        frames=footage.numbers.astype(np.int32), vertices=_array(vertices), rest_vertices=_array(rest),
-        faces=sphere.faces.astype(np.int32), uv=spherical_uv(sphere).astype(np.float32),
-        camera_rotation=_array(camera.rotation), camera_translation=_array(camera.translation),
-        intrinsics=_array(camera.intrinsics), image_size=np.array(footage.image_size, np.int32), **keypoints)
+        arrays |= {"keypoint_names": np.array(loaded.card.category.keypoints), "keypoint_weights": loaded.affinity}
+    return arrays
 
 
 def long_focus(vertices: Tensor, camera: WeakCamera, image_size: tuple[int, int]) -> Camera:
@@ -281,7 +266,3 @@ def long_focus(vertices: Tensor, camera: WeakCamera, image_size: tuple[int, int]
     ones = torch.ones_like(distance)
     intrinsics = torch.stack([focal * ones, focal * ones, middle[0] * ones, middle[1] * ones], -1)
     return Camera(camera.rotation, torch.cat([lateral, distance[:, None]], -1), intrinsics)
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.cpu().numpy(), np.float32)

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ..bodies.category import HANDLE_SIZE, CategoryShape, basis_weights
+from ..fitting.data_terms import softness
 from ..geometry.body import parts_of_body, spread_out
-from ..geometry.cameras import LEVEL_CAMERA
+from ..geometry.cameras import LEVEL_CAMERA, WeakCamera
 from ..geometry.rotations import about_z, angle_between, from_axis_angle, from_two_columns
 from ..losses import contour_loss, silhouette_loss
 from ..rendering import Renderer
 from .encoders import Landmarks, cut_out, encoder_of, read_heat, weightless
-from .objective import WeakCamera, places_inside, softness
-from .shape import HANDLE_SIZE, CategoryShape, shares_of
+from .objective import places_inside
 from .texture import FlowCorrection, Texels, surface_flow
 
 CODE = 256
@@ -247,7 +248,7 @@ class CategoryModel(nn.Module):
         return shares, motion.unflatten(1, (-1, HANDLE_SIZE)) * said.new_tensor(HANDLE_UNITS), PLACE_UNIT * place
 
     def predict(self, state: State) -> Prediction:
-        base = self.shape.base(shares_of(state.shares))
+        base = self.shape.base(basis_weights(state.shares))
         return Prediction(state, base, self.shape.deformed(base, state.handles))
 
     def texture_flow(self, code: Tensor, prediction: Prediction, renderer: Renderer, size: int) -> Tensor:

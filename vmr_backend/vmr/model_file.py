@@ -16,11 +16,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..annotations import Category
+from ..bodies.category import CategoryShape, Handles
 from ..geometry import sphere as spheres
 from ..job import BadInput, write_whole
 from ..settings import ENCODERS, TRAININGS
 from .model import Architecture, CategoryModel
-from .shape import CategoryShape, Handles
 
 FORMAT_VERSION = 2
 FACTS = "vmr"

@@ -8,41 +8,17 @@ import torch
 from torch import Tensor
 
 from .. import losses
+from ..bodies.category import CategoryShape
+from ..fitting.data_terms import softness
 from ..geometry.arap import arap_energy
+from ..geometry.cameras import WeakCamera
 from ..rendering import Renderer
-from .shape import CategoryShape
-
-EDGE_SOFTNESS = 0.2
-"""Of the rendered silhouette, in pixels: the square root of SoftRas's sigma."""
 
 ARAP_SHARE = 0.25
 """Of a batch's pictures, how many are compared with their base shapes."""
 
 INSIDE = 256
 """Places inside each mask that the contour term looks at, where a network learns."""
-
-DISTANCE = 5.0
-"""At which a weak perspective camera's subjects stand: depth only sorts faces (CMR)."""
-
-
-@dataclass(frozen=True)
-class WeakCamera:
-    """Weak perspective cameras of N pictures: x2d = scale * (R X)_xy + shift, crop coordinates."""
-
-    rotation: Tensor
-    """(N, 3, 3), object to camera; camera axes x right, y down, z forward."""
-    scale: Tensor
-    """(N,) crop units per object unit."""
-    shift: Tensor
-    """(N, 2) crop units."""
-
-    def __getitem__(self, chosen) -> WeakCamera:
-        return WeakCamera(self.rotation[chosen], self.scale[chosen], self.shift[chosen])
-
-    def project(self, points: Tensor) -> Tensor:
-        """Object points (N, P, 3) to (N, P, 3): x and y in crop coordinates, and a depth that only sorts."""
-        turned = self.scale[:, None, None] * (points @ self.rotation.mT)
-        return turned + torch.cat([self.shift, torch.full_like(self.shift[:, :1], DISTANCE)], 1).unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -85,11 +61,6 @@ def terms(shape: CategoryShape, base: Tensor, vertices: Tensor, camera: WeakCame
     if affinity is not None:
         found["keypoint"] = losses.keypoint_loss(affinity @ points[..., :2], targets.keypoints, targets.annotated)
     return found
-
-
-def softness(size: int) -> float:
-    """SoftRas's sigma for pictures of so many pixels across, crop units."""
-    return (2 * EDGE_SOFTNESS / size) ** 2
 
 
 def places_inside(masks: Tensor, chance: Tensor) -> Tensor:

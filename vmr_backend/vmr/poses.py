@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..fitting.data_terms import softness
+from ..fitting.view import Hints
 from ..geometry.arap import arap_energy
 from ..geometry.rotations import angle_between, from_axis_angle, to_axis_angle
 from ..losses import silhouette_loss
 from ..rendering import Renderer
-from ..video.view import Hints
 from .model import MISFIT, CategoryModel, FirstLook, Prediction, State
-from .objective import softness
 
 BATCH = 32
 """Frames looked at together."""

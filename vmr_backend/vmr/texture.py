@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..bodies.category import CategoryShape
+from ..geometry.cameras import WeakCamera
 from ..geometry.sphere import Sphere, spherical_uv
 from ..rendering import Renderer
 from ..texture.layout import lay_out
-from .objective import WeakCamera
-from .shape import CategoryShape
 
 ROWS, COLUMNS = 64, 128
 """Of the flow map; CMR: 128 x 256 for pictures of 256 pixels. Flow is smooth, textures are sampled finer."""

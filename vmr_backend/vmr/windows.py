@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from .. import losses
+from ..bodies.category import unevenness
+from ..fitting.data_terms import softness
 from ..geometry.arap import best_rotations
 from ..geometry.rotations import angle_between
 from ..rendering import Renderer
@@ -20,9 +22,8 @@ from ..settings import Settings
 from ..video.correspondence import Correspondence
 from ..video.features import Features
 from ..video.footage import Footage
-from .instances import unevenness
 from .model import CategoryModel, FirstLook, Prediction, State, nearest_hypotheses
-from .objective import INSIDE, Targets, compared_of, places_inside, softness, terms
+from .objective import INSIDE, Targets, compared_of, places_inside, terms
 from .parts import Parts
 from .texture import barriers, distance_loss, painted, sampled, structure_loss
 

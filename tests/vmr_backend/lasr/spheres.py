@@ -5,13 +5,13 @@ import math
 import numpy as np
 import torch
 
+from vmr_backend.bodies.sphere_bones import RestMesh
+from vmr_backend.fitting.camera import ELEVATION, CameraPath
+from vmr_backend.fitting.search import Starts, starts_of
+from vmr_backend.fitting.view import View
 from vmr_backend.geometry.body import BODY_RADIUS
 from vmr_backend.geometry.sphere import icosphere
-from vmr_backend.known import Known
-from vmr_backend.lasr.cameras import Starts, starts_of
-from vmr_backend.lasr.model import ELEVATION, CameraPath, Model, RestMesh
 from vmr_backend.video.footage import Footage
-from vmr_backend.video.view import View
 
 
 def sphere_seen_by(view: View, starts: Starts) -> Model:

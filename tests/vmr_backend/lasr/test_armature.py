@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vmr_backend.lasr.armature import Armature, Tree, armature_of, joints_of, tree_of
+from vmr_backend.bodies.kinematics import Armature, Tree, armature_of, joints_of, tree_of
 
 
 def tube(way, count=40, radius=0.05) -> np.ndarray:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from spheres import sphere_seen_by, unknown, view_of
 
-from vmr_backend.known import yaw_of
-from vmr_backend.lasr.cameras import Hypothesis, _survivors, search
+from vmr_backend.fitting.observations import far_flows, observe
+from vmr_backend.fitting.search import Hypothesis, _survivors, search
+from vmr_backend.priors import yaw_of
 from vmr_backend.rendering import get_renderer
-from vmr_backend.video.observations import far_flows, observe
 
 CPU = torch.device("cpu")
 

@@ -7,14 +7,16 @@ import pytest
 import torch
 from spheres import sphere_seen_by, unknown, view_of
 
+from vmr_backend.fitting.camera import ELEVATION
+from vmr_backend.fitting.fitter import Schedule
+from vmr_backend.fitting.observations import far_flows, observe
+from vmr_backend.fitting.optimise import descend
+from vmr_backend.fitting.search import Hypothesis, Starts
+from vmr_backend.fitting.view import Hints
+from vmr_backend.geometry.cameras import LEVEL_CAMERA
 from vmr_backend.geometry.rotations import about_x, about_z, angle_between
-from vmr_backend.lasr.cameras import Hypothesis, Starts
-from vmr_backend.lasr.descent import Schedule, descend
-from vmr_backend.lasr.model import ELEVATION, LEVEL_CAMERA, Model
 from vmr_backend.losses import HINT_SLACK
 from vmr_backend.rendering import get_renderer
-from vmr_backend.video.observations import far_flows, observe
-from vmr_backend.video.view import Hints
 
 CPU = torch.device("cpu")
 

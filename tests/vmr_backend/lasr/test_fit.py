@@ -10,11 +10,12 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from vmr_backend.checkpoint import Checkpoint
+from vmr_backend.fitting.result import Fit
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.job import BadInput
-from vmr_backend.known import Known, Rotations, Shape
-from vmr_backend.lasr.fit import Fit, fit, plan_of
+from vmr_backend.lasr.fit import fit
 from vmr_backend.metrics.segmentation import evaluate
+from vmr_backend.priors import Rotations, Shape
 from vmr_backend.reconstruction import Reconstruction
 from vmr_backend.settings import Settings
 

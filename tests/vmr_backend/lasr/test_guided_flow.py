@@ -9,15 +9,14 @@ import pytest
 import torch
 from spheres import sphere_seen_by
 
+from vmr_backend.fitting.guided_flow import guided_flows, long_gaps
+from vmr_backend.fitting.search import Hypothesis, Starts
+from vmr_backend.fitting.view import View
 from vmr_backend.geometry.cameras import Camera, project
-from vmr_backend.lasr.cameras import Hypothesis, Starts
-from vmr_backend.lasr.model import Model
 from vmr_backend.rendering import get_renderer
 from vmr_backend.video.crops import pixel_centres
 from vmr_backend.video.flow import CropFlow
 from vmr_backend.video.footage import Footage
-from vmr_backend.video.guided_flow import guided_flows, long_gaps
-from vmr_backend.video.view import View
 
 FRAMES, SIZE, STEP = 10, 128, 10.0
 """Degrees that the ball turns from frame to frame: 40 across the gap that is looked at."""

@@ -8,14 +8,21 @@ import torch
 from spheres import sphere_seen_by, unknown
 from torch import nn
 
+from vmr_backend.bodies.sphere_bones import (
+    MIRRORED,
+    SHIFT_REACH,
+    SPHERE_RADIUS,
+    TURNED,
+    RestMesh,
+    Skeleton,
+)
+from vmr_backend.fitting.view import View
 from vmr_backend.geometry.body import spread_out
-from vmr_backend.geometry.cameras import project
+from vmr_backend.geometry.cameras import LEVEL_CAMERA, project
 from vmr_backend.geometry.resampling import spread_evenly
 from vmr_backend.geometry.rotations import from_axis_angle, to_axis_angle
 from vmr_backend.geometry.sphere import icosphere, subdivided
 from vmr_backend.geometry.topology import edges_of, winding_numbers
-from vmr_backend.lasr.model import LEVEL_CAMERA, MIRRORED, SHIFT_REACH, SPHERE_RADIUS, TURNED, Model, RestMesh, Skeleton
-from vmr_backend.video.view import View
 
 FRAMES = 9
 CENTRE = torch.stack([torch.linspace(60, 140, FRAMES), torch.linspace(90, 40, FRAMES)], 1)

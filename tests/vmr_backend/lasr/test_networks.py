@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vmr_backend.lasr.networks import TimeNetwork, cosine_waves, slow_part, time_embedding
+from vmr_backend.fitting.time_networks import TimeNetwork, cosine_waves, time_embedding
 
 NUMBERS = torch.tensor([10, 11, 13, 20])
 

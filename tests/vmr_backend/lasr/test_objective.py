@@ -6,23 +6,24 @@ import numpy as np
 import pytest
 import torch
 from spheres import sphere_seen_by
-
-from vmr_backend.geometry.body import BODY_RADIUS
-from vmr_backend.geometry.cameras import project
-from vmr_backend.geometry.rotations import about_x, about_z
-from vmr_backend.geometry.sphere import icosphere
-from vmr_backend.lasr.cameras import Hypothesis, Starts
-from vmr_backend.lasr.model import ELEVATION, INITIAL_COVER, LEVEL_CAMERA, Model, RestMesh
 from vmr_backend.lasr.objective import (
     Regularity,
     _surface_terms,
     terms,
 )
+
+from vmr_backend.bodies.sphere_bones import RestMesh
+from vmr_backend.fitting.camera import ELEVATION, INITIAL_COVER
+from vmr_backend.fitting.observations import SAMPLES, Link, Observations
+from vmr_backend.fitting.search import Hypothesis, Starts
+from vmr_backend.fitting.view import Hints, View
+from vmr_backend.geometry.body import BODY_RADIUS
+from vmr_backend.geometry.cameras import LEVEL_CAMERA, project
+from vmr_backend.geometry.rotations import about_x, about_z
+from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.rendering import get_renderer
 from vmr_backend.rendering.surface import Surface
 from vmr_backend.settings import Settings
-from vmr_backend.video.observations import SAMPLES, Link, Observations
-from vmr_backend.video.view import Hints, View
 
 FRAMES, SIZE, GAP = 5, 48, 2
 CPU = torch.device("cpu")

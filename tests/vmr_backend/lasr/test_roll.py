@@ -9,13 +9,12 @@ import torch
 from spheres import sphere_seen_by, view_of
 from turning_eggs import write
 
-from vmr_backend.known import Known
-from vmr_backend.lasr.cameras import NOTABLE_ROLL, search, starts_of
-from vmr_backend.lasr.roll import roll_path
+from vmr_backend.fitting.observations import far_flows, observe
+from vmr_backend.fitting.roll import roll_path
+from vmr_backend.fitting.search import NOTABLE_ROLL, search, starts_of
 from vmr_backend.rendering import get_renderer
 from vmr_backend.video.crops import pixel_centres
 from vmr_backend.video.footage import load_footage
-from vmr_backend.video.observations import far_flows, observe
 
 
 def with_flow(footage, angle, limbs=0.0):

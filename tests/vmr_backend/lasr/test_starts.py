@@ -8,12 +8,12 @@ import torch
 from scipy.spatial.transform import Rotation
 from spheres import camera_from
 
+from vmr_backend.fitting.search import HEADINGS, RATES, starts_of
+from vmr_backend.fitting.view import View
+from vmr_backend.geometry.cameras import LEVEL_CAMERA
 from vmr_backend.geometry.rotations import about_x, about_z
 from vmr_backend.job import FrameRotation, JobRequest, facing
-from vmr_backend.known import Known, known_of, yaw_of
-from vmr_backend.lasr.cameras import HEADINGS, RATES, starts_of
-from vmr_backend.lasr.model import LEVEL_CAMERA
-from vmr_backend.video.view import View
+from vmr_backend.priors import yaw_of
 
 NUMBERS = np.arange(10, 31)
 UPRIGHT = np.zeros(21)

@@ -6,10 +6,11 @@ import pytest
 import torch
 from tiny_trainings import AFFINITY, BODY, RENDERER, WEIGHTS, drawn_masks, toy_examples, toy_shape
 
+from vmr_backend.fitting.optimise import RowAdam
+from vmr_backend.geometry.cameras import WeakCamera
 from vmr_backend.geometry.rotations import about_x, about_z, angle_between
-from vmr_backend.training.instances import descend
-from vmr_backend.vmr.instances import Instances, RowAdam
-from vmr_backend.vmr.objective import Targets, WeakCamera, places_inside
+from vmr_backend.training.instances import Instances, descend
+from vmr_backend.vmr.objective import Targets, places_inside
 
 COUNT = 6
 

@@ -8,11 +8,11 @@ import torch
 from samples.families import FAMILIES
 from samples.families.render import write_collection
 from vmr_backend import cli
+from vmr_backend.bodies.category import CategoryShape, Handles, ellipsoid
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.training.inspection import judge
 from vmr_backend.vmr.model import Architecture, CategoryModel
 from vmr_backend.vmr.model_file import ModelCard, save_model
-from vmr_backend.vmr.shape import CategoryShape, Handles, ellipsoid
 
 PICTURES = 40
 

@@ -7,7 +7,7 @@ import torch
 from scipy.spatial import ConvexHull
 from tiny_trainings import RENDERER
 
-from vmr_backend.geometry.cameras import LEVEL_CAMERA
+from vmr_backend.geometry.cameras import LEVEL_CAMERA, WeakCamera
 from vmr_backend.geometry.rotations import about_x, about_z
 from vmr_backend.geometry.sphere import icosphere, mirror_image
 from vmr_backend.geometry.topology import winding_numbers
@@ -16,7 +16,6 @@ from vmr_backend.training import template
 from vmr_backend.training.starts import affinity_of
 from vmr_backend.training.structure import Structure
 from vmr_backend.training.template import away_from, hull_of, radii_of, template_of, tubes_of
-from vmr_backend.vmr.objective import WeakCamera
 
 SPHERE = icosphere(3)
 FOUR_LEGGED = np.array([[0, -0.5, 0.3], [0, -0.3, 0.1], [0, 0.3, 0.1], *(

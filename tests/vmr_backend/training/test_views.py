@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from vmr_backend.geometry.cameras import LEVEL_CAMERA
+from vmr_backend.geometry.cameras import LEVEL_CAMERA, WeakCamera
 from vmr_backend.geometry.rotations import about_x, about_z
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.job import BadInput, Cancelled
 from vmr_backend.rendering import get_renderer
 from vmr_backend.training.views import views_of
-from vmr_backend.vmr.objective import WeakCamera
 
 SIZE, COUNT = 40, 40
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from vmr_backend.geometry.cameras import LEVEL_CAMERA
+from vmr_backend.bodies.category import HANDLE_SIZE, CategoryShape, Handles
+from vmr_backend.geometry.cameras import LEVEL_CAMERA, WeakCamera
 from vmr_backend.geometry.rotations import about_z
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.rendering import get_renderer
@@ -13,8 +14,6 @@ from vmr_backend.training.augmentation import Examples
 from vmr_backend.training.network import Learner, Plan
 from vmr_backend.training.perception import Perception
 from vmr_backend.vmr.model import Architecture, CategoryModel
-from vmr_backend.vmr.objective import WeakCamera
-from vmr_backend.vmr.shape import HANDLE_SIZE, CategoryShape, Handles
 
 SIZE = 32
 SPHERE = icosphere(2)

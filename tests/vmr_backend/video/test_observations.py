@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
+from vmr_backend.fitting.observations import GAPS, SAMPLES, far_flows, look_up, observe
 from vmr_backend.video.crops import pixel_centres
 from vmr_backend.video.flow import CropFlow
 from vmr_backend.video.footage import downsample
-from vmr_backend.video.observations import GAPS, SAMPLES, far_flows, look_up, observe
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ from tiny_models import model_of, taught_a_little
 from vmr_backend.annotations import Category
 from vmr_backend.checkpoint import Checkpoint
 from vmr_backend.job import BadInput
-from vmr_backend.known import NOTHING, Known, Rotations
+from vmr_backend.priors import NOTHING, Rotations
 from vmr_backend.settings import Settings
 from vmr_backend.vmr.clip import adapt_clip, first_sight
 from vmr_backend.vmr.model_file import LoadedModel, ModelCard

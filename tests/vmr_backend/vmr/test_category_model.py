@@ -11,9 +11,9 @@ from scipy.special import log_softmax
 from tiny_models import RENDERER, SPHERE, eggs, level_camera, model_of, pictures, shape_of, taught_a_little
 from torch.nn import functional
 
+from vmr_backend.geometry.cameras import WeakCamera
 from vmr_backend.vmr.encoders import Landmarks, ResNet18, cut_out, heat_loss, read_heat, standardised
 from vmr_backend.vmr.model import MISFIT, in_object
-from vmr_backend.vmr.objective import WeakCamera
 
 USUAL = torch.tensor([0.1, -0.05, math.log(0.7)])
 

@@ -8,8 +8,9 @@ import torch
 from scipy.spatial.transform import Rotation
 from tiny_models import BALL, RENDERER, eggs, level_camera, shape_of
 
+from vmr_backend.geometry.cameras import WeakCamera
 from vmr_backend.losses import keypoint_loss, weighted
-from vmr_backend.vmr.objective import Targets, WeakCamera, compared_of, terms
+from vmr_backend.vmr.objective import Targets, compared_of, terms
 
 SIZE = 64
 CAMERA = level_camera(2, 0.6, 1.4, (0.05, -0.1))

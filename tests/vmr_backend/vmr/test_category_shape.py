@@ -6,10 +6,10 @@ import torch
 from scipy.spatial.transform import Rotation
 from tiny_models import BALL, SPHERE, eggs, shape_of
 
+from vmr_backend.bodies.category import HANDLE_SIZE, CategoryShape, Handles
 from vmr_backend.geometry.body import parts_of_body, spread_out
 from vmr_backend.geometry.rotations import from_two_columns
 from vmr_backend.geometry.sphere import mirror_image
-from vmr_backend.vmr.shape import HANDLE_SIZE, CategoryShape, Handles, shares_of
 
 MIRROR = torch.from_numpy(SPHERE.mirror)
 FACES = torch.from_numpy(SPHERE.faces)

@@ -3,9 +3,8 @@
 import torch
 from tiny_models import eggs, shape_of
 
+from vmr_backend.bodies.category import HANDLE_SIZE, MIRRORED, STEPPING, lopsidedness, unevenness
 from vmr_backend.geometry.sphere import mirror_image
-from vmr_backend.vmr.instances import MIRRORED, STEPPING, lopsidedness, unevenness
-from vmr_backend.vmr.shape import HANDLE_SIZE
 
 
 def test_a_pose_that_is_its_own_mirror_image_is_even_and_another_is_not():

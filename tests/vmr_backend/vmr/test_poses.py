@@ -9,8 +9,8 @@ import torch
 from scipy.spatial.transform import Rotation
 from tiny_models import RENDERER, model_of, pictures, taught_a_little
 
+from vmr_backend.fitting.view import Hints
 from vmr_backend.geometry.rotations import about_z, angle_between
-from vmr_backend.video.view import Hints
 from vmr_backend.vmr.model import State
 from vmr_backend.vmr.poses import (
     TURNING,

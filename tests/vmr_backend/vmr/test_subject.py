@@ -8,16 +8,15 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 from tiny_models import BALL, EGGS, RENDERER, model_of
+from vmr_backend.vmr.subject import RUN, Looked, Subject, _towards, fit_subject, terms
 
+from vmr_backend.fitting.observations import observe
+from vmr_backend.fitting.view import View
 from vmr_backend.geometry.cameras import project
 from vmr_backend.geometry.rotations import angle_between
-from vmr_backend.known import Known
 from vmr_backend.settings import Settings
-from vmr_backend.video.observations import observe
-from vmr_backend.video.view import View
-from vmr_backend.vmr.instances import Instances
+from vmr_backend.training.instances import Instances
 from vmr_backend.vmr.model import State
-from vmr_backend.vmr.subject import RUN, Looked, Subject, _towards, fit_subject, terms
 
 CPU = torch.device("cpu")
 SETTINGS = Settings().with_values({"visits": 40})

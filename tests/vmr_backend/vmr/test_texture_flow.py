@@ -6,8 +6,8 @@ import torch
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from tiny_models import EGGS, RENDERER, level_camera
 
+from vmr_backend.bodies.category import CategoryShape, Handles
 from vmr_backend.geometry.sphere import U_MARGIN, icosphere
-from vmr_backend.vmr.shape import CategoryShape, Handles
 from vmr_backend.vmr.texture import (
     COLUMNS,
     ROWS,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from vmr_backend.geometry.cameras import LEVEL_CAMERA
+from vmr_backend.bodies.category import CategoryShape, Handles
+from vmr_backend.geometry.cameras import LEVEL_CAMERA, WeakCamera
 from vmr_backend.geometry.rotations import about_z
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.rendering import get_renderer
 from vmr_backend.vmr.model import Architecture, CategoryModel
-from vmr_backend.vmr.objective import WeakCamera
-from vmr_backend.vmr.shape import CategoryShape, Handles
 
 LEVEL = 2
 SPHERE = icosphere(LEVEL)

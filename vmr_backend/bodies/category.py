@@ -1,14 +1,21 @@
-"""The shape of a category: a base shape blended from shape bases, and handles that deform it."""
+"""The body of a category: a base shape blended from shape bases, and handles that deform it (VMR 3.1)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .. import losses
+from ..fitting.batch import FrameBatch
+from ..fitting.body import Constraints, Pose
+from ..fitting.optimise import RowAdam, UniformAdam, rows_of
 from ..geometry import sphere as spheres
+from ..geometry.arap import arap_energy
 from ..geometry.body import parts_of_body, spread_out
 from ..geometry.rotations import from_axis_angle
 from ..geometry.smoothing import Preconditioner
@@ -21,10 +28,19 @@ HANDLES_PER_VERTEX = 4
 REACH = 0.7
 """Of a handle's hold, over the mean distance between neighbouring handles."""
 
+SHAPE_RATE = 0.1
+"""Learning rate of base shapes, of `UniformAdam`; measured."""
+MIRRORED = (1, -1, -1) + (0,) * 3 + (-1, 1, 1)
+"""Signs of a handle's turn, scales and shift in the mirror at x = 0; scales have a term of their own."""
+STEPPING = 0.3
+"""Radians or object units from which on a handle that does otherwise than its twin counts less and less."""
+HANDLE_RATES = (0.03,) * 3 + (0.01,) * 3 + (0.01,) * 3
+"""Of a handle's turn, scales and shift."""
+
 
 @dataclass(frozen=True)
 class Handles:
-    """H places of the body and the share each has in each vertex."""
+    """H handles of a body and the weight of each in each vertex."""
 
     weights: Tensor
     """(V, H), rows sum to 1."""
@@ -95,9 +111,9 @@ class CategoryShape(nn.Module):
         vertices = self.preconditioner.vertices(self.latent)
         return (vertices + spheres.mirror_image(vertices, self.mirror)) / 2
 
-    def base(self, shares: Tensor) -> Tensor:
-        """Base shapes (N, V, 3) from the bases' shares (N, N_b): V_base = sum of alpha_i V_i (VMR 3.1)."""
-        return torch.einsum("nb,bvc->nvc", shares, self.bases())
+    def base(self, weights: Tensor) -> Tensor:
+        """Base shapes (N, V, 3) from weights (N, N_b) of the bases: V_base = sum of alpha_i V_i (VMR 3.1)."""
+        return torch.einsum("nb,bvc->nvc", weights, self.bases())
 
     def deformed(self, base: Tensor, handles: Tensor) -> Tensor:
         """Base shapes (N, V, 3) moved by handles (N, H, HANDLE_SIZE): each turns and scales about its own centre, then
@@ -114,9 +130,49 @@ class CategoryShape(nn.Module):
         return cotangent_weights(base.detach(), self.faces, self.opposite)
 
 
-def spread_of(shape: Tensor) -> float:
-    """The longest extent of a shape (V, 3), object units."""
-    return float((shape.amax(0) - shape.amin(0)).max())
+class CategoryBody(nn.Module):
+    """One subject of a category: a base shape of its own, and in each of T frames handles that deform it. One
+    hypothesis."""
+
+    rigid, free_hidden = False, False
+
+    def __init__(self, shape: CategoryShape, handles: Tensor, arrays: Mapping[str, Any]):
+        """shape    of a single basis, the subject's base shape
+        handles  (T, H, HANDLE_SIZE) that the fit starts from
+        arrays   what a result holds of the category, whatever the subject"""
+        super().__init__()
+        self.shape, self._arrays = shape, arrays
+        self.handles = nn.Parameter(handles.flatten(1).clone())
+
+    @property
+    def faces(self) -> Tensor:
+        return self.shape.faces
+
+    def posed(self, frames: Tensor, constraints: Constraints) -> Pose:
+        base = self.shape.base(self.shape.latent.new_ones(1, 1))
+        handles = rows_of(self.handles, frames).unflatten(1, (-1, HANDLE_SIZE))
+        return Pose(base, self.shape.deformed(base.expand(len(frames), -1, -1), handles)[None], handles)
+
+    def colours(self, constraints: Constraints) -> None:
+        return None
+
+    def regularisers(self, pose: Pose, some: Tensor | None, batch: FrameBatch) -> dict[str, Tensor]:
+        shape, base, handles = self.shape, pose.rest, pose.motion
+        each = {"arap": arap_energy(base, pose.vertices[0], shape.edges, shape.cotangents(base[0])),
+                "handle": handles.square().sum(-1).mean(-1), "proportion": unevenness(shape, handles),
+                "mirror": lopsidedness(shape, handles)}
+        if batch.run:
+            each["temporal"] = losses.acceleration_loss(batch.in_runs(handles.flatten(1))) / handles.shape[1]
+        return {name: value.mean()[None] for name, value in each.items()} | {
+            "laplacian": losses.laplacian_loss(base, shape.edges)}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        rates = self.handles.new_tensor(HANDLE_RATES).repeat(self.handles.shape[1] // HANDLE_SIZE)
+        return [{"params": [self.shape.latent], "lr": SHAPE_RATE, "optimiser": UniformAdam},
+                {"params": [self.handles], "lr": rates, "optimiser": RowAdam}]
+
+    def arrays(self, scale: Tensor) -> dict[str, Any]:
+        return dict(self._arrays)
 
 
 def ellipsoid(sphere: spheres.Sphere, radii: tuple[float, float, float]) -> Tensor:
@@ -124,11 +180,25 @@ def ellipsoid(sphere: spheres.Sphere, radii: tuple[float, float, float]) -> Tens
     return torch.from_numpy(sphere.vertices * radii).float()
 
 
-def shares_of(logits: Tensor) -> Tensor:
-    """Shares (N, N_b) of shape bases: a softmax, so that base shapes lie between those seen."""
+def basis_weights(logits: Tensor) -> Tensor:
+    """Weights (N, N_b) of shape bases from logits: a softmax, so that base shapes lie between those seen."""
     return logits.softmax(-1)
 
 
 def evenly(count: int, bases: int) -> Tensor:
-    """Equal shares (count, bases)."""
+    """Equal weights (count, bases)."""
     return torch.full((count, bases), 1 / bases)
+
+
+def unevenness(shape: CategoryShape, handles: Tensor) -> Tensor:
+    """By how much the two sides of a body differ in scale (N,): a leg that seems short is turned away, not short."""
+    scales = handles[..., 3:6]
+    return (scales - scales[:, shape.twin]).square().sum(-1).mean(-1)
+
+
+def lopsidedness(shape: CategoryShape, handles: Tensor) -> Tensor:
+    """By how much the two sides of a body turn and shift otherwise than in a mirror (N,): what the camera does not see
+    does, by default, as its twin does. A leg that steps out counts by its distance, not by the square of that."""
+    mirrored = handles.new_tensor(MIRRORED)
+    own = handles * mirrored.abs()
+    return losses.charbonnier((own - mirrored * handles[:, shape.twin]).square().sum(-1), STEPPING).mean(-1)

@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from ..geometry.cameras import LEVEL_CAMERA
 from ..geometry.rotations import about_x, about_z
-from ..known import Known, starting_rotations, starting_turns, yaw_of
-from ..rendering import Renderer
-from ..settings import Settings
-from ..video.observations import Observations
-from .descent import Schedule, descend
-from .model import ELEVATION, LEVEL_CAMERA, Model
+from ..priors import Priors, starting_rotations, starting_turns, yaw_of
+from .camera import ELEVATION, CameraPath
+from .fitter import Fitter, Schedule, Solution
+from .observations import Observations
 
 RATES = (0.6, -0.6, 1.8, -1.8)
 """Turns over the whole clip in radians, both senses."""
@@ -27,7 +26,7 @@ RATES = (0.6, -0.6, 1.8, -1.8)
 ROLLING_RATES = (1.2, -1.2)
 """The same for subjects that may roll."""
 
-ROLL_SHARES = (0.6, 1.0)
+ROLL_FRACTIONS = (0.6, 1.0)
 """Of the roll that flow shows: where the camera looks down, turning about the vertical is part of it."""
 
 NOTABLE_ROLL = math.radians(40)
@@ -81,26 +80,26 @@ class Starts:
         return replace(self, hypotheses=self.hypotheses[:1], turn=self.turn[:1], tilt=self.tilt[:1])
 
 
-def starts_of(count: int, known: Known, numbers: np.ndarray, roll: np.ndarray) -> Starts:
+def starts_of(count: int, priors: Priors, numbers: np.ndarray, roll: np.ndarray) -> Starts:
     """Paths to try at frame numbers (T,): `count` of a grid of headings and rates, or what is left open by what is
     known. Repeated ones differ by their networks' random start. Where the flow shows that the subject may roll, by the
     angles `roll` (T,) in radians, a grid of paths that do follows."""
-    if known.solve is not None:
+    if priors.solve is not None:
         # A solve leaves no rate open, and is not blind to front and back.
-        open_headings = [h + half for h in HEADINGS for half in (0.0, math.pi)] if known.hints is None else [0.0]
-        rotations = np.stack([starting_rotations(known, numbers, heading) for heading in open_headings])
+        open_headings = [h + half for h in HEADINGS for half in (0.0, math.pi)] if priors.hints is None else [0.0]
+        rotations = np.stack([starting_rotations(priors, numbers, heading) for heading in open_headings])
         turn = np.unwrap(yaw_of(rotations), axis=1)
         return Starts(_hypotheses(turn), turn, _each(_tilts(rotations[0], turn[0]), len(turn)), solved=True)
-    if known.hints is not None:
-        turn = starting_turns(known, numbers, [0.0, *RATES] if len(known.hints.frames) == 1 else [0.0])
-        rotations = starting_rotations(known, numbers)
+    if priors.hints is not None:
+        turn = starting_turns(priors, numbers, [0.0, *RATES] if len(priors.hints.frames) == 1 else [0.0])
+        rotations = starting_rotations(priors, numbers)
         return Starts(_hypotheses(turn), turn, _each(_tilts(rotations, yaw_of(rotations)), len(turn)))
     grid = [(heading, rate) for heading in HEADINGS for rate in RATES]
     headings, rates = np.array([grid[i % len(grid)] for i in range(count)]).T
     upright = _evenly(headings, rates, np.zeros(count), numbers, roll)
     if np.ptp(roll) < NOTABLE_ROLL:
         return upright
-    shares, headings, rates = (np.ravel(grid) for grid in np.meshgrid(ROLL_SHARES, HEADINGS, ROLLING_RATES))
+    shares, headings, rates = (np.ravel(grid) for grid in np.meshgrid(ROLL_FRACTIONS, HEADINGS, ROLLING_RATES))
     rolling = _evenly(headings, rates, shares, numbers, roll)
     return Starts(upright.hypotheses + rolling.hypotheses, np.concatenate([upright.turn, rolling.turn]),
                   np.concatenate([upright.tilt, rolling.tilt]))
@@ -132,32 +131,42 @@ def _tilts(rotations: np.ndarray, yaw: np.ndarray) -> np.ndarray:
     return rotations @ upright.mT.numpy()
 
 
-def search(model: Model, starts: list[Hypothesis], seen: Observations, renderer: Renderer, settings: Settings,
+def search(solution: Solution, starts: list[Hypothesis], seen: Observations, fitter: Fitter,
            random: np.random.Generator, progress: Callable[[int, int], None]) -> list[Hypothesis]:
-    """Fit all hypotheses of the model, prune to one. Returns them with their scores, the best first."""
-    alive = list(starts)
+    """Fit all hypotheses of a solution, whose cameras are paths, and prune to one. Returns them with their scores, the
+    best first."""
+    alive, settings, camera = list(starts), fitter.settings, solution.cameras
+    assert isinstance(camera, CameraPath)
     total, done = settings.rigid_iterations, 0
     for share, survivors in ROUNDS:
         iterations = max(1, round(share * total) if survivors else total - done)
         freedom = 0.0 if settings.upright else 1.0
-        schedule = Schedule(iterations, (1.0, 1.0), (freedom, freedom), (1.0, 1.0))
-        found = descend(model, seen, renderer, settings, schedule, random,
-                        lambda i, _, before=done: progress(min(before + i, total), total))
+        schedule = Schedule(iterations, symmetry=(1.0, 1.0), freedom=(freedom, freedom))
+        found = fitter.improve(solution, seen, schedule, random,
+                               lambda i, _, before=done: progress(min(before + i, total), total))
         done += iterations
         scores = (found["total"] + COLOUR_VOTE * found["colour"]).tolist()
-        upright = model.camera.tilt.mT @ model.camera(freedom)[0].detach()
+        upright = camera.tilt.mT @ camera(freedom)[0].detach()
         yaws = np.unwrap(yaw_of(upright.cpu().numpy()), axis=1)
         for hypothesis, score, yaw in zip(alive, scores, yaws, strict=True):
             hypothesis.scores.append(score)
             hypothesis.found_heading, hypothesis.found_turn = float(yaw.mean()), float(yaw[-1] - yaw[0])
         keep = _survivors(alive, max(2, round(survivors * min(settings.hypotheses, len(starts)))) if survivors else 1)
-        model.keep(torch.tensor(keep))
+        _keep(solution, camera, torch.tensor(keep))
         for hypothesis in alive:
             hypothesis.kept = False
         alive = [alive[i] for i in keep]
         for hypothesis in alive:
             hypothesis.kept = True
     return sorted(starts, key=lambda h: (-len(h.scores), not h.kept, h.scores[-1]))
+
+
+def _keep(solution: Solution, camera: CameraPath, hypotheses: torch.Tensor) -> None:
+    """Go on with these hypotheses only."""
+    for module in solution.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            setattr(module, name, torch.nn.Parameter(parameter.detach()[hypotheses].clone()))
+    camera.turn, camera.tilt = camera.turn[hypotheses], camera.tilt[hypotheses]
 
 
 def _survivors(alive: list[Hypothesis], count: int) -> list[int]:

@@ -34,7 +34,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Known:
+class Priors:
     """All that is known beforehand; None where nothing is."""
 
     focal_length: float | None = None
@@ -48,7 +48,7 @@ class Known:
     shape: Shape | None = None
 
 
-NOTHING = Known()
+NOTHING = Priors()
 
 OUTSIDE = 3
 """Pictures' sizes by which the camera's axis may miss the picture: one may be cut out of a larger one."""
@@ -57,39 +57,39 @@ NEAR = 2
 """Frames by which a hint may miss a frame that is fitted, and still hold for it."""
 
 
-def known_of(request: JobRequest, scale: Sequence[float] | np.ndarray = (1, 1)) -> Known:
+def priors_of(request: JobRequest, scale: Sequence[float] | np.ndarray = (1, 1)) -> Priors:
     """What a request tells of the camera, in square pixels: those of the file times `scale`, x and y."""
     point, focal = request.principal_point, request.focal_length
-    return Known(focal and focal * float(scale[0]),
+    return Priors(focal and focal * float(scale[0]),
                  (point[0] * float(scale[0]), point[1] * float(scale[1])) if point else None, _rotations(request.hints),
                  _rotations(request.camera_solve))
 
 
-def check_camera(known: Known, image_size: tuple[int, int]) -> None:
+def check_camera(priors: Priors, image_size: tuple[int, int]) -> None:
     """BadInput where no camera could film pictures of this size, width and height in px, with what is known of it."""
     shortest, longest = (factor * image_size[0] for factor in FOCAL_LENGTHS)
-    if known.focal_length is not None and not shortest <= known.focal_length <= longest:
-        raise BadInput(f"focal_length: found {known.focal_length:g} pixels, needs {shortest:g} to {longest:g} for "
+    if priors.focal_length is not None and not shortest <= priors.focal_length <= longest:
+        raise BadInput(f"focal_length: found {priors.focal_length:g} pixels, needs {shortest:g} to {longest:g} for "
                        f"pictures {image_size[0]} pixels wide")
-    for name, place, side in zip(("x", "y"), known.principal_point or (), image_size, strict=False):
+    for name, place, side in zip(("x", "y"), priors.principal_point or (), image_size, strict=False):
         if not -OUTSIDE * side <= place <= (OUTSIDE + 1) * side:
             raise BadInput(f"principal_point: found {name} = {place:g} pixels, needs {-OUTSIDE * side} to "
                            f"{(OUTSIDE + 1) * side} for pictures of {image_size[0]}x{image_size[1]}")
 
 
-def intrinsics_of(known: Known, image_size: tuple[int, int], field_of_view: float) -> np.ndarray:
+def intrinsics_of(priors: Priors, image_size: tuple[int, int], field_of_view: float) -> np.ndarray:
     """fx, fy, cx, cy (4,) in pixels of the full frame.
 
     image_size     width and height, px
     field_of_view  horizontal, degrees; counts where no focal length is known
     """
     width, height = image_size
-    focal = known.focal_length or width / 2 / math.tan(math.radians(field_of_view) / 2)
-    x, y = known.principal_point or (width / 2, height / 2)
+    focal = priors.focal_length or width / 2 / math.tan(math.radians(field_of_view) / 2)
+    x, y = priors.principal_point or (width / 2, height / 2)
     return np.array([focal, focal, x, y])
 
 
-def starting_rotations(known: Known, numbers: np.ndarray, heading: float = 0.0) -> np.ndarray | None:
+def starting_rotations(priors: Priors, numbers: np.ndarray, heading: float = 0.0) -> np.ndarray | None:
     """Object to camera (T, 3, 3) float64 at frame `numbers` (T,), as far as it is known; None where nothing is.
 
     A solve gives the turning; the rotation of the object that it leaves open is the one that agrees best with the
@@ -97,42 +97,42 @@ def starting_rotations(known: Known, numbers: np.ndarray, heading: float = 0.0) 
     the yaw `heading` in radians. Hints alone are joined by the shortest turns; before the first and after the last
     the subject stands still.
     """
-    if known.solve is not None:
-        turning = _at(known.solve, numbers)
-        if known.hints is not None:
-            return turning @ _common(_at(known.solve, known.hints.frames), known.hints.matrices)
+    if priors.solve is not None:
+        turning = _at(priors.solve, numbers)
+        if priors.hints is not None:
+            return turning @ _common(_at(priors.solve, priors.hints.frames), priors.hints.matrices)
         middle = turning[len(turning) // 2]
         return turning @ (middle.T @ _matrix(facing(0, math.degrees(heading))))
-    return None if known.hints is None else _at(known.hints, numbers)
+    return None if priors.hints is None else _at(priors.hints, numbers)
 
 
-def starting_turns(known: Known, numbers: np.ndarray, rates: Sequence[float]) -> np.ndarray | None:
+def starting_turns(priors: Priors, numbers: np.ndarray, rates: Sequence[float]) -> np.ndarray | None:
     """Yaw in radians (H, T) of an upright subject at frame `numbers` (T,), one path for each rate; None without hints.
 
     Between hints the yaw goes the shortest way from one to the next. Beyond the first and the last it goes on at each
     of the `rates` (H,), radians over the whole clip: so a single hint leaves open only how fast and which way the
     subject turns.
     """
-    if known.hints is None:
+    if priors.hints is None:
         return None
-    frames = known.hints.frames.astype(float)
-    yaw = np.unwrap(yaw_of(known.hints.matrices))
+    frames = priors.hints.frames.astype(float)
+    yaw = np.unwrap(yaw_of(priors.hints.matrices))
     beyond = np.minimum(numbers - frames[0], 0) + np.maximum(numbers - frames[-1], 0)
     span = max(float(np.max(numbers) - np.min(numbers)), 1.0)
     return np.interp(numbers, frames, yaw) + np.asarray(rates, float)[:, None] * beyond / span
 
 
-def hints_at(known: Known, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places (K,) among frame numbers (T,) of those that hints are of, and the hints (K, 3, 3) float64.
+def hints_at(priors: Priors, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (K,) among frame numbers (T,) of those that hints are of, and the hints (K, 3, 3) float64.
 
     The hint of a frame that is not fitted, as its mask is empty, say, holds for the nearest one, or where none is NEAR
     for none.
     """
-    if known.hints is None:
+    if priors.hints is None:
         return np.zeros(0, int), np.zeros((0, 3, 3))
-    apart = np.abs(numbers - known.hints.frames[:, None])
+    apart = np.abs(numbers - priors.hints.frames[:, None])
     near = apart.min(1) <= NEAR
-    return apart.argmin(1)[near], known.hints.matrices[near]
+    return apart.argmin(1)[near], priors.hints.matrices[near]
 
 
 def yaw_of(rotations: np.ndarray) -> np.ndarray:
@@ -155,12 +155,12 @@ def _matrix(entry: FrameRotation) -> np.ndarray:
     return Rotation.from_matrix(np.reshape(entry.rotation, (3, 3))).as_matrix()
 
 
-def _at(known: Rotations, numbers: np.ndarray) -> np.ndarray:
+def _at(rotations: Rotations, numbers: np.ndarray) -> np.ndarray:
     """Rotations (T, 3, 3) at frame numbers (T,): the shortest turn between neighbours, the ends held beyond them."""
-    if len(known.frames) == 1:
-        return np.repeat(known.matrices, len(numbers), axis=0)
-    turns = Slerp(known.frames, Rotation.from_matrix(known.matrices))
-    return turns(np.clip(numbers, known.frames[0], known.frames[-1])).as_matrix()
+    if len(rotations.frames) == 1:
+        return np.repeat(rotations.matrices, len(numbers), axis=0)
+    turns = Slerp(rotations.frames, Rotation.from_matrix(rotations.matrices))
+    return turns(np.clip(numbers, rotations.frames[0], rotations.frames[-1])).as_matrix()
 
 
 def _common(turning: np.ndarray, seen: np.ndarray) -> np.ndarray:

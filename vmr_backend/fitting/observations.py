@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .flow import CropFlow, crop_flow
-from .footage import Footage, downsample
+from ..video.flow import CropFlow, crop_flow
+from ..video.footage import Footage, downsample
 
 SAMPLES = 384
 """Mask pixels of a frame at which flow and colour are compared, at most; drawn anew at each resolution."""
@@ -18,7 +18,7 @@ SAMPLES = 384
 
 GAPS = (1, 4, 12)
 """Frames between those whose flow is compared in the camera search. Short ones see limbs move, long ones how the body
-has turned. After the search, flow that the model guides takes the place of the long ones (`correspondence.py`)."""
+has turned. After the search, flow that the model guides takes the place of the long ones (`guided_flow.py`)."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Observations:
     """(T, S, S): 0 outside the full frame, else the frame's weight."""
     pixels: Tensor
     """(T, P, 2) int64 column and row of sampled mask pixels."""
-    places: Tensor
+    samples: Tensor
     """(T, P, 2), the same in crop units."""
     links: list[Link]
     """One for each gap that the clip is long enough for."""
@@ -83,9 +83,9 @@ def observe(footage: Footage, far: list[CropFlow], size: int, device: torch.devi
     def sampled(maps: np.ndarray, first: int) -> Tensor:
         """Values of maps (N, S', S', ...) at the samples of frames first, first + 1, ... ; zeros in the others."""
         values = np.zeros((frames, SAMPLES, *maps.shape[3:]), np.float32)
-        place = pixels * maps.shape[1] // size
+        pixel = pixels * maps.shape[1] // size
         for t in range(len(maps)):
-            values[first + t] = maps[t][place[first + t, :, 1], place[first + t, :, 0]]
+            values[first + t] = maps[t][pixel[first + t, :, 1], pixel[first + t, :, 0]]
         return tensor(values)
 
     near = CropFlow(1, small.flow_forward, small.flow_backward, small.flow_forward_weight, small.flow_backward_weight)
@@ -97,10 +97,10 @@ def observe(footage: Footage, far: list[CropFlow], size: int, device: torch.devi
         tensor((2 * pixels + 1) / size - 1), links, tensor(small.frame_weight), tensor(small.colour_weight))
 
 
-def look_up(images: Tensor, places: Tensor) -> Tensor:
-    """Colours (..., N, P, 3) of images (N, 3, S, S) at places (..., N, P, 2) in crop units, bilinear."""
-    lead = places.shape[:-3]
-    grid = places.reshape(-1, *places.shape[-3:]).transpose(0, 1).flatten(1, 2).unsqueeze(1)
+def look_up(images: Tensor, samples: Tensor) -> Tensor:
+    """Colours (..., N, P, 3) of images (N, 3, S, S) at samples (..., N, P, 2) in crop units, bilinear."""
+    lead = samples.shape[:-3]
+    grid = samples.reshape(-1, *samples.shape[-3:]).transpose(0, 1).flatten(1, 2).unsqueeze(1)
     values = functional.grid_sample(images, grid, align_corners=False, padding_mode="border")
-    values = values[:, :, 0].unflatten(2, (-1, places.shape[-2])).permute(2, 0, 3, 1)
-    return values.reshape(*lead, *places.shape[-3:-1], 3)
+    values = values[:, :, 0].unflatten(2, (-1, samples.shape[-2])).permute(2, 0, 3, 1)
+    return values.reshape(*lead, *samples.shape[-3:-1], 3)

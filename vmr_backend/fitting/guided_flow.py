@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ..rendering import Renderer
-from .crops import pixel_centres
-from .flow import CropFlow, consistency, dis, over_mean, sample
-from .footage import Footage, downsample
+from ..video.crops import pixel_centres
+from ..video.flow import CropFlow, consistency, dis, over_mean, sample
+from ..video.footage import Footage, downsample
 
 SIZE = 128
 """Side in pixels of the pictures that are compared."""

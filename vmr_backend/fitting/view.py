@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ..geometry.cameras import crop_intrinsics
-from ..known import Known, hints_at, intrinsics_of
+from ..priors import Priors, hints_at, intrinsics_of
 from ..settings import Settings
-from .footage import Footage
+from ..video.footage import Footage
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Hints:
     """Which way the subject faces in some frames, as a user sees it."""
 
     frames: Tensor
-    """(K,) int64, places among a clip's frames."""
+    """(K,) int64, indices among a clip's frames."""
     rotations: Tensor
     """(K, 3, 3), object to camera."""
 
@@ -42,15 +42,15 @@ class View:
     """The focal length is a guess, which the fit corrects."""
 
     @staticmethod
-    def of(footage: Footage, known: Known, settings: Settings, device: torch.device) -> View:
+    def of(footage: Footage, priors: Priors, settings: Settings, device: torch.device) -> View:
         """What is known of the footage's camera beforehand."""
-        intrinsics = intrinsics_of(known, footage.image_size, settings.field_of_view)
+        intrinsics = intrinsics_of(priors, footage.image_size, settings.field_of_view)
         numbers, each, centre, half = (torch.as_tensor(x).float().to(device) for x in (
             footage.numbers, np.repeat(intrinsics[None], len(footage.numbers), 0), footage.crop_centre,
             footage.crop_half))
-        places, rotations = (torch.from_numpy(x).to(device) for x in hints_at(known, footage.numbers))
-        return View(numbers, each, centre, half, Hints(places, rotations.float()) if len(places) else None,
-                    guessed=settings.fit_focal_length and known.focal_length is None)
+        indices, rotations = (torch.from_numpy(x).to(device) for x in hints_at(priors, footage.numbers))
+        return View(numbers, each, centre, half, Hints(indices, rotations.float()) if len(indices) else None,
+                    guessed=settings.fit_focal_length and priors.focal_length is None)
 
     @property
     def in_crop(self) -> Tensor:

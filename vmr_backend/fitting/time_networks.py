@@ -1,4 +1,4 @@
-"""Small networks over time: camera and bones of a frame from its place in the clip."""
+"""Small networks over time: camera and bones of a frame from its time in the clip."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ def cosine_waves(frames: int) -> Tensor:
     return torch.from_numpy(dct(np.eye(frames), axis=0, norm="ortho"))
 
 
-def slow_part(path: Tensor, waves: Tensor, shortest: float) -> Tensor:
-    """What of a path (T, C) takes longer than `shortest` frames; all of it at 0. Waves (T, T) are `cosine_waves`.
+def low_pass(path: Tensor, waves: Tensor, min_period: float) -> Tensor:
+    """A path (T, C) without what takes less than `min_period` frames; all of it at 0. Waves (T, T) are `cosine_waves`.
 
     The path's cosine transform, without what is shorter by a quarter octave or more; what lies nearer fades. Among the
     cosines' half periods are those that do not close within the clip, so that it need not end where it began.
     """
     frames = len(path)
-    if shortest <= 0:
+    if min_period <= 0:
         return path
     period = 2 * frames / torch.arange(frames, device=path.device).clamp_min(1e-9)
-    kept = (2 * (period / shortest).log2() + 0.5).clamp(0, 1)
+    kept = (2 * (period / min_period).log2() + 0.5).clamp(0, 1)
     return waves.mT @ (kept.unsqueeze(-1) * (waves @ path))

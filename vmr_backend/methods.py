@@ -1,0 +1,93 @@
+"""The registry of methods: what each needs of a request, how long its stages take, and how it starts.
+
+Blender's process reads it, too, so what fits is imported only where a fit starts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .fitting.fitter import Fitter
+    from .fitting.result import Fit
+    from .fitting.stages import Course
+    from .priors import Priors
+    from .reconstruction import Reconstruction
+    from .vmr.model_file import LoadedModel
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a method starts with."""
+
+    fitter: Fitter
+    course: Course
+    priors: Priors
+    model: LoadedModel | None = None
+    """Of the subject's category."""
+    like: Reconstruction | None = None
+    """A result of the same subject, whose rest shape is the first."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to reconstruct a clip."""
+
+    label: str
+    meaning: str
+    costs: Callable[[Settings, int, bool], dict[str, float]]
+    """About how long each stage takes, in milliseconds on two cores: of settings, frames, whether there is a model."""
+    start: Callable[[Start], Fit]
+    needs_model: bool = False
+    """Whether it needs a category model; it may start from one in any case."""
+    takes_shape: bool = False
+    """Whether it can start from the rest shape of another result."""
+    perspective: Callable[[Settings], bool] = lambda settings: True
+    """Whether it fits a perspective camera: else one so long that it stands for parallel rays."""
+
+
+def _costs_of_lasr(settings: Settings, frames: int, with_model: bool) -> dict[str, float]:
+    from .lasr.fit import costs_of
+    from .vmr.clip import PREDICTION
+
+    return ({"prediction": PREDICTION * frames} if with_model else {}) | costs_of(settings)
+
+
+def _start_lasr(start: Start) -> Fit:
+    from .lasr.fit import fit
+    from .vmr.clip import initial_priors
+
+    priors, seconds = start.priors, {}
+    if start.model is not None:
+        begin = time.monotonic()
+        priors = initial_priors(start.fitter, start.model, priors,
+                                lambda step, steps: start.course.progress("prediction", step, steps))
+        seconds["prediction"] = time.monotonic() - begin
+    found = fit(start.fitter, start.course, priors)
+    return replace(found, seconds=seconds | found.seconds)
+
+
+def _costs_of_vmr(settings: Settings, frames: int, with_model: bool) -> dict[str, float]:
+    from .vmr.clip import costs_of
+
+    return costs_of(settings, frames)
+
+
+def _start_vmr(start: Start) -> Fit:
+    from .vmr.clip import adapt_clip
+
+    assert start.model is not None
+    return adapt_clip(start.fitter, start.model, start.course, start.priors, start.like)
+
+
+METHODS = {
+    "lasr": Method("Clip Alone", "Find shape, bones, motion and camera from the clip alone", _costs_of_lasr,
+                   _start_lasr),
+    "vmr": Method("Category Model", "Adapt a category model, trained beforehand, to the clip", _costs_of_vmr,
+                  _start_vmr, needs_model=True, takes_shape=True, perspective=lambda settings: settings.visits > 0),
+}
