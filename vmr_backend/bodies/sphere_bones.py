@@ -248,8 +248,8 @@ class SphereBones(nn.Module):
         assert skeleton is not None
         weights = skeleton.skin_weights(rest[0], self.mesh.positions)
         tree = Tree(skeleton.parents.cpu().numpy(), (scale * skeleton.joints).double().cpu().numpy())
-        armature = armature_of(*(t.double().cpu().numpy() for t in (scale * rest[0], weights)), tree,
-                               skeleton.twin.cpu().numpy())
+        vertices, held = (t.double().cpu().numpy() for t in (scale * rest[0], weights))
+        armature = armature_of(vertices, held, tree, skeleton.twin.cpu().numpy())
         order = torch.from_numpy(armature.order).to(rest.device)
         rest_pose = torch.from_numpy(armature.rest).to(rest)
         bone_rotation, bone_translation = (part[:, order] for part in skeleton.transforms(skeleton.motion_parameters()))

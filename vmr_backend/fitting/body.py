@@ -37,8 +37,9 @@ class Pose:
 class Body(Protocol):
     """A mesh with parameters of its own."""
 
-    faces: Tensor
-    """(F, 3) int64."""
+    @property
+    def faces(self) -> Tensor:
+        """(F, 3) int64."""
 
     @property
     def rigid(self) -> bool:

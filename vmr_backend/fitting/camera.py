@@ -103,7 +103,8 @@ class CameraPath(nn.Module):
         return self.log_zoom.exp()
 
     def at(self, frames: Tensor, constraints: Constraints) -> Camera:
-        return self._cropped(*self(constraints.freedom), frames)
+        rotation, translation = self(constraints.freedom)
+        return self._cropped(rotation, translation, frames)
 
     def regularised(self, batch: FrameBatch, constraints: Constraints) -> tuple[Camera, dict[str, Tensor]]:
         rotation, translation = self(constraints.freedom)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -70,12 +71,16 @@ class Schedule:
         return self.rate * grown * falling(iteration / self.iterations, self.final_rate)
 
 
-class Solution(nn.Module):
+B = TypeVar("B", bound=Body)
+
+
+class Solution(nn.Module, Generic[B]):
     """All that is fitted: a body and its cameras. H hypotheses."""
 
-    def __init__(self, body: Body, cameras: Cameras):
+    def __init__(self, body: B, cameras: Cameras):
         super().__init__()
-        self.body, self.cameras = body, cameras
+        self.body: B = body
+        self.cameras = cameras
 
     def terms(self, seen: Observations, batch: FrameBatch, renderer: Renderer,
               constraints: Constraints) -> dict[str, Tensor]:

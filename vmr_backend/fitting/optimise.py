@@ -29,7 +29,7 @@ def descend(groups: Iterable[dict[str, Any]], evaluate: Callable[[int], Terms],
     groups    "params", their learning rate "lr" (a number, or a tensor that broadcasts over a parameter's last axis),
               and "optimiser": Adam where there is none
     evaluate  the terms of an iteration, unweighted; each a number, or one value per hypothesis (H,)
-    weights   of an iteration's terms, by their names
+    weights   of an iteration's terms, by their names; not every iteration needs to have all terms
     rate      factor of the learning rates in an iteration
 
     FloatingPointError where the objective is not finite any more.
@@ -38,7 +38,7 @@ def descend(groups: Iterable[dict[str, Any]], evaluate: Callable[[int], Terms],
     optimisers = [kind([{"params": list(group["params"]), "lr": group["lr"], "first_lr": group["lr"]}
                         for group in groups if group.get("optimiser", Adam) is kind])
                   for kind in dict.fromkeys(group.get("optimiser", Adam) for group in groups)]
-    tail: list[dict[str, Tensor]] = []
+    tail: dict[str, list[Tensor]] = {}
     for i in range(iterations):
         found = evaluate(i)
         total = total_of(found, weights(i))
@@ -53,9 +53,10 @@ def descend(groups: Iterable[dict[str, Any]], evaluate: Callable[[int], Terms],
                 group["lr"] = group["first_lr"] * rate(i)
             optimiser.step()
         if i / iterations >= 2 / 3 or last:
-            tail.append({name: value.detach() for name, value in {**found, "total": total}.items()})
+            for name, value in {**found, "total": total}.items():
+                tail.setdefault(name, []).append(value.detach())
         progress(i + 1, iterations)
-    return {name: torch.stack([values[name] for values in tail]).mean(0) for name in tail[0]}
+    return {name: torch.stack(values).mean(0) for name, values in tail.items()}
 
 
 def total_of(terms: Terms, weights: Mapping[str, float]) -> Tensor:

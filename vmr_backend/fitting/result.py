@@ -36,18 +36,18 @@ def result_of(solution: Solution, footage: Footage) -> Reconstruction:
     every = torch.arange(len(footage.numbers), device=body.faces.device)
     pose = body.posed(every, Constraints())
     scale = 1 / extent_of(pose.rest[0])
-    return reconstruction_of(footage, pose.rest[0], pose.vertices[0], solution.cameras.in_footage(), scale,
-                             body.arrays(scale))
+    camera = solution.cameras.in_footage()
+    return reconstruction_of(footage, scale * pose.rest[0], scale * pose.vertices[0],
+                             Camera(camera.rotation, scale * camera.translation, camera.intrinsics), body.arrays(scale))
 
 
-def reconstruction_of(footage: Footage, rest: Tensor, vertices: Tensor, camera: Camera, scale: Tensor,
+def reconstruction_of(footage: Footage, rest: Tensor, vertices: Tensor, camera: Camera,
                       arrays: Mapping[str, Any]) -> Reconstruction:
-    """Of a rest mesh (V, 3), meshes (T, V, 3) and cameras (T,), intrinsics in pixels of the full frame, times a scale.
+    """Of a rest mesh (V, 3), meshes (T, V, 3) and cameras (T,), intrinsics in pixels of the full frame; in the units of
+    the format, where the rest mesh's longest extent is 1.
 
-    arrays  what else there is of the body, scaled already; where it has weights of keypoints, these are projected
+    arrays  what else there is of the body; where it has weights of keypoints, these are projected
     """
-    rest, vertices = scale * rest, scale * vertices
-    camera = Camera(camera.rotation, scale * camera.translation, camera.intrinsics)
     keypoints = arrays.get("keypoint_weights")
     if keypoints is not None:
         arrays = {**arrays, "keypoints": project(keypoints @ vertices, camera)[..., :2]}
@@ -59,7 +59,7 @@ def reconstruction_of(footage: Footage, rest: Tensor, vertices: Tensor, camera: 
 
 
 def extent_of(shape: Tensor) -> Tensor:
-    """The longest extent of a shape (V, 3), object units; the format's unit of a rest shape."""
+    """The longest extent of a shape (V, 3), a number in its units."""
     return (shape.amax(0) - shape.amin(0)).max()
 
 

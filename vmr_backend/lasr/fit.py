@@ -129,7 +129,7 @@ def fit(fitter: Fitter, course: Course, priors: Priors = NOTHING) -> Fit:
 
 
 def _resumed(found: Checkpoint, view: View, starts: Starts,
-             settings: Settings) -> tuple[Solution, list[Hypothesis]]:
+             settings: Settings) -> tuple[Solution[SphereBones], list[Hypothesis]]:
     """Solution and hypotheses as they were when the checkpoint was written."""
     solution = _ellipsoids(view, starts.first(), (INITIAL_COVER, INITIAL_COVER))
     if "body.skeleton.centres" in found.tensors:
@@ -141,7 +141,7 @@ def _resumed(found: Checkpoint, view: View, starts: Starts,
     return solution, [Hypothesis(**h) for h in found.facts["hypotheses"]]
 
 
-def _ellipsoids(view: View, starts: Starts, extent: tuple[float, float]) -> Solution:
+def _ellipsoids(view: View, starts: Starts, extent: tuple[float, float]) -> Solution[SphereBones]:
     """Each hypothesis' start: an ellipsoid as wide and high as the masks, seen as the hypothesis says.
 
     extent  half width and half height of the subject, crop units
@@ -150,7 +150,7 @@ def _ellipsoids(view: View, starts: Starts, extent: tuple[float, float]) -> Solu
     return _shaped(view, starts, sphere.vertices * _radii(starts.hypotheses, extent).numpy()[:, None], sphere)
 
 
-def _shaped(view: View, starts: Starts, vertices: np.ndarray, sphere: Sphere) -> Solution:
+def _shaped(view: View, starts: Starts, vertices: np.ndarray, sphere: Sphere) -> Solution[SphereBones]:
     """Hypotheses that start from shapes ([H,] V, 3), crop units, seen as they say."""
     device = view.numbers.device
     every = np.broadcast_to(BODY_RADIUS / INITIAL_COVER * vertices, (len(starts.hypotheses), *vertices.shape[-2:]))

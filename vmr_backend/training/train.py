@@ -53,7 +53,7 @@ TOGETHER = 32
 """Pictures whose meshes are fitted in one batch."""
 KEPT_EVERY = 16
 """Batches from one checkpoint of fitted meshes to the next."""
-TABLES = ("turn", "place", "handles")
+TABLES = ("turn", "placement", "handles")
 """What is fitted of an instance."""
 POOR_FIT = 0.6
 """Mask IoU below which a picture's fitted mesh is no example to learn from."""
@@ -317,7 +317,7 @@ class _Work:
         torch.manual_seed(self.request.seed)
         model = CategoryModel(final, Architecture(s.encoder, s.image_size, s.hypotheses, s.looks)).to(self.device)
         camera = instances.camera[good]
-        model.usual_place.copy_(instances.place[good].mean(0))
+        model.usual_place.copy_(instances.placement[good].mean(0))
         images, masks = pictures_of(self.crops.images[good.numpy()], self.crops.masks[good.numpy()],
                                     torch.device("cpu"))
         return model, Examples(images, masks, torch.from_numpy(self.crops.keypoints)[good],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -10,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..bodies.category import CategoryBody, CategoryShape, Handles, basis_weights
-from ..checkpoint import Checkpoint
 from ..fitting.batch import runs_and_pairs
 from ..fitting.camera import FrameCameras
 from ..fitting.fitter import Fitter, Schedule, Solution
@@ -71,7 +71,7 @@ def adapt_clip(fitter: Fitter, loaded: LoadedModel, course: Course, priors: Prio
     adapted = _Adapted(Learner(loaded.model, len(images), course.seed))
     stages.state = lambda: ({}, adapted.tensors())
     if stages.found:
-        stages.resumed(lambda found: adapted.resume(found, device))
+        stages.resumed(lambda found: adapted.resume(found.tensors, device))
 
     def predict(_: np.random.Generator, report: Report) -> None:
         adapted.steady = _steady(loaded, images, masks, view, priors, renderer, report)
@@ -119,7 +119,7 @@ def solution_of(loaded: LoadedModel, state: State, view: View, base: Tensor | No
     shape = loaded.model.shape
     if base is None:
         base = shape.base(basis_weights(state.shares).mean(0, keepdim=True)).detach()
-    own = CategoryShape(base, shape.sphere, Handles(shape.weights, shape.twin), STRENGTH)
+    own = CategoryShape(base, shape.sphere, Handles(shape.weights.clone(), shape.twin.clone()), STRENGTH)
     body = CategoryBody(own, state.handles, _arrays_of(loaded))
     return Solution(body, FrameCameras(view, state.camera)).to(base.device)
 
@@ -171,11 +171,11 @@ class _Adapted:
         return (self.learner.tensors() | {f"steady.{f.name}": getattr(self.steady, f.name) for f in fields(State)}
                 | {f"solution.{name}": value for name, value in solution.items()})
 
-    def resume(self, found: Checkpoint, device: torch.device) -> None:
-        """KeyError, ValueError or RuntimeError where the checkpoint is of another model or clip."""
-        self.learner.take_up(found.tensors)
-        self.steady = State(*(found.tensors[f"steady.{f.name}"].to(device) for f in fields(State)))
-        self._found = {name.removeprefix("solution."): value for name, value in found.tensors.items()
+    def resume(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        """KeyError, ValueError or RuntimeError where the tensors are of another model or clip."""
+        self.learner.take_up(tensors)
+        self.steady = State(*(tensors[f"steady.{f.name}"].to(device) for f in fields(State)))
+        self._found = {name.removeprefix("solution."): value for name, value in tensors.items()
                        if name.startswith("solution.")}
 
     def start(self, solution: Solution) -> None:
@@ -234,8 +234,9 @@ def _predicted(footage: Footage, loaded: LoadedModel, rest: Tensor, vertices: Te
     """Of meshes (T, V, 3) and their cameras in crop units. The rest shape is the mean base shape."""
     scale = 1 / extent_of(rest)
     half, centre = (torch.from_numpy(values).to(vertices) for values in (footage.crop_half, footage.crop_centre))
-    in_pixels = WeakCamera(camera.rotation, camera.scale * half, centre + half[:, None] * camera.shift)
-    return reconstruction_of(footage, rest, vertices, long_focus(vertices, in_pixels, footage.image_size), scale,
+    in_pixels = WeakCamera(camera.rotation, camera.scale * half / scale, centre + half[:, None] * camera.shift)
+    vertices = scale * vertices
+    return reconstruction_of(footage, scale * rest, vertices, long_focus(vertices, in_pixels, footage.image_size),
                              _arrays_of(loaded))
 
 

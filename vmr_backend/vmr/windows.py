@@ -83,8 +83,8 @@ class Learner:
 
 
 def adapt(learner: Learner, footage: Footage, images: Tensor, masks: Tensor, rotations: Tensor, settings: Settings,
-          renderer: Renderer, progress: Callable[[int, int], None], after_window: Callable[[], None]) -> State:
-    """Teach the model, in place, by the frames of a clip; what it came to believe of each of them.
+          renderer: Renderer, progress: Callable[[int, int], None], after_window: Callable[[], None]) -> None:
+    """Teach the model, in place, by the frames of a clip; what it predicts of each of them is blended in `learner.told`.
 
     images, masks  (T, 3, S, S) and (T, S, S) in 0..1, of the footage as the model takes them
     rotations      (T, 3, 3) the path of the camera, which chooses among hypotheses and is held on to
@@ -110,7 +110,6 @@ def adapt(learner: Learner, footage: Footage, images: Tensor, masks: Tensor, rot
                          1 - (frames - frames.float().mean()).abs() / (len(frames) / 2 + 1))
         learner.done = number + 1
         after_window()
-    return learner.told.state()
 
 
 class Blend:
