@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..arguments import Arguments
 from ..geometry.sphere import icosphere
-from ..rendering import RENDERERS, get_renderer
+from ..job import RENDERERS
+from ..rendering import get_renderer
 
 SIGMA, GAMMA = 1e-4, 1e-2
 """Softness as LASR draws silhouettes and colour in its published scripts."""
@@ -182,7 +183,7 @@ def _parser() -> Arguments:
     )
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     installed = ["warp", *(["pytorch3d"] if importlib.util.find_spec("pytorch3d") else [])]
-    parser.add_argument("--renderer", dest="renderers", choices=RENDERERS, nargs="+", default=installed)
+    parser.add_argument("--renderer", dest="renderers", choices=(*RENDERERS, "reference"), nargs="+", default=installed)
     parser.add_argument("--device", dest="devices", nargs="+", default=devices, help="cpu, cuda, cuda:1 ...")
     parser.add_argument("--method", choices=METHODS, default="silhouette")
     for name, meaning in (("levels", "subdivisions of the icosahedron"), ("sizes", "pixels"), ("batches", "images")):

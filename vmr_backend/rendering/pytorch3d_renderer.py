@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
+from pytorch3d.structures import Meshes
 from torch import Tensor
 
 from .interface import (
@@ -22,12 +24,6 @@ from .interface import (
     reach,
 )
 from .reference import sample
-
-try:
-    from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
-    from pytorch3d.structures import Meshes
-except ImportError as error:
-    raise ImportError("PyTorch3D is not installed here; the renderer 'warp' needs nothing beyond pip") from error
 
 
 @dataclass(frozen=True)
