@@ -1,4 +1,4 @@
-"""What every renderer takes and gives, and the conventions they share."""
+"""The interface of every renderer, and the conventions common to them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Visibility:
 
 
 class Renderer(Protocol):
-    """Draws a batch of meshes that share their faces.
+    """Draws a batch of meshes with the same faces.
 
     points  (N, V, 3) float32: ndc x (right), ndc y (down), depth z > 0 along the camera's axis. The image spans
             [-1, 1] both ways whatever its size; distances are measured in ndc.

@@ -49,8 +49,8 @@ class WarpRenderer:
         return front, nearest
 
     def _indices(self, faces: Tensor, points: Tensor) -> Tensor:
-        """The faces as kernels take them. Only faces other than the last ones are looked at: a GPU would have to finish
-        all its work to answer, several times in each iteration of a fit."""
+        """The faces as kernels take them. Only faces other than the last ones are checked: a GPU would have to finish all
+        its work to answer, several times in each iteration of a fit."""
         state = faces._version, points.shape[1:], points.device
         if self._last is None or self._last.faces is not faces or self._last.state != state:
             check_inputs(points, faces)  # a kernel would read beyond the points
@@ -77,11 +77,11 @@ def _nearest(points: Tensor, faces: Tensor, size: Size) -> tuple[Tensor, Tensor]
 
 
 def _resolved(points: Tensor, faces: Tensor, nearest: Tensor) -> Visibility:
-    """What the keys (N, H, W) say."""
+    """The faces that keys (N, H, W) stand for, with barycentrics and depth."""
     face_index, depth = torch.empty_like(nearest, dtype=torch.int32), torch.empty_like(nearest, dtype=points.dtype)
     barycentrics = points.new_empty((*nearest.shape, 3))
-    seen = [_view(nearest), _view(face_index), _view(barycentrics, wp.vec3), _view(depth)]
-    _launch(kernels.visibility_resolve, points, faces, nearest.shape[1], seen)
+    arguments = [_view(nearest), _view(face_index), _view(barycentrics, wp.vec3), _view(depth)]
+    _launch(kernels.visibility_resolve, points, faces, nearest.shape[1], arguments)
     return Visibility(face_index, barycentrics, depth)
 
 
