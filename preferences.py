@@ -99,8 +99,8 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
     renderer: bpy.props.EnumProperty(
         name="Renderer", description="What draws the mesh while it is fitted to the clip",
         items=[("warp", "Warp", "Comes with the backend"),
-               ("pytorch3d", "PyTorch3D", "Must be built into the backend's environment. Check Backend tells whether "
-                                          "it is there")])
+               ("pytorch3d", "PyTorch3D", "Must be built into the backend's environment: Check Backend finds out. "
+                                          "Some hundred times slower on a CPU")])
     found_devices: bpy.props.StringProperty(options={"HIDDEN"})
     """What the last check found, joined by semicolons."""
     jobs_folder: bpy.props.StringProperty(

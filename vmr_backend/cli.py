@@ -108,7 +108,7 @@ def _reconstruct(argv: list[str]) -> int:
     parser.add_argument("--frames", metavar="FIRST:LAST", help="the clip's own frame numbers, both included")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--renderer", choices=RENDERERS, default=RENDERERS[0],
-                        help="what draws the mesh while it is fitted; pytorch3d must be installed, see `doctor`")
+                        help="what draws the mesh while it is fitted; pytorch3d must be built first, and is for GPUs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run in DIR")
     parser.add_argument("--job", type=Path, metavar="DIR", help="run the request that lies in DIR/job.json")

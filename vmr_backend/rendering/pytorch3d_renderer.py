@@ -1,7 +1,8 @@
 """The renderer on PyTorch3D, where it is installed: a second opinion, built from its rasteriser and plain PyTorch.
 
 It keeps a fixed number of faces per pixel, so memory grows with that number, and pixels near more faces than that come
-out differently from the other renderers. PyTorch3D is not on the package index; see its INSTALL.md.
+out differently from the other renderers. On the CPU it compares every face with every pixel, which takes some hundred
+times as long as Warp. PyTorch3D is not on the package index; see its INSTALL.md.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ class WarpRenderer:
         return front, nearest
 
     def _indices(self, faces: Tensor, points: Tensor) -> Tensor:
-        """The faces as kernels take them. Only faces other than the last ones are checked: a GPU would have to finish all
-        its work to answer, several times in each iteration of a fit."""
+        """The faces as kernels take them. Only faces other than the last ones are checked: a GPU would have to finish
+        all its work to answer, several times in each iteration of a fit."""
         state = faces._version, points.shape[1:], points.device
         if self._last is None or self._last.faces is not faces or self._last.state != state:
             check_inputs(points, faces)  # a kernel would read beyond the points
