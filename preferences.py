@@ -96,6 +96,11 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
     device: bpy.props.EnumProperty(
         name="Device", items=_devices,
         description="What to compute on. Check Backend finds out what there is")
+    renderer: bpy.props.EnumProperty(
+        name="Renderer", description="What draws the mesh while it is fitted to the clip",
+        items=[("warp", "Warp", "Comes with the backend"),
+               ("pytorch3d", "PyTorch3D", "Must be built into the backend's environment: Check Backend finds out. "
+                                          "Some hundred times slower on a CPU")])
     found_devices: bpy.props.StringProperty(options={"HIDDEN"})
     """What the last check found, joined by semicolons."""
     jobs_folder: bpy.props.StringProperty(
@@ -128,7 +133,7 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         layout = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
-        for name in ("backend_python", "device", "jobs_folder", "models_folder", "mask_network"):
+        for name in ("backend_python", "device", "renderer", "jobs_folder", "models_folder", "mask_network"):
             layout.prop(self, name)
         row = layout.row()
         row.label(text=f"Jobs: {size_text(_size.value())}")
