@@ -142,22 +142,29 @@ def facing_loss(front: Tensor, nearest: Tensor, turned: Tensor) -> Tensor:
 
 
 def laplacian_loss(vertices: Tensor, edges: Tensor) -> Tensor:
-    """Mean squared distance of each vertex (..., V, 3) from the mean of its neighbours; edges (E, 2), each once."""
+    """Mean squared distance of each vertex (..., V, 3) from the mean of its neighbours, 0 for a vertex that has none.
+
+    edges (E, 2), each once. A vertex on a border has its neighbours to one side: borders are drawn inwards.
+    """
     i, j = torch.cat([edges, edges.flip(1)]).T
     count = vertices.new_zeros(vertices.shape[-2]).index_add(0, i, vertices.new_ones(len(i)))
     mean = torch.zeros_like(vertices).index_add(-2, i, vertices[..., j, :]) / count.clamp_min(1).unsqueeze(-1)
-    return (vertices - mean).square().sum(-1).mean(-1)
+    return ((vertices - mean) * (count > 0).unsqueeze(-1)).square().sum(-1).mean(-1)
 
 
 def flatten_loss(vertices: Tensor, faces: Tensor, neighbours: Tensor) -> Tensor:
     """Mean squared 1 - cos of the angle between neighbouring faces' normals (SoftRas's flatten term): folds cost most.
 
-    vertices (..., V, 3), faces (F, 3), neighbours (E, 2) faces that share an edge. Returns (...,).
+    vertices (..., V, 3), faces (F, 3), neighbours (P, 3) from `neighbouring_faces`. Returns (...,), zero where no faces
+    share an edge.
     """
+    if not len(neighbours):
+        return vertices.new_zeros(vertices.shape[:-2])
     a, b, c = (vertices[..., faces[:, i], :] for i in range(3))
     normals = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
-    cosine = (normals[..., neighbours[:, 0], :] * normals[..., neighbours[:, 1], :]).sum(-1)
-    return (1 - cosine).square().mean(-1)
+    first, second, alike = neighbours.T
+    cosine = (normals[..., first, :] * normals[..., second, :]).sum(-1)
+    return (1 - alike * cosine).square().mean(-1)
 
 
 def symmetry_loss(vertices: Tensor, mirror: Tensor) -> Tensor:
@@ -168,10 +175,11 @@ def symmetry_loss(vertices: Tensor, mirror: Tensor) -> Tensor:
 def side_loss(vertices: Tensor, side: Tensor, margin: float = 0.01) -> Tensor:
     """How far left and right halves of the shape (..., V, 3) reach through one another.
 
-    side (V,) is +1 where a vertex belongs at x > 0, -1 at x < 0, 0 on the plane. A thin body whose two walls have
-    passed through each other covers the same silhouette, inside out; nothing else in the objective tells.
+    side (V,) is +1 where a vertex belongs at x > 0, -1 at x < 0, 0 on the plane or where there is none. A thin body
+    whose two walls have passed through each other covers the same silhouette, inside out, and no data term shows it.
     """
-    return torch.relu(margin * side.abs() - side * vertices[..., 0]).square().sum(-1) / side.abs().sum()
+    reach = torch.relu(margin * side.abs() - side * vertices[..., 0])
+    return reach.square().sum(-1) / side.abs().sum().clamp_min(1)
 
 
 def acceleration_loss(path: Tensor) -> Tensor:
