@@ -70,3 +70,14 @@ def _strip(rows: int, columns: int, point, closed: bool = False, turned: bool = 
 
 ODD_MESHES = {"a grid": grid(), "a tube": cylinder(), "a Moebius strip": moebius(), "two balls": two_balls(),
               "a book": book(), "lonely vertices": with_lonely(grid())}
+
+
+def box_uv(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(F, 3, 2) of a body around the origin, as its author might have unwrapped it: six islands, one for each side of a
+    box that it is seen from, some of them turned over."""
+    middle = vertices[faces].mean(1)
+    axis = np.abs(middle).argmax(1)
+    side = 2 * axis + (np.take_along_axis(middle, axis[:, None], 1)[:, 0] > 0)
+    across = np.take_along_axis(vertices[faces], np.array([(1, 2), (0, 2), (0, 1)])[axis][:, None], 2)
+    across = 0.5 + 0.4 * across / np.abs(vertices).max()
+    return (np.stack([side % 3, side // 3], 1)[:, None] + across) / [3, 2]
