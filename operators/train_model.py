@@ -10,7 +10,7 @@ from ..jobs.training import BLEND_NAME, Training, TrainingRequest, can_resume_tr
 from ..preferences import interpreter, jobs_folder, models_folder, preferences
 from ..properties import props_of, training_activity
 from ..scene.identity import still_there
-from ..scene.subject import fingerprint, subject_of
+from ..scene.studio.subject import fingerprint, subject_of
 from .runs import Run, StartsRun, save_copy
 
 
