@@ -338,6 +338,46 @@ def inputs_of(clip: bpy.types.MovieClip) -> Any:
     return (active_subject(clip) or subjects_of(clip)).inputs
 
 
+def add_subject(group: Any, name: str) -> Any:
+    """A new, active subject among a clip's, with a name of its own."""
+    names, number, unique = {one.name for one in group.subjects}, 1, name
+    while unique in names:
+        number += 1
+        unique = f"{name} {number}"
+    subject = group.subjects.add()
+    subject.name = unique
+    if not names:  # whom the clip's masks were chosen for
+        copy_values(group.inputs, subject.inputs)
+    group.active = len(group.subjects) - 1
+    return subject
+
+
+def copy_values(group: Any, other: Any) -> None:
+    """Give a property group the values that another one of its kind was given."""
+    for name in group.bl_rna.properties.keys():
+        if group.is_property_set(name) and not other.is_property_readonly(name):
+            setattr(other, name, getattr(group, name))
+
+
+def copy_subjects(group: Any, other: Any) -> None:
+    """Give another clip with the same frames the subjects that it lacks, with what is marked and given of them."""
+    if not other.inputs.masks:
+        copy_values(group.inputs, other.inputs)
+    other.use_clip_lens = other.use_clip_lens or group.use_clip_lens
+    for subject in group.subjects:
+        if subject.name in other.subjects:
+            continue
+        copy = other.subjects.add()
+        copy.name, copy.mask, copy.stale = subject.name, subject.mask, True
+        copy_values(subject.inputs, copy.inputs)
+        for mark in subject.marks:
+            twin = copy.marks.add()
+            twin.frame, twin.box, twin.mask = mark.frame, mark.box, mark.mask
+            for point in mark.points:
+                same = twin.points.add()
+                same.place, same.inside = point.place, point.inside
+
+
 def obstacle_to_keeping(clip: bpy.types.MovieClip | None) -> str:
     """Why nothing can be kept with a clip; empty where it can. What is given to another file's clip is not saved."""
     if clip is None:
@@ -370,7 +410,11 @@ def hand_over_to(clip: bpy.types.MovieClip, scene: bpy.types.Scene, apart: bool 
     is_other = any(inputs.is_property_set(name) for name in INPUTS) and \
         any(_plain(getattr(inputs, name)) != _plain(getattr(props, name)) for name in INPUTS)
     if apart and is_other and not held.keys().isdisjoint(INPUTS):
-        inputs = _new_subject(group, scene.name).inputs
+        active = group.active
+        if not group.subjects:
+            add_subject(group, "Subject")
+        inputs = add_subject(group, scene.name).inputs
+        group.active = active
     for name, value in held.items():
         setattr(inputs if name in INPUTS else group, name, value)
         props.property_unset(name)
@@ -383,18 +427,6 @@ def held_inputs(scene: bpy.types.Scene) -> list[str]:
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int)) else tuple(value)
-
-
-def _new_subject(group: Any, name: str) -> Any:
-    """One more of a clip's subjects; the inputs that were the clip's own become those of a first one."""
-    if not group.subjects:
-        first = group.subjects.add()
-        first.name = "Subject"
-        for one in INPUTS:
-            setattr(first.inputs, one, getattr(group.inputs, one))
-    subject = group.subjects.add()
-    subject.name = name
-    return subject
 
 
 def _lie_in(folder: str, masks: str) -> bool:

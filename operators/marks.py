@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import bpy
 
-from ..properties import active_subject, clip_of, obstacle_to_keeping, subjects_of
+from ..properties import active_subject, add_subject, clip_of, obstacle_to_keeping, subjects_of
 from ..scene import overlay
 from ..scene.clip import frame_number, frame_shown
-from ..scene.marks import add_subject, clear_mark, inside_frame, put_box, put_point, take_back_point
+from ..scene.marks import clear_mark, inside_frame, put_box, put_point, take_back_point
 from .runs import SaysWhyNot, redraw
 
 DEFAULT_NAME = "Subject"

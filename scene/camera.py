@@ -115,8 +115,14 @@ def _key_lens(camera: bpy.types.Camera, result: Reconstruction, scene_frames: np
 def _poses(result: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
     """Locations (T, 3) and quaternions (T, 4): the inverse of object-to-camera, with Blender's camera axes."""
     to_object = result.camera_rotation.astype(np.float64).transpose(0, 2, 1)
-    locations = -np.einsum("tij,tj->ti", to_object, result.camera_translation.astype(np.float64))
-    return locations, continuous(np.array([Matrix(m).to_quaternion() for m in to_object @ OPENCV_TO_BLENDER]))
+    quaternions = np.array([Matrix(m).to_quaternion() for m in to_object @ OPENCV_TO_BLENDER])
+    return camera_centres(result), continuous(quaternions)
+
+
+def camera_centres(result: Reconstruction) -> np.ndarray:
+    """(T, 3) centres of projection in object space."""
+    to_object = result.camera_rotation.astype(np.float64).transpose(0, 2, 1)
+    return -np.einsum("tij,tj->ti", to_object, result.camera_translation.astype(np.float64))
 
 
 def _key_pose(camera_object: bpy.types.Object, result: Reconstruction, scene_frames: np.ndarray) -> None:

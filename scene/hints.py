@@ -15,6 +15,7 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from ..vmr_backend.job import BadInput, FrameRotation, facing
+from .action import curves_by_slot
 from .camera import OPENCV_TO_BLENDER, SENSOR_WIDTH, show_behind
 from .clip import frame_number, frame_shown
 from .place import BODY_KEY
@@ -89,15 +90,9 @@ def _frames_of(hint: bpy.types.Object) -> list[int]:
     data: Any = hint.animation_data
     if data is None or data.action is None:
         return [hint[FRAME_KEY]]
-    action = data.action
-    if hasattr(action, "slots"):
-        if data.action_slot is None:
-            return [hint[FRAME_KEY]]
-        bags = [strip.channelbag(data.action_slot) for layer in action.layers for strip in layer.strips]
-        curves = [curve for bag in bags if bag for curve in bag.fcurves]
-    else:
-        curves = list(action.fcurves)
-    keys = {round(key.co[0]) for c in curves if c.data_path.startswith("rotation") for key in c.keyframe_points}
+    chosen = getattr(data, "action_slot", None)
+    keys = {round(key.co[0]) for slot, curves in curves_by_slot(data.action) if slot == chosen
+            for curve in curves if curve.data_path.startswith("rotation") for key in curve.keyframe_points}
     return sorted(keys) or [hint[FRAME_KEY]]
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from ..vmr_backend.reconstruction import Reconstruction
+from .camera import camera_centres
 
 BODY_KEY, EYES_KEY, PLACE_KEY = "vmr_body", "vmr_eyes", "vmr_place"
 """Custom properties of a root: the room of its result, about the root, and where it was put."""
@@ -47,9 +48,7 @@ class Room:
 def room_of(result: Reconstruction) -> Room:
     """The room of a result about its object's origin."""
     vertices = result.vertices.astype(np.float64).reshape(-1, 3)
-    to_object = result.camera_rotation.astype(np.float64).transpose(0, 2, 1)
-    eyes = -np.einsum("tij,tj->ti", to_object, result.camera_translation.astype(np.float64))
-    return Room(np.stack([vertices.min(0), vertices.max(0)]), eyes)
+    return Room(np.stack([vertices.min(0), vertices.max(0)]), camera_centres(result))
 
 
 def new_root(name: str, room: Room, place: Vector) -> bpy.types.Object:

@@ -12,7 +12,7 @@ import bpy
 import numpy as np
 
 from ...vmr_backend.job import BadInput
-from ..action import animated_paths
+from ..action import curves_by_slot
 
 BONE_PATH = re.compile(r'pose\.bones\["(.+?)"\]\.')
 KEY_PATH = re.compile(r'key_blocks\["(.+?)"\]\.value')
@@ -83,8 +83,8 @@ def motions_of(subject: DatasetSubject) -> list[Motion]:
     motions = []
     for owner, pattern, names in owners:
         for action in sorted(bpy.data.actions, key=lambda action: action.name):
-            for slot, paths in animated_paths(action):
-                moved = {match[1] for path in paths if (match := pattern.match(path))}
+            for slot, curves in curves_by_slot(action):
+                moved = {match[1] for curve in curves if (match := pattern.match(curve.data_path))}
                 if moved and len(moved & names) >= MIN_MATCH * len(moved):
                     motions.append(Motion(owner, action, slot))
     return motions

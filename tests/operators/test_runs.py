@@ -112,7 +112,7 @@ def test_a_clip_that_shows_other_footage_by_then_gets_no_result_of_it(extension,
 
 def test_masks_of_other_footage_than_the_clip_shows_by_then_are_not_its_own(extension, backend, footage, tmp_path):
     bpy.ops.vmr.mark_box(box=(10, 8, 30, 20))
-    run = extension.module("operators.find_masks").FindingMasks()
+    run = extension.module("operators.masks").FindingMasks()
     assert run.start(bpy.context) is None
     footage.filepath = str(make_images(tmp_path / "run", range(3, 8)))
     while run.activity.child.running:
@@ -255,5 +255,5 @@ def test_nothing_is_kept_with_a_clip_of_another_file_for_it_would_not_be_saved(e
     masks = extension.module("operators.request").request_of(bpy.context, clip).masks
     assert masks == str(tmp_path / "walk masks"), "what its file gives can be used"
     copy = bpy.data.movieclips.load(str(make_images(tmp_path / "copy", range(3, 8))))
-    extension.module("scene.marks").copy_subjects(clip.vmr, copy.vmr)
+    extension.module("properties").copy_subjects(clip.vmr, copy.vmr)
     assert copy.vmr.subjects["Fox"].inputs.masks == str(tmp_path / "walk masks")
