@@ -64,7 +64,7 @@ _size = Remembered(lambda: total_size(jobs_folder()), 60.0)
 
 
 def forget_jobs() -> None:
-    """Something has changed in the jobs folder: panels are to look again."""
+    """Something has changed in the jobs folder: panels are to read it again."""
     _stopped.forget()
     _size.forget()
 
@@ -107,7 +107,7 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
 
     mask_network: bpy.props.StringProperty(
         name="Mask Network", subtype="FILE_PATH",
-        description="An ONNX network or a checkpoint of SAM 2 that finds masks in place of the one that comes along. "
+        description="An ONNX network or a checkpoint of SAM 2 that finds masks instead of the bundled one. "
                     "Needs onnxruntime or sam2 in the backend's environment")
 
     def stopped_run(self, clip: bpy.types.MovieClip) -> StoppedRun | None:

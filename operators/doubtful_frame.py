@@ -1,4 +1,4 @@
-"""Goes through doubtful frames of a result and doubtful masks of a subject, and keeps what reports say of them."""
+"""Goes through doubtful frames of a result and doubtful masks of a subject, and keeps those that reports list."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,9 +19,9 @@ class JumpsToDoubts:
     next: bpy.props.BoolProperty(name="Next", default=True, options={"SKIP_SAVE"})
 
     thing: str
-    """What may be doubtful, in a word."""
+    """What may be doubtful: a noun."""
     without: str
-    """What a grey button says."""
+    """Tooltip of the disabled button."""
     backwards: str
     """Tooltip of the way back."""
     poll_message_set: Callable[[str], None]
@@ -93,7 +93,7 @@ def keep_doubts(doubts, clip: bpy.types.MovieClip, reasons: Mapping[int, str]) -
 
 
 def keep_verdict(mesh_object: bpy.types.Object, clip: bpy.types.MovieClip, folder: Path) -> None:
-    """Write on a result's mesh what the report in its folder says, if there is one: it is saved with the file."""
+    """Keep with a result's mesh the verdict of the report in its folder, if there is one: saved with the file."""
     verdict = verdict_of(folder)
     if verdict is None:
         return

@@ -81,7 +81,7 @@ class RenderingFrames(Run):
 
 
 class VMR_OT_frames_as_images(StartsRun, bpy.types.Operator):
-    """Render what Blender shows to an image sequence, beside your work, and open it as a clip"""
+    """Render what Blender shows to an image sequence in the background, and open it as a clip"""
 
     bl_idname = "vmr.frames_as_images"
     bl_label = "Frames As Images"

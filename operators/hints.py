@@ -1,4 +1,4 @@
-"""Hints on the way that the subject faces: adds one at the current frame, and removes them."""
+"""Hints on the direction in which the subject faces: adds one at the current frame, and removes them."""
 
 import math
 
@@ -10,7 +10,7 @@ from ..scene.hints import FRAME_KEY, add_hint, hints_in
 
 
 class VMR_OT_add_hint(bpy.types.Operator):
-    """Add an arrow before the camera that says which way the subject faces at this frame; turn it so that it fits"""
+    """Add an arrow in front of the camera; rotate it to the direction in which the subject faces at this frame"""
 
     bl_idname = "vmr.add_hint"
     bl_label = "Add Facing Hint"

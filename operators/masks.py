@@ -49,7 +49,7 @@ class MasksOfSubject(Run):
         return self.take_over(child, clip, subject)
 
     def take_over(self, child, clip, subject) -> str:
-        """Keep with the subject what the child made; a line that says so."""
+        """Keep with the subject what the child made; a line that reports it."""
         raise NotImplementedError
 
     def keep(self, subject, folder, masks, count):
@@ -83,7 +83,7 @@ class FindingMasks(MasksOfSubject):
 
 
 class VMR_OT_find_masks(StartsRun, bpy.types.Operator):
-    """Find the subject in all frames of the clip from what is marked on some, beside your work"""
+    """Find the subject in all frames of the clip from what is marked on some, in the background"""
 
     bl_idname = "vmr.find_masks"
     bl_label = "Find Masks"

@@ -31,10 +31,10 @@ def put_box(subject: Any, frame: int, box: tuple[float, float, float, float]) ->
     subject.stale = True
 
 
-def put_point(subject: Any, frame: int, place: tuple[float, float], inside: bool) -> None:
+def put_point(subject: Any, frame: int, position: tuple[float, float], inside: bool) -> None:
     """Add a point to what is marked on a frame."""
     point = _mark_on(subject, frame).points.add()
-    point.place, point.inside = place, inside
+    point.place, point.inside = position, inside
     subject.stale = True
 
 

@@ -4,7 +4,7 @@ What is shown is described in the user's Blender (`shown_by_...`) and rendered i
 (`render_shown`, by blend_program.py). Clips go through the compositor, which alone heeds their colour space; strips and
 masks through the Video Sequencer.
 
-Colours are those of the files ("Standard"), whatever view the scene is looked at in: that view comes back when the
+Colours are those of the files ("Standard"), whatever view transform the scene has: that one is applied when the
 textured mesh is rendered.
 """
 
