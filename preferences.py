@@ -29,13 +29,15 @@ def user_folder() -> Path:
 
 
 def jobs_folder() -> Path:
-    chosen = preferences().jobs_folder
-    return Path(bpy.path.abspath(chosen)) if chosen else user_folder() / "jobs"
+    return _folder(preferences().jobs_folder, "jobs")
 
 
 def models_folder() -> Path:
-    chosen = preferences().models_folder
-    return Path(bpy.path.abspath(chosen)) if chosen else user_folder() / "models"
+    return _folder(preferences().models_folder, "models")
+
+
+def _folder(chosen: str, name: str) -> Path:
+    return Path(bpy.path.abspath(chosen)) if chosen else user_folder() / name
 
 
 def interpreter() -> Path | None:
@@ -136,9 +138,4 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         draw_backend(layout, context, self.backend_found)
 
 
-def register() -> None:
-    bpy.utils.register_class(VMR_AP_preferences)
-
-
-def unregister() -> None:
-    bpy.utils.unregister_class(VMR_AP_preferences)
+register, unregister = bpy.utils.register_classes_factory((VMR_AP_preferences,))

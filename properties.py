@@ -522,8 +522,9 @@ frames_activity = Activity()
 ACTIVITIES = {"Reconstruct": reconstruction_activity, "Backend": backend_activity, "Training": training_activity,
               "Masks": segmentation_activity, "Frames": frames_activity}
 
-CLASSES = (VMR_PG_settings, VMR_PG_training, VMR_PG_inputs, VMR_PG_reconstruction, VMR_PG_doubt, VMR_PG_result,
-           VMR_PG_point, VMR_PG_mark, VMR_PG_subject, VMR_PG_clip)
+register_classes, unregister_classes = bpy.utils.register_classes_factory((
+    VMR_PG_settings, VMR_PG_training, VMR_PG_inputs, VMR_PG_reconstruction, VMR_PG_doubt, VMR_PG_result, VMR_PG_point,
+    VMR_PG_mark, VMR_PG_subject, VMR_PG_clip))
 
 
 @bpy.app.handlers.persistent
@@ -536,8 +537,7 @@ def _on_load(*_arguments: Any) -> None:
 
 
 def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
+    register_classes()
     bpy.types.Scene.vmr = bpy.props.PointerProperty(type=VMR_PG_reconstruction)  # type: ignore[attr-defined]
     bpy.types.Object.vmr_result = bpy.props.PointerProperty(type=VMR_PG_result)  # type: ignore[attr-defined]
     bpy.types.MovieClip.vmr = bpy.props.PointerProperty(type=VMR_PG_clip)  # type: ignore[attr-defined]
@@ -549,5 +549,4 @@ def unregister() -> None:
     del bpy.types.MovieClip.vmr  # type: ignore[attr-defined]
     del bpy.types.Object.vmr_result  # type: ignore[attr-defined]
     del bpy.types.Scene.vmr  # type: ignore[attr-defined]
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
+    unregister_classes()

@@ -27,12 +27,12 @@ from . import (
 
 MODULES = (backend, cancel, doubtful_frame, export_fbx, export_gltf, frames, hints, jobs, load_result, marks, masks,
            models, preview, reconstruct, set_up_scene, settings, train_model)
-CLASSES = [cls for module in MODULES for name, cls in vars(module).items() if name.startswith("VMR_OT_")]
+register_classes, unregister_classes = bpy.utils.register_classes_factory(
+    [cls for module in MODULES for name, cls in vars(module).items() if name.startswith("VMR_OT_")])
 
 
 def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
+    register_classes()
     overlay.register()
 
 
@@ -44,5 +44,4 @@ def unregister() -> None:
         activity.reset()
     for workspace in bpy.data.workspaces:  # hints of what is drawn with the mouse
         workspace.status_text_set(None)
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
+    unregister_classes()

@@ -8,9 +8,10 @@ import bpy
 from ..jobs.verdict import verdict_of
 from ..properties import active_subject, clip_of, result_in, result_of
 from ..scene.clip import frame_shown, go_to_frame, scene_frame
+from .runs import HasObstacle
 
 
-class JumpsToDoubts:
+class JumpsToDoubts(HasObstacle):
     """Mixin: goes to the next of some doubtful frames."""
 
     bl_options = {"UNDO_GROUPED"}
@@ -24,7 +25,6 @@ class JumpsToDoubts:
     """Tooltip of the disabled button."""
     backwards: str
     """Tooltip of the way back."""
-    poll_message_set: Callable[[str], None]
     report: Callable[[set[str], str], None]
 
     @classmethod
@@ -32,11 +32,8 @@ class JumpsToDoubts:
         raise NotImplementedError
 
     @classmethod
-    def poll(cls, context):
-        if not cls.doubts(context):
-            cls.poll_message_set(cls.without)
-            return False
-        return True
+    def obstacle(cls, context):
+        return "" if cls.doubts(context) else cls.without
 
     @classmethod
     def description(cls, _context, properties):
