@@ -29,13 +29,15 @@ def user_folder() -> Path:
 
 
 def jobs_folder() -> Path:
-    chosen = preferences().jobs_folder
-    return Path(bpy.path.abspath(chosen)) if chosen else user_folder() / "jobs"
+    return _folder(preferences().jobs_folder, "jobs")
 
 
 def models_folder() -> Path:
-    chosen = preferences().models_folder
-    return Path(bpy.path.abspath(chosen)) if chosen else user_folder() / "models"
+    return _folder(preferences().models_folder, "models")
+
+
+def _folder(chosen: str, name: str) -> Path:
+    return Path(bpy.path.abspath(chosen)) if chosen else user_folder() / name
 
 
 def interpreter() -> Path | None:
@@ -64,7 +66,7 @@ _size = Remembered(lambda: total_size(jobs_folder()), 60.0)
 
 
 def forget_jobs() -> None:
-    """Something has changed in the jobs folder: panels are to look again."""
+    """Something has changed in the jobs folder: panels are to read it again."""
     _stopped.forget()
     _size.forget()
 
@@ -112,7 +114,7 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
 
     mask_network: bpy.props.StringProperty(
         name="Mask Network", subtype="FILE_PATH",
-        description="An ONNX network or a checkpoint of SAM 2 that finds masks in place of the one that comes along. "
+        description="An ONNX network or a checkpoint of SAM 2 that finds masks instead of the bundled one. "
                     "Needs onnxruntime or sam2 in the backend's environment")
 
     def stopped_run(self, clip: bpy.types.MovieClip) -> StoppedRun | None:
@@ -141,9 +143,4 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         draw_backend(layout, context, self.backend_found)
 
 
-def register() -> None:
-    bpy.utils.register_class(VMR_AP_preferences)
-
-
-def unregister() -> None:
-    bpy.utils.unregister_class(VMR_AP_preferences)
+register, unregister = bpy.utils.register_classes_factory((VMR_AP_preferences,))

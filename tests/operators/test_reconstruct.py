@@ -99,7 +99,7 @@ def test_a_finished_result_is_loaded_and_not_made_again_unless_that_is_asked_for
     backend.python.chmod(0o644)
     assert bpy.ops.vmr.reconstruct() == {"FINISHED"}
     ended = extension.module("properties").reconstruction_activity.ended[footage.session_uid]
-    assert ended.text == "Added walk.001: 5 frames, as it was found before with the same settings"
+    assert ended.text == "Added walk.001: 5 frames, the earlier result of the same settings"
     assert "cannot be started" in error_of(bpy.ops.vmr.reconstruct, start_over=True) and len(backend.calls) == 1
     after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert {name: after[name] for name in before if name != "log.txt"} == {

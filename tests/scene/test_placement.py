@@ -7,7 +7,7 @@ from blender_clips import pixels_of
 from blender_view import seen_pixels, world_vertices
 from mathutils import Vector
 from nodding_ball import nodding_ball
-from video_mesh_reconstruction.scene.place import Room, _first_free, _shifts_that_hide, obstacles_in
+from video_mesh_reconstruction.scene.placement import Footprint, _blocked_offsets, _first_free, obstacles_in
 from video_mesh_reconstruction.scene.preview import Preview, remove_previews
 from wobbling_ball import drawn_mask, wobbling_ball
 
@@ -167,14 +167,14 @@ def test_a_preview_is_in_nobodys_way(add):
     assert len(found) > 0
 
 
-def test_shifts_that_hide_are_those_at_which_a_sampled_view_meets_the_solid():
+def test_blocked_offsets_are_those_at_which_a_sampled_view_meets_the_solid():
     generator = np.random.default_rng(3)
     for _ in range(40):
         body = np.sort(generator.uniform(-1, 1, (2, 3)), 0)
-        room = Room(body, generator.uniform(-4, 4, (5, 3)))
+        room = Footprint(body, generator.uniform(-4, 4, (5, 3)))
         low = generator.uniform(-3, 2, 3)
         solid = np.stack([low, low + generator.uniform(0.2, 2, 3)])
-        taken = _shifts_that_hide(room, solid)
+        taken = _blocked_offsets(room, solid)
         share = np.linspace(0, 1, 400)[:, None, None]
         views = (1 - share[..., None]) * body + share[..., None] * room.eyes[:, None]
         wide = solid + [[-0.25], [0.25]]

@@ -1,4 +1,4 @@
-"""The subject of a category: the meshes that count as one animal, the armature that moves them, and their motions."""
+"""What is rendered as one animal: its meshes, the armature that deforms them, and the actions that animate them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 import bpy
 import numpy as np
 
-from ..vmr_backend.job import BadInput
-from .action import animated_paths
+from ...vmr_backend.job import BadInput
+from ..action import curves_by_slot
 
 BONE_PATH = re.compile(r'pose\.bones\["(.+?)"\]\.')
 KEY_PATH = re.compile(r'key_blocks\["(.+?)"\]\.value')
-LEAST_FITTING = 0.5
+MIN_MATCH = 0.5
 """An action of another rig may share a bone's name or two; one of this rig moves mostly bones that are there."""
 
 UPRIGHT = 0.7
@@ -24,8 +24,8 @@ UPRIGHT = 0.7
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is taken as one animal."""
+class DatasetSubject:
+    """What is rendered as one animal."""
 
     name: str
     root: bpy.types.Object
@@ -40,7 +40,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Motion:
-    """An action that moves the armature's bones or the shape keys of one mesh."""
+    """An action that animates the armature's bones or the shape keys of one mesh."""
 
     owner: bpy.types.Object | bpy.types.Key
     action: bpy.types.Action
@@ -55,8 +55,8 @@ class Motion:
             data.action_slot = self.slot
 
 
-def subject_of(chosen: bpy.types.Object) -> Subject:
-    """The meshes that belong to an object: its own, its children's, and all that its armature moves.
+def subject_of(chosen: bpy.types.Object) -> DatasetSubject:
+    """The meshes that belong to an object: its own, its children's, and all that its armature deforms.
 
     Meshes hidden in renders do not count. BadInput where none is left.
     """
@@ -69,10 +69,10 @@ def subject_of(chosen: bpy.types.Object) -> Subject:
     if not meshes:
         raise BadInput(f"{chosen.name}: found no mesh in it that renders show; needs a mesh, an armature that moves "
                        "one, or an empty that holds one")
-    return Subject(chosen.name, root, tuple(meshes), armature)
+    return DatasetSubject(chosen.name, root, tuple(meshes), armature)
 
 
-def motions_of(subject: Subject) -> list[Motion]:
+def motions_of(subject: DatasetSubject) -> list[Motion]:
     """The file's actions that fit the subject, by owner and name."""
     owners: list[tuple[Any, re.Pattern, set[str]]] = []
     if subject.armature is not None:
@@ -83,28 +83,28 @@ def motions_of(subject: Subject) -> list[Motion]:
     motions = []
     for owner, pattern, names in owners:
         for action in sorted(bpy.data.actions, key=lambda action: action.name):
-            for slot, paths in animated_paths(action):
-                moved = {match[1] for path in paths if (match := pattern.match(path))}
-                if moved and len(moved & names) >= LEAST_FITTING * len(moved):
+            for slot, curves in curves_by_slot(action):
+                moved = {match[1] for curve in curves if (match := pattern.match(curve.data_path))}
+                if moved and len(moved & names) >= MIN_MATCH * len(moved):
                     motions.append(Motion(owner, action, slot))
     return motions
 
 
-def is_upright(subject: Subject) -> bool:
+def is_upright(subject: DatasetSubject) -> bool:
     """Whether the root's Z axis, which is up in object space, points up in the world."""
     up = subject.root.matrix_world.to_3x3().normalized().col[2]
     return up.z > UPRIGHT
 
 
-def fingerprint(subject: Subject) -> str:
-    """A digest of shapes, rest pose, pose and motions: pictures of another state would not go with those rendered."""
+def fingerprint(subject: DatasetSubject) -> str:
+    """A digest of shapes, rest pose, pose and motions: images of another state do not belong to the same collection."""
     digest = hashlib.sha256()
     for part in _state(subject):
         digest.update(part if isinstance(part, bytes) else repr(part).encode())
     return digest.hexdigest()[:16]
 
 
-def _state(subject: Subject) -> Iterator[Any]:
+def _state(subject: DatasetSubject) -> Iterator[Any]:
     motions = motions_of(subject)
     moved = [motion.owner for motion in motions]
     for mesh in subject.meshes:
@@ -139,7 +139,7 @@ def _armature_of(chosen: bpy.types.Object) -> bpy.types.Object | None:
 
 
 def _moved_by(other: bpy.types.Object) -> bpy.types.Object | None:
-    """The armature that a mesh object hangs on, by a modifier or as its child."""
+    """The armature that deforms a mesh object by a modifier, or is its parent."""
     if other.type != "MESH":
         return None
     modifiers: Any = [modifier for modifier in other.modifiers if modifier.type == "ARMATURE"]

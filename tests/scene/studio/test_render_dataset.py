@@ -12,7 +12,7 @@ import pytest
 from rigged_animal import rigged_animal
 from video_mesh_reconstruction.vmr_backend.job import Event
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROGRAM = ROOT / "vmr_backend" / "__main__.py"
 MANY = 5000
 SECONDS_TO_END = 20
