@@ -17,7 +17,7 @@ from ..properties import (
 from ..scene.clip import clip_at, clip_source
 from ..scene.marks import folders_of_others, marks_of
 from ..vmr_backend.job import BadInput
-from ..vmr_backend.marks import SegmentRequest
+from ..vmr_backend.segmentation.marks import SegmentRequest
 from .doubtful_frame import keep_doubts
 from .runs import Run, StartsRun
 

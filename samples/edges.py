@@ -1,4 +1,4 @@
-"""Teaches the network that says where masks' edges run (video/edges.py): `python -m samples.edges LESSONS`.
+"""Teaches the network that says where masks' edges run (segmentation/edges.py): `python -m samples.edges LESSONS`.
 
 Lessons are pieces of films that never were (scenes.py) at the edge of the subject, with what was found there by the
 network that finds masks (segmenter.py), which is taught first. They are made first, into a folder.
@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from vmr_backend.job import EXIT_BAD_INPUT, BadInput
-from vmr_backend.marks import Mark
-from vmr_backend.video.edges import FILE, EdgeNetwork, edge_maps
-from vmr_backend.video.mask_network import MaskNetwork
+from vmr_backend.segmentation.edges import FILE, EdgeNetwork, edge_maps
+from vmr_backend.segmentation.marks import Mark
+from vmr_backend.segmentation.mask_network import MaskNetwork
+from vmr_backend.segmentation.network_file import save
+from vmr_backend.segmentation.propagation import Segmentation, shots_of, working_scale
 from vmr_backend.video.masks import box_of
-from vmr_backend.video.network_file import save
-from vmr_backend.video.segmentation import Segmentation, shots_of, working_scale
 
 from .scenes import SIZE, moment
 from .segmenter import LEAST, Lesson, astray, box_mask, keep, learn, looking_otherwise, read

@@ -1,4 +1,4 @@
-"""Teaches the features that labels are carried by (video/features.py): `python -m samples.features PICTURES`.
+"""Teaches the features that labels are carried by (segmentation/features.py): `python -m samples.features PICTURES`.
 
 Nothing is labelled. A picture is seen twice, each time turned, scaled, bent and lit in another way. Of many places in
 the first view the network has to tell where each is in the second (InfoNCE: van den Oord et al. 2018).
@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from vmr_backend.job import EXIT_BAD_INPUT, BadInput
+from vmr_backend.segmentation.features import FILE, STRIDE, Features
+from vmr_backend.segmentation.network_file import save
 from vmr_backend.video.clip import IMAGE_SUFFIXES
-from vmr_backend.video.features import FILE, STRIDE, Features
-from vmr_backend.video.network_file import save
 
 PICTURE, VIEW = 144, 112
 """Pixels across the pictures, and across the views of them."""

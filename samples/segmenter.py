@@ -1,4 +1,4 @@
-"""Teaches the network that finds masks (video/mask_network.py): `python -m samples.segmenter LESSONS`.
+"""Teaches the network that finds masks (segmentation/mask_network.py): `python -m samples.segmenter LESSONS`.
 
 Lessons are moments of films that never were (scenes.py), seen as the network sees footage: around a box, or a mask of
 the frame before, which has gone wrong in one way or another. They are made first, into a folder, and then learnt from.
@@ -25,14 +25,14 @@ from torch.nn import functional
 from torch.optim import swa_utils
 
 from vmr_backend.job import EXIT_BAD_INPUT, BadInput, write_whole
-from vmr_backend.marks import Mark
-from vmr_backend.video.cues import Looks, Palette, cues_of, features_of, lab_of, surroundings, uncovered
-from vmr_backend.video.features import Features
-from vmr_backend.video.mask_network import FILE, Look, MaskNetwork
+from vmr_backend.segmentation.cues import Looks, Palette, cues_of, features_of, lab_of, surroundings, uncovered
+from vmr_backend.segmentation.features import Features
+from vmr_backend.segmentation.marks import Mark
+from vmr_backend.segmentation.mask_network import FILE, Look, MaskNetwork
+from vmr_backend.segmentation.motion import FINER, background_homography, carried, flow_from_to
+from vmr_backend.segmentation.network_file import load, save
+from vmr_backend.segmentation.propagation import Known, Segmentation, Shots, shots_of
 from vmr_backend.video.masks import box_of
-from vmr_backend.video.motion import FINER, background_homography, carried, flow_from_to
-from vmr_backend.video.network_file import load, save
-from vmr_backend.video.segmentation import Known, Segmentation, Shots, shots_of
 
 from .scenes import OFFSETS, Moment, moment
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from ..vmr_backend.marks import Mark
+from ..vmr_backend.segmentation.marks import Mark
 
 
 def add_subject(group: Any, name: str) -> Any:

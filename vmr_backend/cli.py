@@ -323,7 +323,7 @@ def _stop_with_standard_input() -> None:
 
 def _segment(argv: list[str]) -> int:
     from .run_folder import locked
-    from .video.segment import parser, request_of, run
+    from .segmentation.segment import parser, request_of, run
 
     known = parser()
     arguments = known.parse_args(argv)

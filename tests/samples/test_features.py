@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 
 from samples.features import VIEW, learn, main, read, recognition, same_places, warp
-from vmr_backend.video.features import Features
+from vmr_backend.segmentation.features import Features
 
 
 @pytest.fixture(scope="module")

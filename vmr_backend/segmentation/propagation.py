@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from ..job import BadInput
-from ..marks import Mark, Point
+from ..video.masks import box_of
 from .cues import COLOURS_AND_LOOKS, MOTIONS, Looks, Palette, cues_of, features_of, lab_of, surroundings, uncovered
 from .features import Features
+from .marks import Mark, Point
 from .mask_network import Look, MaskNetwork
-from .masks import box_of
 from .motion import FINER, background_homography, carried, flow_from_to
 from .onnx_network import OnnxNetwork
 

@@ -20,14 +20,13 @@ import torch
 from ..arguments import Arguments, number_list
 from ..devices import device_of
 from ..job import BadInput, EventLog, write_whole
-from ..marks import MASKS_NAME, OUTLINES_NAME, REPORT_NAME, Mark, MaskReport, SegmentRequest
-from .clip import Clip, as_rgb, open_clip, read_frames, select
+from ..video.clip import Clip, as_rgb, open_clip, read_frames, select
+from ..video.masks import box_of, single_mask
 from .edges import EdgeNetwork, refined
+from .marks import MASKS_NAME, OUTLINES_NAME, REPORT_NAME, Mark, MaskReport, SegmentRequest
 from .mask_network import MaskNetwork
-from .masks import box_of, single_mask
 from .onnx_network import OnnxNetwork
-from .sam2 import find_by_sam2, load_predictor
-from .segmentation import (
+from .propagation import (
     Progress,
     Segmentation,
     Shots,
@@ -37,6 +36,7 @@ from .segmentation import (
     shots_of,
     working_scale,
 )
+from .sam2 import find_by_sam2, load_predictor
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 STAGES = {"reading": 0.4, "finding": 1.0, "writing": 0.15}

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..video.masks import box_of
 from .features import STRIDE, Features
-from .masks import box_of
 
 CHANNELS = 11
 """RGB, the mask so far, motion forward and backward, uncovering, colours of here, colours and looks of the marked

@@ -11,11 +11,11 @@ import pytest
 from tiny_clips import walk, write_images
 
 from vmr_backend.cli import main
-from vmr_backend.marks import Mark, MaskReport
+from vmr_backend.segmentation.marks import Mark, MaskReport
+from vmr_backend.segmentation.mask_network import MaskNetwork
+from vmr_backend.segmentation.propagation import Segmentation, shots_of, working_scale
+from vmr_backend.segmentation.segment import met_on_the_way
 from vmr_backend.video.clip import as_rgb, open_clip, read_frames
-from vmr_backend.video.mask_network import MaskNetwork
-from vmr_backend.video.segment import met_on_the_way
-from vmr_backend.video.segmentation import Segmentation, shots_of, working_scale
 
 SAMPLE = Path(__file__).parents[3] / "samples" / "painted_dog"
 COUNT = 10

@@ -7,10 +7,10 @@ import torch
 from scipy import ndimage
 
 from vmr_backend.job import BadInput
-from vmr_backend.marks import Mark
-from vmr_backend.video.cues import CHANNELS
-from vmr_backend.video.mask_network import MARGIN, SIDE, Look, MaskNetwork
-from vmr_backend.video.segmentation import (
+from vmr_backend.segmentation.cues import CHANNELS
+from vmr_backend.segmentation.marks import Mark
+from vmr_backend.segmentation.mask_network import MARGIN, SIDE, Look, MaskNetwork
+from vmr_backend.segmentation.propagation import (
     LATELY,
     Segmentation,
     Shots,

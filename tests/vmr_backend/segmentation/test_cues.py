@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from vmr_backend.video.cues import (
+from vmr_backend.segmentation.cues import (
     DECIDED,
     ELSEWHERE,
     LIKEST,
@@ -21,8 +21,8 @@ from vmr_backend.video.cues import (
     uncovered,
     uncovering_cue,
 )
-from vmr_backend.video.features import Features
-from vmr_backend.video.motion import background_homography, flow_from_to
+from vmr_backend.segmentation.features import Features
+from vmr_backend.segmentation.motion import background_homography, flow_from_to
 
 SIZE, SQUARE = 96, 24
 CAMERA = np.array([[1.01, 0.004, 2.3], [-0.003, 1.0, -1.2], [2e-5, 0, 1.0]])
