@@ -21,7 +21,8 @@ from vmr_backend.segmentation.edges import FILE, EdgeNetwork, edge_maps
 from vmr_backend.segmentation.marks import Mark
 from vmr_backend.segmentation.mask_network import MaskNetwork
 from vmr_backend.segmentation.network_file import save
-from vmr_backend.segmentation.propagation import Segmentation, shots_of, working_scale
+from vmr_backend.segmentation.propagation import Propagation
+from vmr_backend.segmentation.shots import shots_of, working_scale
 from vmr_backend.video.masks import box_of
 
 from .scenes import SIZE, moment
@@ -84,7 +85,7 @@ def film_lessons(network: MaskNetwork, seed: int, index: int) -> list[Lesson]:
     left, top, right, bottom = map(float, box_of(box_mask(masks[place], rng) > 0.4))
     scale = working_scale(rng.uniform(0.85, 1.2) * max(right - left, bottom - top), (side, side))
     try:
-        found = Segmentation(shots_of(frames, scale), network).find(
+        found = Propagation(shots_of(frames, scale), network).find(
             [Mark(place, (left, top, right - left, bottom - top))], [place])
     except BadInput:
         return []  # Nothing stands out in the box.

@@ -25,13 +25,14 @@ from torch.nn import functional
 from torch.optim import swa_utils
 
 from vmr_backend.job import EXIT_BAD_INPUT, BadInput, write_whole
-from vmr_backend.segmentation.cues import Looks, Palette, cues_of, features_of, lab_of, surroundings, uncovered
+from vmr_backend.segmentation.cues import FeatureMemory, Palette, cues_of, features_of, lab_of, surroundings, uncovered
 from vmr_backend.segmentation.features import Features
 from vmr_backend.segmentation.marks import Mark
-from vmr_backend.segmentation.mask_network import FILE, Look, MaskNetwork
+from vmr_backend.segmentation.mask_network import FILE, InputWindow, MaskNetwork
 from vmr_backend.segmentation.motion import FINER, background_homography, carried, flow_from_to
 from vmr_backend.segmentation.network_file import load, save
-from vmr_backend.segmentation.propagation import Known, Segmentation, Shots, shots_of
+from vmr_backend.segmentation.propagation import Appearance, Propagation
+from vmr_backend.segmentation.shots import Shots, shots_of
 from vmr_backend.video.masks import box_of
 
 from .scenes import OFFSETS, Moment, moment
@@ -135,7 +136,7 @@ def film_lessons(network: MaskNetwork, seed: int, index: int) -> list[Lesson]:
     return rehearsal.lessons
 
 
-class Rehearsal(Segmentation):
+class Rehearsal(Propagation):
     """Finds masks in a film whose true masks (T, h, w) are known, and keeps what it sees. Where it has gone astray it
     is put right: from there nothing could be learnt."""
 
@@ -143,14 +144,14 @@ class Rehearsal(Segmentation):
         super().__init__(shots, network)
         self.truth, self.lessons = truth, []
 
-    def _look(self, place: int, mask: np.ndarray, known: Known | None) -> np.ndarray:
-        found, truth = super()._look(place, mask, known), self.truth[place]
+    def _predicted(self, place: int, mask: np.ndarray, seen: Appearance | None) -> np.ndarray:
+        found, truth = super()._predicted(place, mask, seen), self.truth[place]
         return truth if astray(found, truth) else found
 
-    def _cues(self, place: int, mask: np.ndarray, known: Known | None) -> np.ndarray:
-        cues = super()._cues(place, mask, known)
+    def _cues(self, place: int, mask: np.ndarray, seen: Appearance | None) -> np.ndarray:
+        cues = super()._cues(place, mask, seen)
         if (self.truth[place] > 0.5).sum() > LEAST:
-            self.lessons.append(_packed(Look.at(box_of(mask > 0.4)), cues, self.truth[place]))
+            self.lessons.append(_packed(InputWindow.at(box_of(mask > 0.4)), cues, self.truth[place]))
         return cues
 
 
@@ -160,8 +161,8 @@ def astray(found: np.ndarray, truth: np.ndarray) -> bool:
     return bool(both.sum() < ASTRAY * either.sum())
 
 
-def _packed(look: Look, cues: np.ndarray, truth: np.ndarray) -> Lesson:
-    cues, truth = look.cut(cues.clip(0, 1)), look.cut(truth)
+def _packed(window: InputWindow, cues: np.ndarray, truth: np.ndarray) -> Lesson:
+    cues, truth = window.cut(cues.clip(0, 1)), window.cut(truth)
     return np.rint(255 * np.moveaxis(cues, -1, 0)).astype(np.uint8), np.rint(255 * truth).astype(np.uint8)
 
 
@@ -208,16 +209,16 @@ def lesson(shown: Moment, rng: np.random.Generator, from_box: bool) -> Lesson | 
         looks = [side.likeness(features_of(picture, features_network()), mask) for _, side in known]
     subject = surroundings(mask)[0]
     motions = [flow if flow is None else (flow, background_homography(flow, subject)) for flow in (there, back)]
-    return _packed(Look.at(box_around(mask, rng)), cues_of(
+    return _packed(InputWindow.at(box_around(mask, rng)), cues_of(
         picture, lab, mask, motions, uncovered(lab, others), here, marked, looks), truth)
 
 
-def of_frame(shown: Moment, place: int, rng: np.random.Generator) -> tuple[Palette, Looks]:
+def of_frame(shown: Moment, place: int, rng: np.random.Generator) -> tuple[Palette, FeatureMemory]:
     """What another frame of a moment tells of the subject, by a mask that may have gone wrong."""
     lab, mask = lab_of(shown.frames[place]), shown.masks[place]
     mask = gone_wrong(mask, lab, rng) if rng.random() < 0.7 else mask
     return (Palette.of(lab, mask, np.zeros(mask.shape, bool)),
-            Looks.of(features_of(shown.frames[place], features_network()), mask))
+            FeatureMemory.of(features_of(shown.frames[place], features_network()), mask))
 
 
 @functools.lru_cache

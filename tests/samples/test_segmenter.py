@@ -25,7 +25,8 @@ from vmr_backend.segmentation.marks import Mark
 from vmr_backend.segmentation.mask_network import SIDE, MaskNetwork
 from vmr_backend.segmentation.motion import FINER
 from vmr_backend.segmentation.network_file import load
-from vmr_backend.segmentation.propagation import shots_of, tidied
+from vmr_backend.segmentation.propagation import tidied
+from vmr_backend.segmentation.shots import shots_of
 from vmr_backend.video.masks import box_of
 
 
