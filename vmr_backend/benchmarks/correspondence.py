@@ -12,7 +12,7 @@ import torch
 from ..arguments import Arguments
 from ..devices import device_of
 from ..job import BadInput
-from ..metrics.segmentation import contour_accuracy, region_similarity
+from ..metrics.mask_agreement import contour_accuracy, region_similarity
 from ..segmentation.correspondence import Correspondence
 from ..segmentation.features import Features
 from ..texture.footage import FullFrames
