@@ -581,3 +581,16 @@ def test_the_help_of_reconstruct_names_every_setting(capsys):
         cli.main(["reconstruct", "--help"])
     told = capsys.readouterr().out
     assert all(setting.name in told for setting in Settings.describe())
+
+
+def test_help_does_without_what_takes_seconds_to_import():
+    program = """import contextlib, sys
+from vmr_backend.cli import COMMANDS, main
+for name in set(COMMANDS) - {"benchmark"}:
+    with contextlib.suppress(SystemExit):
+        main([name, "--help"])
+assert not {"torch", "warp"} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8",
+                          cwd=PROGRAM.parents[1])
+    assert done.returncode == 0 and done.stdout.count("usage") == len(cli.COMMANDS) - 1, done.stderr

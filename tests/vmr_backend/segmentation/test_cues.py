@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from vmr_backend.video.cues import (
+from vmr_backend.segmentation.cues import (
+    COMPARED,
     DECIDED,
     ELSEWHERE,
     LIKEST,
-    LOOKED_AT,
-    Looks,
+    FeatureMemory,
     Palette,
     cues_of,
     features_of,
@@ -21,8 +21,8 @@ from vmr_backend.video.cues import (
     uncovered,
     uncovering_cue,
 )
-from vmr_backend.video.features import Features
-from vmr_backend.video.motion import background_homography, flow_from_to
+from vmr_backend.segmentation.features import Features
+from vmr_backend.segmentation.motion import background_homography, flow_from_to
 
 SIZE, SQUARE = 96, 24
 CAMERA = np.array([[1.01, 0.004, 2.3], [-0.003, 1.0, -1.2], [2e-5, 0, 1.0]])
@@ -136,29 +136,30 @@ def test_colours_are_likely_where_they_are_frequent():
     assert unsure.likeness(lab)[0, 0] < 0.01 and unsure.likeness(lab)[10, 15] == pytest.approx(0.5, abs=0.01)
 
 
-def test_places_look_like_the_subject_or_like_what_is_around_it():
+def test_features_are_like_the_subject_or_like_what_is_around_it():
     """Features of two kinds of places; of a third kind neither is nearer than where it lies says."""
     mask = np.zeros((64, 96), np.float32)
     mask[16:48, 24:64] = 1
     kinds = torch.zeros(3, 16, 24)
     kinds[1] = 1
     kinds[0, 4:12, 6:16], kinds[1, 4:12, 6:16] = 1, 0
-    looks = Looks.of(kinds, mask)
-    assert looks.subject.shape[1] == 80 and looks.around.shape[1] > 50
-    assert (looks.subject[0] == 1).all() and (looks.around[1] == 1).all()
+    memory = FeatureMemory.of(kinds, mask)
+    assert memory.subject.shape[1] == 80 and memory.around.shape[1] > 50
+    assert (memory.subject[0] == 1).all() and (memory.around[1] == 1).all()
     other = torch.zeros(3, 16, 24)
     other[0, :, :8], other[1, :, 8:16], other[2, :, 16:] = 1, 1, 1
-    likeness = looks.likeness(other, mask)
+    likeness = memory.likeness(other, mask)
     assert likeness[:, 15:24].min() > 0.99 and likeness[:, 40:56].max() < 0.01
-    alike = looks.likeness(torch.ones(3, 16, 24), mask)
+    alike = memory.likeness(torch.ones(3, 16, 24), mask)
     assert alike[24:40, 32:56].min() > 0.5 > alike[:, 68:72].max()
-    assert (alike[:, 80:] == 0.5).all() and (alike[:, :8] == 0.5).all(), "where the network does not look"
-    moved = looks.likeness(torch.ones(3, 16, 24), np.roll(mask, 24, 1))
+    assert (alike[:, 80:] == 0.5).all() and (alike[:, :8] == 0.5).all(), "beyond what is compared"
+    moved = memory.likeness(torch.ones(3, 16, 24), np.roll(mask, 24, 1))
     assert moved[:, 36:84] == pytest.approx(alike[:, 12:60], abs=1e-3), "places are those in the subject's box"
-    assert (Looks.of(kinds, np.zeros_like(mask)).likeness(other, mask) == 0.5).all(), "an empty mask tells nothing"
+    empty = FeatureMemory.of(kinds, np.zeros_like(mask))
+    assert (empty.likeness(other, mask) == 0.5).all(), "an empty mask says nothing"
 
 
-def test_looks_are_cosines_less_the_square_of_how_far_away_it_is():
+def test_likeness_is_cosines_less_the_square_of_how_far_away_it_is():
     """Against the plain formula in double precision, at places of the features' own grid."""
     rng = np.random.default_rng(0)
     mask = np.zeros((64, 96), np.float32)
@@ -169,16 +170,16 @@ def test_looks_are_cosines_less_the_square_of_how_far_away_it_is():
     places = np.stack([columns - 44, rows - 32]) / 40
     inside = (np.abs(places) * 40 < [[[20]], [[16]]]).all(0)
     sides = []
-    for side in (Looks.of(known, mask).subject[:5].T, Looks.of(known, mask).around[:5].T):
+    for side in (FeatureMemory.of(known, mask).subject[:5].T, FeatureMemory.of(known, mask).around[:5].T):
         index = [int(np.argmax((known.flatten(1).T == one).all(1))) for one in side]
         apart = ((places.reshape(2, -1)[:, :, None] - places.reshape(2, -1)[:, None, index]) ** 2).sum(0)
         product = here.flatten(1).T.double().numpy() @ side.T.double().numpy() - ELSEWHERE * apart
         sides.append(np.sort(product, 1)[:, -LIKEST:].mean(1))
         assert inside.ravel()[index].all() if len(sides) == 1 else not inside.ravel()[index].any()
     wanted = 1 / (1 + np.exp((sides[1] - sides[0]) / DECIDED))
-    wanted = np.where((np.abs(places) < LOOKED_AT).all(0), wanted.reshape(16, 24), 0.5)
+    wanted = np.where((np.abs(places) < COMPARED).all(0), wanted.reshape(16, 24), 0.5)
     wanted = cv2.resize(wanted.astype(np.float32), (96, 64), interpolation=cv2.INTER_LINEAR)
-    assert Looks.of(known, mask).likeness(here, mask) == pytest.approx(wanted, abs=1e-4)
+    assert FeatureMemory.of(known, mask).likeness(here, mask) == pytest.approx(wanted, abs=1e-4)
 
 
 def test_features_are_found_for_pictures_of_any_size():

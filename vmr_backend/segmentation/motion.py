@@ -9,7 +9,7 @@ import numpy as np
 EVERY = 6
 """Of the pixels across and down, one in so many is used."""
 WITHIN = 1.0
-"""Pixels up to which a place counts as moving with the background."""
+"""Pixels up to which a pixel counts as moving with the background."""
 FEWEST = 12
 FINER = 2
 """Flow of pictures is found in ones so many times as large, if the footage has them: its patches are eight pixels wide,
@@ -33,7 +33,7 @@ def flow_from_to(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) 
 
 
 def background_homography(flow: np.ndarray, subject: np.ndarray) -> np.ndarray:
-    """The homography (3, 3) that moves most places outside the subject (H, W) bool as flow (H, W, 2) does.
+    """The homography (3, 3) that moves most pixels outside the subject (H, W) bool as flow (H, W, 2) does.
 
     RANSAC (Fischler & Bolles 1981), as OpenCV has it. Where too little is outside, or no homography is found, the
     median of the motion there.
@@ -42,8 +42,8 @@ def background_homography(flow: np.ndarray, subject: np.ndarray) -> np.ndarray:
     chosen[EVERY // 2::EVERY, EVERY // 2::EVERY] = True
     chosen &= ~subject
     rows, columns = np.nonzero(chosen)
-    places, ways = np.stack([columns, rows], 1).astype(np.float32), flow[rows, columns]
-    found = cv2.findHomography(places, places + ways, cv2.RANSAC, WITHIN)[0] if len(places) >= FEWEST else None
+    pixels, ways = np.stack([columns, rows], 1).astype(np.float32), flow[rows, columns]
+    found = cv2.findHomography(pixels, pixels + ways, cv2.RANSAC, WITHIN)[0] if len(pixels) >= FEWEST else None
     if found is not None:
         return found
     shift = np.median(ways, 0) if len(ways) else np.zeros(2)

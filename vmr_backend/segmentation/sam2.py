@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..job import BadInput
-from ..marks import Mark
+from .marks import Mark
 from .network_file import of_the_users_own
 
 SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}

@@ -1,10 +1,10 @@
-"""What tells a subject from what is behind it at one moment of a clip, as maps for the network that finds masks.
+"""Cues that separate a subject from what is behind it at one moment of a clip: maps for the network that finds masks.
 
 Motion     against the background's own, which a homography describes, to the next frame and from the one before
 Uncovering the background of other frames, moved onto this one by homographies, differs where the subject stands
 Colour     more frequent on the subject than around it: by the mask so far, and by the frame that the user marked
-Looks      nearer to places of the subject in that frame than to places around it, as features see them and as they lie
-           in the subject's box; likewise nearer to those of a frame found lately, as the subject turns
+Features   nearer to those of the subject in that frame than to those around it, also by where they lie in the subject's
+           box; likewise nearer to those of a frame found recently, as the subject turns
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..video.masks import box_of
 from .features import STRIDE, Features
-from .masks import box_of
 
 CHANNELS = 11
-"""RGB, the mask so far, motion forward and backward, uncovering, colours of here, colours and looks of the marked
-frame, looks of a frame that was found lately."""
-MOTIONS, COLOURS_AND_LOOKS = slice(4, 6), slice(8, 10)
-"""Which of them are motion, and what tells likeness to the marked frame."""
+"""RGB, the mask so far, motion forward and backward, uncovering, colours of here, colours and features of the marked
+frame, features of a frame that was found recently."""
+MOTIONS, COLOURS_AND_FEATURES = slice(4, 6), slice(8, 10)
+"""Which of them are motion, and which are likeness to the marked frame."""
 LIKEST, DECIDED, MOST = 3, 0.08, 1500
-"""Places of the marked frame that a place is compared with, by how much more it must look like the subject's (a cosine
-of features) to count as decided, and how many are kept of each side."""
+"""Features of the marked frame that each is compared with, by how much more it must be like the subject's (a cosine)
+to count as decided, and how many are kept of each side."""
 ELSEWHERE = 0.5
 """What likeness (a cosine of features) loses one side of the subject's box away, as the square of the distance: a
 reflection looks like the subject, but not in its place."""
-LOOKED_AT = 0.8
-"""Longer sides of the subject's box, from its middle, up to which places are compared; the network sees .75 of one."""
+COMPARED = 0.8
+"""Longer sides of the subject's box, from its middle, up to which features are compared; the network's window: .75."""
 BINS = (20, 24, 24)
 """Of the histograms of colours, along L, a and b."""
 NOTHING = 1e-5
-"""Added to what histograms hold: colours that neither side has tell nothing."""
+"""Added to what histograms hold: colours that neither side has decide nothing."""
 AROUND = 0.4
 """How far beyond the subject the surroundings go that it is compared with, over its longer side."""
 STILL = 0.25
@@ -44,7 +44,7 @@ STILL = 0.25
 SAME = 3.0
 """Difference of Lab colours that counts likewise."""
 MOST_ALIKE = 0.35
-"""Of the frames that a place is compared with, the share that may look more like it than the one that counts."""
+"""Of the frames that a pixel is compared with, the fraction that may be more like it than the one that counts."""
 
 
 @dataclass(frozen=True)
@@ -70,45 +70,45 @@ class Palette:
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What places of a marked frame look like to the network of features: on the subject, and around it, (C + 3, N):
-    features, and the weights of the terms of the distance to where they lie."""
+class FeatureMemory:
+    """Features of a frame whose mask is known, on the subject and around it, (C + 3, N): the features, and the weights
+    of the terms of the distance to where they lie."""
 
     subject: Tensor
     around: Tensor
 
     @staticmethod
-    def of(features: Tensor, mask: np.ndarray) -> Looks:
+    def of(features: Tensor, mask: np.ndarray) -> FeatureMemory:
         """Of a frame's features (C, H, W) and its mask (h, w) in 0..1."""
         subject, near = surroundings(mask)
         size = features.shape[2], features.shape[1]
         inside, outside = (cv2.resize(side.astype(np.float32), size, interpolation=cv2.INTER_AREA)
                            for side in (mask, near | subject & (mask < 0.2)))
-        place = _places(features, mask)
-        sought = torch.cat([features, 2 * ELSEWHERE * place, -ELSEWHERE * (place**2).sum(0, keepdim=True)])
+        position = _positions(features, mask)
+        sought = torch.cat([features, 2 * ELSEWHERE * position, -ELSEWHERE * (position**2).sum(0, keepdim=True)])
         sides = inside > 0.7, (outside > 0.7) & (inside < 0.2)
-        return Looks(*(_few(sought[:, torch.from_numpy(side)]) for side in sides))
+        return FeatureMemory(*(_few(sought[:, torch.from_numpy(side)]) for side in sides))
 
-    def and_those_of(self, other: Looks) -> Looks:
-        return Looks(torch.cat([self.subject, other.subject], 1), torch.cat([self.around, other.around], 1))
+    def and_that_of(self, other: FeatureMemory) -> FeatureMemory:
+        return FeatureMemory(torch.cat([self.subject, other.subject], 1), torch.cat([self.around, other.around], 1))
 
     def likeness(self, features: Tensor, mask: np.ndarray) -> np.ndarray:
-        """(h, w) 0..1: how much more each place of a frame with features (C, H, W) looks like the subject, whose mask
-        (h, w) in 0..1 is found so far."""
+        """(h, w) 0..1: how much more each of a frame's features (C, H, W) is like the subject's, whose mask (h, w) in
+        0..1 is found so far."""
         if not self.subject.shape[1] or not self.around.shape[1]:
             return np.full(mask.shape, 0.5, np.float32)
-        place = _places(features, mask)
-        # Products with what is sought are cosines less ELSEWHERE |place - its place|^2, up to what all have alike.
-        near = (place.abs() < LOOKED_AT).all(0)
-        places = torch.cat([features, place, torch.ones_like(place[:1])])[:, near].T
-        alike, other = ((places @ side).topk(min(LIKEST, side.shape[1]), 1).values.mean(1)
+        position = _positions(features, mask)
+        # Products with a memory are cosines less ELSEWHERE |position - its position|^2, up to what all have alike.
+        near = (position.abs() < COMPARED).all(0)
+        sought = torch.cat([features, position, torch.ones_like(position[:1])])[:, near].T
+        alike, other = ((sought @ side).topk(min(LIKEST, side.shape[1]), 1).values.mean(1)
                         for side in (self.subject, self.around))
         cue = torch.full(features.shape[1:], 0.5)
         cue[near] = ((alike - other) / DECIDED).sigmoid()
         return cv2.resize(cue.numpy(), mask.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _places(features: Tensor, mask: np.ndarray) -> Tensor:
+def _positions(features: Tensor, mask: np.ndarray) -> Tensor:
     """(2, H, W): where features (C, H, W) lie, from the middle of a mask's (h, w) box, in its longer sides."""
     left, top, right, bottom = box_of(mask > 0.4) if (mask > 0.4).any() else (0, 0, *mask.shape[::-1])
     rows, columns = torch.meshgrid(*(STRIDE * (torch.arange(count) + 0.5) for count in features.shape[1:]),
@@ -116,16 +116,16 @@ def _places(features: Tensor, mask: np.ndarray) -> Tensor:
     return torch.stack([columns - (left + right) / 2, rows - (top + bottom) / 2]) / max(right - left, bottom - top)
 
 
-def _few(places: Tensor) -> Tensor:
-    """At most MOST of places (C, N), evenly."""
-    every = -(-places.shape[1] // MOST)
-    return places[:, ::max(every, 1)]
+def _few(features: Tensor) -> Tensor:
+    """At most MOST of features (C, N), evenly."""
+    every = -(-features.shape[1] // MOST)
+    return features[:, ::max(every, 1)]
 
 
 def cues_of(picture: np.ndarray, lab: np.ndarray, mask: np.ndarray,
             motions: Sequence[tuple[np.ndarray, np.ndarray] | None], apart: np.ndarray,
-            here: Palette, marked: Palette, looks: Sequence[np.ndarray]) -> np.ndarray:
-    """All cues (H, W, CHANNELS) float32 in 0..1 of a picture (H, W, 3) uint8 RGB, as the network is taught and asked.
+            here: Palette, marked: Palette, alike: Sequence[np.ndarray]) -> np.ndarray:
+    """All cues (H, W, CHANNELS) float32 in 0..1 of a picture (H, W, 3) uint8 RGB, as the network is trained on them.
 
     lab     the same in Lab
     mask    (H, W) 0..1, found so far; not empty
@@ -133,12 +133,12 @@ def cues_of(picture: np.ndarray, lab: np.ndarray, mask: np.ndarray,
             there is no such frame
     apart   what is `uncovered` (H, W)
     here    colours by the mask so far; marked: those of the marked frame
-    looks   likeness (H, W) 0..1 to the places of the marked frame, and of one that was found lately
+    alike   likeness (H, W) 0..1 to the features of the marked frame, and of one that was found recently
     """
     near = surroundings(mask)[1]
     moved = [motion_cue(*motion, near) if motion else np.full(mask.shape, 0.5, np.float32) for motion in motions]
     return np.dstack([picture.astype(np.float32) / 255, mask, *moved, uncovering_cue(apart, near),
-                      here.likeness(lab), marked.likeness(lab), *looks]).astype(np.float32)
+                      here.likeness(lab), marked.likeness(lab), *alike]).astype(np.float32)
 
 
 @torch.inference_mode()
@@ -179,12 +179,12 @@ def motion_cue(flow: np.ndarray, homography: np.ndarray, near: np.ndarray) -> np
 def background_flow(homography: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """(H, W, 2) where a homography (3, 3) moves pixels of a picture."""
     rows, columns = np.mgrid[:shape[0], :shape[1]].astype(np.float32)
-    places = np.stack([columns, rows], -1)
-    return cv2.perspectiveTransform(places.reshape(1, -1, 2), homography).reshape(places.shape) - places
+    pixels = np.stack([columns, rows], -1)
+    return cv2.perspectiveTransform(pixels.reshape(1, -1, 2), homography).reshape(pixels.shape) - pixels
 
 
 def uncovered(lab: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """(H, W): how different a picture (H, W, 3) is from other frames at the same places of the background; infinite
+    """(H, W): how different a picture (H, W, 3) is from other frames at the same points of the background; infinite
     where none of them shows these.
 
     others  pictures in Lab with the homographies (3, 3) from this picture's pixels to theirs
@@ -193,8 +193,8 @@ def uncovered(lab: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]]) 
         return np.full(lab.shape[:2], np.inf, np.float32)
     found = np.sort(np.stack([_difference(lab, other, homography) for other, homography in others]), 0)
     seen = np.isfinite(found).sum(0)
-    place = np.minimum((MOST_ALIKE * seen).astype(int), np.maximum(seen - 1, 0))
-    return np.take_along_axis(found, place[None], 0)[0]
+    rank = np.minimum((MOST_ALIKE * seen).astype(int), np.maximum(seen - 1, 0))
+    return np.take_along_axis(found, rank[None], 0)[0]
 
 
 def uncovering_cue(apart: np.ndarray, near: np.ndarray) -> np.ndarray:
@@ -227,5 +227,5 @@ def _histogram(index: np.ndarray, weight: np.ndarray) -> np.ndarray:
     kernel = np.exp(-0.5 * np.arange(-2, 3) ** 2)
     for axis in range(3):
         padded = np.pad(counts, [(2, 2) if a == axis else (0, 0) for a in range(3)])
-        counts = sum(share * np.take(padded, np.arange(BINS[axis]) + k, axis) for k, share in enumerate(kernel))
+        counts = sum(weight * np.take(padded, np.arange(BINS[axis]) + k, axis) for k, weight in enumerate(kernel))
     return counts / max(counts.sum(), 1e-9)

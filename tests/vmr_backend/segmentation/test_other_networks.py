@@ -10,10 +10,10 @@ import torch
 
 from vmr_backend.cli import main
 from vmr_backend.job import BadInput
-from vmr_backend.video.cues import CHANNELS
-from vmr_backend.video.mask_network import SIDE
-from vmr_backend.video.onnx_network import OnnxNetwork
-from vmr_backend.video.sam2 import config_of, load_predictor
+from vmr_backend.segmentation.cues import CHANNELS
+from vmr_backend.segmentation.mask_network import SIDE
+from vmr_backend.segmentation.onnx_network import OnnxNetwork
+from vmr_backend.segmentation.sam2 import config_of, load_predictor
 
 
 def save_network(path, side=64, channels=3, probabilities=True):
@@ -112,8 +112,8 @@ def test_checkpoints_of_sam_2_are_known_by_name(tmp_path):
 def test_sam_2_carries_a_box_through_a_clip(tmp_path):
     """With weights that know nothing: it is asked as it wants to be, and its answer has the right shape."""
     build = pytest.importorskip("sam2.build_sam", reason="SAM 2 is not installed")
-    from vmr_backend.marks import Mark
-    from vmr_backend.video.sam2 import find_by_sam2
+    from vmr_backend.segmentation.marks import Mark
+    from vmr_backend.segmentation.sam2 import find_by_sam2
 
     torch.manual_seed(0)
     checkpoint = tmp_path / "sam2.1_hiera_tiny.pt"

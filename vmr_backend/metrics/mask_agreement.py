@@ -24,7 +24,7 @@ CONTOUR_TOLERANCE = 0.008
 
 
 @dataclass(frozen=True)
-class Scores:
+class MaskScores:
     """J and F of each scored frame."""
 
     frames: np.ndarray
@@ -72,23 +72,23 @@ def _distance_to(contour: np.ndarray) -> np.ndarray:
     return cv2.distanceTransform((~contour).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
-def evaluate(reconstruction: Reconstruction, masks: Masks) -> Scores:
+def evaluate(reconstruction: Reconstruction, masks: Masks) -> MaskScores:
     """J and F of each frame of the result that has a mask.
 
     masks   (H, W) bool at the size of the footage with the number of the clip's frame: a mapping or pairs in any order
     BadInput if none of the result's frames has one.
     """
-    place = {int(number): i for i, number in enumerate(reconstruction.frames)}
+    index = {int(number): i for i, number in enumerate(reconstruction.frames)}
     scored = []
     for number, mask in masks.items() if isinstance(masks, Mapping) else masks:
-        if number in place:
-            predicted = silhouette(reconstruction, place[number])
+        if number in index:
+            predicted = silhouette(reconstruction, index[number])
             scored.append((number, region_similarity(predicted, mask), contour_accuracy(predicted, mask)))
     if not scored:
         raise BadInput(f"masks: found none for the result's frames {reconstruction.frames[0]} to "
                        f"{reconstruction.frames[-1]}; needs at least one")
     numbers, j, f = zip(*sorted(scored), strict=True)
-    return Scores(np.array(numbers, np.int32), np.array(j), np.array(f))
+    return MaskScores(np.array(numbers, np.int32), np.array(j), np.array(f))
 
 
 def masks_of(

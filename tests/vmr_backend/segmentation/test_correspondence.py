@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from vmr_backend.geometry.cameras import Camera, crop_intrinsics, project
 from vmr_backend.rendering import get_renderer
-from vmr_backend.video import correspondence
-from vmr_backend.video.correspondence import Correspondence
-from vmr_backend.video.features import STRIDE, Features
+from vmr_backend.segmentation import correspondence
+from vmr_backend.segmentation.correspondence import Correspondence
+from vmr_backend.segmentation.features import STRIDE, Features
 
 FRAMES, SIZE = 7, 16
 CPU = torch.device("cpu")

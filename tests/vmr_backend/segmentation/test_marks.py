@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vmr_backend.job import BadInput
-from vmr_backend.marks import (
+from vmr_backend.segmentation.marks import (
     OUTLINES_NAME,
     REPORT_NAME,
     REQUEST_NAME,

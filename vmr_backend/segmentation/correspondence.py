@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..video.footage import Footage
 from .features import STRIDE, Features
-from .footage import Footage
 
 BEFORE = 4
 """Frames gone through before that a place is looked for in; UVC: 7."""

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .job import BadInput, ShownMovie, check_frame, check_pixels, write_whole
+from ..job import BadInput, ShownMovie, check_frame, check_pixels, write_whole
 
 REQUEST_NAME, REPORT_NAME, OUTLINES_NAME, MASKS_NAME = "segment.json", "masks.json", "outlines.json", "masks"
 Point = tuple[float, float]

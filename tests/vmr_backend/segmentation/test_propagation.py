@@ -7,20 +7,14 @@ import torch
 from scipy import ndimage
 
 from vmr_backend.job import BadInput
-from vmr_backend.marks import Mark
-from vmr_backend.video.cues import CHANNELS
-from vmr_backend.video.mask_network import MARGIN, SIDE, Look, MaskNetwork
-from vmr_backend.video.segmentation import (
-    LATELY,
-    Segmentation,
-    Shots,
-    _told_by,
-    check_mark,
-    confidence_of,
-    shots_of,
-    tidied,
-    working_scale,
-)
+from vmr_backend.segmentation.cues import CHANNELS
+from vmr_backend.segmentation.doubts import confidence_of
+from vmr_backend.segmentation.marks import Mark
+from vmr_backend.segmentation.mask_network import MARGIN, SIDE, InputWindow, MaskNetwork
+from vmr_backend.segmentation.points import region_of_point
+from vmr_backend.segmentation.propagation import RECENT, Propagation, tidied
+from vmr_backend.segmentation.segment import check_mark
+from vmr_backend.segmentation.shots import Shots, shots_of, working_scale
 
 
 def disc(size: int, centre: tuple[float, float], radius: float) -> np.ndarray:
@@ -28,9 +22,9 @@ def disc(size: int, centre: tuple[float, float], radius: float) -> np.ndarray:
     return np.hypot(columns - centre[0], rows - centre[1]) <= radius
 
 
-def test_the_network_looks_at_a_square_around_the_box_and_puts_it_back_where_it_was():
+def test_the_network_takes_a_square_around_the_box_and_puts_it_back_where_it_was():
     smooth = ndimage.gaussian_filter(np.random.default_rng(0).random((240, 320)), 6).astype(np.float32)
-    look = Look.at((100, 60, 200, 160))
+    look = InputWindow.at((100, 60, 200, 160))
     assert look.scale == pytest.approx(100 * MARGIN / SIDE)
     seen = look.cut(smooth)
     assert seen.shape == (SIDE, SIDE)
@@ -60,7 +54,7 @@ def test_confidence_is_the_overlap_that_the_probabilities_foretell():
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_a_point_tells_of_what_looks_alike_around_it_up_to_its_edge(inside):
+def test_a_point_stands_for_what_looks_alike_around_it_up_to_its_edge(inside):
     rng = np.random.default_rng(0)
     body, patch = disc(160, (70, 80), 40), disc(160, (112, 80), 14)
     body &= ~patch
@@ -68,7 +62,7 @@ def test_a_point_tells_of_what_looks_alike_around_it_up_to_its_edge(inside):
     picture[patch] = (220, 220, 210) + rng.normal(0, 6, (patch.sum(), 3))
     picture = np.clip(picture, 0, 255).astype(np.uint8)
     found = np.where(body if inside else body | patch, 0.9, 0.05).astype(np.float32)
-    told = _told_by(picture, found, (112, 80), inside, 7.6)
+    told = region_of_point(picture, found, (112, 80), inside, 7.6)
     corrected = (found > 0.5) | told if inside else (found > 0.5) & ~told
     truth = body | patch if inside else body
     assert (corrected & truth).sum() / (corrected | truth).sum() > 0.98
@@ -98,12 +92,12 @@ def test_another_take_begins_where_most_colours_change():
 def test_homographies_chain_both_ways_and_end_at_a_cut():
     shots = Shots([np.zeros((8, 8, 3), np.uint8)] * 5, 1.0, frozenset({4}))
     rng = np.random.default_rng(1)
-    shots.ways = {t: np.eye(3) + rng.normal(0, 0.01, (3, 3)) for t in range(4)}
+    steps = shots.homographies = {t: np.eye(3) + rng.normal(0, 0.01, (3, 3)) for t in range(4)}
     point = np.array([3.0, 4.0, 1.0])
-    assert shots.way(0, 3) @ point == pytest.approx(shots.ways[2] @ (shots.ways[1] @ (shots.ways[0] @ point)))
-    assert shots.way(3, 1) @ shots.way(1, 3) == pytest.approx(np.eye(3))
-    assert shots.way(2, 2) == pytest.approx(np.eye(3))
-    assert shots.way(3, 4) is None and shots.way(4, 0) is None
+    assert shots.homography(0, 3) @ point == pytest.approx(steps[2] @ (steps[1] @ (steps[0] @ point)))
+    assert shots.homography(3, 1) @ shots.homography(1, 3) == pytest.approx(np.eye(3))
+    assert shots.homography(2, 2) == pytest.approx(np.eye(3))
+    assert shots.homography(3, 4) is None and shots.homography(4, 0) is None
 
 
 def test_a_point_corrects_a_painted_mask():
@@ -113,20 +107,20 @@ def test_a_point_corrects_a_painted_mask():
     painted = (picture != 128).any(2).astype(np.float32)
     shots = shots_of([picture, picture], 1.0)
     mark = Mark(0, mask="painted.png", outside=((95, 65),))
-    found = Segmentation(shots, MaskNetwork.shipped(), {0: painted}).find([mark], [0])
+    found = Propagation(shots, MaskNetwork.shipped(), {0: painted}).find([mark], [0])
     assert found[0, 40, 40] > 0.9 and found[0, 60:70, 90:100].max() < 0.1
     assert ((found[0] > 0.5) == (painted > 0.5))[:, :80].all()
 
 
-def test_what_the_subject_looks_like_is_learnt_anew_on_the_way():
+def test_the_memory_of_the_subject_is_made_anew_on_the_way():
     """Of a subject that never changes, in another frame than the marked one, once it was found there."""
     rng = np.random.default_rng(0)
-    pictures = [np.clip(rng.normal(110, 25, (96, 96, 3)), 0, 255).astype(np.uint8) for _ in range(LATELY + 3)]
+    pictures = [np.clip(rng.normal(110, 25, (96, 96, 3)), 0, 255).astype(np.uint8) for _ in range(RECENT + 3)]
     for picture in pictures:
         picture[30:60, 30:70] = (200, 60, 40)
     seen = []
 
-    class Noted(Segmentation):
+    class Noted(Propagation):
         def _cues(self, place, mask, known):
             seen.append((place, known, super()._cues(place, mask, known)))
             return seen[-1][-1]
@@ -135,7 +129,7 @@ def test_what_the_subject_looks_like_is_learnt_anew_on_the_way():
     marked = [known is None for _, known, _ in seen]
     assert all((cues[..., 9:] == 0.5).all() for _, known, cues in seen if known is None) and any(marked)
     alike = {place: np.array_equal(cues[..., 9], cues[..., 10]) for place, known, cues in seen if known}
-    assert alike == {place: place <= LATELY for place in range(1, len(pictures))}
+    assert alike == {place: place <= RECENT for place in range(1, len(pictures))}
 
 
 def test_frames_are_worked_on_small_but_never_enlarged():

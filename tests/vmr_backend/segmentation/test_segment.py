@@ -11,11 +11,12 @@ import pytest
 from tiny_clips import walk, write_images
 
 from vmr_backend.cli import main
-from vmr_backend.marks import Mark, MaskReport
+from vmr_backend.segmentation.doubts import met_on_the_way
+from vmr_backend.segmentation.marks import Mark, MaskReport
+from vmr_backend.segmentation.mask_network import MaskNetwork
+from vmr_backend.segmentation.propagation import Propagation
+from vmr_backend.segmentation.shots import shots_of, working_scale
 from vmr_backend.video.clip import as_rgb, open_clip, read_frames
-from vmr_backend.video.mask_network import MaskNetwork
-from vmr_backend.video.segment import met_on_the_way
-from vmr_backend.video.segmentation import Segmentation, shots_of, working_scale
 
 SAMPLE = Path(__file__).parents[3] / "samples" / "painted_dog"
 COUNT = 10
@@ -101,7 +102,7 @@ def frames():
 
 def masks_from(frames, marks, places):
     shots = shots_of(frames, working_scale(213, (384, 288)))
-    return Segmentation(shots, MaskNetwork.shipped()).find(marks, places)
+    return Propagation(shots, MaskNetwork.shipped()).find(marks, places)
 
 
 def test_points_on_a_frame_change_it_and_nothing_beyond_the_next_marked_ones(frames):
@@ -119,7 +120,7 @@ def test_a_point_that_is_not_on_the_subject_takes_away_what_was_taken_for_it(fra
     painted[250:280, 10:60] = True
     shots = shots_of(frames[:3], working_scale(213, (384, 288)))
     marks = [Mark(0, mask="painted"), Mark(1, outside=((35.0, 265.0),))]
-    found = Segmentation(shots, MaskNetwork.shipped(), {0: painted}).find(marks, [0, 1])
+    found = Propagation(shots, MaskNetwork.shipped(), {0: painted}).find(marks, [0, 1])
     at = int(265 * found.shape[1] / 288), int(35 * found.shape[2] / 384)
     assert found[0][at] > 0.5 > found[1][at]
 

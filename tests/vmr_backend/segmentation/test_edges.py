@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from vmr_backend.video.edges import EdgeNetwork, edge_maps, refined
+from vmr_backend.segmentation.edges import EdgeNetwork, edge_maps, refined
 
 
 @pytest.fixture(scope="module")

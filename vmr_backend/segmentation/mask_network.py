@@ -1,4 +1,4 @@
-"""The network that finds a subject's mask from cues (cues.py), and where in a picture it looks."""
+"""The network that finds a subject's mask from cues (cues.py), and the window of a picture that it takes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .unet import UNet
 
 FILE = Path(__file__).with_name("mask_network.safetensors")
 SIDE = 192
-"""Pixels across what the network sees."""
+"""Pixels along the network's input window."""
 GROUPS = 4
 MARGIN = 1.5
-"""Side of what it sees over the longer side of the subject's box."""
+"""Side of the window over the longer side of the subject's box."""
 
 
 class MaskNetwork(UNet):
@@ -41,17 +41,17 @@ class MaskNetwork(UNet):
 
 
 @dataclass(frozen=True)
-class Look:
-    """The square of a picture that the network sees: px = corner + scale * (its own px)."""
+class InputWindow:
+    """The square of a picture that the network takes: px = corner + scale * (its own px)."""
 
     corner: tuple[float, float]
     scale: float
 
     @staticmethod
-    def at(box: tuple[float, float, float, float]) -> Look:
+    def at(box: tuple[float, float, float, float]) -> InputWindow:
         """Around a box: left, top, right, bottom."""
         side = MARGIN * max(box[2] - box[0], box[3] - box[1], 8)
-        return Look(((box[0] + box[2] - side) / 2, (box[1] + box[3] - side) / 2), side / SIDE)
+        return InputWindow(((box[0] + box[2] - side) / 2, (box[1] + box[3] - side) / 2), side / SIDE)
 
     def cut(self, values: np.ndarray) -> np.ndarray:
         """Values (H, W[, C]) of the picture to (SIDE, SIDE[, C]); beyond its border what stands there."""
@@ -60,7 +60,7 @@ class Look:
                               borderMode=cv2.BORDER_REPLICATE)
 
     def put_back(self, values: np.ndarray, shape: tuple[int, ...], outside: float) -> np.ndarray:
-        """Values (SIDE, SIDE) to a picture (H, W), and what stands where the network did not look."""
+        """Values (SIDE, SIDE) to a picture (H, W), and what stands outside the window."""
         return cv2.warpAffine(values, self._to_picture, shape[1::-1], flags=cv2.INTER_LINEAR,
                               borderMode=cv2.BORDER_CONSTANT, borderValue=outside)
 
