@@ -22,7 +22,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "weak": (),
     "without ARAP": ("--set", "weight_arap=0"),
     "without shape bases": ("--set", "bases=1"),
-    "without second looks": ("--set", "looks=0"),
+    "without refinement": ("--set", "refinements=0"),
     "one camera hypothesis": ("--set", "hypotheses=1"),
     "self": ("--training", "self"),
 }

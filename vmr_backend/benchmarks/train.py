@@ -11,10 +11,11 @@ from ..devices import device_name, device_of
 from ..geometry.cameras import LEVEL_CAMERA
 from ..geometry.sphere import icosphere
 from ..rendering import Renderer, get_renderer
-from ..settings import ENCODERS, TrainingSettings
 from ..training.augmentation import Examples
 from ..training.instances import descend
 from ..training.network import Chance, Lesson, Plan, targets_of
+from ..training.settings import TrainingSettings
+from ..vmr.encoders import ENCODERS
 from ..vmr.instances import Instances
 from ..vmr.model import Architecture, CategoryModel
 from ..vmr.model_file import STRENGTH
@@ -75,7 +76,7 @@ def _timed(encoder: str, size: int, batch: int, parts: tuple[bool, bool, bool] |
             descend(shape, instances, targets, affinity, [torch.arange(batch, device=device)], weights, renderer,
                     False, lambda _: None)
     else:
-        architecture = Architecture(encoder, size, settings.hypotheses, settings.looks)
+        architecture = Architecture(encoder, size, settings.hypotheses, settings.refinements)
         model = CategoryModel(shape, architecture).to(device)
         chance = Chance.draw(batch, torch.Generator().manual_seed(0)).to(device)
         lesson = Lesson(model, affinity, renderer, Plan(1, batch, settings.learning_rate, 0.0, 0.0, weights))

@@ -16,7 +16,8 @@ import torch.distributed
 from ..arguments import Arguments
 from ..devices import device_of
 from ..job import BadInput, EventLog, write_whole
-from ..settings import DEFAULT_TRAINING, TRAININGS, TrainingSettings, training_settings_of
+from ..vmr.model_file import RENAMED, TRAININGS
+from .settings import TrainingSettings
 from .train import MODEL_NAME, TrainingRequest, train
 
 REQUEST_NAME = "request.json"
@@ -32,7 +33,7 @@ def parser() -> Arguments:
     found.add_argument("collection", nargs="?", metavar="COLLECTION", help="its folder, or COCO's annotation file")
     found.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the model and its checkpoint go")
     found.add_argument("--category", help="which of the collection's categories")
-    found.add_argument("--training", choices=TRAININGS, default=DEFAULT_TRAINING,
+    found.add_argument("--training", choices=TRAININGS, default=TrainingRequest.training,
                        help="; ".join(f"{name}: {text[0].lower() + text[1:]}" for name, text in TRAININGS.items()))
     found.add_argument("--steps", type=int, help="updates of the network; the same as --set steps=N")
     found.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting")
@@ -88,7 +89,7 @@ def prepare(arguments: argparse.Namespace) -> TrainingRequest:
 
 def _checked(values: Mapping[str, object]) -> TrainingSettings:
     try:
-        return training_settings_of(values)
+        return TrainingSettings().with_values(values)
     except ValueError as error:
         raise BadInput(str(error)) from None
 
@@ -103,8 +104,9 @@ def _written(path: Path) -> TrainingRequest | None:
     if not path.exists():
         return None
     try:
-        return TrainingRequest(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        request = TrainingRequest(**json.loads(path.read_text(encoding="utf-8")))
+        return replace(request, settings={RENAMED.get(k, k): value for k, value in request.settings.items()})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"{path}: is no request of a training ({error}); run again without resuming") from None
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..rendering import Renderer
 from ..vmr.model import CategoryModel
-from ..vmr.texture import seen_texels
+from ..vmr.texture import projected_texels
 from .augmentation import Examples
 
 HEAT = 3 / 128
@@ -32,9 +32,9 @@ def keypoint_map(model: CategoryModel, examples: Examples, renderer: Renderer) -
     heat = counted = torch.zeros((), device=device)
     for start in range(0, min(MOST, len(examples.images)), BATCH):
         some = examples[torch.arange(start, min(start + BATCH, len(examples.images)))]
-        prediction, first = model(some.images.to(device), some.masks.to(device), renderer)
-        flow = model.texture_flow(first.code, prediction, renderer, size)
-        _, hidden = seen_texels(model.shape, model.texels, prediction.vertices, prediction.camera, renderer, size)
+        prediction, initial = model(some.images.to(device), some.masks.to(device), renderer)
+        flow = model.texture_flow(initial.encoding.code, prediction, renderer, size)
+        _, hidden = projected_texels(model.shape, model.texels, prediction.vertices, prediction.camera, renderer, size)
         apart = (flow.unsqueeze(1) - some.keypoints.to(device)[:, :, None, None]).square().sum(-1)
         annotated = some.annotated.to(device)[:, :, None, None]
         heat = heat + (annotated * ~hidden.unsqueeze(1) * torch.exp(-apart / (2 * HEAT**2))).sum(0)
@@ -49,7 +49,7 @@ def held_by_vertices(heat: Tensor, model: CategoryModel) -> Tensor:
     shares = peaks.new_zeros(len(heat), len(model.shape.places))
     corners = faces[texels.face].flatten(0, 1)
     for corner in range(3):
-        given = (peaks * texels.shares[..., corner]).flatten(1)
+        given = (peaks * texels.barycentrics[..., corner]).flatten(1)
         shares.index_add_(1, corners[:, corner], given)
     return shares / shares.sum(1, keepdim=True).clamp_min(1e-12)
 

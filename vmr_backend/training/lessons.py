@@ -8,8 +8,8 @@ from torch.nn import functional
 from ..geometry.rotations import angle_between
 from ..losses import charbonnier
 from ..rendering import Renderer
-from ..vmr.encoders import heat_loss
-from ..vmr.model import CategoryModel, FirstLook, Hypotheses, Prediction, Seen
+from ..vmr.encoders import heatmap_loss
+from ..vmr.model import CategoryModel, Encoding, Hypotheses, Prediction
 from ..vmr.objective import Targets, terms
 from ..vmr.texture import barriers, distance_loss, painted, sampled, structure_loss
 from .augmentation import Examples
@@ -26,10 +26,10 @@ def hypotheses_loss(hypotheses: Hypotheses, nearest: Tensor, rotations: Tensor) 
     return 0.3 * disbelief + angle_between(hypotheses.chosen(nearest), rotations)
 
 
-def landmark_loss(model: CategoryModel, seen: Seen, examples: Examples) -> Tensor:
+def landmark_loss(model: CategoryModel, encoding: Encoding, examples: Examples) -> Tensor:
     """How little heat is where the fitted meshes have the landmarks (N,)."""
     fitted = examples.camera.project(examples.vertices[:, model.landmarks])[..., :2]
-    return heat_loss(seen.heat, fitted).mean(-1)
+    return heatmap_loss(encoding.heatmaps, fitted).mean(-1)
 
 
 def imitation_losses(prediction: Prediction, examples: Examples) -> dict[str, Tensor]:
@@ -41,7 +41,7 @@ def imitation_losses(prediction: Prediction, examples: Examples) -> dict[str, Te
         "vertices": charbonnier((prediction.vertices - examples.vertices).square().sum(-1), 0.01).mean(-1),
         "projection": _bounded(apart, HOPELESS_PLACE).mean(-1),
         "rotation": _bounded(angle_between(prediction.camera.rotation, examples.camera.rotation), HOPELESS_TURN),
-        "cluster": functional.cross_entropy(prediction.state.shares, examples.cluster, reduction="none"),
+        "cluster": functional.cross_entropy(prediction.state.basis_logits, examples.cluster, reduction="none"),
     }
 
 
@@ -57,7 +57,7 @@ def picture_losses(model: CategoryModel, prediction: Prediction, affinity: Tenso
                  compared)
 
 
-def texture_losses(model: CategoryModel, first: FirstLook, prediction: Prediction, examples: Examples,
+def texture_losses(model: CategoryModel, code: Tensor, prediction: Prediction, examples: Examples,
                    renderer: Renderer, perception: Perception | None) -> dict[str, Tensor]:
     """How well the flow paints the meshes (N,); what it learns leaves mesh and camera alone.
 
@@ -65,7 +65,7 @@ def texture_losses(model: CategoryModel, first: FirstLook, prediction: Predictio
     """
     size = examples.masks.shape[-1]
     resting = Prediction(prediction.state.detached(), prediction.base.detach(), prediction.vertices.detach())
-    flow = model.texture_flow(first.code.detach(), resting, renderer, size)
+    flow = model.texture_flow(code.detach(), resting, renderer, size)
     painting = painted(model.shape, model.texels, resting.vertices, resting.camera, sampled(examples.images, flow),
                        renderer, size)
     compare = perception or structure_loss

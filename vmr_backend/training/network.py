@@ -95,18 +95,16 @@ class Lesson(nn.Module):
                 painting: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss of a batch, and its parts."""
         model = self.model
-        first = model.first_look(examples.images, examples.masks)
+        initial = model.initial_prediction(examples.images, examples.masks)
         nearest = nearest_hypotheses(model.anchors, examples.camera.rotation)
-        parts = {"hypotheses": hypotheses_loss(first.hypotheses, nearest, examples.camera.rotation),
-                 "landmarks": landmark_loss(model, first.seen, examples)}
+        parts = {"hypotheses": hypotheses_loss(initial.hypotheses, nearest, examples.camera.rotation),
+                 "landmarks": landmark_loss(model, initial.encoding, examples)}
         loss = parts["hypotheses"].mean() + LANDMARK_WEIGHT * parts["landmarks"].mean()
         # Details are learnt under the right camera; corrections under the one that will be believed.
-        predictions = [model.predict(first.state_under(nearest))]
+        predictions = [model.predict(initial.state_under(nearest))]
         if looking:
-            prediction = model.predict(first.state)
-            for _ in range(model.architecture.looks):
-                prediction = model.predict(model.look_again(first.seen, prediction, self._renderer))
-                predictions.append(prediction)
+            _, *refined = model.refinements(initial.encoding, model.predict(initial.state), self._renderer)
+            predictions += refined
         for prediction in predictions:
             imitated = imitation_losses(prediction, examples)
             parts |= imitated
@@ -118,7 +116,8 @@ class Lesson(nn.Module):
                 parts |= seen
                 loss = loss + SEEN_WEIGHT * weighted(seen, self.plan.weights)
         if painting:
-            painted = texture_losses(model, first, predictions[-1], examples, self._renderer, self.perception)
+            painted = texture_losses(model, initial.encoding.code, predictions[-1], examples, self._renderer,
+                                     self.perception)
             parts |= painted
             loss = loss + weighted(painted, self.plan.weights)
         return loss, {name: value.detach().mean() for name, value in parts.items()}

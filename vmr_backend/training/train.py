@@ -20,7 +20,6 @@ from ..checkpoint import Checkpoint
 from ..geometry import sphere as spheres
 from ..job import BadInput, EventLog
 from ..rendering import Renderer, get_renderer
-from ..settings import TrainingSettings, training_settings_of
 from ..vmr.encoders import ResNet18
 from ..vmr.instances import Instances
 from ..vmr.model import Architecture, CategoryModel
@@ -36,6 +35,7 @@ from .log import TrainingLog
 from .network import LEARNER, Learner, Plan, process
 from .perception import Perception
 from .scores import Scores, pictures_of, score
+from .settings import TrainingSettings
 from .starts import Start, self_start, weak_start
 
 MODEL_NAME = "model.safetensors"
@@ -87,7 +87,7 @@ def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
 
     BadInput where something cannot be used, or where there is nothing left to resume.
     """
-    settings = training_settings_of(request.settings)
+    settings = TrainingSettings().with_values(request.settings)
     log.plan(STAGES)
     if resume:
         _go_on(folder, settings.steps)
@@ -316,7 +316,7 @@ class _Work:
                               STRENGTH).to(self.device)
         s = self.settings
         torch.manual_seed(self.request.seed)
-        model = CategoryModel(final, Architecture(s.encoder, s.image_size, s.hypotheses, s.looks)).to(self.device)
+        model = CategoryModel(final, Architecture(s.encoder, s.image_size, s.hypotheses, s.refinements)).to(self.device)
         camera = instances.camera[good]
         model.usual_place.copy_(instances.place[good].mean(0))
         images, masks = pictures_of(self.crops.images[good.numpy()], self.crops.masks[good.numpy()],

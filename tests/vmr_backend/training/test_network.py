@@ -24,8 +24,8 @@ from vmr_backend.training.lessons import (
     texture_losses,
 )
 from vmr_backend.training.network import FINAL_RATE, WARM_UP, rate_factor
-from vmr_backend.vmr.encoders import read_heat
-from vmr_backend.vmr.model import Hypotheses, Prediction, Seen, State, nearest_hypotheses
+from vmr_backend.vmr.encoders import local_soft_argmax
+from vmr_backend.vmr.model import Encoding, Hypotheses, Prediction, State, nearest_hypotheses
 from vmr_backend.vmr.objective import places_inside
 
 HERE = Path(__file__).parent
@@ -41,7 +41,7 @@ def test_the_loss_falls():
     assert late["landmarks"] < 0.9 * early["landmarks"]
 
 
-def test_second_looks_and_pictures_come_in_when_the_plan_says():
+def test_refinement_and_pictures_come_in_when_the_plan_says():
     learner = toy_learner(steps=4, looking=0.25, seeing=0.5)
     told = [learner.learn() for _ in range(4)]
     assert ["mask" in parts for parts in told] == [False, False, True, True]
@@ -51,7 +51,7 @@ def test_second_looks_and_pictures_come_in_when_the_plan_says():
     for step in range(4):
         taught.learn()
         assert torch.allclose(taught.model.second_trunk[0].weight, fresh, atol=1e-5) == (step < 3), \
-            "only once the layer above it speaks"
+            "only once the layer above it outputs something"
 
 
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been():
@@ -146,20 +146,20 @@ def test_places_inside_a_mask_are_its_pixels_each_as_likely():
 def predicted(examples) -> Prediction:
     """The truth."""
     camera = examples.camera
-    place = torch.cat([camera.shift, camera.scale.log()[:, None]], 1)
-    state = State(torch.full((len(place), 2), 0.0), torch.zeros(len(place), 6, 9), camera.rotation, place)
-    return Prediction(state, BODY.expand(len(place), -1, -1), examples.vertices)
+    placement, count = torch.cat([camera.shift, camera.scale.log()[:, None]], 1), len(examples.images)
+    state = State(torch.full((count, 2), 0.0), torch.zeros(count, 6, 9), camera.rotation, placement)
+    return Prediction(state, BODY.expand(count, -1, -1), examples.vertices)
 
 
-def test_nothing_is_to_be_learnt_from_the_truth_and_more_the_farther_from_it():
+def test_imitation_of_the_truth_costs_nothing_and_more_the_farther_from_it():
     examples = toy_examples()
     truth = predicted(examples)
     found = imitation_losses(truth, examples)
     assert all(found[name].abs().max() < 1e-5 for name in ("vertices", "projection"))
     assert found["rotation"].max() < 1e-3
     assert torch.allclose(found["cluster"], torch.full((8,), np.log(2)).float(), atol=1e-5)
-    turned = State(truth.state.shares, truth.state.handles, about_z(torch.tensor(0.3)) @ truth.state.rotation,
-                   truth.state.place)
+    turned = State(truth.state.basis_logits, truth.state.handles, about_z(torch.tensor(0.3)) @ truth.state.rotation,
+                   truth.state.placement)
     worse = imitation_losses(Prediction(turned, truth.base, truth.vertices + 0.1), examples)
     assert torch.allclose(worse["rotation"], torch.full((8,), 0.3 / (1 + 0.3 / HOPELESS_TURN)), atol=1e-5)
     assert (worse["projection"] > 0.01).all()
@@ -167,7 +167,7 @@ def test_nothing_is_to_be_learnt_from_the_truth_and_more_the_farther_from_it():
     assert torch.allclose(worse["vertices"], torch.full((8,), expected).float(), atol=1e-5)
 
 
-def test_the_hypothesis_with_the_nearest_heading_is_to_be_believed_and_right():
+def test_the_hypothesis_with_the_nearest_heading_should_be_probable_and_right():
     anchors = toy_model().anchors
     truth = about_z(torch.tensor([0.2])) @ anchors[2:3]
     rotations = anchors[None].clone()
@@ -183,21 +183,22 @@ def test_the_hypothesis_with_the_nearest_heading_is_to_be_believed_and_right():
     assert angle_between(truth, anchors[2]).item() == pytest.approx(0.2, abs=1e-5)
 
 
-def test_texture_teaches_the_flow_and_leaves_mesh_and_camera_alone():
+def test_texture_trains_the_flow_and_leaves_mesh_and_camera_alone():
     model, examples = toy_model(), toy_examples()
-    first = model.first_look(examples.images, examples.masks)
-    found = texture_losses(model, first, predicted(examples), examples, RENDERER, None)
+    code = model.initial_prediction(examples.images, examples.masks).encoding.code
+    found = texture_losses(model, code, predicted(examples), examples, RENDERER, None)
     assert found["texture"].max() < 0.5, "what follows from the true mesh paints it well"
     sum(value.sum() for value in found.values()).backward()
-    taught = {name for name, value in model.named_parameters() if value.grad is not None and value.grad.any()}
-    assert taught and all(name.startswith("flow_correction.") for name in taught)
+    trained = {name for name, value in model.named_parameters() if value.grad is not None and value.grad.any()}
+    assert trained and all(name.startswith("flow_correction.") for name in trained)
 
 
-def test_landmarks_are_to_be_seen_where_the_fitted_meshes_have_them():
+def test_heatmaps_should_peak_where_the_fitted_meshes_have_the_landmarks():
     model, examples = toy_model(), toy_examples()
-    places = examples.camera.project(examples.vertices[:, model.landmarks])[..., :2]
+    positions = examples.camera.project(examples.vertices[:, model.landmarks])[..., :2]
     centres = pixel_centres((32, 32), torch.device("cpu")).float()
-    near = -200 * (centres - places[:, :, None, None]).square().sum(-1)
-    right, wrong = (landmark_loss(model, Seen(torch.zeros(len(places), 1), *read_heat(heat), heat, examples.masks),
-                                  examples) for heat in (near, near.roll(8, -1)))
+    near = -200 * (centres - positions[:, :, None, None]).square().sum(-1)
+    code = torch.zeros(len(positions), 1)
+    right, wrong = (landmark_loss(model, Encoding(code, *local_soft_argmax(heat), heat, examples.masks), examples)
+                    for heat in (near, near.roll(8, -1)))
     assert (right < 3).all() and (wrong > 20).all()

@@ -15,7 +15,7 @@ COUNT, FINE = 70, 96
 @pytest.fixture(scope="module")
 def model():
     """It says something else of each picture."""
-    made = toy_model(looks=0).eval()
+    made = toy_model(refinements=0).eval()
     torch.manual_seed(1)
     with torch.no_grad():
         for layer in (made.body, made.turns, made.probabilities):
@@ -74,7 +74,7 @@ def test_without_keypoints_there_is_no_pck(model, crops):
 
 
 def test_what_is_drawn_in_the_very_mask_has_an_iou_of_one(crops):
-    model = toy_model(looks=0)
+    model = toy_model(refinements=0)
     camera = toy_camera(1, torch.Generator().manual_seed(0))
     with torch.no_grad():
         model.usual_place.copy_(torch.tensor([*camera.shift[0], camera.scale[0].log()]))

@@ -8,10 +8,10 @@ from vmr_backend.geometry.cameras import LEVEL_CAMERA
 from vmr_backend.geometry.rotations import about_z
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.rendering import get_renderer
-from vmr_backend.settings import TrainingSettings
 from vmr_backend.training.augmentation import Examples
 from vmr_backend.training.network import Learner, Plan
 from vmr_backend.training.perception import Perception
+from vmr_backend.training.settings import TrainingSettings
 from vmr_backend.vmr.model import Architecture, CategoryModel
 from vmr_backend.vmr.objective import WeakCamera
 from vmr_backend.vmr.shape import HANDLE_SIZE, CategoryShape, Handles
@@ -63,10 +63,10 @@ def toy_examples(count: int = 8, seed: int = 0, size: int = SIZE, bend: float = 
                     annotated, vertices, camera, torch.zeros(count, dtype=torch.int64))
 
 
-def toy_model(looks: int = 1) -> CategoryModel:
+def toy_model(refinements: int = 1) -> CategoryModel:
     """Untaught, the same each time."""
     torch.manual_seed(0)
-    return CategoryModel(toy_shape(), Architecture("small", SIZE, 4, looks))
+    return CategoryModel(toy_shape(), Architecture("small", SIZE, 4, refinements))
 
 
 def toy_learner(examples: Examples | None = None, perception: Perception | None = None, **plan) -> Learner:
