@@ -16,7 +16,8 @@ from ..rendering import Renderer
 from ..vmr.model_file import level_of
 from ..vmr.objective import WeakCamera
 from .crops import Crops
-from .structure import left_of, structure_of
+from .structure_from_motion.model import Tracks, left_of
+from .structure_from_motion.solve import structure_of
 from .template import radii_of, template_of
 
 LEVEL = 3
@@ -62,7 +63,7 @@ def weak_start(crops: Crops, category: Category, renderer: Renderer, seed: int,
     """Cameras from the structure of the keypoints, and tubes around their skeleton as the first shape (CMR's start, but
     for the tubes)."""
     mirror = np.array(category.mirror)
-    structure = structure_of(crops.keypoints, crops.seen, category.mirror, left_of(category.keypoints))
+    structure = structure_of(Tracks.of(crops.keypoints, crops.seen, mirror, left_of(category.keypoints)))
     progress(1, 2)
     radii = radii_of(structure, category.skeleton, crops.keypoints, crops.seen, crops.masks)
     template, sphere = template_of(structure.keypoints, category.skeleton, mirror, radii, icosphere(LEVEL), renderer,

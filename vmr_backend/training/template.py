@@ -21,7 +21,7 @@ from ..job import BadInput
 from ..rendering import Renderer
 from ..vmr.model_file import STRENGTH
 from ..vmr.objective import INSIDE, WeakCamera, facing, places_inside, softness
-from .structure import Structure
+from .structure_from_motion.model import Structure
 
 LEGS, STEPS, VIEWS, SIZE = 3, 250, 12, 64
 """Legs of descent with vertices spread evenly in between, steps of each, views of a step and pixels across them."""
