@@ -38,7 +38,7 @@ def parser() -> Arguments:
     found.add_argument("--steps", type=int, help="updates of the network; the same as --set steps=N")
     found.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting")
     found.add_argument("--imagenet", metavar="FILE",
-                       help="torchvision's ResNet-18 weights: textures are compared as they see them, and the encoder "
+                       help="torchvision's ResNet-18 weights: textures are compared by its features, and the encoder "
                             "resnet18 starts with them")
     found.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     found.add_argument("--seed", type=int, default=0)
@@ -119,14 +119,14 @@ def run(arguments: argparse.Namespace, request: TrainingRequest, log: EventLog) 
 
 @contextlib.contextmanager
 def processes(name: str) -> Iterator[torch.device]:
-    """This process's device; while it lasts the processes of torchrun know each other."""
+    """This process's device; while it lasts the processes of torchrun are connected."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield device_of(name)
         return
     own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if name == "auto" and torch.cuda.is_available() else name
     device = device_of(own)
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # where processes meet to tell each other what they have read
+        torch.cuda.set_device(device)  # for what processes send each other of what they have read
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
@@ -135,5 +135,5 @@ def processes(name: str) -> Iterator[torch.device]:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that tells what happens."""
+    """Whether this process is the one that reports."""
     return os.environ.get("RANK", "0") == "0"

@@ -18,7 +18,7 @@ SUFFIXES_OF_OTHERS = IMAGE_SUFFIXES - {".png", ".jpg", ".jpeg"}
 
 
 def picture_size(path: Path) -> tuple[int, int] | None:
-    """Width and height of a PNG or JPEG file, px; None for other formats, which only decoding tells.
+    """Width and height of a PNG or JPEG file, px; None for other formats, whose size is known after decoding only.
 
     BadInput where there is no such file, it is no image, or too large a one.
     """

@@ -11,18 +11,12 @@ import pytest
 import torch
 from learning_process import two_steps
 from safetensors.torch import load_file
-from tiny_trainings import BODY, RENDERER, toy_examples, toy_learner, toy_model
+from tiny_trainings import BODY, RENDERER, toy_examples, toy_model, toy_trainer
 
 from vmr_backend.geometry.rotations import about_z, angle_between
 from vmr_backend.job import BadInput
 from vmr_backend.rendering.interface import pixel_centres
-from vmr_backend.training.lessons import (
-    HOPELESS_TURN,
-    hypotheses_loss,
-    imitation_losses,
-    landmark_loss,
-    texture_losses,
-)
+from vmr_backend.training.losses import TURN_BOUND, hypotheses_loss, imitation_losses, landmark_loss, texture_losses
 from vmr_backend.training.network import FINAL_RATE, WARM_UP, rate_factor
 from vmr_backend.vmr.encoders import local_soft_argmax
 from vmr_backend.vmr.model import Encoding, Hypotheses, Prediction, State, nearest_hypotheses
@@ -32,40 +26,40 @@ HERE = Path(__file__).parent
 
 
 def test_the_loss_falls():
-    learner = toy_learner(toy_examples(4), steps=40, batch=4, rate=4e-3, looking=1.0, seeing=1.0)
-    parts = [learner.learn() for _ in range(40)]
+    trainer = toy_trainer(toy_examples(4), steps=40, batch=4, rate=4e-3, refinement_from=1.0, pictures_from=1.0)
+    parts = [trainer.update() for _ in range(40)]
     early, late = ({name: np.mean([one[name] for one in some]) for name in ("landmarks", "projection", "hypotheses")}
                    for some in (parts[:5], parts[-5:]))
-    # What is off by far counts little (HOPELESS_PLACE): less than the distance itself falls, falls what is counted.
+    # What is off by far counts little (POSITION_BOUND): less than the distance itself falls, falls what is counted.
     assert late["projection"] < 0.95 * early["projection"] and late["hypotheses"] < 0.9 * early["hypotheses"]
     assert late["landmarks"] < 0.9 * early["landmarks"]
 
 
-def test_refinement_and_pictures_come_in_when_the_plan_says():
-    learner = toy_learner(steps=4, looking=0.25, seeing=0.5)
-    told = [learner.learn() for _ in range(4)]
+def test_refinement_and_pictures_come_in_on_schedule():
+    trainer = toy_trainer(steps=4, refinement_from=0.25, pictures_from=0.5)
+    told = [trainer.update() for _ in range(4)]
     assert ["mask" in parts for parts in told] == [False, False, True, True]
-    assert not learner.model.correction.weight.isnan().any()
+    assert not trainer.model.correction.weight.isnan().any()
     fresh = toy_model().second_trunk[0].weight
-    taught = toy_learner(steps=4, looking=0.5, seeing=1.0)
+    trained = toy_trainer(steps=4, refinement_from=0.5, pictures_from=1.0)
     for step in range(4):
-        taught.learn()
-        assert torch.allclose(taught.model.second_trunk[0].weight, fresh, atol=1e-5) == (step < 3), \
+        trained.update()
+        assert torch.allclose(trained.model.second_trunk[0].weight, fresh, atol=1e-5) == (step < 3), \
             "only once the layer above it outputs something"
 
 
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been():
-    plan = {"steps": 5, "looking": 0.3, "seeing": 0.5}
-    whole = toy_learner(**plan)
+    schedule = {"steps": 5, "refinement_from": 0.3, "pictures_from": 0.5}
+    whole = toy_trainer(**schedule)
     for _ in range(3):
-        whole.learn()
+        whole.update()
     kept = {name: value.clone() for name, value in whole.tensors().items()}
     torch.manual_seed(99)
-    second = toy_learner(**plan)
+    second = toy_trainer(**schedule)
     second.restore(kept, 3)
     for _ in range(2):
         torch.rand(7)
-        assert second.learn() == pytest.approx(whole.learn(), rel=1e-4)
+        assert second.update() == pytest.approx(whole.update(), rel=1e-4)
     for (name, value), other in zip(whole.model.state_dict().items(), second.model.state_dict().values(), strict=True):
         assert torch.allclose(value, other, atol=1e-6), name
 
@@ -76,7 +70,7 @@ def test_several_processes_find_the_gradients_of_one(tmp_path):
         [str(HERE.parents[2]), str(HERE)])}
     running = [subprocess.Popen([sys.executable, HERE / "learning_process.py", tmp_path, str(rank), "2"],
                                 env=environment) for rank in range(2)]
-    alone = two_steps(toy_learner())
+    alone = two_steps(toy_trainer())
     assert [process.wait(120) for process in running] == [0, 0]
     together = load_file(tmp_path / "found.safetensors")
     assert alone.keys() == together.keys()
@@ -85,12 +79,12 @@ def test_several_processes_find_the_gradients_of_one(tmp_path):
 
 
 def test_processes_share_out_the_pictures_of_one():
-    learner = toy_learner()
-    whole, chance = learner.batch()
+    trainer = toy_trainer()
+    whole, chance = trainer.batch()
     parts = []
     for rank in range(2):
-        learner._rank, learner._processes = rank, 2
-        parts.append(learner.batch())
+        trainer._rank, trainer._processes = rank, 2
+        parts.append(trainer.batch())
     for f in fields(whole):
         if f.name != "camera":
             merged = torch.empty_like(getattr(whole, f.name))
@@ -100,23 +94,23 @@ def test_processes_share_out_the_pictures_of_one():
                        torch.cat([chance.inside[0::2], chance.inside[1::2]]))
 
 
-def test_every_step_sees_other_pictures_and_every_training_the_same():
-    one, other = toy_learner(), toy_learner()
+def test_every_step_takes_other_pictures_and_every_training_the_same():
+    one, other = toy_trainer(), toy_trainer()
     assert torch.equal(one.batch()[0].images, other.batch()[0].images)
     other.step = 1
     assert not torch.equal(one.batch()[0].images, other.batch()[0].images)
 
 
 def test_a_batch_is_no_larger_than_the_collection():
-    assert len(toy_learner(toy_examples(3), batch=16).batch()[0].images) == 3
+    assert len(toy_trainer(toy_examples(3), batch=16).batch()[0].images) == 3
 
 
 def test_numbers_that_are_not_finite_end_a_training():
-    learner = toy_learner()
+    trainer = toy_trainer()
     with torch.no_grad():
-        learner.model.body.bias.fill_(torch.nan)
+        trainer.model.body.bias.fill_(torch.nan)
     with pytest.raises(BadInput, match="^learning_rate: found 0.001, .* diverged at step 0; needs a lower one$"):
-        learner.learn()
+        trainer.update()
 
 
 def test_the_rate_rises_then_falls_along_a_cosine():
@@ -161,7 +155,7 @@ def test_imitation_of_the_truth_costs_nothing_and_more_the_farther_from_it():
     turned = State(truth.state.basis_logits, truth.state.handles, about_z(torch.tensor(0.3)) @ truth.state.rotation,
                    truth.state.placement)
     worse = imitation_losses(Prediction(turned, truth.base, truth.vertices + 0.1), examples)
-    assert torch.allclose(worse["rotation"], torch.full((8,), 0.3 / (1 + 0.3 / HOPELESS_TURN)), atol=1e-5)
+    assert torch.allclose(worse["rotation"], torch.full((8,), 0.3 / (1 + 0.3 / TURN_BOUND)), atol=1e-5)
     assert (worse["projection"] > 0.01).all()
     expected = np.sqrt(3 * 0.01 + 0.01**2) - 0.01
     assert torch.allclose(worse["vertices"], torch.full((8,), expected).float(), atol=1e-5)

@@ -6,7 +6,7 @@ import torch
 from tiny_trainings import AFFINITY, RENDERER, SIZE, drawn_masks, toy_camera, toy_examples, toy_model
 
 from vmr_backend.training.crops import Crops
-from vmr_backend.training.scores import Scores, pictures_of, resized, score
+from vmr_backend.training.scores import ModelScores, pictures_of, resized, score
 
 COUNT, FINE = 70, 96
 """More than one batch; finer than the network's pictures."""
@@ -87,8 +87,8 @@ def test_what_is_drawn_in_the_very_mask_has_an_iou_of_one(crops):
 
 
 def test_scores_say_what_they_are():
-    assert str(Scores(0.71234, 0.5)) == "mask IoU 0.712, PCK@0.1 0.500"
-    assert Scores(0.71234, 0.5).as_facts() == {"iou": 0.7123, "pck": 0.5}
+    assert str(ModelScores(0.71234, 0.5)) == "mask IoU 0.712, PCK@0.1 0.500"
+    assert ModelScores(0.71234, 0.5).as_facts() == {"iou": 0.7123, "pck": 0.5}
 
 
 def test_pictures_are_averaged_over_pixels():
