@@ -171,8 +171,8 @@ class Settings(Tunables):
         minimum=2, maximum=64, source="LASR: 2 pairs on each of 2 GPUs")
 
     visits: int = setting(
-        150, "Looks at each Frame", "Iterations in which a frame takes part while one subject is fitted to all frames; "
-        "0 leaves each frame as the category model sees it by itself", "stages",
+        150, "Iterations per Frame", "Iterations in which a frame takes part while one subject is fitted to all frames; "
+        "0 leaves each frame as the category model predicts it by itself", "stages",
         minimum=0, maximum=10000, method="vmr", source="measured")
 
     window: int = setting(
