@@ -1,7 +1,7 @@
 """Run by a Blender, or a Python with bpy, in a process of its own: opens a .blend and renders a collection of it.
 
-    blender -b --factory-startup --python dataset_program.py -- FILE.blend OUT REQUEST
-    python dataset_program.py -- FILE.blend OUT REQUEST
+    blender -b --factory-startup --python blend_program.py -- FILE.blend OUT REQUEST
+    python blend_program.py -- FILE.blend OUT REQUEST
 
 REQUEST is a JSON object: object, and the fields of `dataset.Collection`. News come as JSON lines (`job.Event`) on
 standard output; it ends when standard input does. `python -m vmr_backend render-dataset` starts it.

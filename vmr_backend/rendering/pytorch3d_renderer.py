@@ -1,7 +1,7 @@
 """The renderer on PyTorch3D, where it is installed: a second opinion, built from its rasteriser and plain PyTorch.
 
 It keeps a fixed number of faces per pixel, so memory grows with that number, and pixels near more faces than that come
-out differently from the other renderers. PyTorch3D is not on the package index; see its INSTALL.md.
+out differently from the other renderers. PyTorch3D is not on the package index; see its own installation page.
 """
 
 from __future__ import annotations
