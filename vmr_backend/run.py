@@ -22,7 +22,7 @@ from .job import EventLog, JobRequest, write_whole
 from .methods import METHODS, Start
 from .metrics.colour import colour_errors
 from .metrics.coverage import coverage
-from .metrics.segmentation import evaluate
+from .metrics.mask_agreement import evaluate
 from .outputs.overlay import write_overlay
 from .outputs.preview import write_preview
 from .outputs.report import Lens, Stage, write_report
@@ -89,7 +89,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         snapshots.offer(lambda: make().resized(*clip.file_size))
 
     with _timed(stages, "fit", device):
-        fitter = Fitter(footage, settings, get_renderer("warp", device), device)
+        fitter = Fitter(footage, settings, get_renderer(request.renderer, device), device)
         course = Course(request.seed, log.progress, offer, folder, resume)
         found = METHODS[request.method].start(Start(fitter, course, priors, category, like))
     fit_memory = stages.pop().peak_memory_mib
