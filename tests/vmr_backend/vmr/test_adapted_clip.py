@@ -2,18 +2,15 @@
 
 import numpy as np
 import pytest
-import torch
 from spheres import fitter_of
-from tiny_models import model_of, taught_a_little
+from tiny_models import loaded
 
-from vmr_backend.annotations import Category
 from vmr_backend.checkpoint import Checkpoint
 from vmr_backend.fitting.stages import Course
 from vmr_backend.job import BadInput
 from vmr_backend.priors import NOTHING, Priors, Rotations
 from vmr_backend.settings import Settings
 from vmr_backend.vmr.clip import adapt_clip, initial_priors
-from vmr_backend.vmr.model_file import LoadedModel, ModelCard
 
 QUICK = Settings().with_values({"window": 6, "stride": 4, "iterations": 3, "frames_per_iteration": 3, "visits": 4})
 
@@ -22,15 +19,10 @@ class Interrupted(Exception):
     pass
 
 
-def loaded() -> LoadedModel:
-    model = taught_a_little(model_of())
-    affinity = torch.nn.functional.one_hot(torch.tensor([0, 7]), len(model.shape.places)).float()
-    return LoadedModel(model.eval(), affinity, ModelCard(Category("egg", ("left end", "right end")), "weak",
-                                                         model.architecture, "none", {"iou": 0.5}))
-
-
-def adapted(egg, folder=None, resume=False, until=None, settings=QUICK, shown=None):
+def adapted(egg, folder=None, resume=False, until=None, settings=QUICK, shown=None, begun=None):
     def progress(stage, step, steps):
+        if begun is not None:
+            begun.append(stage)
         if (stage, step) == until:
             raise Interrupted
 
@@ -54,6 +46,17 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(turning_egg, whole, tmp_path
     for name in ("vertices", "camera_rotation", "camera_translation"):
         found, expected = (getattr(run.reconstruction, name) for run in (resumed, whole))
         np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert resumed.seconds.keys() == {"prediction", "adaptation", "subject"}
+
+
+def test_a_run_that_was_stopped_after_its_last_stage_does_not_fit_again(turning_egg, whole, tmp_path):
+    adapted(turning_egg, tmp_path)
+    begun = []
+    resumed = adapted(turning_egg, tmp_path, resume=True, begun=begun)
+    assert not begun
+    for name in ("vertices", "camera_rotation", "camera_translation", "intrinsics"):
+        found, expected = (getattr(run.reconstruction, name) for run in (resumed, whole))
+        np.testing.assert_array_equal(found, expected)
     assert resumed.seconds.keys() == {"prediction", "adaptation", "subject"}
 
 
