@@ -1,4 +1,5 @@
-"""A tiny clip with a known answer: a textured egg that a camera circles, drawn without the renderer."""
+"""A tiny clip with a known answer, a textured egg that a camera circles, drawn without the renderer; and settings that
+fit it in a second."""
 
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ from vmr_backend.geometry.sphere import icosphere, spherical_uv
 from vmr_backend.metrics.raster import visible_faces
 from vmr_backend.outputs.picture import look_from
 from vmr_backend.reconstruction import Reconstruction
+from vmr_backend.settings import Settings
 from vmr_backend.video.footage import load_footage
 
 
@@ -98,3 +100,11 @@ def turning_egg(egg_seen_from, filmed, tmp_path_factory) -> TurningEgg:
     masks = write(folder / "masks", [mask * np.uint8(255) for mask in film.masks])
     return TurningEgg(truth, dict(enumerate(film.masks)), pictures,
                       load_footage(frames, masks, crop_size=64))
+
+
+@pytest.fixture(scope="session")
+def quick() -> Settings:
+    """A second on two cores."""
+    return Settings().with_values({
+        "crop_size": 64, "hypotheses": 2, "rigid_iterations": 40, "coarse_iterations": 40, "fine_iterations": 20,
+        "subdivision": 3, "bones": 6, "frames_per_iteration": 4})

@@ -95,7 +95,7 @@ class UniformAdam(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for parameter in group["params"]:
+            for parameter in _with_gradients(group):
                 state = self.state[parameter]
                 if not state:
                     state.update(count=0, first=torch.zeros_like(parameter), second=torch.zeros_like(parameter))
@@ -121,7 +121,7 @@ class RowAdam(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for table in group["params"]:
+            for table in _with_gradients(group):
                 state = self.state[table]
                 if not state:
                     state.update(counts=table.new_zeros(len(table), 1), first=torch.zeros_like(table),
@@ -135,3 +135,8 @@ class RowAdam(torch.optim.Optimizer):
                 mean = first[rows] / (1 - BETAS[0] ** counts[rows])
                 spread = second[rows] / (1 - BETAS[1] ** counts[rows])
                 table[rows] -= group["lr"] * mean / (spread.sqrt() + 1e-8)
+
+
+def _with_gradients(group: dict[str, Any]) -> list[Tensor]:
+    """Those of a group's parameters that the last iteration's terms depend on."""
+    return [parameter for parameter in group["params"] if parameter.grad is not None]

@@ -77,6 +77,7 @@ def descend(shape: CategoryShape, instances: Instances, targets: Targets, affini
         if learn_shape:
             found["laplacian"] = losses.laplacian_loss(base[:1], shape.edges)
         progress({name: value.detach() for name, value in found.items()})
-        return {name: value.mean() for name, value in found.items() if weights.get(name)}
+        # A picture whose camera is not known counts for nothing, and harms no other.
+        return {name: value.nanmean() for name, value in found.items() if weights.get(name)}
 
     optimise.descend(groups, evaluate, lambda step: weights, len(batches))

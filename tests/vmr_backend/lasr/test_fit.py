@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from spheres import fitter_of
 
 from vmr_backend.checkpoint import Checkpoint
 from vmr_backend.fitting.result import Fit
+from vmr_backend.fitting.stages import Course
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.job import BadInput
-from vmr_backend.priors import Priors, Rotations, Shape
-from vmr_backend.fitting.result import Fit
 from vmr_backend.lasr.fit import costs_of, fit
-from vmr_backend.metrics.mask_agreement import evaluate
+from vmr_backend.metrics.segmentation import evaluate
+from vmr_backend.priors import Priors, Rotations, Shape
 from vmr_backend.reconstruction import Reconstruction
 from vmr_backend.settings import Settings
 
-CPU = torch.device("cpu")
-NOTHING = Known()
+NOTHING = Priors()
 
 
 class Interrupted(Exception):
@@ -37,7 +37,8 @@ def run(egg, settings, seed=0, folder=None, resume=False, until=None, news=None,
         if news is not None:
             news.append((stage, step, steps))
 
-    return fit(egg.footage, settings, CPU, seed, progress, folder, resume, known)
+    course = Course(seed, progress, folder=folder, resume=resume)
+    return fit(fitter_of(egg.footage, settings), course, known)
 
 
 def same(a: Reconstruction, b: Reconstruction) -> bool:
@@ -155,12 +156,12 @@ def test_a_resumed_run_goes_on_with_the_focal_length_fitted_so_far(turning_egg, 
 
 def test_a_known_focal_length_is_never_fitted(turning_egg, brief):
     fitting = brief.with_values({"fit_focal_length": True})
-    result = run(turning_egg, fitting, known=Known(focal_length=364.0)).reconstruction
+    result = run(turning_egg, fitting, known=Priors(focal_length=364.0)).reconstruction
     assert (result.intrinsics[:, :2] == 364).all()
 
 
 def test_every_stage_of_the_plan_is_told_from_start_to_end(quick, found, news):
-    stages = list(plan_of(quick))
+    stages = list(costs_of(quick))
     assert list(dict.fromkeys(stage for stage, _, _ in news)) == stages == list(found.seconds)
     for stage in stages:
         steps = [step for name, step, _ in news if name == stage]
@@ -196,7 +197,7 @@ def test_a_known_camera_is_the_one_of_the_result(turning_egg, quick):
     truth = turning_egg.truth.camera_rotation.astype(np.float64)
     by, off = Rotation.from_rotvec([0.4, -1.1, 0.7]).as_matrix(), Rotation.from_euler("z", 10, degrees=True).as_matrix()
     numbers = turning_egg.footage.numbers
-    known = Known(focal_length=364.0, principal_point=(81.0, 70.0), solve=Rotations(numbers, truth @ by),
+    known = Priors(focal_length=364.0, principal_point=(81.0, 70.0), solve=Rotations(numbers, truth @ by),
                   hints=Rotations(numbers[4:5], truth[4:5] @ off))
     found = run(turning_egg, quick, known=known)
     result = found.reconstruction
@@ -213,7 +214,7 @@ def test_a_hint_says_which_of_two_ways_the_subject_turns_and_faces(turning_egg, 
     numbers = turning_egg.footage.numbers
     about = Rotation.from_euler("z", 180, degrees=True).as_matrix()
     for turned in (np.eye(3), about):
-        known = Known(hints=Rotations(numbers[[0, -1]], (truth @ turned)[[0, -1]]))
+        known = Priors(hints=Rotations(numbers[[0, -1]], (truth @ turned)[[0, -1]]))
         result = run(turning_egg, quick, known=known).reconstruction
         error = Rotation.from_matrix(result.camera_rotation @ (truth @ turned).transpose(0, 2, 1)).magnitude()
         assert np.degrees(error).max() < 20
@@ -289,7 +290,7 @@ def test_settings_at_the_ends_of_their_ranges_give_a_result(turning_egg, quick, 
     found = run(turning_egg, settings)
     found.reconstruction.check("result")
     assert len(found.reconstruction.rest_vertices) == 10 * 4**settings.subdivision + 2
-    assert list(found.seconds) == list(plan_of(settings))
+    assert list(found.seconds) == list(costs_of(settings))
     assert len(found.hypotheses) == settings.hypotheses
 
 
@@ -312,7 +313,7 @@ def test_a_shape_and_headings_known_beforehand_leave_one_hypothesis_that_is_near
     ball = icosphere(3)
     size = np.abs(truth.rest_vertices).max(0)
     headings = Rotations(truth.frames[::3], truth.camera_rotation[::3].astype(np.float64))
-    known = Known(float(truth.intrinsics[0, 0]), hints=headings, shape=Shape(ball.vertices * size * pixels, ball))
+    known = Priors(float(truth.intrinsics[0, 0]), hints=headings, shape=Shape(ball.vertices * size * pixels, ball))
     begun = run(turning_egg, quick.with_values({"rigid_iterations": 10, "coarse_iterations": 10}), known=known)
     assert len(begun.hypotheses) == 1
     found = begun.reconstruction

@@ -6,7 +6,6 @@ import pytest
 import torch
 from tiny_trainings import AFFINITY, BODY, RENDERER, WEIGHTS, drawn_masks, toy_examples, toy_shape
 
-from vmr_backend.fitting.optimise import RowAdam
 from vmr_backend.geometry.cameras import WeakCamera
 from vmr_backend.geometry.rotations import about_x, about_z, angle_between
 from vmr_backend.training.instances import Instances, descend
@@ -78,17 +77,17 @@ def test_pictures_that_are_not_looked_at_rest(examples):
     descend(toy_shape(), instances, targets_of(examples), AFFINITY, [torch.tensor([1, 4])] * 2, WEIGHTS, RENDERER,
             False, lambda _: None)
     for number in range(COUNT):
-        assert torch.equal(instances.place[number], before.place[number]) == (number not in (1, 4))
+        assert torch.equal(instances.placement[number], before.placement[number]) == (number not in (1, 4))
 
 
 def test_a_picture_without_a_camera_harms_no_other(examples):
     instances = start_of(examples)
-    instances.place[2] = torch.nan
+    instances.placement[2] = torch.nan
     descend(toy_shape(), instances, targets_of(examples), AFFINITY, [torch.arange(COUNT)] * 3, WEIGHTS, RENDERER,
             False, lambda _: None)
     others = torch.arange(COUNT) != 2
-    assert instances.handles[others].isfinite().all() and instances.place[others].isfinite().all()
-    assert not instances.place[2].isfinite().any()
+    assert instances.handles[others].isfinite().all() and instances.placement[others].isfinite().all()
+    assert not instances.placement[2].isfinite().any()
 
 
 def test_the_shape_is_learnt_only_if_asked_for(examples):
@@ -121,33 +120,3 @@ def test_legs_of_one_length_cost_nothing_and_others_do(examples):
     told = []
     descend(shape, uneven, targets_of(examples), AFFINITY, [torch.arange(COUNT)], WEIGHTS, RENDERER, False, told.append)
     assert torch.allclose(told[0]["proportion"], torch.full((COUNT,), 2 * 0.25 / len(shape.twin)))
-
-
-def test_steps_of_all_rows_are_those_of_adam():
-    random = torch.Generator().manual_seed(0)
-    rows, pairs = torch.randn(5, 3, generator=random), torch.randn(5, 2, 4, generator=random)
-    rates = torch.tensor(0.02), torch.tensor([0.01, 0.02, 0.03, 0.04])
-    own = RowAdam([(rows, rates[0]), (pairs, rates[1])])
-    others = [rows.clone().requires_grad_(), *(pairs[..., k].clone().requires_grad_() for k in range(4))]
-    adam = torch.optim.Adam([{"params": [value], "lr": float(rate)} for value, rate in zip(
-        others, (rates[0], *rates[1]), strict=True)], betas=(0.9, 0.99), eps=1e-8)
-    for _ in range(7):
-        gradients = torch.randn(5, 3, generator=random), torch.randn(5, 2, 4, generator=random)
-        own.step(torch.arange(5), list(gradients))
-        for value, gradient in zip(others, (gradients[0], *gradients[1].unbind(-1)), strict=True):
-            value.grad = gradient.clone()
-        adam.step()
-    assert torch.allclose(rows, others[0], atol=1e-6)
-    assert torch.allclose(pairs, torch.stack([value.detach() for value in others[1:]], -1), atol=1e-6)
-
-
-def test_a_row_that_rests_goes_on_as_if_it_had_not():
-    random = torch.Generator().manual_seed(0)
-    gradients = torch.randn(6, 1, 3, generator=random)
-    alone, beside = torch.zeros(1, 3), torch.zeros(4, 3)
-    own, other = (RowAdam([(table, torch.tensor(0.1))]) for table in (alone, beside))
-    for number, gradient in enumerate(gradients):
-        own.step(torch.tensor([0]), [gradient])
-        other.step(torch.tensor([2]), [gradient])
-        other.step(torch.tensor([number % 2, 3]), [torch.ones(2, 3)])
-    assert torch.equal(beside[2], alone[0])

@@ -2,18 +2,16 @@
 
 import numpy as np
 import pytest
-import torch
-from tiny_models import model_of, taught_a_little
+from spheres import fitter_of
+from tiny_models import loaded
 
-from vmr_backend.annotations import Category
 from vmr_backend.checkpoint import Checkpoint
+from vmr_backend.fitting.stages import Course
 from vmr_backend.job import BadInput
-from vmr_backend.priors import NOTHING, Rotations
+from vmr_backend.priors import NOTHING, Priors, Rotations
 from vmr_backend.settings import Settings
-from vmr_backend.vmr.clip import adapt_clip, first_sight
-from vmr_backend.vmr.model_file import LoadedModel, ModelCard
+from vmr_backend.vmr.clip import adapt_clip, initial_priors
 
-CPU = torch.device("cpu")
 QUICK = Settings().with_values({"window": 6, "stride": 4, "iterations": 3, "frames_per_iteration": 3, "visits": 4})
 
 
@@ -21,20 +19,18 @@ class Interrupted(Exception):
     pass
 
 
-def loaded() -> LoadedModel:
-    model = taught_a_little(model_of())
-    affinity = torch.nn.functional.one_hot(torch.tensor([0, 7]), len(model.shape.places)).float()
-    return LoadedModel(model.eval(), affinity, ModelCard(Category("egg", ("left end", "right end")), "weak",
-                                                         model.architecture, "none", {"iou": 0.5}))
-
-
-def adapted(egg, folder=None, resume=False, until=None, settings=QUICK, shown=None):
+def adapted(egg, folder=None, resume=False, until=None, settings=QUICK, shown=None, begun=None):
     def progress(stage, step, steps):
+        if begun is not None:
+            begun.append(stage)
         if (stage, step) == until:
             raise Interrupted
 
-    return adapt_clip(egg.footage, loaded(), settings, NOTHING, CPU, 3, progress, folder, resume,
-                      (lambda make: shown.append(make())) if shown is not None else (lambda _: None))
+    def show(make):
+        if shown is not None:
+            shown.append(make())
+
+    return adapt_clip(fitter_of(egg.footage, settings), loaded(), Course(3, progress, show, folder, resume), NOTHING)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +46,17 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(turning_egg, whole, tmp_path
     for name in ("vertices", "camera_rotation", "camera_translation"):
         found, expected = (getattr(run.reconstruction, name) for run in (resumed, whole))
         np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert resumed.seconds.keys() == {"prediction", "adaptation", "subject"}
+
+
+def test_a_run_that_was_stopped_after_its_last_stage_does_not_fit_again(turning_egg, whole, tmp_path):
+    adapted(turning_egg, tmp_path)
+    begun = []
+    resumed = adapted(turning_egg, tmp_path, resume=True, begun=begun)
+    assert not begun
+    for name in ("vertices", "camera_rotation", "camera_translation", "intrinsics"):
+        found, expected = (getattr(run.reconstruction, name) for run in (resumed, whole))
+        np.testing.assert_array_equal(found, expected)
     assert resumed.seconds.keys() == {"prediction", "adaptation", "subject"}
 
 
@@ -73,7 +80,7 @@ def test_a_checkpoint_of_another_run_is_refused_in_one_line(turning_egg, tmp_pat
 def test_what_is_found_so_far_can_be_shown_at_every_stage(turning_egg):
     shown = []
     result = adapted(turning_egg, shown=shown).reconstruction
-    assert len(shown) > 3, "after the first look, each window, and steps of the closing pass"
+    assert len(shown) > 3, "after the initial prediction, each window, and steps of the closing pass"
     for one in shown:
         one.check("shown")
         assert np.array_equal(one.frames, result.frames) and np.array_equal(one.faces, result.faces)
@@ -86,14 +93,15 @@ def test_keypoints_have_names_and_the_vertices_they_are_made_of(whole):
     np.testing.assert_array_equal(result.keypoint_weights @ result.vertices[2], result.vertices[2, [0, 7]])
 
 
-def test_a_first_sight_tells_a_shape_as_large_as_the_crops_show_it_and_headings(turning_egg):
-    known = first_sight(turning_egg.footage, loaded(), QUICK, NOTHING, CPU, lambda *_: None)
-    assert len(known.hints.frames) == 9 and set(known.hints.frames) <= set(turning_egg.footage.numbers)
-    np.testing.assert_allclose(known.hints.matrices @ known.hints.matrices.transpose(0, 2, 1),
+def test_initial_priors_are_a_shape_as_large_as_the_crops_show_it_and_headings(turning_egg):
+    fitter = fitter_of(turning_egg.footage, QUICK)
+    found = initial_priors(fitter, loaded(), NOTHING, lambda *_: None)
+    assert len(found.hints.frames) == 9 and set(found.hints.frames) <= set(turning_egg.footage.numbers)
+    np.testing.assert_allclose(found.hints.matrices @ found.hints.matrices.transpose(0, 2, 1),
                                np.broadcast_to(np.eye(3), (9, 3, 3)), atol=1e-5)
     own = Rotations(turning_egg.footage.numbers[4:5], np.eye(3)[None])
-    with_own = first_sight(turning_egg.footage, loaded(), QUICK, Known(hints=own), CPU, lambda *_: None)
-    place = with_own.hints.frames.tolist().index(own.frames[0])
-    assert len(with_own.hints.frames) > 8 and np.array_equal(with_own.hints.matrices[place], np.eye(3))
-    assert np.array_equal(known.shape.sphere.faces, loaded().model.shape.sphere.faces)
-    assert 0.5 < np.ptp(known.shape.vertices, axis=0).max() < 3, "crops are two units across"
+    with_own = initial_priors(fitter, loaded(), Priors(hints=own), lambda *_: None)
+    index = with_own.hints.frames.tolist().index(own.frames[0])
+    assert len(with_own.hints.frames) > 8 and np.array_equal(with_own.hints.matrices[index], np.eye(3))
+    assert np.array_equal(found.shape.sphere.faces, loaded().model.shape.sphere.faces)
+    assert 0.5 < np.ptp(found.shape.vertices, axis=0).max() < 3, "crops are two units across"

@@ -1,12 +1,11 @@
-"""The model: where it starts, what stays when its structure changes, and how bones move it."""
+"""A body with bones: where it starts, what stays when its structure changes, and how bones move it."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from spheres import sphere_seen_by, unknown
-from torch import nn
+from spheres import EVERY, FRAMES, VIEW, sphere_seen_by, stirred, unknown
 
 from vmr_backend.bodies.sphere_bones import (
     MIRRORED,
@@ -15,119 +14,26 @@ from vmr_backend.bodies.sphere_bones import (
     TURNED,
     RestMesh,
     Skeleton,
+    SphereBones,
 )
-from vmr_backend.fitting.view import View
+from vmr_backend.fitting.body import Constraints
 from vmr_backend.geometry.body import spread_out
-from vmr_backend.geometry.cameras import LEVEL_CAMERA, project
 from vmr_backend.geometry.resampling import spread_evenly
 from vmr_backend.geometry.rotations import from_axis_angle, to_axis_angle
+from vmr_backend.geometry.skinning import blend_skinning
 from vmr_backend.geometry.sphere import icosphere, subdivided
 from vmr_backend.geometry.topology import edges_of, winding_numbers
 
-FRAMES = 9
-CENTRE = torch.stack([torch.linspace(60, 140, FRAMES), torch.linspace(90, 40, FRAMES)], 1)
-VIEW = View(torch.arange(FRAMES), torch.tensor([400.0, 400, 100, 60]).expand(FRAMES, 4), CENTRE,
-            torch.linspace(30, 50, FRAMES))
-EVERY = torch.arange(FRAMES)
+
+def start() -> SphereBones:
+    return sphere_seen_by(VIEW, unknown(1, VIEW)).body
 
 
-def stirred(module: nn.Module, amount=0.1, seed=0) -> nn.Module:
-    """With noise on every parameter, as after some fitting."""
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter += amount * torch.randn_like(parameter)
-    return module
-
-
-def start(count=1) -> Model:
-    return sphere_seen_by(VIEW, unknown(count, VIEW))
-
-
-def with_bones(bones=7, amount=0.1) -> Model:
-    model = stirred(start(), 0.05)
-    model.grow_skeleton(bones)
-    stirred(model.skeleton, amount)
-    return model
-
-
-def seen(model: Model, freedom=1.0) -> torch.Tensor:
-    """(H, T, V, 3) in crop coordinates."""
-    vertices = model.vertices(model.mesh(), None, EVERY)
-    return project(vertices, model.cameras(*model.camera(freedom), EVERY))
-
-
-def test_the_sphere_at_the_start_is_as_large_in_every_crop_and_in_its_middle():
-    places = seen(start(4))[..., :2]
-    middle, extent = (places.amax(2) + places.amin(2)) / 2, (places.amax(2) - places.amin(2)) / 2
-    assert middle.abs().max() < 0.02
-    assert torch.allclose(extent, extent.mean().expand_as(extent), rtol=0.03)
-    assert 0.2 < extent.mean() < 0.6, "about half of the crop, so that it neither fills it nor is lost in it"
-
-
-def test_cameras_start_with_the_turns_of_their_hypotheses():
-    found, _ = start(6).camera(1.0)
-    flat = found @ torch.tensor([0.0, 0, 1])
-    assert torch.allclose(flat, flat[:1, :1].expand_as(flat), atol=1e-6), "all look down alike"
-    expected = torch.from_numpy(unknown(6, VIEW).turn).float()
-    relative = found[:, 1:].mT @ found[:, :-1]
-    angle = torch.atan2(relative[..., 0, 1], relative[..., 0, 0])
-    assert torch.allclose(angle, expected[:, 1:] - expected[:, :-1], atol=1e-5)
-
-
-def test_the_level_camera_looks_from_the_front_with_the_head_up():
-    assert torch.linalg.det(LEVEL_CAMERA) == 1
-    towards_camera, up = LEVEL_CAMERA @ torch.tensor([0.0, -1, 0]), LEVEL_CAMERA @ torch.tensor([0.0, 0, 1])
-    assert towards_camera.tolist() == [0, 0, -1] and up.tolist() == [0, -1, 0]
-
-
-def test_a_camera_without_freedom_stays_upright():
-    model = stirred(start(3), 0.5)
-    assert (model.camera(0.0)[0] @ torch.tensor([0.0, 0, 1]))[..., 0].abs().max() < 1e-5
-    assert (model.camera(1.0)[0] @ torch.tensor([0.0, 0, 1]))[..., 0].abs().max() > 0.01
-    rotation, _ = model.camera(1.0)
-    assert torch.allclose(rotation @ rotation.mT, torch.eye(3).expand_as(rotation), atol=1e-5)
-
-
-def zoomed_by(model: Model, *factors) -> Model:
-    with torch.no_grad():
-        model.camera.log_zoom.copy_(torch.tensor(factors).log().unsqueeze(1))
-    return model
-
-
-def test_a_zoom_changes_nothing_of_what_is_as_far_away_as_the_subject_and_the_perspective_of_all_else():
-    plain, factors = zoomed_by(stirred(start(3), 0.05), 1.0, 1.0, 1.0), (0.5, 1.0, 2.5)
-    rotation, translation = plain.camera(1.0)
-    points = 0.4 * torch.randn(3, FRAMES, 20, 3)
-    flat = (points * torch.tensor([1.0, 1, 0])) @ rotation  # in the plane through the subject, across the line of sight
-    before = project(flat, plain.cameras(rotation, translation, EVERY))
-    model = zoomed_by(plain, *factors)
-    rotation, translation = model.camera(1.0)
-    camera = model.cameras(rotation, translation, EVERY)
-    assert torch.allclose(project(flat, camera)[..., :2], before[..., :2], atol=1e-4)
-    zoom = torch.tensor(factors)[:, None, None]
-    depth, nearer = zoom * before[..., 2], points[..., 2]
-    ahead = project(flat + nearer.unsqueeze(-1) * rotation[..., None, 2, :], camera)
-    principal = VIEW.in_crop[:, None, 2:]
-    expected = principal + (before[..., :2] - principal) * (depth / (depth + nearer)).unsqueeze(-1)
-    assert torch.allclose(ahead[..., :2], expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("true", [0.6, 1.0, 1.8])
-def test_the_perspective_of_a_known_shape_tells_the_zoom(true):
-    target = seen(zoomed_by(start(), true)).detach()[..., :2]
-    model = start()
-    parameters = [model.camera.log_zoom, *model.camera.fast.parameters()]
-    optimiser = torch.optim.LBFGS(parameters, max_iter=300, tolerance_change=0, line_search_fn="strong_wolfe")
-
-    def error() -> torch.Tensor:
-        optimiser.zero_grad()
-        loss = 1e4 * (seen(model)[..., :2] - target).square().mean()
-        loss.backward()
-        return loss
-
-    optimiser.step(error)
-    assert model.camera.zoom().item() == pytest.approx(true, rel=0.02)
+def with_bones(bones=7, amount=0.1) -> SphereBones:
+    body = stirred(start(), 0.05)
+    body.grow_skeleton(bones)
+    stirred(body.skeleton, amount)
+    return body
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.0, 30.0])
@@ -159,36 +65,24 @@ def test_symmetry_blends_a_shape_with_its_mirror_image():
 
 
 def test_refining_subdivides_and_spreads_shape_and_colours_alike():
-    model = stirred(start())
-    sphere = model.mesh.sphere
-    values = torch.cat([model.mesh(), model.colours], -1)[0].detach().double().numpy()
-    model.refine(4, 7.0)
-    places, expected = spread_evenly(*subdivided(sphere, values))
+    body = stirred(start())
+    sphere = body.mesh.sphere
+    values = torch.cat([body.mesh(), body.vertex_colours], -1)[0].detach().double().numpy()
+    body.refine(4, 7.0)
+    positions, expected = spread_evenly(*subdivided(sphere, values))
     assert len(expected) == len(icosphere(4).vertices)
-    assert np.allclose(model.mesh().detach()[0], expected[:, :3], atol=1e-4)
-    assert np.allclose(model.colours.detach()[0], expected[:, 3:], atol=1e-6)
-    assert np.allclose(model.mesh.sphere.vertices, places.vertices, atol=1e-6)
-    assert {name for name, _ in model.mesh.named_parameters()} == {"latent"}
-
-
-def test_what_is_kept_are_the_hypotheses_asked_for():
-    model = stirred(start(5), 0.3)
-    colours, places = model.colours.detach(), seen(model).detach()
-    model.keep(torch.tensor([3, 1]))
-    assert torch.equal(model.colours, colours[[3, 1]])
-    assert torch.allclose(seen(model), places[[3, 1]], atol=1e-5)
-    model.keep(torch.tensor([1]))
-    assert torch.allclose(seen(model), places[[1]], atol=1e-5)
-    seen(model).sum().backward()
-    assert all(p.grad is not None for p in model.mesh.parameters()), "what is kept can be fitted on"
+    assert np.allclose(body.mesh().detach()[0], expected[:, :3], atol=1e-4)
+    assert np.allclose(body.vertex_colours.detach()[0], expected[:, 3:], atol=1e-6)
+    assert np.allclose(body.mesh.sphere.vertices, positions.vertices, atol=1e-6)
+    assert {name for name, _ in body.mesh.named_parameters()} == {"latent"}
 
 
 def test_the_skeleton_starts_at_rest():
-    model = start()
-    model.grow_skeleton(6)
-    assert (model.skeleton.motion_parameters() == 0).all()
-    rest = model.mesh()
-    found = model.vertices(rest, model.skeleton.motion_parameters(), EVERY)[0]
+    body = start()
+    body.grow_skeleton(6)
+    assert (body.skeleton.motion_parameters() == 0).all()
+    rest = body.mesh()
+    found = body.posed(EVERY, Constraints()).vertices[0]
     assert torch.allclose(found, rest.expand(FRAMES, -1, -1), atol=1e-6)
 
 
@@ -205,9 +99,9 @@ def test_what_a_bone_and_its_mirror_image_do_alike_on_the_mean_is_zero(bones):
 
 @pytest.mark.parametrize("bones", [1, 3, 6, 40])
 def test_at_most_four_bones_share_a_vertex_out(bones):
-    for model in (start(), stirred(start(), 0.05)):
-        model.grow_skeleton(bones)
-        weights = model.skeleton.skin_weights(model.mesh()[0], model.mesh.places)
+    for body in (start(), stirred(start(), 0.05)):
+        body.grow_skeleton(bones)
+        weights = body.skeleton.skin_weights(body.mesh()[0], body.mesh.positions)
         assert weights.shape[0] == 642 and weights.shape[1] in (bones, bones + 1) and weights.min() >= 0
         assert torch.allclose(weights.sum(1), torch.ones(642), atol=1e-5)
         assert (weights > 0).sum(1).max() <= 4
@@ -280,12 +174,12 @@ def test_bones_that_move_as_one_body_have_no_gaps(parents):
 
 
 def test_vertices_are_the_blend_of_their_bones():
-    model = with_bones()
-    rest, motion = model.mesh(), model.skeleton.motion_parameters()
+    body = with_bones()
+    rest, motion = body.mesh(), body.skeleton.motion_parameters()
     frames = torch.tensor([4, 1])
-    found = model.vertices(rest, motion, frames)
-    rotations, translations = model.skeleton.transforms(motion[frames])
-    weights = model.skeleton.skin_weights(rest[0], model.mesh.places)
+    found = body.posed(frames, Constraints()).vertices
+    rotations, translations = body.skeleton.transforms(motion[frames])
+    weights = body.skeleton.skin_weights(rest[0], body.mesh.positions)
     expected = sum(weights[:, b, None] * (rest @ rotations[:, b].mT + translations[:, b, None])
                    for b in range(weights.shape[1]))
     assert found.shape == (1, 2, 642, 3) and torch.allclose(found[0], expected, atol=1e-5)
@@ -312,22 +206,22 @@ def test_points_of_two_sides_are_spread_in_mirrored_pairs(count):
 
 def animal(level=3) -> torch.Tensor:
     """(V, 3) a sphere drawn out to a body along y with four legs that hang down from it, two by two side by side."""
-    places = icosphere(level).vertices
-    body = places * [0.25, 0.5, 0.22]
+    positions = icosphere(level).vertices
+    shape = positions * [0.25, 0.5, 0.22]
     for side in (1, -1):
         for along, thick in ((0.7, 0.1), (-0.6, 0.08)):
             toe = np.array([0.6 * side, along, -0.45])
-            near = np.exp(-np.sum((places - toe / np.linalg.norm(toe)) ** 2, 1) / thick)
-            body = body + near[:, None] * [0.05 * side, 0.0, -0.6]
-    return torch.from_numpy(body + 0.1 * places[:, 1:2] ** 2 * [0, 1, 0.3]).float()
+            near = np.exp(-np.sum((positions - toe / np.linalg.norm(toe)) ** 2, 1) / thick)
+            shape = shape + near[:, None] * [0.05 * side, 0.0, -0.6]
+    return torch.from_numpy(shape + 0.1 * positions[:, 1:2] ** 2 * [0, 1, 0.3]).float()
 
 
-def boned(bones, shape=None) -> Model:
-    model = start()
+def boned(bones, shape=None) -> SphereBones:
+    body = start()
     shape = animal() if shape is None else shape
-    model.mesh = RestMesh(shape[None], icosphere(3), 10.0)
-    model.grow_skeleton(bones)
-    return model
+    body.mesh = RestMesh(shape[None], icosphere(3), 10.0)
+    body.grow_skeleton(bones)
+    return body
 
 
 def central(skeleton: Skeleton) -> torch.Tensor:
@@ -349,25 +243,25 @@ def test_bones_of_a_body_with_legs_are_pairs_or_in_the_middle(bones):
 
 @pytest.mark.parametrize("bones", [13, 21, 36])
 def test_bones_of_both_sides_lie_inside_and_hold_both_walls_alike(bones):
-    model = boned(bones)
-    skeleton, rest = model.skeleton, model.mesh().detach()[0]
+    body = boned(bones)
+    skeleton, rest = body.skeleton, body.mesh().detach()[0]
     both_sides = central(skeleton)
-    inside = winding_numbers(skeleton.centres[both_sides].detach(), rest, model.mesh.faces) > 0.5
+    inside = winding_numbers(skeleton.centres[both_sides].detach(), rest, body.mesh.faces) > 0.5
     assert inside.double().mean() >= 0.8, "one that holds the chest may lie between the legs"
-    weights = skeleton.skin_weights(rest, model.mesh.places).detach()[:, both_sides]
-    assert torch.allclose(weights, weights[model.mesh.mirror], atol=1e-4)
+    weights = skeleton.skin_weights(rest, body.mesh.positions).detach()[:, both_sides]
+    assert torch.allclose(weights, weights[body.mesh.mirror], atol=1e-4)
     assert (weights.sum(0) > 1).all()
 
 
 @pytest.mark.parametrize("bones", [9, 21, 36])
 def test_skin_weights_of_twins_mirror_each_other_whatever_has_been_fitted(bones):
-    model = boned(bones)
-    stirred(model.skeleton)
-    rest = model.mesh(1.0).detach()[0]
-    weights = model.skeleton.skin_weights(rest, model.mesh.places).detach()
-    image = weights[model.mesh.mirror][:, model.skeleton.twin]
+    body = boned(bones)
+    stirred(body.skeleton)
+    rest = body.mesh(1.0).detach()[0]
+    weights = body.skeleton.skin_weights(rest, body.mesh.positions).detach()
+    image = weights[body.mesh.mirror][:, body.skeleton.twin]
     # On the mirror plane both of a pair are equally near, though only one may be a vertex's fourth.
-    sided = model.mesh.side != 0
+    sided = body.mesh.side != 0
     assert torch.allclose(image[sided], weights[sided], atol=1e-4) and torch.allclose(image, weights, atol=0.2)
 
 
@@ -377,8 +271,8 @@ def same_tree(a: Skeleton, b: Skeleton) -> bool:
 
 @pytest.mark.parametrize("bones", [9, 21, 36])
 def test_bones_hang_in_one_tree_alike_on_both_sides_with_joints_inside_the_body(bones):
-    model = boned(bones)
-    skeleton, rest = model.skeleton, model.mesh().detach()[0]
+    body = boned(bones)
+    skeleton, rest = body.skeleton, body.mesh().detach()[0]
     parents, twin = skeleton.parents, skeleton.twin
     (root,) = (parents < 0).nonzero()[:, 0]
     assert twin[root] == root
@@ -390,7 +284,7 @@ def test_bones_hang_in_one_tree_alike_on_both_sides_with_joints_inside_the_body(
         if twin[bone] != bone:
             assert parents[twin[bone]] == twin[parents[bone]]
     assert torch.equal(skeleton.joints[twin] * MIRRORED, skeleton.joints)
-    inside = winding_numbers(skeleton.joints, rest, model.mesh.faces) > 0.5
+    inside = winding_numbers(skeleton.joints, rest, body.mesh.faces) > 0.5
     assert inside[~central(skeleton)].all() and inside.double().mean() > 0.9
 
 
@@ -416,10 +310,12 @@ def wave() -> torch.Tensor:
 
 
 @torch.no_grad()
-def moved_by(model: Model, motion=None) -> torch.Tensor:
+def moved_by(body: SphereBones, motion=None) -> torch.Tensor:
     """(T, V, 3) of the symmetric rest mesh, which the bones grow on."""
-    motion = model.skeleton.motion_parameters() if motion is None else motion
-    return model.vertices(model.mesh(1.0), motion, EVERY)[0]
+    if motion is None:
+        return body.posed(EVERY, Constraints(symmetry=1.0)).vertices[0]
+    rest, skeleton = body.mesh(1.0)[0], body.skeleton
+    return blend_skinning(rest, skeleton.skin_weights(rest, body.mesh.positions), *skeleton.transforms(motion))
 
 
 def mean_distance(a, b) -> float:
@@ -427,58 +323,58 @@ def mean_distance(a, b) -> float:
 
 
 def test_bones_follow_a_body_that_moved_as_one_exactly(monkeypatch):
-    monkeypatch.setattr("vmr_backend.lasr.model.LEAN", 0.0)  # what speaks against turns apart
-    model = boned(9)
+    monkeypatch.setattr("vmr_backend.bodies.sphere_bones.KABSCH_DAMPING", 0.0)  # of twists apart
+    body = boned(9)
     turn, shift = from_axis_angle(wave() * torch.tensor([0.4, 0.3, 0.2])), wave() * torch.tensor([0.1, 0.2, 0.3])
-    rest = model.mesh(1.0).detach()[0]
+    rest = body.mesh(1.0).detach()[0]
     target = (turn @ rest.unsqueeze(-1)).squeeze(-1) + shift
-    model.skeleton.follow(rest, model.mesh.places, target)
-    assert (moved_by(model) - target).norm(dim=-1).max() < 5e-3
-    assert model.skeleton.gaps(model.skeleton.motion_parameters()).abs().max() < 5e-3
+    body.skeleton.follow(rest, body.mesh.positions, target)
+    assert (moved_by(body) - target).norm(dim=-1).max() < 5e-3
+    assert body.skeleton.gaps(body.skeleton.motion_parameters()).abs().max() < 5e-3
 
 
 @pytest.mark.parametrize("bones", [9, 21])
 def test_bones_follow_what_bones_of_the_same_tree_did(bones):
-    model = boned(bones)
-    motion, rest = swaying(model.skeleton), model.mesh(1.0).detach()[0]
-    target = moved_by(model, motion)
-    model.skeleton.follow(rest, model.mesh.places, target)
-    assert mean_distance(moved_by(model), target) < 0.1 * mean_distance(target, rest)
-    assert (model.skeleton.motion_parameters() - motion).abs().max() < 0.5, "thin limbs are not twisted"
+    body = boned(bones)
+    motion, rest = swaying(body.skeleton), body.mesh(1.0).detach()[0]
+    target = moved_by(body, motion)
+    body.skeleton.follow(rest, body.mesh.positions, target)
+    assert mean_distance(moved_by(body), target) < 0.1 * mean_distance(target, rest)
+    assert (body.skeleton.motion_parameters() - motion).abs().max() < 0.5, "thin limbs are not twisted"
 
 
 @pytest.mark.parametrize(("before", "after"), [(21, 21), (9, 21), (21, 13)])
 def test_bones_grown_again_go_on_with_the_motion(before, after):
-    model = boned(before)
-    skeleton, rest = model.skeleton, model.mesh(1.0).detach()[0]
+    body = boned(before)
+    skeleton, rest = body.skeleton, body.mesh(1.0).detach()[0]
     skeleton.motion.approach(swaying(skeleton).flatten(1)[None])
-    target = moved_by(model)
-    model.grow_skeleton(after)
-    assert model.skeleton is not skeleton and after <= len(model.skeleton.twin) <= after + 1
-    assert mean_distance(moved_by(model), target) < 0.25 * mean_distance(target, rest)
+    target = moved_by(body)
+    body.grow_skeleton(after)
+    assert body.skeleton is not skeleton and after <= len(body.skeleton.twin) <= after + 1
+    assert mean_distance(moved_by(body), target) < 0.25 * mean_distance(target, rest)
 
 
 def test_a_grown_skeleton_is_read_from_what_was_saved_of_it():
-    model = boned(9)
-    stirred(model.skeleton)
-    found = Skeleton.empty(VIEW, len(model.skeleton.twin))
-    found.load_state_dict(model.skeleton.state_dict())
-    motion, rest, places = found.motion_parameters(), model.mesh()[0], model.mesh.places
-    assert torch.equal(motion, model.skeleton.motion_parameters()) and same_tree(found, model.skeleton)
-    for a, b in zip(found.transforms(motion), model.skeleton.transforms(motion), strict=True):
+    body = boned(9)
+    stirred(body.skeleton)
+    found = Skeleton.empty(VIEW, len(body.skeleton.twin))
+    found.load_state_dict(body.skeleton.state_dict())
+    motion, rest, positions = found.motion_parameters(), body.mesh()[0], body.mesh.positions
+    assert torch.equal(motion, body.skeleton.motion_parameters()) and same_tree(found, body.skeleton)
+    for a, b in zip(found.transforms(motion), body.skeleton.transforms(motion), strict=True):
         assert torch.equal(a, b)
-    assert torch.equal(found.skin_weights(rest, places), model.skeleton.skin_weights(rest, places))
+    assert torch.equal(found.skin_weights(rest, positions), body.skeleton.skin_weights(rest, positions))
 
 
 @pytest.mark.parametrize("bones", [13, 21, 36])
 def test_a_bone_of_the_left_leg_holds_nothing_of_the_right_one(bones):
-    model = boned(bones)
-    rest = model.mesh().detach()[0]
-    weights = model.skeleton.skin_weights(rest, model.mesh.places).detach()
+    body = boned(bones)
+    rest = body.mesh().detach()[0]
+    weights = body.skeleton.skin_weights(rest, body.mesh.positions).detach()
     assert (weights > 0).sum(1).max() <= 4
     legs = [(rest[:, 2] < -0.4) & (rest[:, 0] * side > 0) for side in (1, -1)]
     assert all(leg.sum() > 15 for leg in legs)
-    centres = model.skeleton.centres[:, 0].detach()
+    centres = body.skeleton.centres[:, 0].detach()
     for side, other in ((1, legs[1]), (-1, legs[0])):
         assert weights[other][:, centres * side > 0.05].max() < 0.02
     assert weights[legs[0]][:, centres > 0.05].sum(1).min() > 0.5
@@ -486,6 +382,6 @@ def test_a_bone_of_the_left_leg_holds_nothing_of_the_right_one(bones):
 
 def test_a_flat_body_without_an_inside_at_the_middle_still_gets_bones():
     """Left and right half have passed through each other: nothing of the mirror plane is inside."""
-    model = boned(8, animal() * torch.tensor([-1.0, 1, 1]))
-    weights = model.skeleton.skin_weights(model.mesh()[0], model.mesh.places)
-    assert torch.isfinite(weights).all() and torch.isfinite(model.skeleton.centres).all()
+    body = boned(8, animal() * torch.tensor([-1.0, 1, 1]))
+    weights = body.skeleton.skin_weights(body.mesh()[0], body.mesh.positions)
+    assert torch.isfinite(weights).all() and torch.isfinite(body.skeleton.centres).all()

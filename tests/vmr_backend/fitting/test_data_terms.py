@@ -1,24 +1,23 @@
-"""The objective's terms on a ball that stands still: flow, colour and facing have closed forms there."""
+"""The terms of a fit on a ball that stands still: flow, colour and facing have closed forms there."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from spheres import sphere_seen_by
-from vmr_backend.lasr.objective import (
-    Regularity,
-    _surface_terms,
-    terms,
-)
+from spheres import screen, sphere_seen_by
 
 from vmr_backend.bodies.sphere_bones import RestMesh
+from vmr_backend.fitting.batch import FrameBatch, PairFlow
+from vmr_backend.fitting.body import Constraints
 from vmr_backend.fitting.camera import ELEVATION, INITIAL_COVER
+from vmr_backend.fitting.data_terms import data_terms
+from vmr_backend.fitting.fitter import Solution
 from vmr_backend.fitting.observations import SAMPLES, Link, Observations
 from vmr_backend.fitting.search import Hypothesis, Starts
 from vmr_backend.fitting.view import Hints, View
 from vmr_backend.geometry.body import BODY_RADIUS
-from vmr_backend.geometry.cameras import LEVEL_CAMERA, project
+from vmr_backend.geometry.cameras import LEVEL_CAMERA
 from vmr_backend.geometry.rotations import about_x, about_z
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.rendering import get_renderer
@@ -26,14 +25,14 @@ from vmr_backend.rendering.surface import Surface
 from vmr_backend.settings import Settings
 
 FRAMES, SIZE, GAP = 5, 48, 2
-CPU = torch.device("cpu")
+RENDERER = get_renderer("warp", torch.device("cpu"))
 VIEW = View(torch.arange(float(FRAMES)), torch.tensor([4000.0, 4000, 100, 60]).expand(FRAMES, 4),
             torch.tensor([100.0, 60]).expand(FRAMES, 2), torch.full((FRAMES,), 40.0))
 """A long lens in the crop's middle: rays are parallel, the ball's disc is as large as the ball."""
 SHIFT = torch.tensor([0.03, -0.02])
 
 
-def resting_ball(hypotheses=2) -> Model:
+def resting_ball(hypotheses=2) -> Solution:
     starts = Starts([Hypothesis(0.0, 0.0)] * hypotheses, np.zeros((hypotheses, FRAMES)),
                     np.broadcast_to(np.eye(3), (hypotheses, FRAMES, 3, 3)).copy())
     return sphere_seen_by(VIEW, starts)
@@ -58,16 +57,17 @@ def link_of(displacement) -> Link:
     return Link(GAP, moved, ones, -moved, ones)
 
 
-def terms_of(model: Model, seen: Observations, link=None) -> dict[str, torch.Tensor]:
-    starts = torch.tensor([0, 2])
-    return terms(model, seen, link or seen.links[0], starts, get_renderer("warp", CPU), Regularity.of(model), 0.0, 1.0,
-                 0.0)
+def batch_of(link: Link) -> FrameBatch:
+    """Of the pairs that begin in the first and in the third frame."""
+    first, partner = torch.tensor([0, 2]), torch.tensor([2, 3, 0, 1])
+    second = first + GAP
+    flow, weight = (torch.cat([ahead[first], back[second]]) for ahead, back in (
+        (link.forward, link.backward), (link.forward_weight, link.backward_weight)))
+    return FrameBatch(torch.cat([first, second]), (PairFlow(partner, flow, weight),))
 
 
-@torch.no_grad()
-def screen(model: Model, frames) -> torch.Tensor:
-    """(H, N, V, 3) in crop coordinates."""
-    return project(model.vertices(model.mesh(), None, frames), model.cameras(*model.camera(1.0), frames))
+def terms_of(solution: Solution, seen: Observations, link=None) -> dict[str, torch.Tensor]:
+    return solution.terms(seen, batch_of(link or seen.links[0]), RENDERER, Constraints())
 
 
 def robust(square, knee):
@@ -75,13 +75,13 @@ def robust(square, knee):
 
 
 def test_every_weight_has_its_term_and_every_term_its_weight():
-    model, seen = resting_ball(1), observations()
+    solution, seen = resting_ball(1), observations()
     others = {setting.name.removeprefix("weight_") for setting in Settings.describe() if setting.method == "vmr"}
     weights = set(Settings().weights()) - others
-    assert weights - set(terms_of(model, seen)) == {"hints", "arap", "joint", "motion", "temporal"}
-    model.view = hinted(0)
-    model.grow_skeleton(6)
-    found = terms_of(model, seen)
+    assert weights - set(terms_of(solution, seen)) == {"hints", "arap", "joint", "motion", "temporal"}
+    solution.cameras.view = hinted(0)
+    solution.body.grow_skeleton(6)
+    found = terms_of(solution, seen)
     assert set(found) == weights
     assert all(value.shape == (1,) and torch.isfinite(value).all() for value in found.values())
 
@@ -94,26 +94,25 @@ def hinted(*degrees) -> View:
 
 
 def test_hints_cost_each_hypothesis_what_it_is_off_them_beyond_20_degrees_upright_or_free():
-    model, seen = resting_ball(3), observations()
-    model.view = hinted(0, 15, 50)
+    solution, seen = resting_ball(3), observations()
+    solution.cameras.view = hinted(0, 15, 50)
     with torch.no_grad():
-        model.camera.heading.copy_(torch.tensor([[0.0], [10], [90]]).deg2rad())
+        solution.cameras.heading.copy_(torch.tensor([[0.0], [10], [90]]).deg2rad())
     off = np.array([[0, 0, 30], [0, 0, 20], [70, 55, 20]])
     for freedom in (0.0, 1.0):
-        found = terms(model, seen, seen.links[0], torch.tensor([0, 2]), get_renderer("warp", CPU),
-                      Regularity.of(model), 0.0, freedom, 0.0)["hints"]
+        found = solution.terms(seen, batch_of(seen.links[0]), RENDERER, Constraints(freedom=freedom))["hints"]
         assert found.tolist() == pytest.approx((np.radians(off) ** 2).mean(1), abs=1e-5)
 
 
 def test_gradients_of_all_terms_reach_all_parameters_and_are_finite():
-    model, seen = resting_ball(1), observations(0.8)
-    model.grow_skeleton(6)
+    solution, seen = resting_ball(1), observations(0.8)
+    solution.body.grow_skeleton(6)
     torch.manual_seed(0)
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in solution.parameters():
             parameter += 0.01 * torch.randn_like(parameter)
-    sum(value.sum() for value in terms_of(model, seen, link_of(SHIFT)).values()).backward()
-    for name, parameter in model.named_parameters():
+    sum(value.sum() for value in terms_of(solution, seen, link_of(SHIFT)).values()).backward()
+    for name, parameter in solution.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.any(), name
 
@@ -137,7 +136,7 @@ def test_flow_backwards_is_of_the_later_frame():
 
 def test_flow_beside_the_mesh_or_in_a_frame_without_weight_does_not_count():
     seen = observations()
-    beside = replace(seen, places=seen.places, pixels=torch.zeros_like(seen.pixels))
+    beside = replace(seen, samples=seen.samples, pixels=torch.zeros_like(seen.pixels))
     assert (terms_of(resting_ball(), beside, link_of(SHIFT))["flow"] == 0).all()
     unseen = replace(seen, frame_weight=torch.zeros(FRAMES))
     assert (terms_of(resting_ball(), unseen, link_of(SHIFT))["flow"] == 0).all()
@@ -151,48 +150,48 @@ def test_colour_costs_its_robust_distance(colour):
     assert (terms_of(resting_ball(), blurred)["colour"] == 0).all()
 
 
-def inside_out(model: Model) -> Model:
+def inside_out(solution: Solution) -> Solution:
     """Left and right half have passed through each other."""
     with torch.no_grad():
-        model.mesh = RestMesh(model.mesh() * torch.tensor([-1.0, 1, 1]), model.mesh.sphere, 10.0)
-    return model
+        mesh = solution.body.mesh
+        solution.body.mesh = RestMesh(mesh() * torch.tensor([-1.0, 1, 1]), mesh.sphere, 10.0)
+    return solution
 
 
 def test_a_ball_costs_nothing_and_one_turned_inside_out_its_mean_depth():
     seen = observations()
     assert terms_of(resting_ball(), seen)["facing"].abs().max() == 0
-    model, frames = inside_out(resting_ball()), torch.tensor([0, 2, 2, 4])
-    view = frames, screen(model, frames), get_renderer("warp", CPU), 0.0
-    found = _surface_terms(model, seen, seen.links[0], *view)["facing"]
-    off_axis = seen.places[frames].norm(dim=-1) * BODY_RADIUS / INITIAL_COVER
+    solution, batch = inside_out(resting_ball()), batch_of(seen.links[0])
+    found = data_terms(screen(solution, batch.frames), solution.body.faces, seen, batch, RENDERER)["facing"]
+    off_axis = seen.samples[batch.frames].norm(dim=-1) * BODY_RADIUS / INITIAL_COVER
     chord = 2 * (BODY_RADIUS**2 - off_axis**2).sqrt()
     assert found.tolist() == pytest.approx([chord.mean().item()] * 2, rel=0.03)
-    assert (terms_of(model, seen)["facing"] >= found - 1e-6).all()
+    assert (terms_of(solution, seen)["facing"] >= found - 1e-6).all()
 
 
 def test_descent_on_facing_brings_the_outside_before_the_inside():
-    model, seen = inside_out(resting_ball(1)), observations()
-    terms_of(model, seen)["facing"].sum().backward()
-    depth = (model.camera(1.0)[0][0, 0] @ model.mesh().detach()[0].T)[2]
-    shape = model.mesh().detach().requires_grad_()
+    solution, seen = inside_out(resting_ball(1)), observations()
+    terms_of(solution, seen)["facing"].sum().backward()
+    depth = (solution.cameras(1.0)[0][0, 0] @ solution.body.mesh().detach()[0].T)[2]
+    shape = solution.body.mesh().detach().requires_grad_()
     with torch.no_grad():
-        model.mesh.latent -= 0.2 * model.mesh.latent.grad / model.mesh.latent.grad.abs().max()
-        change = (model.camera(1.0)[0][0, 0] @ (model.mesh() - shape)[0].T)[2]
+        solution.body.mesh.latent -= 0.2 * solution.body.mesh.latent.grad / solution.body.mesh.latent.grad.abs().max()
+        change = (solution.cameras(1.0)[0][0, 0] @ (solution.body.mesh() - shape)[0].T)[2]
     far, near = depth > 0.2, depth < -0.2
     assert change[far].mean() < 0 < change[near].mean(), "the far wall, which is the outside now, comes nearer"
 
 
 def test_the_culled_surface_of_a_mesh_inside_out_is_its_far_wall():
-    model, seen = inside_out(resting_ball(1)), observations()
-    points = screen(model, torch.arange(FRAMES))
-    view = points, model.mesh.faces, seen.pixels, SIZE, get_renderer("warp", CPU)
+    solution, seen = inside_out(resting_ball(1)), observations()
+    points = screen(solution, torch.arange(FRAMES))
+    view = points, solution.body.mesh.faces, seen.pixels, SIZE, RENDERER
     front, nearest = Surface.front_and_nearest(*view)
     assert front.covered.all() and nearest.covered.all() and (front.index != nearest.index).all()
     depth = [surface.of_vertices(points[..., 2:])[..., 0] for surface in (front, nearest)]
     assert (depth[0] > depth[1]).all()
     for surface in (front, nearest):
         place = surface.of_vertices(points[..., :2])
-        assert (place - seen.places).abs().max() < 2e-3, "the surface at a sample lies at the sample"
+        assert (place - seen.samples).abs().max() < 2e-3, "the surface at a sample lies at the sample"
 
 
 BALL = torch.from_numpy(icosphere(3).vertices).float()

@@ -9,9 +9,11 @@ from vmr_backend.geometry.cameras import LEVEL_CAMERA
 from vmr_backend.geometry.rotations import about_x, about_z
 from vmr_backend.job import BadInput, FrameRotation, JobRequest, facing
 from vmr_backend.priors import (
+    Priors,
     check_camera,
     hints_at,
     intrinsics_of,
+    priors_of,
     starting_rotations,
     starting_turns,
     yaw_of,
@@ -20,8 +22,8 @@ from vmr_backend.priors import (
 NUMBERS = np.arange(10, 31)
 
 
-def known(**values) -> Known:
-    return known_of(JobRequest("/fox.mp4", **values).check())
+def known(**values) -> Priors:
+    return priors_of(JobRequest("/fox.mp4", **values).check())
 
 
 def turned(rotations, by) -> list[FrameRotation]:

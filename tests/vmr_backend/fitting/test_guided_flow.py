@@ -1,4 +1,4 @@
-"""Flow guided by a model: nearer to the truth than the model is, where a turn is far beyond what flow alone finds."""
+"""Flow guided by a fit: nearer to the truth than the fit is, where a turn is far beyond what flow alone finds."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,6 +9,7 @@ import pytest
 import torch
 from spheres import sphere_seen_by
 
+from vmr_backend.fitting.fitter import Solution
 from vmr_backend.fitting.guided_flow import guided_flows, long_gaps
 from vmr_backend.fitting.search import Hypothesis, Starts
 from vmr_backend.fitting.view import View
@@ -27,7 +28,7 @@ VIEW = View(torch.arange(float(FRAMES)), torch.tensor([400.0, 400, 100, 60]).exp
             torch.full((FRAMES,), 40.0))
 
 
-def ball_that_turns(step_degrees: float) -> Model:
+def ball_that_turns(step_degrees: float) -> Solution:
     turn = np.radians(step_degrees) * np.arange(FRAMES)[None]
     return sphere_seen_by(VIEW, Starts([Hypothesis(0.0, 0.0)], turn, np.eye(3)[None, None].repeat(FRAMES, 1)))
 
@@ -66,16 +67,16 @@ def painted(seed: int, grain: float) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def truth() -> Truth:
-    model = ball_that_turns(STEP)
+    solution = ball_that_turns(STEP)
     with torch.no_grad():
         frames = torch.arange(FRAMES)
-        rotation, translation = model.camera(0.0)
+        rotation, translation = solution.cameras(0.0)
         camera = Camera(rotation[0], translation[0], VIEW.in_crop)
-        rest = model.mesh()[0]
+        rest = solution.body.mesh()[0]
         points = project(rest.expand(FRAMES, -1, -1), camera)
-        seen = get_renderer("warp", CPU).visibility(points, model.mesh.faces, SIZE)
-    faces, index, shares = model.mesh.faces.numpy(), seen.face_index.numpy(), seen.barycentrics.numpy()
-    x, y, z = np.moveaxis((model.mesh.places.numpy()[faces[index]] * shares[..., None]).sum(-2), -1, 0)
+        seen = get_renderer("warp", CPU).visibility(points, solution.body.faces, SIZE)
+    faces, index, shares = solution.body.faces.numpy(), seen.face_index.numpy(), seen.barycentrics.numpy()
+    x, y, z = np.moveaxis((solution.body.mesh.positions.numpy()[faces[index]] * shares[..., None]).sum(-2), -1, 0)
     longitude, latitude = np.arctan2(x, -y) / (2 * math.pi) + 0.5, np.arctan2(z, np.hypot(x, y)) / math.pi + 0.5
     place = np.float32(longitude * 512 - 0.5), np.float32(latitude * 256 - 0.5)
     images = np.stack([cv2.remap(painted(0, 4), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
@@ -91,16 +92,9 @@ def truth() -> Truth:
     return Truth(footage, faces, index, shares, rest.numpy().astype(float), camera)
 
 
-def guided(model: Model, footage: Footage) -> CropFlow:
-    found = guided_flows(on_screen(model), model.mesh.faces, footage, get_renderer("warp", CPU))
+def guided(solution: Solution, footage: Footage) -> CropFlow:
+    found = guided_flows(solution.on_screen(0.0), solution.body.faces, footage, get_renderer("warp", CPU))
     return next(flow for flow in found if flow.gap == GAP)
-
-
-@torch.no_grad()
-def on_screen(model: Model) -> torch.Tensor:
-    """(T, V, 3) in each frame's crop."""
-    rotation, translation = (part[0] for part in model.camera(0.0))
-    return project(model.mesh().expand(FRAMES, -1, -1), Camera(rotation, translation, VIEW.in_crop))
 
 
 @pytest.fixture(scope="module")
@@ -116,21 +110,21 @@ def both_ways(flow: CropFlow):
         yield t + GAP, t, flow.backward[t].astype(float), flow.backward_weight[t].astype(float)
 
 
-def model_displacement(model: Model, truth: Truth, a: int, b: int) -> np.ndarray:
-    """(S, S, 2) what the model itself says of the pixels of frame a."""
-    screen = on_screen(model)
-    seen = get_renderer("warp", CPU).visibility(screen[a:a + 1], model.mesh.faces, SIZE)
-    corners = screen[b][model.mesh.faces[seen.face_index[0].clamp_min(0).long()]]
+def own_displacement(solution: Solution, truth: Truth, a: int, b: int) -> np.ndarray:
+    """(S, S, 2) what the solution itself predicts of the pixels of frame a."""
+    screen = solution.on_screen(0.0)
+    seen = get_renderer("warp", CPU).visibility(screen[a:a + 1], solution.body.faces, SIZE)
+    corners = screen[b][solution.body.faces[seen.face_index[0].clamp_min(0).long()]]
     return (corners * seen.barycentrics[0][..., None]).sum(-2).numpy()[..., :2] - pixel_centres(SIZE)
 
 
-def test_guided_flow_is_nearer_to_the_truth_than_the_model_that_guided_it(truth, misled):
-    model = ball_that_turns(STEP + 5 / GAP)
+def test_guided_flow_is_nearer_to_the_truth_than_the_fit_that_guided_it(truth, misled):
+    solution = ball_that_turns(STEP + 5 / GAP)
     for a, b, flow, weight in both_ways(misled):
         true, seen = truth.displacement(a, b)
         off, off_before = (np.linalg.norm(d - true, axis=-1)[seen & (weight > 0.3)] * SIZE / 2
-                           for d in (flow, model_displacement(model, truth, a, b)))
-        assert np.median(off_before) > 1.5, "pixels: the model is misled"
+                           for d in (flow, own_displacement(solution, truth, a, b)))
+        assert np.median(off_before) > 1.5, "pixels: the fit is misled"
         assert np.median(off) < 0.6 and np.median(off) < 0.4 * np.median(off_before)
         assert np.quantile(off, 0.9) < np.median(off_before)
 
@@ -145,7 +139,7 @@ def test_guided_flow_counts_on_most_of_what_both_frames_show_and_hardly_elsewher
         assert weight[hidden].mean() < 0.25 and weight.max() <= 1
 
 
-def test_a_model_that_is_right_is_left_as_it_is(truth):
+def test_a_fit_that_is_right_is_left_as_it_is(truth):
     for a, b, flow, weight in both_ways(guided(ball_that_turns(STEP), truth.footage)):
         true, seen = truth.displacement(a, b)
         off = np.linalg.norm(flow - true, axis=-1)[seen & (weight > 0.3)] * SIZE / 2
@@ -169,6 +163,6 @@ def test_gaps_are_short_a_quarter_and_half_of_the_clip(frames, gaps):
 def test_every_gap_has_flow_for_each_of_its_pairs(truth):
     cut = replace(truth.footage, **{name: getattr(truth.footage, name)[:6] for name in
                                     ("numbers", "images", "masks", "inside", "crop_centre", "crop_half")})
-    model = ball_that_turns(STEP)
-    found = guided_flows(on_screen(model), model.mesh.faces, cut, get_renderer("warp", CPU))
+    solution = ball_that_turns(STEP)
+    found = guided_flows(solution.on_screen(0.0), solution.body.faces, cut, get_renderer("warp", CPU))
     assert [(flow.gap, len(flow.forward), len(flow.backward_weight)) for flow in found] == [(3, 3, 3), (4, 2, 2)]

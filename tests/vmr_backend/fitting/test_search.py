@@ -1,18 +1,15 @@
-"""The search for the camera path: what is tried, what goes on, and what is told of it."""
+"""The search for the camera path: what is tried, what goes on, and what it reports."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from spheres import sphere_seen_by, unknown, view_of
+from spheres import VIEW, fitter_of, screen, sphere_seen_by, stirred, unknown, view_of
 
-from vmr_backend.fitting.observations import far_flows, observe
-from vmr_backend.fitting.search import Hypothesis, _survivors, search
+from vmr_backend.fitting.observations import far_flows
+from vmr_backend.fitting.search import Hypothesis, _keep, _survivors, search
 from vmr_backend.priors import yaw_of
-from vmr_backend.rendering import get_renderer
-
-CPU = torch.device("cpu")
 
 
 def tried(*scored) -> list[Hypothesis]:
@@ -50,20 +47,33 @@ def test_a_search_ends_with_one_hypothesis_and_tells_of_all(turning_egg, quick, 
     view = view_of(turning_egg.footage, quick.field_of_view)
     random = np.random.default_rng(0)
     paths, steps = unknown(count, view), []
-    starts, model = paths.hypotheses, sphere_seen_by(view, paths)
-    seen = observe(turning_egg.footage, far_flows(turning_egg.footage), 64, CPU, random)
-    found = search(model, starts, seen, get_renderer("warp", CPU), quick, random, lambda *step: steps.append(step))
+    starts, solution = paths.hypotheses, sphere_seen_by(view, paths)
+    fitter = fitter_of(turning_egg.footage, quick)
+    seen = fitter.observe(64, far_flows(turning_egg.footage), random)
+    found = search(solution, starts, seen, fitter, random, lambda *step: steps.append(step))
     assert [h.kept for h in found] == [True] + [False] * (count - 1)
     assert {id(h) for h in found} == {id(h) for h in starts}
     lives = [len(h.scores) for h in found]
     assert lives == sorted(lives, reverse=True) and all(math.isfinite(score) for h in found for score in h.scores)
     assert all(found[0].scores[-1] <= h.scores[-1] for h in found if len(h.scores) == lives[0])
     assert found[0].scores[-1] < found[0].scores[0]
-    yaw = np.unwrap(yaw_of(model.camera(0.0)[0].detach().numpy())[0])
+    yaw = np.unwrap(yaw_of(solution.cameras(0.0)[0].detach().numpy())[0])
     assert (found[0].found_heading, found[0].found_turn) == pytest.approx((yaw.mean(), yaw[-1] - yaw[0]), abs=1e-4)
     assert all(math.isfinite(h.found_heading) and math.isfinite(h.found_turn) for h in found)
-    assert model.mesh.latent.shape[0] == model.camera.turn.shape[0] == 1
+    assert solution.body.mesh.latent.shape[0] == solution.cameras.turn.shape[0] == 1
     chosen = torch.from_numpy(paths.turn[[starts.index(found[0])]]).float()
-    assert torch.equal(model.camera.turn, chosen), "the model goes on with the chosen one"
+    assert torch.equal(solution.cameras.turn, chosen), "the fit goes on with the chosen one"
     assert steps == sorted(steps) and all(total == quick.rigid_iterations for _, total in steps)
     assert 0 < steps[0][0] and steps[-1][0] == quick.rigid_iterations
+
+
+def test_what_is_kept_are_the_hypotheses_asked_for():
+    solution = stirred(sphere_seen_by(VIEW, unknown(5, VIEW)), 0.3)
+    colours, places = solution.body.vertex_colours.detach(), screen(solution).detach()
+    _keep(solution, solution.cameras, torch.tensor([3, 1]))
+    assert torch.equal(solution.body.vertex_colours, colours[[3, 1]])
+    assert torch.allclose(screen(solution), places[[3, 1]], atol=1e-5)
+    _keep(solution, solution.cameras, torch.tensor([1]))
+    assert torch.allclose(screen(solution), places[[1]], atol=1e-5)
+    screen(solution).sum().backward()
+    assert all(p.grad is not None for p in solution.body.mesh.parameters()), "what is kept can be fitted on"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vmr_backend.fitting.time_networks import TimeNetwork, cosine_waves, time_embedding
+from vmr_backend.fitting.time_networks import TimeNetwork, cosine_waves, low_pass, time_embedding
 
 NUMBERS = torch.tensor([10, 11, 13, 20])
 
@@ -84,17 +84,17 @@ FORTY = torch.arange(40) + 0.5
 WAVES = cosine_waves(40).float()
 
 
-@pytest.mark.parametrize(("half_periods", "shortest", "kept"),
+@pytest.mark.parametrize(("half_periods", "min_period", "kept"),
                          [(0, 40, 1), (1, 60, 1), (2, 30, 1), (3, 20, 1), (4, 20, 0.5), (5, 20, 0), (8, 20, 0),
                           (39, 1.5, 1), (39, 0, 1), (39, 4, 0)])
-def test_of_a_path_only_what_takes_longer_than_asked_for_is_kept(half_periods, shortest, kept):
+def test_of_a_path_only_what_takes_longer_than_asked_for_is_kept(half_periods, min_period, kept):
     path = torch.stack([torch.cos(math.pi * half_periods * FORTY / 40), 0 * FORTY], 1)
-    assert torch.allclose(slow_part(path, WAVES, shortest), kept * path, atol=1e-5)
+    assert torch.allclose(low_pass(path, WAVES, min_period), kept * path, atol=1e-5)
 
 
-def test_the_slow_part_of_a_path_that_does_not_close_keeps_its_ends_apart():
+def test_the_low_pass_of_a_path_that_does_not_close_keeps_its_ends_apart():
     path = torch.linspace(-1, 1, 40)[:, None]
-    assert (slow_part(path, WAVES, 10.0) - path).abs().max() < 0.1
+    assert (low_pass(path, WAVES, 10.0) - path).abs().max() < 0.1
 
 
 def test_few_frames_are_approached_whatever_their_values():

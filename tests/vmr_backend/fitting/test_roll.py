@@ -5,14 +5,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-import torch
-from spheres import sphere_seen_by, view_of
+from spheres import fitter_of, sphere_seen_by, view_of
 from turning_eggs import write
 
-from vmr_backend.fitting.observations import far_flows, observe
+from vmr_backend.fitting.observations import far_flows
 from vmr_backend.fitting.roll import roll_path
 from vmr_backend.fitting.search import NOTABLE_ROLL, search, starts_of
-from vmr_backend.rendering import get_renderer
+from vmr_backend.priors import Priors
 from vmr_backend.video.crops import pixel_centres
 from vmr_backend.video.footage import load_footage
 
@@ -55,7 +54,7 @@ def test_footage_whose_flow_is_nowhere_trusted_does_not_roll(turning_egg):
 
 def test_rolling_paths_are_tried_beside_upright_ones_only_where_flow_shows_a_roll():
     numbers = np.arange(9)
-    still, rolling = (starts_of(4, Known(), numbers, extent * np.linspace(-0.5, 0.5, 9))
+    still, rolling = (starts_of(4, Priors(), numbers, extent * np.linspace(-0.5, 0.5, 9))
                       for extent in (0.9 * NOTABLE_ROLL, 1.5))
     assert {h.roll for h in still.hypotheses} == {0.0} and len(still.hypotheses) == 4
     assert [h.roll for h in rolling.hypotheses[:4]] == [0.0] * 4
@@ -68,12 +67,11 @@ def test_rolling_paths_are_tried_beside_upright_ones_only_where_flow_shows_a_rol
 
 
 def test_a_search_finds_that_the_subject_rolls(turning_egg, filmed_rolling, quick):
-    cpu, random = torch.device("cpu"), np.random.default_rng(0)
-    footage = filmed_rolling
-    starts = starts_of(2, Known(), footage.numbers, roll_path(footage))
-    model = sphere_seen_by(view_of(footage, quick.field_of_view), starts)
-    seen = observe(footage, far_flows(footage), 48, cpu, random)
-    found = search(model, starts.hypotheses, seen, get_renderer("warp", cpu), quick, random, lambda *step: None)
+    footage, random = filmed_rolling, np.random.default_rng(0)
+    starts = starts_of(2, Priors(), footage.numbers, roll_path(footage))
+    solution, fitter = sphere_seen_by(view_of(footage, quick.field_of_view), starts), fitter_of(footage, quick)
+    seen = fitter.observe(48, far_flows(footage), random)
+    found = search(solution, starts.hypotheses, seen, fitter, random, lambda *step: None)
     assert found[0].roll > 0.5, "and is none of those that stay upright"
 
 

@@ -6,7 +6,16 @@ import torch
 from scipy.spatial.transform import Rotation
 from tiny_models import BALL, SPHERE, eggs, shape_of
 
-from vmr_backend.bodies.category import HANDLE_SIZE, CategoryShape, Handles
+from vmr_backend.bodies.category import (
+    HANDLE_SIZE,
+    MIRRORED,
+    STEPPING,
+    CategoryShape,
+    Handles,
+    basis_weights,
+    lopsidedness,
+    unevenness,
+)
 from vmr_backend.geometry.body import parts_of_body, spread_out
 from vmr_backend.geometry.rotations import from_two_columns
 from vmr_backend.geometry.sphere import mirror_image
@@ -34,10 +43,10 @@ def matrix_of(turn: torch.Tensor) -> np.ndarray:
 def numpy_deformed(base: np.ndarray, weights: np.ndarray, handles: np.ndarray) -> np.ndarray:
     """Each handle's motion of each vertex, one after the other, then their weighted mean."""
     moved = np.zeros_like(base)
-    for share, (turn, scale, shift) in zip(weights.T, handles.reshape(-1, 3, 3), strict=True):
-        centre = (share[:, None] * base).sum(0) / share.sum()
+    for weight, (turn, scale, shift) in zip(weights.T, handles.reshape(-1, 3, 3), strict=True):
+        centre = (weight[:, None] * base).sum(0) / weight.sum()
         turned = (base - centre) * np.exp(scale) @ Rotation.from_rotvec(turn).as_matrix().T
-        moved += share[:, None] * (turned + centre + shift)
+        moved += weight[:, None] * (turned + centre + shift)
     return moved
 
 
@@ -58,10 +67,10 @@ def test_bases_are_those_that_it_was_made_of():
 def test_base_shapes_lie_between_the_bases():
     shape = shape_of(eggs(3))
     logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
-    shares = shares_of(logits)
-    assert (shares > 0).all() and torch.allclose(shares.sum(1), torch.ones(5))
-    expected = np.tensordot(shares.numpy(), eggs(3).numpy(), 1)
-    assert np.allclose(shape.base(shares).detach(), expected, atol=1e-5)
+    weights = basis_weights(logits)
+    assert (weights > 0).all() and torch.allclose(weights.sum(1), torch.ones(5))
+    expected = np.tensordot(weights.numpy(), eggs(3).numpy(), 1)
+    assert np.allclose(shape.base(weights).detach(), expected, atol=1e-5)
 
 
 def test_idle_handles_leave_the_base_where_it_is():
@@ -106,11 +115,11 @@ def test_derivatives_are_those_of_finite_differences():
     def deformed(latent, logits, handles):
         vertices = shape.preconditioner.vertices(latent)
         bases = (vertices + mirror_image(vertices, MIRROR)) / 2
-        base = torch.einsum("nb,bvc->nvc", shares_of(logits), bases)
+        base = torch.einsum("nb,bvc->nvc", basis_weights(logits), bases)
         return shape.deformed(base, handles)
 
     given = [values.detach().requires_grad_() for values in (shape.latent, logits, handles)]
-    assert torch.allclose(deformed(*given), shape.deformed(shape.base(shares_of(logits)), handles))
+    assert torch.allclose(deformed(*given), shape.deformed(shape.base(basis_weights(logits)), handles))
     assert torch.autograd.gradcheck(deformed, given, fast_mode=True)
 
 
@@ -145,12 +154,12 @@ def test_only_the_middle_of_a_body_is_a_part_of_both_sides():
     assert torch.equal(parts.central, parts.central[MIRROR])
 
 
-def test_places_spread_out_over_everything_in_mirrored_pairs():
+def test_points_spread_out_over_everything_in_mirrored_pairs():
     none = torch.zeros(len(BALL), dtype=torch.bool)
     chosen = spread_out(BALL, none, MIRROR, 12)
     assert len(set(chosen.tolist())) == len(chosen)
     assert set(MIRROR[chosen].tolist()) == set(chosen.tolist())
-    # Twelve places, an icosahedron's corners, are 1.05 apart: the best that can be reached.
+    # Twelve points, an icosahedron's corners, are 1.05 apart: the best that can be reached.
     assert torch.cdist(BALL, BALL[chosen]).amin(1).max() < 1.05
 
 
@@ -165,3 +174,24 @@ def test_two_columns_make_rotations_and_none_is_out_of_reach():
     given = (wanted[..., :2] - eye[:, :2]).mT.flatten(1)
     assert torch.allclose(from_two_columns(given), wanted, atol=1e-9)
     assert torch.autograd.gradcheck(from_two_columns, random.requires_grad_())
+
+
+def test_a_pose_that_is_its_own_mirror_image_is_even_and_another_is_not():
+    shape = shape_of(eggs(1), handles=9)
+    free = 0.2 * torch.randn(4, shape.weights.shape[1], HANDLE_SIZE, generator=torch.Generator().manual_seed(0))
+    signs = torch.tensor(MIRRORED) + torch.tensor([0.0] * 3 + [1] * 3 + [0] * 3)
+    even = (free + signs * free[:, shape.twin]) / 2
+    moved = shape.deformed(shape.bases().expand(4, -1, -1), even)
+    torch.testing.assert_close(mirror_image(moved, shape.mirror), moved, rtol=0, atol=1e-5)
+    for cost in (lopsidedness, unevenness):
+        torch.testing.assert_close(cost(shape, even), torch.zeros(4), rtol=0, atol=1e-6)
+        assert (cost(shape, free) > 1e-3).all()
+
+
+def test_a_leg_that_steps_out_counts_by_its_distance_and_a_small_difference_by_its_square():
+    shape = shape_of(eggs(1), handles=9)
+    leg = int((shape.twin != torch.arange(len(shape.twin))).nonzero()[0])
+    handles = torch.zeros(4, len(shape.twin), HANDLE_SIZE)
+    handles[:, leg, 0] = torch.tensor([0.01, 0.02, 3.0, 6.0])
+    small, twice, far, farther = lopsidedness(shape, handles).tolist()
+    assert abs(twice / small - 4) < 0.1 and abs(farther / far - 2) < 2 * STEPPING / 3

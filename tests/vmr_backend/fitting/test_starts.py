@@ -13,7 +13,7 @@ from vmr_backend.fitting.view import View
 from vmr_backend.geometry.cameras import LEVEL_CAMERA
 from vmr_backend.geometry.rotations import about_x, about_z
 from vmr_backend.job import FrameRotation, JobRequest, facing
-from vmr_backend.priors import yaw_of
+from vmr_backend.priors import Priors, priors_of, yaw_of
 
 NUMBERS = np.arange(10, 31)
 UPRIGHT = np.zeros(21)
@@ -21,8 +21,8 @@ VIEW = View(torch.from_numpy(NUMBERS).float(), torch.tensor([400.0, 400, 100, 60
             torch.tensor([110.0, 50]).expand(21, 2), torch.full((21,), 40.0))
 
 
-def known(**values) -> Known:
-    return known_of(JobRequest("/fox.mp4", **values).check())
+def known(**values) -> Priors:
+    return priors_of(JobRequest("/fox.mp4", **values).check())
 
 
 def paths_of(starts) -> np.ndarray:
@@ -46,7 +46,7 @@ def solve_of(rotations, by: Rotation) -> list[FrameRotation]:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 16, 40])
 def test_where_nothing_is_known_as_many_are_tried_as_asked_for_and_both_senses_from_two_on(count):
-    found = starts_of(count, Known(), NUMBERS, UPRIGHT)
+    found = starts_of(count, Priors(), NUMBERS, UPRIGHT)
     assert len(found.hypotheses) == len(found.turn) == count and not found.solved
     assert all(h.kept and not h.scores for h in found.hypotheses)
     assert len({h.turn > 0 for h in found.hypotheses}) == min(count, 2)
@@ -56,20 +56,20 @@ def test_where_nothing_is_known_as_many_are_tried_as_asked_for_and_both_senses_f
 
 def test_an_unknown_path_turns_evenly_by_frame_number_about_its_heading():
     numbers = np.array([10, 12, 20])
-    found = starts_of(3, Known(), numbers, np.zeros(3))
+    found = starts_of(3, Priors(), numbers, np.zeros(3))
     for path, one, rate in zip(found.turn, found.hypotheses, RATES, strict=False):
         np.testing.assert_allclose(path, HEADINGS[0] + rate * np.array([-0.5, -0.3, 0.5]))
         assert (one.heading, one.turn) == pytest.approx((HEADINGS[0], rate))
 
 
 def test_unknown_paths_stand_upright_before_a_camera_that_looks_down_a_little():
-    for rotation in paths_of(starts_of(5, Known(), NUMBERS, UPRIGHT)).reshape(-1, 3, 3):
+    for rotation in paths_of(starts_of(5, Priors(), NUMBERS, UPRIGHT)).reshape(-1, 3, 3):
         up = rotation @ [0, 0, 1]
         assert up[0] == pytest.approx(0, abs=1e-6) and -1 < up[1] < -0.9 and up[2] < 0
 
 
 def test_of_a_choice_of_paths_the_first_can_be_taken_alone():
-    found = starts_of(4, Known(), NUMBERS, UPRIGHT)
+    found = starts_of(4, Priors(), NUMBERS, UPRIGHT)
     assert found.first().hypotheses == found.hypotheses[:1]
     assert np.array_equal(found.first().turn, found.turn[:1]) and np.array_equal(found.first().tilt, found.tilt[:1])
 

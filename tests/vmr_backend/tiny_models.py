@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from vmr_backend.annotations import Category
 from vmr_backend.bodies.category import CategoryShape, Handles
 from vmr_backend.geometry.cameras import LEVEL_CAMERA, WeakCamera
 from vmr_backend.geometry.rotations import about_z
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.rendering import get_renderer
 from vmr_backend.vmr.model import Architecture, CategoryModel
+from vmr_backend.vmr.model_file import LoadedModel, ModelCard
 
 LEVEL = 2
 SPHERE = icosphere(LEVEL)
@@ -43,6 +45,14 @@ def taught_a_little(model: CategoryModel) -> CategoryModel:
             if parameter is not model.shape.latent:
                 parameter += 0.03 * torch.randn_like(parameter)
     return model
+
+
+def loaded() -> LoadedModel:
+    """A model as one from a file: of an egg with two keypoints."""
+    model = taught_a_little(model_of())
+    affinity = torch.nn.functional.one_hot(torch.tensor([0, 7]), len(model.shape.places)).float()
+    return LoadedModel(model.eval(), affinity, ModelCard(Category("egg", ("left end", "right end")), "weak",
+                                                         model.architecture, "none", {"iou": 0.5}))
 
 
 def level_camera(count: int = 1, heading: float = 0.0, scale: float = 1.0, shift=(0.0, 0.0)) -> WeakCamera:

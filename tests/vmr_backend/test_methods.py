@@ -1,0 +1,67 @@
+"""The registry of methods: what each says of itself holds for requests and for fits."""
+
+import dataclasses
+import math
+
+import pytest
+from spheres import fitter_of
+from tiny_models import loaded
+
+from vmr_backend.fitting.stages import Course
+from vmr_backend.job import BadInput, JobRequest
+from vmr_backend.methods import METHODS, Start
+from vmr_backend.priors import NOTHING
+from vmr_backend.settings import Settings
+
+BRIEF = {"rigid_iterations": 10, "coarse_iterations": 10, "fine_iterations": 2, "iterations": 1, "window": 6,
+         "stride": 4, "visits": 1}
+
+
+def request_of(method: str) -> JobRequest:
+    return JobRequest("/egg.mp4", method=method, model="egg" if METHODS[method].needs_model else None)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_says_what_it_is_and_takes_a_request_with_what_it_needs(method):
+    assert METHODS[method].label and METHODS[method].meaning and request_of(method).check()
+
+
+def refusal(request: JobRequest) -> str:
+    with pytest.raises(BadInput) as refused:
+        request.check()
+    (line,) = str(refused.value).splitlines()
+    return line
+
+
+@pytest.mark.parametrize("method", [name for name, one in METHODS.items() if one.needs_model])
+def test_a_method_that_needs_a_model_is_refused_without_one(method):
+    line = refusal(dataclasses.replace(request_of(method), model=None))
+    assert line == f"model: found none, needs a category model for the method {method!r}"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_methods_that_take_a_shape_are_asked_with_one(method):
+    request = dataclasses.replace(request_of(method), shape="/other/run")
+    if METHODS[method].takes_shape:
+        request.check()
+    else:
+        assert refusal(request) == f"shape: found /other/run for the method {method!r}, needs the method 'vmr'"
+
+
+@pytest.mark.parametrize(("method", "with_model", "changes"), [
+    ("lasr", False, {}), ("lasr", True, {"fine_iterations": 0}), ("vmr", True, {}), ("vmr", True, {"visits": 0}),
+], ids=["lasr", "lasr from a model", "vmr", "vmr frame by frame"])
+def test_the_stages_that_a_method_has_costs_for_are_those_of_its_fit(turning_egg, quick, method, with_model, changes):
+    settings, told = quick.with_values(BRIEF | changes), []
+    course = Course(0, lambda stage, step, steps: told.append(stage))
+    fit = METHODS[method].start(Start(fitter_of(turning_egg.footage, settings), course, NOTHING,
+                                      loaded() if with_model else None))
+    costs = METHODS[method].costs(settings, len(turning_egg.footage.numbers), with_model)
+    assert list(costs) == list(fit.seconds) == list(dict.fromkeys(told))
+    assert all(cost > 0 and math.isfinite(cost) for cost in costs.values())
+
+
+def test_only_frames_predicted_one_by_one_have_no_perspective():
+    one_by_one = Settings().with_values({"visits": 0})
+    assert METHODS["lasr"].perspective(one_by_one) and METHODS["vmr"].perspective(Settings())
+    assert not METHODS["vmr"].perspective(one_by_one)
