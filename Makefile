@@ -35,8 +35,8 @@ help:
 	@echo "make test       style, types and tests, in the backend's environment and in each Blender"
 	@echo "make demo       the sample clip through Blender, results in demo_out/"
 	@echo "make models     the category models that are included, trained from scratch, in models/"
-	@echo "make mask-network   the networks that segment clips, trained from scratch, in vmr_backend/"
-	@echo "make features   the features by which parts are propagated, trained from scratch, in vmr_backend/"
+	@echo "make mask-network   the networks that segment clips, trained from scratch, in vmr_backend/segmentation/"
+	@echo "make features   the features by which parts are propagated, trained from scratch, in vmr_backend/segmentation/"
 	@echo "make extension  the extension's zip, in dist/"
 	@echo "make clean      remove everything that make made"
 

@@ -9,7 +9,7 @@ import bpy
 
 from .jobs.backend import backend_python
 from .jobs.folder import StoppedRun, stopped, total_size
-from .jobs.models import Model, models_in
+from .jobs.models import ModelFile, models_in
 from .panels.backend import draw_backend
 from .scene.clip import shows
 
@@ -98,6 +98,11 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
     device: bpy.props.EnumProperty(
         name="Device", items=_devices,
         description="What to compute on. Check Backend finds out what there is")
+    renderer: bpy.props.EnumProperty(
+        name="Renderer", description="What draws the mesh while it is fitted to the clip",
+        items=[("warp", "Warp", "Comes with the backend"),
+               ("pytorch3d", "PyTorch3D", "Must be built into the backend's environment: Check Backend finds out. "
+                                          "Some hundred times slower on a CPU")])
     found_devices: bpy.props.StringProperty(options={"HIDDEN"})
     """What the last check found, joined by semicolons."""
     jobs_folder: bpy.props.StringProperty(
@@ -122,7 +127,7 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         return interpreter() is not None
 
     @property
-    def models(self) -> list[Model]:
+    def models(self) -> list[ModelFile]:
         """For panels: the category models, those that come with the extension first."""
         return models_in(models_folder())
 
@@ -130,7 +135,7 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         layout = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
-        for name in ("backend_python", "device", "jobs_folder", "models_folder", "mask_network"):
+        for name in ("backend_python", "device", "renderer", "jobs_folder", "models_folder", "mask_network"):
             layout.prop(self, name)
         row = layout.row()
         row.label(text=f"Jobs: {size_text(_size.value())}")

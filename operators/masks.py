@@ -19,7 +19,7 @@ from ..scene.clip import clip_at, clip_source, frame_number, frame_shown, scene_
 from ..scene.marks import folders_of_others, marks_of, put_mask
 from ..scene.shown_frames import shown_by_mask
 from ..vmr_backend.job import BadInput
-from ..vmr_backend.marks import SegmentRequest
+from ..vmr_backend.segmentation.marks import SegmentRequest
 from .doubtful_frame import keep_doubts
 from .frames import rendering
 from .runs import Run, StartsRun

@@ -56,7 +56,8 @@ def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequ
         clip=source.path, files=source.files, masks=masks, first=source.first, last=source.last,
         shown=source.shown, pixel_aspect=source.pixel_aspect,
         method=props.method, model=_model_of(props), shape=_shape_of(props, inputs), preset=props.preset,
-        settings=changed_settings(props), device=preferences().device or "auto", seed=props.seed,
+        settings=changed_settings(props), device=preferences().device or "auto",
+        renderer=preferences().renderer, seed=props.seed,
         **_subject_of(inputs, clip),
         **_priors_of(context.scene, clip, source)).check()
 

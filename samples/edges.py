@@ -1,4 +1,4 @@
-"""Trains the network that refines the edges of masks (video/edges.py): `python -m samples.edges EXAMPLES`.
+"""Trains the network that refines the edges of masks (segmentation/edges.py): `python -m samples.edges EXAMPLES`.
 
 Examples are crops of synthetic films (scenes.py) at the edge of the subject, with the prediction of the mask network
 (segmenter.py), which is trained first. They are written into a folder first.
@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from vmr_backend.job import EXIT_BAD_INPUT, BadInput
-from vmr_backend.marks import Mark
-from vmr_backend.video.edges import FILE, EdgeNetwork, edge_maps
-from vmr_backend.video.mask_network import MaskNetwork
+from vmr_backend.segmentation.edges import FILE, EdgeNetwork, edge_maps
+from vmr_backend.segmentation.marks import Mark
+from vmr_backend.segmentation.mask_network import MaskNetwork
+from vmr_backend.segmentation.network_file import save
+from vmr_backend.segmentation.propagation import Propagation
+from vmr_backend.segmentation.shots import shots_of, working_scale
 from vmr_backend.video.masks import box_of
-from vmr_backend.video.network_file import save
-from vmr_backend.video.segmentation import Segmentation, shots_of, working_scale
 
 from .scenes import SIZE, moment
 from .segmenter import LEAST, Example, box_mask, colour_augmented, has_diverged, read, train, write_shards
@@ -84,7 +85,7 @@ def film_examples(network: MaskNetwork, seed: int, index: int) -> list[Example]:
     left, top, right, bottom = map(float, box_of(box_mask(masks[marked], rng) > 0.4))
     scale = working_scale(rng.uniform(0.85, 1.2) * max(right - left, bottom - top), (side, side))
     try:
-        found = Segmentation(shots_of(frames, scale), network).find(
+        found = Propagation(shots_of(frames, scale), network).find(
             [Mark(marked, (left, top, right - left, bottom - top))], [marked])
     except BadInput:
         return []  # Nothing stands out in the box.

@@ -1,4 +1,4 @@
-"""Trains the features by which labels are propagated (video/features.py): `python -m samples.features IMAGES`.
+"""Trains the features by which labels are propagated (segmentation/features.py): `python -m samples.features IMAGES`.
 
 Without labels: two augmented views of an image are rotated, scaled, bent and lit differently, and the features of
 corresponding pixels are matched by a contrastive loss (InfoNCE: van den Oord et al. 2018).
@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from vmr_backend.job import EXIT_BAD_INPUT, BadInput
+from vmr_backend.segmentation.features import FILE, STRIDE, Features
+from vmr_backend.segmentation.network_file import save
 from vmr_backend.video.clip import IMAGE_SUFFIXES
-from vmr_backend.video.features import FILE, STRIDE, Features
-from vmr_backend.video.network_file import save
 
 IMAGE, VIEW = 144, 112
 """Pixels across the images, and across the views of them."""

@@ -1,4 +1,4 @@
-"""Trains the mask network (video/mask_network.py): `python -m samples.segmenter EXAMPLES`.
+"""Trains the mask network (segmentation/mask_network.py): `python -m samples.segmenter EXAMPLES`.
 
 Examples are moments of synthetic films (scenes.py) as the network's input: cropped around a box, or around a corrupted
 mask of the frame before. They are written into a folder first. The network's own errors accumulate over a clip in other
@@ -25,14 +25,15 @@ from torch.nn import functional
 from torch.optim import swa_utils
 
 from vmr_backend.job import EXIT_BAD_INPUT, BadInput, write_whole
-from vmr_backend.marks import Mark
-from vmr_backend.video.cues import Looks, Palette, cues_of, features_of, lab_of, surroundings, uncovered
-from vmr_backend.video.features import Features
-from vmr_backend.video.mask_network import FILE, Look, MaskNetwork
+from vmr_backend.segmentation.cues import FeatureMemory, Palette, cues_of, features_of, lab_of, surroundings, uncovered
+from vmr_backend.segmentation.features import Features
+from vmr_backend.segmentation.marks import Mark
+from vmr_backend.segmentation.mask_network import FILE, InputWindow, MaskNetwork
+from vmr_backend.segmentation.motion import FINER, background_homography, carried, flow_from_to
+from vmr_backend.segmentation.network_file import load, save
+from vmr_backend.segmentation.propagation import Appearance, Propagation
+from vmr_backend.segmentation.shots import Shots, shots_of
 from vmr_backend.video.masks import box_of
-from vmr_backend.video.motion import FINER, background_homography, carried, flow_from_to
-from vmr_backend.video.network_file import load, save
-from vmr_backend.video.segmentation import Known, Segmentation, Shots, shots_of
 
 from .scenes import OFFSETS, Moment, moment
 
@@ -135,7 +136,7 @@ def film_examples(network: MaskNetwork, seed: int, index: int) -> list[Example]:
     return rollout.examples
 
 
-class Rollout(Segmentation):
+class Rollout(Propagation):
     """Segments a film whose true masks (T, h, w) are known, and keeps the network's inputs. Where the prediction has
     diverged it is replaced by the truth: what follows would be no useful example."""
 
@@ -143,14 +144,14 @@ class Rollout(Segmentation):
         super().__init__(shots, network)
         self.truth, self.examples = truth, []
 
-    def _look(self, index: int, mask: np.ndarray, known: Known | None) -> np.ndarray:
-        found, truth = super()._look(index, mask, known), self.truth[index]
+    def _predicted(self, index: int, mask: np.ndarray, seen: Appearance | None) -> np.ndarray:
+        found, truth = super()._predicted(index, mask, seen), self.truth[index]
         return truth if has_diverged(found, truth) else found
 
-    def _cues(self, index: int, mask: np.ndarray, known: Known | None) -> np.ndarray:
-        cues = super()._cues(index, mask, known)
+    def _cues(self, index: int, mask: np.ndarray, seen: Appearance | None) -> np.ndarray:
+        cues = super()._cues(index, mask, seen)
         if (self.truth[index] > 0.5).sum() > LEAST:
-            self.examples.append(_packed(Look.at(box_of(mask > 0.4)), cues, self.truth[index]))
+            self.examples.append(_packed(InputWindow.at(box_of(mask > 0.4)), cues, self.truth[index]))
         return cues
 
 
@@ -160,8 +161,8 @@ def has_diverged(found: np.ndarray, truth: np.ndarray) -> bool:
     return bool(both.sum() < DIVERGED * either.sum())
 
 
-def _packed(look: Look, cues: np.ndarray, truth: np.ndarray) -> Example:
-    cues, truth = look.cut(cues.clip(0, 1)), look.cut(truth)
+def _packed(window: InputWindow, cues: np.ndarray, truth: np.ndarray) -> Example:
+    cues, truth = window.cut(cues.clip(0, 1)), window.cut(truth)
     return np.rint(255 * np.moveaxis(cues, -1, 0)).astype(np.uint8), np.rint(255 * truth).astype(np.uint8)
 
 
@@ -208,16 +209,16 @@ def example(shown: Moment, rng: np.random.Generator, from_box: bool) -> Example 
         looks = [side.likeness(features_of(picture, features_network()), mask) for _, side in known]
     subject = surroundings(mask)[0]
     motions = [flow if flow is None else (flow, background_homography(flow, subject)) for flow in (there, back)]
-    return _packed(Look.at(box_around(mask, rng)), cues_of(
+    return _packed(InputWindow.at(box_around(mask, rng)), cues_of(
         picture, lab, mask, motions, uncovered(lab, others), here, marked, looks), truth)
 
 
-def of_frame(shown: Moment, index: int, rng: np.random.Generator) -> tuple[Palette, Looks]:
+def of_frame(shown: Moment, index: int, rng: np.random.Generator) -> tuple[Palette, FeatureMemory]:
     """Colours and features of the subject in another frame of a moment, by a mask that may be corrupted."""
     lab, mask = lab_of(shown.frames[index]), shown.masks[index]
     mask = corrupted(mask, lab, rng) if rng.random() < 0.7 else mask
     return (Palette.of(lab, mask, np.zeros(mask.shape, bool)),
-            Looks.of(features_of(shown.frames[index], features_network()), mask))
+            FeatureMemory.of(features_of(shown.frames[index], features_network()), mask))
 
 
 @functools.lru_cache

@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from ..vmr_backend.marks import Mark
+from ..vmr_backend.segmentation.marks import Mark
 
 
 def folders_of_others(subject: Any) -> set[Path]:

@@ -10,7 +10,7 @@ from typing import Any
 import bpy
 from mathutils.geometry import tessellate_polygon
 
-from ..vmr_backend.marks import outlines_in
+from ..vmr_backend.segmentation.marks import outlines_in
 from .clip import frame_number, frame_shown
 from .marks import has_box, mark_at
 

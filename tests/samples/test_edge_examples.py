@@ -7,9 +7,9 @@ import torch
 from samples import edges
 from samples.edges import NEAR, PIECE, edge_crops, film_examples, main, random_crop
 from samples.segmenter import mean_iou, train
-from vmr_backend.video.edges import EdgeNetwork
-from vmr_backend.video.mask_network import MaskNetwork
-from vmr_backend.video.network_file import load
+from vmr_backend.segmentation.edges import EdgeNetwork
+from vmr_backend.segmentation.mask_network import MaskNetwork
+from vmr_backend.segmentation.network_file import load
 
 
 def disc(size: int, radius: float) -> np.ndarray:

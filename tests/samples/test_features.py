@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 
 from samples.features import VIEW, correspondences, info_nce, main, read, train, warp
-from vmr_backend.video.features import Features
+from vmr_backend.segmentation.features import Features
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,14 @@ from samples.segmenter import (
     write_films,
     write_moments,
 )
-from vmr_backend.marks import Mark
-from vmr_backend.video.cues import CHANNELS, lab_of
-from vmr_backend.video.mask_network import SIDE, MaskNetwork
+from vmr_backend.segmentation.cues import CHANNELS, lab_of
+from vmr_backend.segmentation.marks import Mark
+from vmr_backend.segmentation.mask_network import SIDE, MaskNetwork
+from vmr_backend.segmentation.motion import FINER
+from vmr_backend.segmentation.network_file import load
+from vmr_backend.segmentation.propagation import tidied
+from vmr_backend.segmentation.shots import shots_of
 from vmr_backend.video.masks import box_of
-from vmr_backend.video.motion import FINER
-from vmr_backend.video.network_file import load
-from vmr_backend.video.segmentation import shots_of, tidied
 
 
 @pytest.fixture(scope="module")
