@@ -76,7 +76,7 @@ def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
         _go_on(folder, settings.steps)
     kept = Checkpoint.load(folder) if resume else None
     torch.manual_seed(request.seed)
-    renderer = get_renderer("warp", device)
+    renderer = get_renderer(request.renderer, device)
 
     collection = open_collection(Path(request.collection), request.category)
     log.progress("pictures", 0, 1000, collection.summary())

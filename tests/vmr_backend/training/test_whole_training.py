@@ -197,6 +197,10 @@ def test_what_cannot_be_trained_is_told_in_a_line_before_any_picture_is_read(ani
         (tmp_path / "weights.pth").write_text("weights")
         request = TrainingRequest(str(animals), settings=QUICK, imagenet=str(tmp_path / "weights.pth"))
         train(request, tmp_path / "out", InterruptedLog(tmp_path / "out", None), False, CPU)
+    monkeypatch.setitem(sys.modules, "vmr_backend.rendering.pytorch3d_renderer", None)
+    with pytest.raises(BadInput, match="renderer: found 'pytorch3d'"):
+        request = TrainingRequest(str(animals), settings=QUICK, renderer="pytorch3d")
+        train(request, tmp_path / "out", InterruptedLog(tmp_path / "out", None), False, CPU)
 
 
 def test_weights_that_are_none_are_refused_in_a_line(tmp_path):
