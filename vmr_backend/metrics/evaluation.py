@@ -88,7 +88,7 @@ def _choice(folder: Path, masks: Path) -> Choice | None:
         return None
     request = JobRequest.load(folder)
     same = request.masks is not None and Path(request.masks) == masks.absolute()
-    return Choice(request.subject, request.box, request.at) if same else None
+    return Choice.of(request) if same else None
 
 
 def _clip(folder: Path) -> tuple[Clip | None, np.ndarray | None]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..video.masks import box_of
+from ..video.mask_facts import box_of
 from .motion import FINER
 from .network_file import load
 from .unet import UNet

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ..job import BadInput
-from ..video.masks import box_of
+from ..video.mask_facts import box_of
 from .cues import (
     COLOURS_AND_FEATURES,
     MOTIONS,

@@ -1,6 +1,6 @@
 """Optical flow between two frames in crop coordinates, with a forward-backward consistency check.
 
-OpenCV's DIS finds it unless another way is chosen (raft.py).
+OpenCV's DIS finds it unless another way is chosen (flow_finders.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FINEST = 2
 
 
 @dataclass(frozen=True)
-class View:
+class FlowFrame:
     """What flow needs of a full frame."""
 
     grey: np.ndarray
@@ -49,7 +49,7 @@ def dis(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
 
 
-def flow_between(a: View, b: View, size: int, find: FlowFinder = dis) -> PairFlow:
+def flow_between(a: FlowFrame, b: FlowFrame, size: int, find: FlowFinder = dis) -> PairFlow:
     """Flow of the subject between two frames, given at the `size` x `size` pixels of their crops.
 
     Both frames are seen through windows of one size and zoom, each on its own crop's centre: the subject stays near
@@ -133,7 +133,7 @@ def _squared_length(vectors: np.ndarray) -> np.ndarray:
     return vectors[..., 0] ** 2 + vectors[..., 1] ** 2
 
 
-def _subject_windows(a: View, b: View, half: float, resolution: int) -> list[np.ndarray]:
+def _subject_windows(a: FlowFrame, b: FlowFrame, half: float, resolution: int) -> list[np.ndarray]:
     """Windows of half side `half` px around both crops' centres, the background in one grey: two (R, R) uint8."""
     windows = []
     for view in (a, b):
