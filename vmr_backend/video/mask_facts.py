@@ -10,7 +10,7 @@ import numpy as np
 
 SMALLEST_AREA = 16
 """Pixels; a mask below is noise, the subject counts as absent."""
-ABSENT_SHARE = 0.01
+ABSENT_FRACTION = 0.01
 """So does a mask below this fraction of the clip's median mask area."""
 NOTICEABLE_CONTACT = 0.05
 """The subject counts as cut off from this length of mask on the border, over the square root of the mask's area."""
@@ -86,7 +86,7 @@ def mask_facts(mask: np.ndarray, brightest: int, others: np.ndarray | None = Non
 def absent(facts: list[MaskFacts]) -> list[str | None]:
     """For each frame why the subject counts as absent, or None where it is there."""
     areas = np.array([f.area for f in facts])
-    least = max(SMALLEST_AREA, ABSENT_SHARE * float(np.median(areas[areas > 0]))) if areas.any() else SMALLEST_AREA
+    least = max(SMALLEST_AREA, ABSENT_FRACTION * float(np.median(areas[areas > 0]))) if areas.any() else SMALLEST_AREA
     return [
         None if area >= least else "the mask is empty" if area == 0 else f"the mask has only {area} pixels"
         for area in areas

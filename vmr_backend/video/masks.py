@@ -65,7 +65,7 @@ def load_masks(masks_path: Path | str | None, clip: Clip, selected: np.ndarray, 
     masks_path  None takes the alpha channel
     choice      which subject is meant where the masks hold several
     report      called with how many were read
-    BadInput where they cannot be the clip's by number or shape, and where nothing in them tells the subject.
+    BadInput where they cannot be the clip's by number or shape, and where nothing in them marks the subject.
     """
     source = _alpha(clip, selected) if masks_path is None else _images_of(masks_path, clip, selected, choice)
     if choice and choice.label is None:
@@ -80,7 +80,7 @@ def load_masks(masks_path: Path | str | None, clip: Clip, selected: np.ndarray, 
         report(step)
     if choice and label is None:
         facts = _followed(source, facts, choice)
-    notes = (source.matched, "" if label is not None else source.reading.said)
+    notes = (source.matched, "" if label is not None else source.reading.note)
     return SubjectMasks(source.clip.path, source.is_alpha, facts, [f"masks: {note}" for note in notes if note])
 
 
@@ -178,7 +178,7 @@ def single_mask(path: Path, image_size: tuple[int, int]) -> tuple[np.ndarray, in
     mask = _resized(labels_in(image, reading), image_size)
     if reading.has_labels:
         mask = np.isin(mask, reading.labels)
-    return mask.view(bool), int(brightness(image.pixels).max()), [f"{path}: {reading.said}"] if reading.said else []
+    return mask.view(bool), int(brightness(image.pixels).max()), [f"{path}: {reading.note}"] if reading.note else []
 
 
 def _read_labels(

@@ -11,7 +11,7 @@ import numpy as np
 from ..job import JobRequest
 
 FRAGMENT = 0.1
-"""Patches below this share of the subject's area belong to it where they lie in its box."""
+"""Patches below this fraction of the subject's area belong to it where they lie in its box."""
 BRUSH = 0.2
 """A patch that overlaps two subjects by less than this of the one against the other only brushes the lesser."""
 REMAINS = 0.5
@@ -19,7 +19,7 @@ REMAINS = 0.5
 STRAY = 0.15
 """Fragments lie as near as this to where the subject was, over the square root of its area."""
 LOST = 0.1
-"""A subject that overlaps by less than this share of what it was is not the same."""
+"""A subject that overlaps by less than this fraction of what it was is not the same."""
 
 
 @dataclass(frozen=True)
