@@ -13,6 +13,7 @@ from .arguments import Arguments, frame_range, number_list, refuse_others
 from .job import (
     EXIT_BAD_INPUT,
     EXIT_DONE,
+    RENDERERS,
     REQUEST_NAME,
     WHOLE_NAME,
     BadInput,
@@ -65,6 +66,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting of the preset")
     parser.add_argument("--frames", metavar="FIRST:LAST", help="the clip's own frame numbers, both included")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--renderer", choices=RENDERERS, default=RENDERERS[0],
+                        help="what draws the mesh while it is fitted; pytorch3d must be built first, and is for GPUs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run in DIR")
     parser.add_argument("--job", type=Path, metavar="DIR", help="run the request that lies in DIR/job.json")
@@ -110,7 +113,7 @@ def _request_of(arguments: argparse.Namespace) -> JobRequest:
         principal_point=number_list("--principal-point", arguments.principal_point, "X,Y"),
         hints=[_facing(text) for text in arguments.facing] or None,
         camera_solve=arguments.camera_solve and _rotations_in(arguments.camera_solve),
-        device=arguments.device, seed=arguments.seed).check()
+        device=arguments.device, renderer=arguments.renderer, seed=arguments.seed).check()
     settings = settings_of(request.preset, values)
     return replace(request, settings={name: getattr(settings, name) for name in values})
 
