@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 from ..job import BadInput
 from ..reconstruction import Reconstruction
 from ..video.clip import Clip
+from ..video.mask_facts import MaskFacts
 from ..video.masks import load_masks
 from ..video.subjects import Choice
 from .raster import silhouette
@@ -94,8 +95,8 @@ def evaluate(reconstruction: Reconstruction, masks: Masks) -> MaskScores:
 def masks_of(
     result: Reconstruction, path: Path, clip: Clip | None = None, selected: np.ndarray | None = None,
     choice: Choice | None = None,
-) -> tuple[Iterator[tuple[int, np.ndarray]], Sequence[str]]:
-    """Number and mask (H, W) bool of the result's frames that have one in a folder of images or a video.
+) -> tuple[dict[int, MaskFacts], Sequence[str]]:
+    """Masks of the result's frames that have one in a folder of images or a video, by the frame's number.
 
     clip      of the result, by whose frames masks are matched; None: as far as is known, the result's frames are all
     selected  (n,) frames of the clip that the result was asked for, the result's among them
@@ -107,5 +108,4 @@ def masks_of(
         files = tuple(Path(f"{number}.png") for number in result.frames)
         clip = Clip(path, result.frames, size, size, None, files)
     masks = load_masks(path, clip, result.frames if selected is None else selected, choice)
-    numbers = [number for number in masks.facts if number in result.frames]
-    return ((number, masks.facts[number].mask() > 0) for number in numbers), masks.notes
+    return {number: facts for number, facts in masks.facts.items() if number in result.frames}, masks.notes

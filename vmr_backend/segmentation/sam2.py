@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,13 @@ import numpy as np
 import torch
 
 from ..job import BadInput
+from ..video.footage import Progress
 from .marks import Mark
 from .network_file import of_the_users_own
 
 SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 QUALITY = 95
 """Of the JPEG images that the predictor reads frames from."""
-
-Progress = Callable[[int, int], None]
 
 
 def config_of(checkpoint: Path) -> str:
