@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -108,7 +109,7 @@ def touching_doubts(facts: MaskFacts) -> list[str]:
     return ["touched by another subject"] if facts.touching > NOTICEABLE_CONTACT * np.sqrt(facts.area) else []
 
 
-def area_doubts(facts: list[MaskFacts]) -> list[list[str]]:
+def area_doubts(facts: Sequence[MaskFacts]) -> list[list[str]]:
     """For each frame a doubt where its mask is much smaller than in the frames around it."""
     areas = np.array([f.area for f in facts], float)
     doubts: list[list[str]] = []

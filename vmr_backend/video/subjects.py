@@ -34,8 +34,8 @@ class Choice:
     """Number of the frame that the box is of; None: the first that has a mask."""
 
     @staticmethod
-    def of(request: JobRequest, scale: Sequence[float] = (1.0, 1.0)) -> Choice:
-        """The choice of a request; scale: pixels that are read over those of its file, x and y."""
+    def of(request: JobRequest, scale: np.ndarray | float = 1.0) -> Choice:
+        """The choice of a request; scale: (2,) pixels that are read over those of its file, x and y."""
         box = request.box and (np.reshape(request.box, (2, 2)) * scale).ravel().tolist()
         return Choice(request.subject, box, request.at)
 
