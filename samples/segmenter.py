@@ -33,7 +33,7 @@ from vmr_backend.segmentation.motion import FINER, background_homography, carrie
 from vmr_backend.segmentation.network_file import load, save
 from vmr_backend.segmentation.propagation import Appearance, Propagation
 from vmr_backend.segmentation.shots import Shots, shots_of
-from vmr_backend.video.masks import box_of
+from vmr_backend.video.mask_facts import box_of
 
 from .scenes import OFFSETS, Moment, moment
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..job import BadInput
 from ..video.clip import as_rgb, read_image
 from ..video.crops import Crop, crop_track, cut, inside_frame
-from ..video.masks import SMALLEST_AREA
+from ..video.mask_facts import SMALLEST_AREA
 from .headers import check_size
 from .pictures import Collection, Picture
 
