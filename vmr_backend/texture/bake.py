@@ -94,15 +94,16 @@ def bake_texture(reconstruction: Reconstruction, frames: Images, masks: Images, 
     selection = select(reconstruction, frames, masks, lambda done, _: step(done))
     samples = _Samples.none(len(layout.texel))
 
-    def collect(frame: tuple[int, np.ndarray, np.ndarray]) -> tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def collect(frame: tuple[int, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         index = frame[0]
-        return index, _collect(frame_view(reconstruction, *frame), reconstruction, index, selection, layout)
+        if not selection.weights[index].any():
+            return None
+        return _collect(frame_view(reconstruction, *frame), reconstruction, index, selection, layout)
 
-    chosen = np.flatnonzero(selection.weights.any(1)).tolist()
-    for index, found in in_parallel(collect, ((i, frames(i), masks(i)) for i in chosen)):
-        samples.add(*found)
+    for index, found in enumerate(in_parallel(collect, ((i, frames(i), masks(i)) for i in range(count)))):
+        if found:
+            samples.add(*found)
         step(count + index + 1)
-    step(2 * count)
     colours, known = _combine(samples)
     known *= _well_seen(selection, reconstruction, layout)
     return _finish(colours, known, layout, reconstruction, size)

@@ -91,7 +91,7 @@ def _renderer():
 def interpolate(values: np.ndarray, view: TexelView) -> np.ndarray:
     """(N, C) values at the drawn pixels of a view, row by row, from values (F, 3, C) at the corners of the faces."""
     drawn = view.drawn
-    return np.einsum("nk,nkc->nc", view.barycentrics[drawn], values[view.face_index[drawn]])
+    return np.einsum("nk,nkc->nc", view.barycentrics[drawn], values.take(view.face_index[drawn], axis=0))
 
 
 def look_up(image: np.ndarray, x: np.ndarray, y: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
