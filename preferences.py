@@ -9,7 +9,7 @@ import bpy
 
 from .jobs.backend import backend_python
 from .jobs.folder import StoppedRun, stopped, total_size
-from .jobs.models import Model, models_in
+from .jobs.models import ModelFile, models_in
 from .panels.backend import draw_backend
 from .scene.clip import shows
 
@@ -127,7 +127,7 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         return interpreter() is not None
 
     @property
-    def models(self) -> list[Model]:
+    def models(self) -> list[ModelFile]:
         """For panels: the category models, those that come with the extension first."""
         return models_in(models_folder())
 

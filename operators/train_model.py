@@ -6,7 +6,7 @@ from pathlib import Path
 import bpy
 
 from ..jobs.models import install_model, read_model
-from ..jobs.training import BLEND_NAME, Training, TrainingRequest, can_resume_training, prepare_training
+from ..jobs.training import BLEND_NAME, ObjectTrainingRequest, Training, can_resume_training, prepare_training
 from ..preferences import interpreter, jobs_folder, models_folder, preferences
 from ..properties import props_of, training_activity
 from ..scene.identity import still_there
@@ -80,9 +80,9 @@ class VMR_OT_train_model(StartsRun, bpy.types.Operator):
         return ""
 
 
-def _request_of(context) -> TrainingRequest:
+def _request_of(context) -> ObjectTrainingRequest:
     active, asked = context.view_layer.objects.active, props_of(context.scene).training
-    return TrainingRequest(
+    return ObjectTrainingRequest(
         object=active.name, category=asked.category.strip() or active.name, images=asked.images, size=asked.size,
         training=asked.training, steps=asked.steps, seed=asked.seed, keypoints=asked.keypoints,
         state=fingerprint(subject_of(active)))

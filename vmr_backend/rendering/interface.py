@@ -17,8 +17,8 @@ MIN_AREA = 1e-8
 slivers the gradient of barycentric weights is noise. (PyTorch3D draws the same line.)"""
 
 COVERAGE_CUTOFF = 1e-4
-"""A face leaves pixels alone that it would cover by less than this; it sets the reach of the blur (SoftRas uses the
-same idea as `dist_eps`)."""
+"""A face leaves pixels alone that it would cover by less than this; it sets the reach of the blur (SoftRas calls
+the same idea dist_eps)."""
 
 Size = int | tuple[int, int]
 

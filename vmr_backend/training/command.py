@@ -16,7 +16,8 @@ from ..arguments import Arguments
 from ..job import EVENTS_NAME, BadInput, EventLog, write_whole
 from ..process import carry_out, stop_with_standard_input
 from ..run_folder import locked
-from ..settings import DEFAULT_TRAINING, TRAININGS, TrainingSettings, training_settings_of
+from ..settings import RENAMED, TRAININGS
+from .settings import TrainingSettings
 
 if TYPE_CHECKING:
     import torch
@@ -65,12 +66,12 @@ def parser() -> Arguments:
     found.add_argument("collection", nargs="?", metavar="COLLECTION", help="its folder, or COCO's annotation file")
     found.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the model and its checkpoint go")
     found.add_argument("--category", help="which of the collection's categories")
-    found.add_argument("--training", choices=TRAININGS, default=DEFAULT_TRAINING,
+    found.add_argument("--training", choices=TRAININGS, default=TrainingRequest.training,
                        help="; ".join(f"{name}: {text[0].lower() + text[1:]}" for name, text in TRAININGS.items()))
     found.add_argument("--steps", type=int, help="updates of the network; the same as --set steps=N")
     found.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting")
     found.add_argument("--imagenet", metavar="FILE",
-                       help="torchvision's ResNet-18 weights: textures are compared as they see them, and the encoder "
+                       help="torchvision's ResNet-18 weights: textures are compared by its features, and the encoder "
                             "resnet18 starts with them")
     found.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     found.add_argument("--seed", type=int, default=0)
@@ -121,7 +122,7 @@ def prepare(arguments: argparse.Namespace) -> TrainingRequest:
 
 def _checked(values: Mapping[str, object]) -> TrainingSettings:
     try:
-        return training_settings_of(values)
+        return TrainingSettings().with_values(values)
     except ValueError as error:
         raise BadInput(str(error)) from None
 
@@ -136,8 +137,9 @@ def _written(path: Path) -> TrainingRequest | None:
     if not path.exists():
         return None
     try:
-        return TrainingRequest(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        request = TrainingRequest(**json.loads(path.read_text(encoding="utf-8")))
+        return replace(request, settings={RENAMED.get(k, k): value for k, value in request.settings.items()})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"{path}: is no request of a training ({error}); run again without resuming") from None
 
 
@@ -154,7 +156,7 @@ def run(arguments: argparse.Namespace, request: TrainingRequest, log: EventLog) 
 
 @contextlib.contextmanager
 def processes(name: str) -> Iterator[torch.device]:
-    """This process's device; while it lasts the processes of torchrun know each other."""
+    """This process's device; while it lasts the processes of torchrun are connected."""
     import torch
     import torch.distributed
 
@@ -166,7 +168,7 @@ def processes(name: str) -> Iterator[torch.device]:
     own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if name == "auto" and torch.cuda.is_available() else name
     device = device_of(own)
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # where processes meet to exchange what they have read
+        torch.cuda.set_device(device)  # for what processes send each other of what they have read
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
@@ -175,5 +177,5 @@ def processes(name: str) -> Iterator[torch.device]:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that reports what happens."""
+    """Whether this process is the one that reports."""
     return os.environ.get("RANK", "0") == "0"

@@ -6,19 +6,21 @@ from scipy.spatial.transform import Rotation
 
 from vmr_backend.annotations import ABSENT, HIDDEN, VISIBLE, Category
 from vmr_backend.job import BadInput
-from vmr_backend.training.structure import left_of, poses_of, structure_of
+from vmr_backend.training.structure_from_motion.model import Tracks, left_of
+from vmr_backend.training.structure_from_motion.poses import cameras_of
+from vmr_backend.training.structure_from_motion.solve import structure_of
 
-PLACES = {"nose": (0, -0.5, 0.2), "neck": (0, -0.3, 0.15), "back": (0, 0, 0.14), "tail": (0, 0.5, 0.05),
+POSITIONS = {"nose": (0, -0.5, 0.2), "neck": (0, -0.3, 0.15), "back": (0, 0, 0.14), "tail": (0, 0.5, 0.05),
           "belly": (0, 0, -0.1)}
-"""Of an animal that looks to -y, left at +x."""
+"""Of an animal whose front is -y, left at +x."""
 for end, y in (("front", -0.2), ("hind", 0.25)):
     # The right of a pair comes first, so that only names tell.
     for side, x in (("right", -0.09), ("left", 0.09)):
-        PLACES |= {f"{side}_{end}_{joint}": (x, y, z) for joint, z in (("top", 0.0), ("knee", -0.2), ("foot", -0.4))}
-PLACES |= {"right_ear": (-0.08, -0.42, 0.3), "left_ear": (0.08, -0.42, 0.3)}
-NAMES = list(PLACES)
+        POSITIONS |= {f"{side}_{end}_{joint}": (x, y, z) for joint, z in (("top", 0.0), ("knee", -0.2), ("foot", -0.4))}
+POSITIONS |= {"right_ear": (-0.08, -0.42, 0.3), "left_ear": (0.08, -0.42, 0.3)}
+NAMES = list(POSITIONS)
 MIRROR = Category("animal", tuple(NAMES)).mirror
-SHAPE = np.array(list(PLACES.values()), float)
+SHAPE = np.array(list(POSITIONS.values()), float)
 
 
 def cameras(count, rng, lowest=-10, highest=30, roll=5):
@@ -52,6 +54,10 @@ def pictured(shapes, rotations, rng, noise=0.005, absent=0.0):
     return np.where(seen[..., None] > ABSENT, points, np.nan), seen
 
 
+def tracks(points, seen, mirror=MIRROR):
+    return Tracks.of(points, seen, mirror, left_of(NAMES))
+
+
 def angles(found, true):
     """Degrees by which rotations differ."""
     return np.degrees(Rotation.from_matrix(found @ true.swapaxes(1, 2)).magnitude())
@@ -61,7 +67,7 @@ def recovered(swing=0.0, roll=5, **pictures):
     rng = np.random.default_rng(1)
     rotations = cameras(150, rng, roll=roll)
     points, seen = pictured(walking(150, swing, rng), rotations, rng, **pictures)
-    return structure_of(points, seen, MIRROR, left_of(NAMES)), rotations, points, seen
+    return structure_of(tracks(points, seen)), rotations, points, seen
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +112,7 @@ def test_what_is_hidden_tells_near_from_far():
     rng = np.random.default_rng(2)
     rotations = cameras(100, rng, lowest=-40, highest=0)
     points, seen = pictured(walking(100, 0.0, rng), rotations, rng)
-    assert np.median(angles(structure_of(points, seen, MIRROR, left_of(NAMES)).rotations, rotations)) < 5
+    assert np.median(angles(structure_of(tracks(points, seen)).rotations, rotations)) < 5
 
 
 def test_animals_are_looked_down_on_where_nothing_is_hidden():
@@ -114,7 +120,7 @@ def test_animals_are_looked_down_on_where_nothing_is_hidden():
     rotations = cameras(100, rng, highest=40)
     points, seen = pictured(walking(100, 0.0, rng), rotations, rng)
     seen[seen == HIDDEN] = VISIBLE
-    assert np.median(angles(structure_of(points, seen, MIRROR, left_of(NAMES)).rotations, rotations)) < 5
+    assert np.median(angles(structure_of(tracks(points, seen)).rotations, rotations)) < 5
 
 
 def test_pictures_need_not_be_upright():
@@ -127,7 +133,7 @@ def test_poses_of_other_pictures_are_found_and_those_without_keypoints_are_marke
     rotations = cameras(40, rng)
     points, seen = pictured(walking(40, 0.0, rng), rotations, rng)
     seen[7] = ABSENT
-    found = poses_of(rigid[0], points, seen, MIRROR)
+    found = cameras_of(rigid[0], tracks(points, seen))
     assert np.isinf(found.errors[7]) and np.isfinite(np.delete(found.errors, 7)).all()
     assert np.median(angles(found.rotations, rotations)) < 3
 
@@ -148,4 +154,4 @@ def test_what_determines_no_shape_is_refused_in_one_line(change, told):
     rng = np.random.default_rng(0)
     points, seen = pictured(walking(20, 0.0, rng), cameras(20, rng), rng)
     with pytest.raises(BadInput, match=told):
-        structure_of(*change(points, seen, MIRROR))
+        structure_of(tracks(*change(points, seen, MIRROR)))

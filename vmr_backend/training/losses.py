@@ -1,4 +1,4 @@
-"""What the network is told of its mistakes: against the meshes fitted to its pictures, and against the pictures."""
+"""Losses of the network's predictions: against the meshes fitted to its pictures, and against the pictures."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from torch.nn import functional
 from ..geometry.rotations import angle_between
 from ..losses import charbonnier
 from ..rendering import Renderer
-from ..vmr.encoders import heat_loss
-from ..vmr.model import CategoryModel, FirstLook, Hypotheses, Prediction, Seen
+from ..vmr.encoders import heatmap_loss
+from ..vmr.model import CategoryModel, Encoding, Hypotheses, Prediction
 from ..vmr.objective import Targets, terms
 from ..vmr.texture import barriers, distance_loss, painted, sampled, structure_loss
 from .augmentation import Examples
 from .perception import Perception
 
-HOPELESS_TURN, HOPELESS_PLACE = 0.6, 0.2
-"""Radians and crop units at which errors begin to count less and less: of the wrong side of an animal nothing can be
-learnt about its details."""
+TURN_BOUND, POSITION_BOUND = 0.6, 0.2
+"""Radians and crop units at which errors begin to count less and less: under the wrong side of an animal its details
+have no meaning."""
 
 
 def hypotheses_loss(hypotheses: Hypotheses, nearest: Tensor, rotations: Tensor) -> Tensor:
-    """(N,): the nearest hypothesis (N,) should be believed, and should be right."""
-    disbelief = functional.cross_entropy(hypotheses.logits, nearest, reduction="none")
-    return 0.3 * disbelief + angle_between(hypotheses.chosen(nearest), rotations)
+    """(N,): the nearest hypothesis (N,) should be probable, and right."""
+    improbability = functional.cross_entropy(hypotheses.logits, nearest, reduction="none")
+    return 0.3 * improbability + angle_between(hypotheses.chosen(nearest), rotations)
 
 
-def landmark_loss(model: CategoryModel, seen: Seen, examples: Examples) -> Tensor:
-    """How little heat is where the fitted meshes have the landmarks (N,)."""
+def landmark_loss(model: CategoryModel, encoding: Encoding, examples: Examples) -> Tensor:
+    """Heatmaps against the landmarks of the fitted meshes (N,)."""
     fitted = examples.camera.project(examples.vertices[:, model.landmarks])[..., :2]
-    return heat_loss(seen.heat, fitted).mean(-1)
+    return heatmap_loss(encoding.heatmaps, fitted).mean(-1)
 
 
 def imitation_losses(prediction: Prediction, examples: Examples) -> dict[str, Tensor]:
     """How far predicted meshes and cameras are off the fitted ones: object units, crop units, radians; (N,) each."""
-    seen = prediction.camera.project(prediction.vertices)[..., :2]
+    predicted = prediction.camera.project(prediction.vertices)[..., :2]
     fitted = examples.camera.project(examples.vertices)[..., :2]
-    apart = charbonnier((seen - fitted).square().sum(-1), 0.01)
+    apart = charbonnier((predicted - fitted).square().sum(-1), 0.01)
     return {
         "vertices": charbonnier((prediction.vertices - examples.vertices).square().sum(-1), 0.01).mean(-1),
-        "projection": _bounded(apart, HOPELESS_PLACE).mean(-1),
-        "rotation": _bounded(angle_between(prediction.camera.rotation, examples.camera.rotation), HOPELESS_TURN),
-        "cluster": functional.cross_entropy(prediction.state.shares, examples.cluster, reduction="none"),
+        "projection": _bounded(apart, POSITION_BOUND).mean(-1),
+        "rotation": _bounded(angle_between(prediction.camera.rotation, examples.camera.rotation), TURN_BOUND),
+        "cluster": functional.cross_entropy(prediction.state.basis_logits, examples.cluster, reduction="none"),
     }
 
 
@@ -57,17 +57,17 @@ def picture_losses(model: CategoryModel, prediction: Prediction, affinity: Tenso
                  compared)
 
 
-def texture_losses(model: CategoryModel, first: FirstLook, prediction: Prediction, examples: Examples,
+def texture_losses(model: CategoryModel, code: Tensor, prediction: Prediction, examples: Examples,
                    renderer: Renderer, perception: Perception | None) -> dict[str, Tensor]:
-    """How well the flow paints the meshes (N,); what it learns leaves mesh and camera alone.
+    """How far meshes that the flow paints are off the pictures (N,); no gradient reaches mesh and camera.
 
-    perception  what compares them; None to compare colours and slopes, which needs no weights
+    perception  the distance; None for that of colours and slopes, which needs no weights
     """
     size = examples.masks.shape[-1]
     resting = Prediction(prediction.state.detached(), prediction.base.detach(), prediction.vertices.detach())
-    flow = model.texture_flow(first.code.detach(), resting, renderer, size)
+    flow = model.texture_flow(code.detach(), resting, renderer, size)
     painting = painted(model.shape, model.texels, resting.vertices, resting.camera, sampled(examples.images, flow),
                        renderer, size)
-    compare = perception or structure_loss
-    return {"texture": compare(painting, examples.images, examples.masks),
+    distance = perception or structure_loss
+    return {"texture": distance(painting, examples.images, examples.masks),
             "texture_distance": distance_loss(flow, barriers(examples.masks))}
