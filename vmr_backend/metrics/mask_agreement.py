@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from ..job import BadInput
+from ..parallel import in_parallel
 from ..reconstruction import Reconstruction
 from ..video.clip import Clip
 from ..video.mask_facts import MaskFacts
@@ -80,11 +81,14 @@ def evaluate(reconstruction: Reconstruction, masks: Masks) -> MaskScores:
     BadInput if none of the result's frames has one.
     """
     index = {int(number): i for i, number in enumerate(reconstruction.frames)}
-    scored = []
-    for number, mask in masks.items() if isinstance(masks, Mapping) else masks:
-        if number in index:
-            predicted = silhouette(reconstruction, index[number])
-            scored.append((number, region_similarity(predicted, mask), contour_accuracy(predicted, mask)))
+
+    def score(frame: tuple[int, np.ndarray]) -> tuple[int, float, float]:
+        number, mask = frame
+        predicted = silhouette(reconstruction, index[number])
+        return number, region_similarity(predicted, mask), contour_accuracy(predicted, mask)
+
+    given = masks.items() if isinstance(masks, Mapping) else masks
+    scored = list(in_parallel(score, (frame for frame in given if frame[0] in index)))
     if not scored:
         raise BadInput(f"masks: found none for the result's frames {reconstruction.frames[0]} to "
                        f"{reconstruction.frames[-1]}; needs at least one")
