@@ -25,6 +25,14 @@ METHODS = {
     "vmr": "Adapt a category model, trained beforehand, to the clip",
 }
 
+TRAININGS = {
+    "weak": "From masks and keypoints: shape bases, cameras from the keypoints",
+    "self": "From masks alone: one symmetric template, cameras among several hypotheses",
+}
+"""How models are trained."""
+RENAMED = {"looks": "refinements"}
+"""Settings of a training, and numbers of an architecture, by their names in earlier files."""
+
 FLOWS = {
     "dis": "Dense inverse search: fast, part of OpenCV",
     "raft": "A network, slower, better at fast motion; needs torchvision in the backend's environment and its weights",
@@ -171,7 +179,7 @@ class Settings(Tunables):
         minimum=2, maximum=64, source="LASR: 2 pairs on each of 2 GPUs")
 
     visits: int = setting(
-        150, "Iterations per Frame", "Iterations in which a frame takes part while one subject is fitted to all frames; "
+        150, "Iterations per Frame", "Iterations that use a frame while one subject is fitted to all of them; "
         "0 leaves each frame as the category model predicts it by itself", "stages",
         minimum=0, maximum=10000, method="vmr", source="measured")
 

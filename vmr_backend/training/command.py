@@ -1,4 +1,4 @@
-"""The command `train`: its arguments, its folder, and the processes that share the work."""
+"""The command `train`: its arguments, its request, its folder, and the processes that share the work."""
 
 from __future__ import annotations
 
@@ -6,21 +6,54 @@ import argparse
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-
-import torch
-import torch.distributed
+from typing import TYPE_CHECKING, Any
 
 from ..arguments import Arguments
-from ..devices import device_of
-from ..job import BadInput, EventLog, write_whole
-from ..vmr.model_file import RENAMED, TRAININGS
+from ..job import EVENTS_NAME, BadInput, EventLog, write_whole
+from ..process import carry_out, stop_with_standard_input
+from ..run_folder import locked
+from ..settings import RENAMED, TRAININGS
 from .settings import TrainingSettings
-from .train import MODEL_NAME, TrainingRequest, train
 
-REQUEST_NAME = "request.json"
+if TYPE_CHECKING:
+    import torch
+
+MODEL_NAME, REQUEST_NAME = "model.safetensors", "request.json"
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """One training as asked for."""
+
+    collection: str
+    """Path of the image collection."""
+    category: str | None = None
+    """Which of the collection's; None where it has one."""
+    training: str = "weak"
+    settings: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    seed: int = 0
+    imagenet: str | None = None
+    """Torchvision's ResNet-18 weights, a file: textures are compared as they see them, and the encoder resnet18 starts
+    with them."""
+
+
+def main(argv: list[str]) -> int:
+    """Train as the arguments say; returns the exit status (job.py)."""
+    arguments = parser().parse_args(argv)
+    # Of the processes that torchrun starts, the first holds the folder and reports what happens.
+    with locked(arguments.out) if is_first() else contextlib.nullcontext():
+        request = prepare(arguments)
+        if arguments.watch_stdin:
+            stop_with_standard_input()
+        if not arguments.resume:
+            (arguments.out / EVENTS_NAME).unlink(missing_ok=True)
+        with contextlib.nullcontext(sys.stdout) if is_first() else open(os.devnull, "w", encoding="utf-8") as stream:
+            return carry_out(arguments.out, lambda log: run(arguments, request, log), stream)
 
 
 def parser() -> Arguments:
@@ -112,6 +145,10 @@ def _written(path: Path) -> TrainingRequest | None:
 
 def run(arguments: argparse.Namespace, request: TrainingRequest, log: EventLog) -> None:
     """Train, in as many processes as torchrun started."""
+    import torch
+
+    from .train import train
+
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     with processes(request.device) as device:
         train(request, arguments.out, log, arguments.resume, device)
@@ -120,6 +157,11 @@ def run(arguments: argparse.Namespace, request: TrainingRequest, log: EventLog) 
 @contextlib.contextmanager
 def processes(name: str) -> Iterator[torch.device]:
     """This process's device; while it lasts the processes of torchrun are connected."""
+    import torch
+    import torch.distributed
+
+    from ..devices import device_of
+
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield device_of(name)
         return

@@ -1,7 +1,8 @@
-"""The command `models`: facts in model files, scores of the models on a collection, and a sheet of predictions."""
+"""Facts in model files, scores of the models on a collection, and a sheet of their predictions to look at."""
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import cv2
 import numpy as np
 import torch
 
-from ..arguments import Arguments
 from ..devices import device_of
 from ..geometry.arap import arap_energy
 from ..geometry.rotations import angle_between
@@ -34,17 +34,8 @@ FROM_ABOVE = np.array([[1.0, 0, 0], [0, 0.0, 1.0], [0, -1.0, 0.0]])
 """Rotates a mesh in the camera's axes so that it is seen from above."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Prints a line for each model, returns the exit status. BadInput where something cannot be used."""
-    parser = Arguments(prog="vmr_backend models", description=__doc__)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="files or shipped categories; else all shipped")
-    parser.add_argument("--on", type=Path, metavar="COLLECTION", help="score them on its held-out pictures")
-    parser.add_argument("--category", help="which of the collection's categories")
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw predictions of held-out pictures")
-    parser.add_argument("--device", default="auto")
-    arguments = parser.parse_args(argv)
-    if arguments.sheet and not arguments.on:
-        raise BadInput("--sheet: found no collection, needs --on COLLECTION")
+def inspect(arguments: argparse.Namespace) -> None:
+    """Print a line for each model of the command's arguments. BadInput where something cannot be used."""
     names = arguments.models or sorted(str(path) for path in SHIPPED.glob("*.safetensors"))
     if not names:
         raise BadInput("models: found none that are shipped, needs MODEL")
@@ -56,7 +47,6 @@ def main(argv: list[str] | None = None) -> int:
               f"licence {card.licence}; {_in_words(card.scores)}")
         if arguments.on:
             _inspect(path, arguments, device)
-    return 0
 
 
 def _in_words(scores) -> str:
@@ -131,7 +121,7 @@ def _off_truth(path: Path, collection: Collection, held_out: Collection, crops: 
     return float(turn.rad2deg().median()), float(((own - true).norm(dim=-1).mean(1) / extent).mean())
 
 
-def _inspect(path: Path, arguments, device: torch.device) -> None:
+def _inspect(path: Path, arguments: argparse.Namespace, device: torch.device) -> None:
     """Score a model on held-out pictures of a collection, and draw some of them."""
     found = evaluate_model(path, arguments.on, arguments.category, device)
     text = ", ".join(f"{name} {value:.3f}" for name, value in asdict(found).items() if np.isfinite(value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from ..vmr.objective import INSIDE, Targets, places_inside
 from ..vmr.shape import CategoryShape, Handles, evenly
 from .augmentation import Examples
 from .collection import Collection, open_collection
+from .command import MODEL_NAME, TrainingRequest
 from .crops import Crops, dealt_in_turn, load_crops
 from .instances import descend
 from .keypoint_map import distance_from, held_by_vertices, keypoint_map
@@ -38,7 +39,6 @@ from .scores import ModelScores, pictures_of, score
 from .settings import TrainingSettings
 from .starts import Start, self_start, weak_start
 
-MODEL_NAME = "model.safetensors"
 BEST_NAME = "best.safetensors"
 """The best model so far, of a training that is under way."""
 PREVIOUS_NAME = "previous.safetensors"
@@ -62,23 +62,6 @@ REFINEMENT_FROM, PICTURES_FROM = 0.25, 0.25
 """Fractions of the steps, as in `Schedule`."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class TrainingRequest:
-    """One training as asked for."""
-
-    collection: str
-    """Path of the image collection."""
-    category: str | None = None
-    """Which of the collection's; None where it has one."""
-    training: str = "weak"
-    settings: dict[str, Any] = field(default_factory=dict)
-    device: str = "auto"
-    seed: int = 0
-    imagenet: str | None = None
-    """Torchvision's ResNet-18 weights, a file: textures are compared by its features, and the encoder resnet18 starts
-    with them."""
 
 
 def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,

@@ -1,6 +1,6 @@
 """Optical flow between two frames in crop coordinates, with a forward-backward consistency check.
 
-OpenCV's DIS finds it unless another way is chosen (raft.py).
+OpenCV's DIS finds it unless another way is chosen (flow_finders.py).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..rendering.interface import pixel_centres
-from ..video.features import Residual
+from ..segmentation.features import Residual
 
 GRID = 4
 """Cells across the pooled features: where in the picture something is must not be lost."""

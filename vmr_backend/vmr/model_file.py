@@ -18,15 +18,11 @@ from torch import Tensor
 from ..annotations import Category
 from ..geometry import sphere as spheres
 from ..job import BadInput, write_whole
+from ..settings import RENAMED, TRAININGS
 from .encoders import ENCODERS
 from .model import Architecture, CategoryModel
 from .shape import CategoryShape, Handles
 
-TRAININGS = {
-    "weak": "From masks and keypoints: shape bases, cameras from the keypoints",
-    "self": "From masks alone: one symmetric template, cameras among several hypotheses",
-}
-"""How models are trained."""
 FORMAT_VERSION = 2
 FACTS = "vmr"
 """Name of the facts in the file's metadata."""
@@ -38,8 +34,6 @@ BASES, AFFINITY, LANDMARKS, PLACES = "bases", "affinity", "landmarks", "shape.pl
 SMALLEST = {"image_size": 16, "hypotheses": 1}
 MOST = {"image_size": 1024, "hypotheses": 256, "refinements": 16}
 """Of an architecture's numbers, in files by strangers."""
-RENAMED = {"looks": "refinements"}
-"""Numbers of an architecture by their names in earlier files; the shipped ones are such."""
 DERIVED = ("shape.latent", "anchors")
 """Tensors of a model that follow from the rest."""
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from .. import losses
 from ..rendering import Renderer
 from ..rendering.surface import seen_vertices
-from ..video.correspondence import Correspondence
+from ..segmentation.correspondence import Correspondence
 from .model import Prediction
 
 SAMPLES = 48

@@ -16,9 +16,9 @@ from .. import losses
 from ..geometry.arap import best_rotations
 from ..geometry.rotations import angle_between
 from ..rendering import Renderer
+from ..segmentation.correspondence import Correspondence
+from ..segmentation.features import Features
 from ..settings import Settings
-from ..video.correspondence import Correspondence
-from ..video.features import Features
 from ..video.footage import Footage
 from .instances import unevenness
 from .model import CategoryModel, InitialPrediction, Prediction, State, nearest_hypotheses

@@ -6,7 +6,7 @@ from tiny_models import RENDERER, model_of, pictures, taught_a_little
 
 from vmr_backend.losses import part_loss
 from vmr_backend.rendering.surface import seen_vertices
-from vmr_backend.video.correspondence import Correspondence
+from vmr_backend.segmentation.correspondence import Correspondence
 from vmr_backend.vmr.parts import Parts, painted_parts
 
 
