@@ -38,7 +38,7 @@ class TrainingRequest:
     device: str = "auto"
     seed: int = 0
     imagenet: str | None = None
-    """Torchvision's ResNet-18 weights, a file: textures are compared as they see them, and the encoder resnet18 starts
+    """Torchvision's ResNet-18 weights, a file: textures are compared by its features, and the encoder resnet18 starts
     with them."""
 
 

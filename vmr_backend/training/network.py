@@ -15,9 +15,9 @@ from ..job import BadInput
 from ..losses import weighted
 from ..rendering import Renderer
 from ..vmr.model import CategoryModel, nearest_hypotheses
-from ..vmr.objective import INSIDE, Targets, compared_of, places_inside
+from ..vmr.objective import INSIDE, Targets, compared_of, places_inside, terms
 from .augmentation import Augmentation, Examples, augmented
-from .losses import hypotheses_loss, imitation_losses, landmark_loss, picture_losses, texture_losses
+from .losses import hypotheses_loss, imitation_losses, landmark_loss, texture_losses
 from .perception import Perception
 
 IMITATION = {"vertices": 2.0, "projection": 4.0, "rotation": 0.5, "cluster": 0.05}
@@ -107,9 +107,10 @@ class BatchLoss(nn.Module):
         if pictures:
             targets = targets_of(examples, draws.inside)
             for prediction in predictions[1:] or predictions:
-                compared = picture_losses(model, prediction, self._affinity, targets, draws.compared, self._renderer)
-                parts |= compared
-                loss = loss + PICTURE_WEIGHT * weighted(compared, self._weights)
+                found = terms(model.shape, prediction.base, prediction.vertices, prediction.camera, self._affinity,
+                              targets, self._renderer, draws.compared)
+                parts |= found
+                loss = loss + PICTURE_WEIGHT * weighted(found, self._weights)
         if texture:
             painted = texture_losses(model, initial.encoding.code, predictions[-1], examples, self._renderer,
                                      self.perception)
