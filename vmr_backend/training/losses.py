@@ -1,4 +1,4 @@
-"""Losses of the network's predictions: against the meshes fitted to its pictures, and against the pictures."""
+"""Losses of the network's predictions: against the meshes fitted to its pictures, and of its texture flow."""
 
 from __future__ import annotations
 
