@@ -1,4 +1,4 @@
-"""The first shape of a category: as thick as in the masks, symmetric, right side out, with the silhouettes of its tubes."""
+"""The first shape of a category: as thick as in the masks, symmetric, right side out, seen as its tubes."""
 
 import cv2
 import numpy as np
