@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields, replace
+from typing import TypeVar
 
 import torch
 
 from .job import BadInput
+
+T = TypeVar("T")
 
 
 def device_of(name: str) -> torch.device:
@@ -26,3 +30,10 @@ def device_of(name: str) -> torch.device:
 
 def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {os.cpu_count()} cores"
+
+
+def on_device(value: T, device: torch.device) -> T:
+    """A tensor there, or a dataclass of tensors and of such dataclasses."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    return replace(value, **{f.name: on_device(getattr(value, f.name), device) for f in fields(value)})
