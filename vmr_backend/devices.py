@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields, replace
-from typing import TypeVar
+from typing import Any
 
 import torch
 
 from .job import BadInput
-
-T = TypeVar("T")
 
 
 def device_of(name: str) -> torch.device:
@@ -32,7 +30,7 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {os.cpu_count()} cores"
 
 
-def on_device(value: T, device: torch.device) -> T:
+def on_device(value: Any, device: torch.device) -> Any:
     """A tensor there, or a dataclass of tensors and of such dataclasses."""
     if isinstance(value, torch.Tensor):
         return value.to(device)

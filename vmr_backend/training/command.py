@@ -90,7 +90,7 @@ def request_of(arguments: argparse.Namespace) -> TrainingRequest:
         name, equals, value = text.partition("=")
         if not equals:
             raise BadInput(f"--set: found {text!r}, needs NAME=VALUE")
-        values[name] = value
+        values[RENAMED.get(name, name)] = value
     settings = _checked(values)
     return TrainingRequest(
         os.path.abspath(arguments.collection), arguments.category, arguments.training,

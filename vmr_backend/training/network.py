@@ -155,9 +155,9 @@ class Trainer:
         chosen = torch.randperm(len(self._examples.images), generator=random)[:self._count]
         augmentation, draws = Augmentation.draw(self._count, random), Draws.draw(self._count, random)
         own, device = slice(self._rank, None, self._processes), self.model.anchors.device
-        examples, augmentation, draws = (on_device(one, device) for one in (
-            self._examples[chosen[own]], augmentation[own], draws[own]))
-        return augmented(examples, augmentation, self._keypoint_mirror.to(device), self.model.shape.mirror), draws
+        examples = augmented(on_device(self._examples[chosen[own]], device), on_device(augmentation[own], device),
+                             self._keypoint_mirror.to(device), self.model.shape.mirror)
+        return examples, on_device(draws[own], device)
 
     def update(self) -> dict[str, float]:
         """One step; the parts of its loss. BadInput where that is not finite."""

@@ -24,7 +24,7 @@ def test_a_request_of_before_the_refinements_had_their_name_is_read(tmp_path):
     asked = prepared(tmp_path, "pictures", "--set", "refinements=2")
     path = tmp_path / REQUEST_NAME
     path.write_text(path.read_text().replace("refinements", "looks"))
-    assert prepared(tmp_path, "--resume") == asked
+    assert prepared(tmp_path, "--resume") == asked == prepared(tmp_path, "pictures", "--set", "looks=2")
 
 
 @pytest.mark.parametrize("again", [(), ("pictures", "--set", "bases=3")], ids=["alone", "with all else"])
