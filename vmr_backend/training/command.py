@@ -38,7 +38,7 @@ class TrainingRequest:
     device: str = "auto"
     seed: int = 0
     imagenet: str | None = None
-    """Torchvision's ResNet-18 weights, a file: textures are compared as they see them, and the encoder resnet18 starts
+    """Torchvision's ResNet-18 weights, a file: textures are compared by its features, and the encoder resnet18 starts
     with them."""
     renderer: str = RENDERERS[0]
 
@@ -92,7 +92,7 @@ def request_of(arguments: argparse.Namespace) -> TrainingRequest:
         name, equals, value = text.partition("=")
         if not equals:
             raise BadInput(f"--set: found {text!r}, needs NAME=VALUE")
-        values[name] = value
+        values[RENAMED.get(name, name)] = value
     settings = _checked(values)
     return TrainingRequest(
         os.path.abspath(arguments.collection), arguments.category, arguments.training,

@@ -20,6 +20,13 @@ def test_a_request_is_kept_and_taken_up_again(tmp_path):
     assert prepared(tmp_path, "pictures", "--set", "bases=3", "--seed", 4, "--resume") == asked
 
 
+def test_a_request_of_before_the_refinements_had_their_name_is_read(tmp_path):
+    asked = prepared(tmp_path, "pictures", "--set", "refinements=2")
+    path = tmp_path / REQUEST_NAME
+    path.write_text(path.read_text().replace("refinements", "looks"))
+    assert prepared(tmp_path, "--resume") == asked == prepared(tmp_path, "pictures", "--set", "looks=2")
+
+
 @pytest.mark.parametrize("again", [(), ("pictures", "--set", "bases=3")], ids=["alone", "with all else"])
 def test_it_goes_on_with_other_steps(tmp_path, again):
     prepared(tmp_path, "pictures", "--steps", 50, "--set", "bases=3")
