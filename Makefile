@@ -35,8 +35,8 @@ help:
 	@echo "make test       style, types and tests, in the backend's environment and in each Blender"
 	@echo "make demo       the sample clip through Blender, results in demo_out/"
 	@echo "make models     the category models that come along, trained from nothing, in models/"
-	@echo "make mask-network   what finds masks in clips, taught from nothing, in vmr_backend/video/"
-	@echo "make features   what parts are followed by in clips, taught from nothing, in vmr_backend/video/"
+	@echo "make mask-network   what finds masks in clips, taught from nothing, in vmr_backend/segmentation/"
+	@echo "make features   what parts are followed by in clips, taught from nothing, in vmr_backend/segmentation/"
 	@echo "make extension  the extension's zip, in dist/"
 	@echo "make clean      remove everything that make made"
 

@@ -35,11 +35,3 @@ class VMR_SEQUENCER_PT_footage(bpy.types.Panel):
 
     def draw(self, context):
         draw_frames(self.layout, context, ("STRIP",))
-
-
-def register() -> None:
-    bpy.utils.register_class(VMR_SEQUENCER_PT_footage)
-
-
-def unregister() -> None:
-    bpy.utils.unregister_class(VMR_SEQUENCER_PT_footage)

@@ -13,7 +13,7 @@ def draw_chosen_model(layout: bpy.types.UILayout, props) -> None:
 
 
 def draw_models(layout: bpy.types.UILayout, context: bpy.types.Context, models) -> None:
-    """Each model with how well it does, broken ones with the reason."""
+    """Each model with its scores, broken ones with the reason."""
     for model in models:
         row = layout.row(align=True)
         scores = "  ".join(f"{name} {value:.2f}" for name, value in model.scores.items())
@@ -27,7 +27,7 @@ def draw_models(layout: bpy.types.UILayout, context: bpy.types.Context, models) 
 
 def draw_training(layout: bpy.types.UILayout, context: bpy.types.Context, asked) -> None:
     active = context.view_layer.objects.active
-    layout.label(text=f"Object: {active.name}" if active else "Choose an object to learn from", icon="OBJECT_DATA")
+    layout.label(text=f"Object: {active.name}" if active else "Choose an object to train on", icon="OBJECT_DATA")
     for name in ("category", "images", "size", "training", "keypoints", "steps", "seed"):
         layout.prop(asked, name)
     layout.separator()

@@ -89,7 +89,7 @@ class MainPanel(InTab):
 
 
 def draw_kept(layout, context):
-    """What an earlier version kept with the scene, where nobody can say for which clip."""
+    """What an earlier version kept with the scene, where it is open for which clip."""
     if held_inputs(context.scene):
         kept = context.scene.vmr.masks or "subject and lens"
         draw_text(layout, context, f"Given for one of these clips in an earlier version: {kept}", "QUESTION")
@@ -104,7 +104,7 @@ def draw_progress(layout, clip):
 
 
 def draw_buttons(layout, stopped):
-    """stopped: the clip's run that can go on, or None."""
+    """stopped: the clip's run that can be resumed, or None."""
     row = layout.row(align=True)
     row.scale_y = 1.6
     row.operator("vmr.reconstruct", icon="OUTLINER_OB_MESH")
@@ -118,7 +118,7 @@ def draw_buttons(layout, stopped):
 
 
 def draw_preview(layout):
-    """What is left in the scene of a run that was stopped, and what may become of it."""
+    """The preview of a run that was stopped, to keep or to discard."""
     if reconstruction_activity.preview is None:
         return
     layout.separator()
@@ -129,7 +129,7 @@ def draw_preview(layout):
 
 
 def draw_waiting(layout, context):
-    """Results of runs whose file was closed, or whose clip or scene was removed, while they went on."""
+    """Results of runs whose file was closed, or whose clip or scene was removed, meanwhile."""
     for folder, name in reconstruction_activity.waiting.items():
         draw_text(layout, context, f"{name} was reconstructed, but its clip or scene is not in this file", "INFO")
         row = layout.row(align=True)
@@ -139,7 +139,7 @@ def draw_waiting(layout, context):
 
 
 def draw_outcome(layout, context, ended):
-    """How the clip's last run ended, and its warnings; what waits to be loaded is said already."""
+    """How the clip's last run ended, and its warnings; but for a result that waits to be loaded."""
     if ended is None or ended.folder in reconstruction_activity.waiting:
         return
     layout.separator()
@@ -258,13 +258,3 @@ def panels_of(space: str, prefix: str) -> list[type]:
 
 
 CLASSES = (*panels_of("CLIP_EDITOR", "VMR"), *panels_of("VIEW_3D", "VMR_VIEW3D"))
-
-
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)

@@ -21,7 +21,7 @@ def draw_ended(layout: bpy.types.UILayout, context: bpy.types.Context, ended: En
 
 
 def progress_of(activity: Activity, owner: bpy.types.ID | None) -> str:
-    """What a progress bar says; whom the run is about where another one is looked at."""
+    """Text of a progress bar; it names the run's owner where the panel shows another one."""
     is_other = owner is None or activity.owner != owner.session_uid
     return f"{activity.owner_name}: {activity.text}" if is_other and activity.owner_name else activity.text
 

@@ -11,7 +11,7 @@ ROOT_FILES = {"__init__", "preferences", "properties"}
 BLENDER_SIDE = {"operators", "panels", "scene", "jobs"} | ROOT_FILES
 """What runs inside Blender's process, with vmr_backend's light modules."""
 LIGHT = {"vmr_backend", "vmr_backend.settings", "vmr_backend.job", "vmr_backend.reconstruction",
-         "vmr_backend.annotations", "vmr_backend.marks"}
+         "vmr_backend.annotations", "vmr_backend.segmentation", "vmr_backend.segmentation.marks"}
 MAY_IMPORT = {
     "__init__": {"operators", "panels", "preferences", "properties"},
     "preferences": {"jobs", "panels", "properties", "scene"},
@@ -126,7 +126,8 @@ def test_the_methods_share_what_is_below_them_and_nothing_else():
 def test_benchmarks_stand_outside_the_backend():
     files = [path for path in python_files() if place_of(path)[0] == "benchmarks"]
     assert not offences(files, lambda _, outside, inside: (
-        roots(inside) - {"benchmarks"} | roots(outside) - set(sys.stdlib_module_names) - {"numpy", "vmr_backend"}))
+        roots(inside) - {"benchmarks"} | roots(outside) - set(sys.stdlib_module_names)
+        - {"cv2", "numpy", "safetensors", "vmr_backend"}))
     private = [alias.name for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
                if isinstance(node, ast.ImportFrom) for alias in node.names if alias.name.startswith("_")]
     assert not private, "only what other files may use"

@@ -29,6 +29,8 @@ FORMAT_VERSION = 1
 REQUEST_NAME, EVENTS_NAME, RUN_NAME = "job.json", "events.jsonl", "run"
 LOCK_NAME = "run.lock"
 """Held by the run that is at work in a folder, for as long as its process lives."""
+RENDERERS = ("warp", "pytorch3d")
+"""What draws the mesh while it is fitted (rendering/). Warp comes along; PyTorch3D is built by the user."""
 CHECKPOINT_NAME, TENSORS_NAME = "checkpoint.json", "checkpoint.safetensors"
 """Where a stopped run goes on, and the tensors beside it, which count only with the first."""
 WHOLE_NAME = "whole"
@@ -165,6 +167,8 @@ class JobRequest:
     """What Blender shows of the clip where that is a movie."""
     pixel_aspect: float | None = None
     """Width of a pixel over its height; None: as the movie says."""
+    renderer: str = RENDERERS[0]
+    """One of RENDERERS."""
     version: int = FORMAT_VERSION
 
     def check(self) -> JobRequest:
@@ -176,6 +180,8 @@ class JobRequest:
             raise BadInput(f"version: found {self.version}, needs {FORMAT_VERSION}")
         if self.method not in METHODS:
             raise BadInput(f"method: found {self.method!r}, needs one of {', '.join(METHODS)}")
+        if self.renderer not in RENDERERS:
+            raise BadInput(f"renderer: found {self.renderer!r}, needs one of {', '.join(RENDERERS)}")
         if self.method == "vmr" and not self.model:
             raise BadInput("model: found none, needs a category model for the method 'vmr'")
         if self.method != "vmr" and self.shape:

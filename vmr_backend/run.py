@@ -21,7 +21,7 @@ from .known import check_camera, known_of
 from .lasr.fit import fit, plan_of
 from .metrics.colour import colour_errors
 from .metrics.coverage import coverage
-from .metrics.segmentation import evaluate
+from .metrics.mask_agreement import evaluate
 from .outputs.overlay import write_overlay
 from .outputs.preview import write_preview
 from .outputs.report import Lens, Stage, write_report

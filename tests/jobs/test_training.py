@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from video_mesh_reconstruction.jobs.training import (
     BLEND_NAME,
+    ObjectTrainingRequest,
     Training,
-    TrainingRequest,
     can_resume_training,
     prepare_training,
 )
 from video_mesh_reconstruction.vmr_backend.job import BadInput
 
-REQUEST = TrainingRequest("goat", "goat", images=4, size=64, training="weak", steps=10, seed=0, state="abc")
+REQUEST = ObjectTrainingRequest("goat", "goat", images=4, size=64, training="weak", steps=10, seed=0, state="abc")
 WORKER = """
 import json, os, sys, time
 from pathlib import Path

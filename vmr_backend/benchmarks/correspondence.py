@@ -12,11 +12,11 @@ import torch
 from ..arguments import Arguments
 from ..devices import device_of
 from ..job import BadInput
-from ..metrics.segmentation import contour_accuracy, region_similarity
+from ..metrics.mask_agreement import contour_accuracy, region_similarity
+from ..segmentation.correspondence import Correspondence
+from ..segmentation.features import Features
 from ..texture.footage import FullFrames
 from ..video.clip import open_clip
-from ..video.correspondence import Correspondence
-from ..video.features import Features
 from ..video.masks import open_masks
 
 HEIGHT, LEAST_HEIGHT = 240, 32

@@ -41,7 +41,7 @@ def from_two_columns(v: Tensor) -> Tensor:
     """Rotations (..., 3, 3) of vectors (..., 6): zero is the identity (Zhou et al. 2019).
 
     What is added to the first two columns of the identity is made orthonormal; the third follows. Without jumps, unlike
-    axis-angles and quaternions, so a network learns it well.
+    axis-angles and quaternions, so a network is trained on it well.
     """
     first, second = v.split(3, -1)
     eye = torch.eye(3, dtype=v.dtype, device=v.device)

@@ -73,7 +73,7 @@ def terms(model: Model, seen: Observations, link: Link, starts: Tensor, renderer
     if (hints := model.view.hints) is not None:
         found["hints"] = losses.hint_loss(rotation[:, hints.frames], hints.rotations)
     if model.skeleton is not None:
-        weights = cotangent_weights(rest[0].detach(), faces, regularity.opposite)
+        weights = cotangent_weights(rest[0].detach(), faces, regularity.opposite, len(regularity.edges))
         some = vertices[:, torch.randperm(len(frames), device=frames.device)[:POSES]]
         found["arap"] = arap_energy(rest[:, None], some, regularity.edges, weights).mean(1)
         found["facing"] = found["facing"] + facing_all_round(some, faces, renderer)

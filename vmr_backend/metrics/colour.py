@@ -15,7 +15,7 @@ def colour_errors(result: Reconstruction, texture: np.ndarray, frames: Callable[
     """Mean absolute difference of colour, of 255, where mesh and mask overlap, by number of the clip's frame.
 
     texture   (H, W, 3) uint8 RGB, row 0 at v = 1
-    frames    called with the place of a frame in the result, gives (H, W, 3) uint8 RGB of the full frame
+    frames    called with the index of a frame in the result, gives (H, W, 3) uint8 RGB of the full frame
     masks     likewise (H, W) bool
     Frames without overlap are left out.
     """

@@ -18,8 +18,8 @@ from ..job import EXIT_BAD_INPUT, EXIT_DONE, BadInput, JobRequest
 from ..reconstruction import Reconstruction
 from ..video.clip import Clip, open_clip, select
 from ..video.subjects import Choice
+from .mask_agreement import evaluate, masks_of
 from .pck import Keypoints, keypoint_transfer
-from .segmentation import evaluate, masks_of
 from .shape import Truth, compare_shape
 
 BADJA_SIZE = (1080, 1920)

@@ -1,4 +1,4 @@
-"""Training pictures turned, shifted, scaled, mirrored and recoloured at random, with all that is known of them."""
+"""Training pictures turned, shifted, scaled, mirrored and recoloured at random, with all that belongs to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..geometry.sphere import mirror_image
 from ..vmr.objective import WeakCamera
 
 ROLL, ZOOM, SHIFT = math.radians(12), 0.12, 0.08
-"""Most by which a picture is turned (radians), scaled (a share) and shifted (crop units): crops of clips are framed
+"""Most by which a picture is turned (radians), scaled (a fraction) and shifted (crop units): crops of clips are framed
 less evenly than those of single pictures."""
 GAIN, BRIGHTNESS = 0.35, 0.15
 """Most by which the contrast of a colour channel, and its level, change."""
@@ -22,7 +22,7 @@ GAIN, BRIGHTNESS = 0.35, 0.15
 
 @dataclass(frozen=True)
 class Examples:
-    """N pictures and what a network should say of them."""
+    """N pictures and what a network should predict of them."""
 
     images: Tensor
     """(N, 3, S, S) in 0..1."""
@@ -48,9 +48,8 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Variation:
-    """How N pictures are to be changed, drawn before they are dealt out to processes: all see the same whatever their
-    number."""
+class Augmentation:
+    """Of N pictures, drawn before they are dealt out to processes: the same whatever the number of these."""
 
     flip: Tensor
     """(N,) bool, mirrored."""
@@ -66,26 +65,26 @@ class Variation:
     """(N, 3) added to it."""
 
     @staticmethod
-    def draw(count: int, random: torch.Generator) -> Variation:
+    def draw(count: int, random: torch.Generator) -> Augmentation:
         def within(bound: float, *shape: int) -> Tensor:
             return bound * (2 * torch.rand(count, *shape, generator=random) - 1)
 
         flip = torch.rand(count, generator=random) < 0.5
-        return Variation(flip, within(ROLL), within(ZOOM).exp(), within(SHIFT, 2), 1 + within(GAIN, 3),
-                         within(BRIGHTNESS, 3))
+        return Augmentation(flip, within(ROLL), within(ZOOM).exp(), within(SHIFT, 2), 1 + within(GAIN, 3),
+                            within(BRIGHTNESS, 3))
 
-    def __getitem__(self, chosen) -> Variation:
-        return Variation(*(getattr(self, f.name)[chosen] for f in fields(self)))
+    def __getitem__(self, chosen) -> Augmentation:
+        return Augmentation(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
-    def to(self, device: torch.device) -> Variation:
-        return Variation(*(getattr(self, f.name).to(device) for f in fields(self)))
+    def to(self, device: torch.device) -> Augmentation:
+        return Augmentation(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
-def varied(examples: Examples, change: Variation, keypoint_mirror: Tensor, vertex_mirror: Tensor) -> Examples:
-    """The pictures changed, with all that is known of them."""
-    examples = _chosen(change.flip, _mirrored(examples, keypoint_mirror, vertex_mirror), examples)
-    moved = _moved(examples, change.roll, change.zoom, change.shift)
-    images = (moved.images * change.gain[..., None, None] + change.level[..., None, None]).clamp(0, 1)
+def augmented(examples: Examples, by: Augmentation, keypoint_mirror: Tensor, vertex_mirror: Tensor) -> Examples:
+    """The pictures changed, with all that belongs to them."""
+    examples = _chosen(by.flip, _mirrored(examples, keypoint_mirror, vertex_mirror), examples)
+    moved = _moved(examples, by.roll, by.zoom, by.shift)
+    images = (moved.images * by.gain[..., None, None] + by.level[..., None, None]).clamp(0, 1)
     return replace(moved, images=images)
 
 
@@ -114,9 +113,9 @@ def _moved(e: Examples, roll: Tensor, zoom: Tensor, shift: Tensor) -> Examples:
     turn = about_z(roll)
     linear = turn[:, :2, :2] * zoom[:, None, None]
     back = torch.linalg.inv(linear)
-    place = torch.cat([back, -back @ shift.unsqueeze(-1)], -1)
+    inverse = torch.cat([back, -back @ shift.unsqueeze(-1)], -1)
     both = torch.cat([e.images, e.masks.unsqueeze(1)], 1)
-    grid = functional.affine_grid(place, list(both.shape), align_corners=False)
+    grid = functional.affine_grid(inverse, list(both.shape), align_corners=False)
     both = functional.grid_sample(both, grid, align_corners=False)
     camera = WeakCamera(turn @ e.camera.rotation, e.camera.scale * zoom,
                         (linear @ e.camera.shift.unsqueeze(-1)).squeeze(-1) + shift)

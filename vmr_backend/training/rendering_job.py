@@ -22,7 +22,7 @@ SECONDS_TO_END = 5
 
 
 def main(argv: list[str]) -> int:
-    """Render as the arguments say, passing Blender's news on; returns the exit status (job.py)."""
+    """Render as the arguments say, passing Blender's events on; returns the exit status (job.py)."""
     parser = Arguments(
         prog="python -m vmr_backend render-dataset",
         description="Render an image collection with masks and keypoints of an object in a .blend file. What is "
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--size", type=int, default=128, metavar="S", help="sides of the pictures, pixels")
     parser.add_argument("--seed", type=int, default=0, metavar="K")
     parser.add_argument("--engine", type=str.upper, choices=ENGINES, default="CYCLES",
-                        help="CYCLES computes on the processor; AUTO is EEVEE where Blender sees a GPU, else CYCLES")
+                        help="CYCLES computes on the processor; AUTO is EEVEE where Blender finds a GPU, else CYCLES")
     parser.add_argument("--keypoints", default="", metavar="A,B,C",
                         help="names of bones (their heads), of bones' tips ('NAME tip') or of vertex groups; default: "
                              "chosen by themselves")
@@ -76,7 +76,7 @@ def _start_of(program: str) -> list[str]:
 
 
 def _run(command: list[str], watches_standard_input: bool) -> int:
-    """Start Blender, pass its events on, and end with it; whatever else it says goes to standard error.
+    """Start Blender, pass its events on, and end with it; all other output goes to standard error.
 
     Blender ends when the pipe to it does, however this process goes.
     """

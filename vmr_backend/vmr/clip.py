@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,14 @@ from ..settings import Settings
 from ..snapshots import Show
 from ..video.footage import Footage
 from ..video.view import View
-from .model import State
+from .model import STATE_NAMES, State
 from .model_file import LoadedModel
 from .objective import WeakCamera
 from .poses import BATCH, candidates, steady_state
 from .registration import laid_on
 from .shape import spread_of
 from .subject import Subject, fit_subject
-from .windows import Learner, adapt, windows_of
+from .windows import OnlineAdaptation, adapt, windows_of
 
 LARGEST_ERROR = 0.25
 """Pixels by which the perspective camera's picture may differ from the weak perspective one's."""
@@ -82,7 +82,7 @@ def adapt_clip(footage: Footage, loaded: LoadedModel, settings: Settings, known:
         return Adapted(predicted, seconds)
     view = View.of(footage, known, settings, device)
     images, masks = _all_pictures(footage, loaded, device)
-    course = _Course(Learner(loaded.model, len(images), seed), folder,
+    course = _Course(OnlineAdaptation(loaded.model, len(images), seed), folder,
                      {"settings": dict(settings.items()), "model": dict(loaded.card.scores)})
     if resume:
         course.take_up(device)
@@ -94,12 +94,12 @@ def adapt_clip(footage: Footage, loaded: LoadedModel, settings: Settings, known:
 
     def after_window() -> None:
         course.save()
-        show(lambda: _of_state(footage, loaded, course.learner.told.state(state)))
+        show(lambda: _of_state(footage, loaded, course.adaptation.blended.state(state)))
 
     show(lambda: _of_state(footage, loaded, state))
     if settings.iterations:
         with _timed(course.seconds, "adaptation"):
-            told = adapt(course.learner, footage, images, masks, state.rotation, settings, renderer,
+            told = adapt(course.adaptation, footage, images, masks, state.rotation, settings, renderer,
                          lambda step, steps: progress("adaptation", step, steps), after_window)
         state = replace(told, rotation=state.rotation)
     base = None if like is None else laid_on(loaded.model.shape, like.rest_vertices, like.faces)
@@ -155,9 +155,9 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 class _Course:
     """How far a run has come, and where it is kept."""
 
-    def __init__(self, learner: Learner, folder: Path | None, facts: dict[str, Any]):
+    def __init__(self, adaptation: OnlineAdaptation, folder: Path | None, facts: dict[str, Any]):
         """facts  of the run, that a checkpoint shares or is none of this run's"""
-        self.learner, self._folder, self._facts = learner, folder, facts
+        self.adaptation, self._folder, self._facts = adaptation, folder, facts
         self.steady: State | None = None
         """What each frame says by itself, under the camera's path."""
         self.seconds: dict[str, float] = {}
@@ -165,8 +165,8 @@ class _Course:
     def save(self) -> None:
         if self._folder is not None:
             assert self.steady is not None
-            steady = {f"steady.{f.name}": getattr(self.steady, f.name) for f in fields(State)}
-            Checkpoint(self._facts | {"seconds": self.seconds}, self.learner.tensors() | steady).save(self._folder)
+            steady = {f"steady.{k}": value for k, value in zip(STATE_NAMES, self.steady.tensors(), strict=True)}
+            Checkpoint(self._facts | {"seconds": self.seconds}, self.adaptation.tensors() | steady).save(self._folder)
 
     def take_up(self, device: torch.device) -> None:
         """Go on from the checkpoint, if there is one; BadInput where it is of another run."""
@@ -176,8 +176,8 @@ class _Course:
         try:
             if {name: found.facts[name] for name in self._facts} != self._facts:
                 raise ValueError("other settings")
-            self.learner.take_up(found.tensors)
-            self.steady = State(*(found.tensors[f"steady.{f.name}"].to(device) for f in fields(State)))
+            self.adaptation.restore(found.tensors)
+            self.steady = State(*(found.tensors[f"steady.{name}"].to(device) for name in STATE_NAMES))
             self.seconds = dict(found.facts["seconds"])
         except (KeyError, TypeError, ValueError, RuntimeError):
             raise BadInput(f"{self._folder}: found a checkpoint of another clip, model or of other settings; run again "

@@ -58,12 +58,12 @@ class Subject:
     def of(model: CategoryModel, state: State, view: View, base: Tensor | None = None) -> Subject:
         """As a model believes it of each frame (T of them); base (1, V, 3)  where it is known better."""
         if base is None:
-            base = model.shape.base(shares_of(state.shares).mean(0, keepdim=True)).detach()
+            base = model.shape.base(shares_of(state.basis_logits).mean(0, keepdim=True)).detach()
         shape = CategoryShape(base, model.shape.sphere, Handles(model.shape.weights, model.shape.twin), STRENGTH)
         subject = Subject(shape.to(base.device), replace(
             Instances.of(state.camera, state.handles.shape[1]), handles=state.handles.clone()), view)
         # Perspective shows a subject that stands off the middle from aside, parallel rays do not.
-        aside = _towards(subject._rays(torch.arange(len(state.place))))
+        aside = _towards(subject._rays(torch.arange(len(state.placement))))
         return replace(subject, instances=replace(subject.instances, rotation=aside @ state.rotation))
 
     def __len__(self) -> int:

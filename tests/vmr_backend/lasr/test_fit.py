@@ -14,7 +14,7 @@ from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.job import BadInput
 from vmr_backend.known import Known, Rotations, Shape
 from vmr_backend.lasr.fit import Fit, fit, plan_of
-from vmr_backend.metrics.segmentation import evaluate
+from vmr_backend.metrics.mask_agreement import evaluate
 from vmr_backend.reconstruction import Reconstruction
 from vmr_backend.settings import Settings
 

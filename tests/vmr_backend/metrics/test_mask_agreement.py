@@ -9,7 +9,7 @@ import pytest
 
 from vmr_backend.job import BadInput
 from vmr_backend.metrics import raster
-from vmr_backend.metrics.segmentation import boundary, contour_accuracy, evaluate, region_similarity
+from vmr_backend.metrics.mask_agreement import boundary, contour_accuracy, evaluate, region_similarity
 
 
 def box(left, right, top=20, bottom=60, shape=(100, 120)):

@@ -9,7 +9,7 @@ from samples.families import FAMILIES
 from samples.families.render import write_collection
 from vmr_backend import cli
 from vmr_backend.geometry.sphere import icosphere
-from vmr_backend.training.inspection import judge
+from vmr_backend.training.inspection import evaluate_model
 from vmr_backend.vmr.model import Architecture, CategoryModel
 from vmr_backend.vmr.model_file import ModelCard, save_model
 from vmr_backend.vmr.shape import CategoryShape, Handles, ellipsoid
@@ -47,7 +47,7 @@ def test_a_model_tells_what_it_is(model_file, capsys):
 
 
 def test_held_out_pictures_judge_a_model_against_the_truth_that_a_renderer_left(model_file, collection):
-    judged = judge(model_file, collection)
+    judged = evaluate_model(model_file, collection)
     assert 0 < judged.iou < 0.8 and 0 <= judged.pck < 0.5
     assert 20 < judged.turn < 180, "an untaught model always looks the same way"
     assert judged.keypoints > 0.05

@@ -14,7 +14,7 @@ from vmr_backend.geometry.topology import winding_numbers
 from vmr_backend.job import BadInput
 from vmr_backend.training import template
 from vmr_backend.training.starts import affinity_of
-from vmr_backend.training.structure import Structure
+from vmr_backend.training.structure_from_motion.model import Structure
 from vmr_backend.training.template import away_from, hull_of, radii_of, template_of, tubes_of
 from vmr_backend.vmr.objective import WeakCamera
 

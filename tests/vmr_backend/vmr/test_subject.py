@@ -57,12 +57,12 @@ def test_the_subject_starts_where_a_weak_perspective_camera_shows_it(turning_egg
     subject = Subject.of(model_of(), state, view)
     every = torch.arange(len(subject))
     middle = project(torch.zeros(len(subject), 1, 3), subject.camera(subject.instances, every))
-    torch.testing.assert_close(middle[:, 0, :2], state.place[:, :2], rtol=0, atol=1e-5)
+    torch.testing.assert_close(middle[:, 0, :2], state.placement[:, :2], rtol=0, atol=1e-5)
     off = BALL[None] * 0.001
     seen = project(off.expand(len(subject), -1, -1), subject.camera(subject.instances, every))[..., :2]
     weak = state.camera.project(off)[..., :2]
     # A small thing near the middle of the lens looks alike under both.
-    torch.testing.assert_close(seen - middle[..., :2], weak - state.place[:, None, :2], rtol=0, atol=1e-4)
+    torch.testing.assert_close(seen - middle[..., :2], weak - state.placement[:, None, :2], rtol=0, atol=1e-4)
 
 
 def test_the_axis_is_carried_to_the_ray_by_the_shortest_turn():
@@ -165,7 +165,7 @@ def test_a_subject_that_is_where_the_film_has_it_has_small_terms(turning_egg, vi
     with torch.no_grad():
         model.shape.latent.copy_(model.shape.preconditioner.latent(base[None]))
     state = state_of(turning_egg, view, 0.0)
-    state = replace(state, shares=torch.zeros(len(state.place), 1))
+    state = replace(state, basis_logits=torch.zeros(len(state.placement), 1))
 
     def found(rotation):
         subject = Subject.of(model, replace(state, rotation=rotation), view)

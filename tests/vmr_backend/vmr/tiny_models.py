@@ -32,7 +32,7 @@ def shape_of(bases: torch.Tensor, handles: int = 8, strength: float = 8.0) -> Ca
 def model_of(bases: int = 2, **architecture) -> CategoryModel:
     """Untaught, the same each time."""
     torch.manual_seed(0)
-    chosen = {"image_size": 64, "hypotheses": 4, "looks": 1} | architecture
+    chosen = {"image_size": 64, "hypotheses": 4, "refinements": 1} | architecture
     return CategoryModel(shape_of(eggs(bases)), Architecture(**chosen))
 
 
