@@ -65,7 +65,7 @@ def _save_known(folder: Path, vertices: np.ndarray, faces: np.ndarray, world_to_
     mesh = vertices[0] @ TO_OBJECT.T
     mesh = ((mesh - mesh.mean(0)) / np.ptp(mesh, axis=0).max()).astype(np.float32)
     (folder / "shape").mkdir()
-    np.savez(folder / "shape" / "reconstruction.npz", frames=np.zeros(1, np.int32), vertices=mesh[None], rest_vertices=mesh,
-             faces=faces.astype(np.int32), uv=np.zeros((len(faces), 3, 2), np.float32),
+    np.savez(folder / "shape" / "reconstruction.npz", frames=np.zeros(1, np.int32), vertices=mesh[None],
+             rest_vertices=mesh, faces=faces.astype(np.int32), uv=np.zeros((len(faces), 3, 2), np.float32),
              camera_rotation=rotation[:1].astype(np.float32), camera_translation=np.array([[0, 0, 5]], np.float32),
              intrinsics=intrinsics[:1].astype(np.float32), image_size=np.array([384, 288], np.int32))

@@ -1,4 +1,4 @@
-"""The network of a category: what it says before it has learnt anything, at any size, and which weights it takes."""
+"""The network of a category: what it predicts before it is trained, at any size, and which weights it takes."""
 
 import itertools
 import math
@@ -12,6 +12,7 @@ from scipy.special import log_softmax
 from tiny_models import RENDERER, SPHERE, eggs, level_camera, model_of, pictures, shape_of, taught_a_little
 from torch.nn import functional
 
+from vmr_backend.geometry.cameras import WeakCamera
 from vmr_backend.vmr.encoders import Landmarks, ResNet18, cut_out, heatmap_loss, local_soft_argmax, standardised
 from vmr_backend.vmr.model import MISFIT, in_object
 

@@ -9,7 +9,6 @@ from vmr_backend.fitting.data_terms import softness
 from vmr_backend.losses import silhouette_loss
 from vmr_backend.settings import Settings
 from vmr_backend.vmr.model import State
-from vmr_backend.fitting.data_terms import softness
 from vmr_backend.vmr.windows import BlendedStates, OnlineAdaptation, adapt, base_swap_loss, windows_of
 
 QUICK = Settings().with_values({"window": 4, "stride": 2, "iterations": 15, "frames_per_iteration": 3,
