@@ -85,6 +85,7 @@ class Reconstructing(Run):
             redraw()
 
     def finish(self, context, job):
+        end_preview()
         result, name = job.result(), result_name(job.folder)
         clip, scene = self._clip(), still_there(bpy.data.scenes, self._scene)
         if clip is None or scene is None:

@@ -39,6 +39,10 @@ class Run:
     """What a check found."""
     changes_file = True
     """Whether `finish` changes the file, which is one step of undo."""
+    has_result = False
+    """Whether the child has made its result, though it may still draw pictures of it."""
+    taken = ""
+    """What `finish` reported, where it was called before the child ended."""
 
     def begin(self, context: bpy.types.Context) -> Any:
         """The child, started: it has poll(), running, cancel() and error."""
@@ -74,23 +78,31 @@ class Run:
                 self.activity.fraction, self.activity.text = event.fraction, progress_text(event)
             elif event.event == "warning":
                 self.activity.warnings.append(event.message)
+            self.has_result |= event.event == "result"
         return bool(events)
 
     def end(self, context: bpy.types.Context) -> Ended:
         """The child has ended: take over what it made, or report why not."""
         child = self.activity.child
         self.listen()
+        if self.taken:
+            warnings = [*self.activity.warnings, *[child.error] * bool(child.error)]
+            return self._close(context, Ended(self.taken, "DONE", warnings, self.found))
         if self.activity.cancelled:
             return self._close(context, Ended(self.cancelled_text, "CANCELLED"))
         if child.error:
             return self._close(context, Ended(child.error, "FAILED"))
         try:
-            ended = Ended(self.finish(context, child), "DONE", self.activity.warnings, self.found)
-            if self.changes_file:
-                bpy.ops.ed.undo_push(message=self.label)
+            ended = Ended(self._take_over(context), "DONE", self.activity.warnings, self.found)
         except BadInput as error:
             ended = Ended(str(error), "FAILED", found=self.found)
         return self._close(context, ended)
+
+    def _take_over(self, context: bpy.types.Context) -> str:
+        text = self.finish(context, self.activity.child)
+        if self.changes_file:
+            bpy.ops.ed.undo_push(message=self.label)
+        return text
 
     def abandon(self, context: bpy.types.Context) -> None:
         """End the child, whatever it does, and leave nothing of the run in the interface."""
@@ -104,7 +116,14 @@ class Run:
             redraw()
         with in_window() as context:
             if child.running:
-                self.meanwhile(context)
+                if not self.has_result:
+                    if not self.taken:
+                        self.meanwhile(context)
+                elif not is_busy(context):
+                    self.has_result = False
+                    with contextlib.suppress(BadInput):  # reported at the end, where it is tried once more
+                        self.taken = self._take_over(context)
+                        redraw()
                 return True
             if is_busy(context):
                 self.activity.text = "Waiting until Blender is free"

@@ -35,6 +35,8 @@ RENDERERS = ("warp", "pytorch3d")
 CHECKPOINT_NAME, TENSORS_NAME = "checkpoint.json", "checkpoint.safetensors"
 """Where a stopped run goes on, and the tensors beside it, which count only with the first."""
 WHOLE_NAME = "whole"
+PICTURES = ("overlay.mp4", "preview.png")
+"""Drawn once a result is in its place."""
 """In the folder of a run: it has ended well, and its files are on their way to their places."""
 PART_SUFFIX = ".part"
 ROTATIONS = ("hints", "camera_solve")
@@ -280,7 +282,7 @@ class Event:
     """One line of news from a run."""
 
     event: str
-    """progress, warning, done or error."""
+    """progress, warning, result (it is in its place; pictures follow), done or error."""
     stage: str = ""
     step: int = 0
     total: int = 0
@@ -424,6 +426,9 @@ def settle(folder: Path) -> None:
     run = folder / RUN_NAME
     if not (run / WHOLE_NAME).is_file():
         return
+    for name in PICTURES:  # of an earlier result
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
     for path in [path for path in run.iterdir() if path.name != WHOLE_NAME]:
         try:
             if path.suffix == PART_SUFFIX:  # of a file that was being written as a run was killed

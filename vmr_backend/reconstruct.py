@@ -13,6 +13,7 @@ from .arguments import Arguments, frame_range, number_list, refuse_others
 from .job import (
     EXIT_BAD_INPUT,
     EXIT_DONE,
+    PICTURES,
     RENDERERS,
     REQUEST_NAME,
     WHOLE_NAME,
@@ -132,7 +133,7 @@ def _run(folder: Path, request: JobRequest | None, resume: bool, device: str) ->
         if request is not None:
             _refuse_another_request(request, asked, folder)
         if before is None:
-            return _say_that_it_is_finished(folder)
+            return _finish(folder)
         asked = replace(asked, device=request.device if request else asked.device if device == "auto" else device)
         asked.save(before)
         goes_on = True
@@ -145,11 +146,13 @@ def _run(folder: Path, request: JobRequest | None, resume: bool, device: str) ->
         from .video.clip import open_footage
 
         open_footage(JobRequest.load(before))
-        from .run import run_job
+        from .run import draw_pictures, run_job
 
         run_job(before, log, resume)
         take_place(folder)
         log.folder = folder
+        log.write(Event("result", message=str(folder)))
+        draw_pictures(folder, log)
 
     status = carry_out(before, work, done=str(folder))
     if status == EXIT_BAD_INPUT and not goes_on and not (before / WHOLE_NAME).is_file():
@@ -165,8 +168,16 @@ def _asked_before(folder: Path) -> JobRequest:
         raise BadInput(f"{error}; without --resume, and with CLIP, it is done anew") from None
 
 
-def _say_that_it_is_finished(folder: Path) -> int:
-    """Nothing is left to be done, and nothing is touched."""
+def _finish(folder: Path) -> int:
+    """Draw the pictures of a result that a stopped run left without; else nothing is left to be done or touched."""
+    if not all((folder / name).is_file() for name in PICTURES):
+        from .run import draw_pictures
+
+        def work(log: EventLog) -> None:
+            log.plan({"pictures": 1.0})
+            draw_pictures(folder, log)
+
+        return carry_out(folder, work)
     for event in (Event("warning", message=f"{folder}: the run is finished; nothing is left to resume. Without "
                                            "--resume it is done anew"),
                   Event("done", fraction=1.0, message=str(folder))):

@@ -1,4 +1,4 @@
-"""One job from request to result: footage, fit, texture, pictures, report."""
+"""One job from request to result: footage, fit, texture, measures, report; then its pictures."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from .texture.bake import bake_texture
 from .video.clip import open_footage
 from .video.flow_finders import flow_finder
 from .video.footage import load_footage
+from .video.full_frames import FullFrames
 from .video.subjects import Choice
 from .vmr.model_file import find_model, load_model
 
@@ -59,6 +60,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     if device.type == "cpu":
         # The renderer keeps every core busy by itself; more threads than this only wait for one another.
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+    renderer = get_renderer(request.renderer, device)
     category = load_model(find_model(request.model), device) if request.model else None
     like = Reconstruction.load(Path(request.shape)) if request.shape else None
     # Until the footage is read, nobody knows how many frames there are.
@@ -86,7 +88,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         snapshots.offer(lambda: make().resized(*clip.file_size))
 
     with _timed(stages, "fit", device):
-        fitter = Fitter(footage, settings, get_renderer(request.renderer, device), device)
+        fitter = Fitter(footage, settings, renderer, device)
         course = Course(request.seed, log.progress, offer, folder, resume)
         found = METHODS[request.method].start(Start(fitter, course, priors, category, like))
     fit_memory = stages.pop().peak_memory_mib
@@ -97,16 +99,13 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     with _timed(stages, "texture", device):
         baked = bake_texture(result, frames.frame, frames.mask, settings.texture_size,
                              progress=lambda step, steps: log.progress("texture", step, steps))
-    with _timed(stages, "pictures", device):
+    log.progress("measures", 0, 1)
+    with _timed(stages, "measures", device):
         scores = evaluate(result, frames.masks())
-        total = 2 * len(result.frames)
-        write_overlay(result, baked.image, frames.frame, folder / OVERLAY_NAME, footage.fps or 24.0,
-                      progress=lambda step, steps: log.progress("pictures", step, 2 * steps))
-        write_preview(result, baked.image, frames.frame, folder / PREVIEW_NAME, Path(request.clip).name)
         errors = colour_errors(result, baked.image, frames.frame, frames.mask)
         result = replace(result, coverage=coverage(result))
         trust = judge(measure(result, footage, scores, errors, found.hypotheses))
-        log.progress("pictures", total, total)
+    log.progress("measures", 1, 1)
 
     if trust.verdict.trust != "good":
         warnings.append(trust.verdict.sentence)
@@ -122,11 +121,23 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     snapshots.remove()
 
 
+def draw_pictures(folder: Path, log: EventLog) -> None:
+    """Draw the pictures of the result that a folder holds: overlay and contact sheet, which nothing else waits for."""
+    request, result = JobRequest.load(folder), Reconstruction.load(folder)
+    clip = open_footage(request)
+    result, frames = result.resized(*clip.image_size), FullFrames(clip, result.frames, ())
+    texture = cv2.cvtColor(cv2.imread(str(folder / TEXTURE_NAME)), cv2.COLOR_BGR2RGB)
+    write_overlay(result, texture, frames.frame, folder / OVERLAY_NAME, clip.fps or 24.0,
+                  progress=lambda step, steps: log.progress("pictures", step, steps))
+    write_preview(result, texture, frames.frame, folder / PREVIEW_NAME, Path(request.clip).name)
+
+
 def _costs(request: JobRequest, settings: Settings, frames: int) -> dict[str, float]:
     """About how long each stage takes, for the forecast of the time left."""
     of_fit = METHODS[request.method].costs(settings, frames, request.model is not None)
     whole = sum(of_fit.values())
-    return {"footage": whole * 0.06} | of_fit | {"texture": whole * 0.1, "pictures": whole * 0.06}
+    return {"footage": whole * 0.06, **of_fit, "texture": whole * 0.06, "measures": whole * 0.02,
+            "pictures": whole * 0.03}
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def test_samples_lie_on_the_subject_and_say_where_they_are(turning_egg, size):
     assert seen.images.min() >= 0 and seen.images.max() <= 1
     small = downsample(turning_egg.footage, size)
     colours = at_samples(small.images, seen.pixels.numpy()) / 255
-    assert np.allclose(look_up(seen.images, seen.places).numpy(), colours, atol=1e-5)
+    assert np.allclose(look_up(seen.images, seen.samples).numpy(), colours, atol=1e-5)
 
 
 def test_flow_is_that_of_the_pixel_and_the_ends_of_the_clip_have_none_beyond(turning_egg):
