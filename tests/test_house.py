@@ -10,7 +10,7 @@ BLENDER = {"bpy", "bpy_extras", "bpy_types", "mathutils", "bmesh", "gpu", "gpu_e
 ROOT_FILES = {"__init__", "preferences", "properties"}
 BLENDER_SIDE = {"operators", "panels", "scene", "jobs"} | ROOT_FILES
 """What runs inside Blender's process, with vmr_backend's light modules."""
-LIGHT = {"vmr_backend", "vmr_backend.settings", "vmr_backend.job", "vmr_backend.reconstruction",
+LIGHT = {"vmr_backend", "vmr_backend.settings", "vmr_backend.methods", "vmr_backend.job", "vmr_backend.reconstruction",
          "vmr_backend.annotations", "vmr_backend.marks"}
 MAY_IMPORT = {
     "__init__": {"operators", "panels", "preferences", "properties"},
@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "vmr_backend": {"vmr_backend"},
 }
 METHODS = {"lasr", "vmr"}
-ENTRANCES = {"__main__", "cli", "run"}
+ENTRANCES = {"__main__", "cli", "run", "methods"}
 """What starts a method; everything else in vmr_backend is below the methods."""
 ABOVE = {"training": {"vmr"}, "benchmarks": {"vmr"}}
 """What teaches a method's models, and what times that."""
