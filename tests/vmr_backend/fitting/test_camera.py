@@ -25,8 +25,8 @@ def ball(count=1) -> Solution:
 
 
 def test_the_sphere_at_the_start_is_as_large_in_every_crop_and_in_its_middle():
-    places = screen(ball(4))[..., :2]
-    middle, extent = (places.amax(2) + places.amin(2)) / 2, (places.amax(2) - places.amin(2)) / 2
+    points = screen(ball(4))[..., :2]
+    middle, extent = (points.amax(2) + points.amin(2)) / 2, (points.amax(2) - points.amin(2)) / 2
     assert middle.abs().max() < 0.02
     assert torch.allclose(extent, extent.mean().expand_as(extent), rtol=0.03)
     assert 0.2 < extent.mean() < 0.6, "about half of the crop, so that it neither fills it nor is lost in it"

@@ -27,32 +27,32 @@ def at_samples(maps, pixels) -> np.ndarray:
 def test_colours_between_pixels_are_bilinear_and_beyond_the_border_those_of_it():
     random = np.random.default_rng(0)
     images = random.uniform(size=(3, 3, 8, 8)).astype(np.float32)
-    places = random.uniform(-1.2, 1.2, (2, 3, 50, 2)).astype(np.float32)
-    found = look_up(torch.from_numpy(images), torch.from_numpy(places)).numpy()
+    samples = random.uniform(-1.2, 1.2, (2, 3, 50, 2)).astype(np.float32)
+    found = look_up(torch.from_numpy(images), torch.from_numpy(samples)).numpy()
     assert found.shape == (2, 3, 50, 3)
     for h, n, c in np.ndindex(2, 3, 3):
-        x, y = ((places[h, n] + 1) * 8 - 1).T / 2
+        x, y = ((samples[h, n] + 1) * 8 - 1).T / 2
         expected = map_coordinates(images[n, c], [y, x], order=1, mode="nearest")
         assert np.allclose(found[h, n, :, c], expected, atol=1e-5)
 
 
 def test_a_look_up_without_hypotheses_is_the_same():
-    images, places = torch.rand(3, 3, 8, 8), torch.rand(3, 5, 2) * 2 - 1
-    assert torch.equal(look_up(images, places), look_up(images, places[None])[0])
+    images, samples = torch.rand(3, 3, 8, 8), torch.rand(3, 5, 2) * 2 - 1
+    assert torch.equal(look_up(images, samples), look_up(images, samples[None])[0])
 
 
 def test_a_place_at_a_pixels_centre_has_its_colour():
     images = torch.rand(1, 3, 4, 4)
-    places = torch.tensor([[[-0.75, -0.75], [0.25, -0.25], [0.75, 0.75]]])
+    samples = torch.tensor([[[-0.75, -0.75], [0.25, -0.25], [0.75, 0.75]]])
     expected = torch.stack([images[0, :, 0, 0], images[0, :, 1, 2], images[0, :, 3, 3]])
-    assert torch.allclose(look_up(images, places)[0], expected, atol=1e-6)
+    assert torch.allclose(look_up(images, samples)[0], expected, atol=1e-6)
 
 
-def test_gradients_of_a_look_up_reach_the_places():
+def test_gradients_of_a_look_up_reach_the_samples():
     random = np.random.default_rng(0)
     images = torch.from_numpy(random.uniform(size=(3, 3, 8, 8)))
-    places = torch.from_numpy(random.uniform(-0.9, 0.9, (2, 3, 5, 2))).requires_grad_()
-    assert torch.autograd.gradcheck(lambda p: look_up(images, p), places)
+    samples = torch.from_numpy(random.uniform(-0.9, 0.9, (2, 3, 5, 2))).requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: look_up(images, p), samples)
 
 
 @pytest.mark.parametrize("size", [32, 64])
@@ -84,11 +84,11 @@ def test_flow_across_gaps_of_any_resolution_is_looked_up_at_the_samples(turning_
     place = np.broadcast_to(pixel_centres(own_size), (frames - gap, own_size, own_size, 2))
     frame = np.arange(frames - gap)[:, None, None] * np.ones((1, own_size, own_size))
     near, far = observed(turning_egg.footage, far=[CropFlow(gap, place, -place, frame, frame + 0.5)]).links
-    places = observed(turning_egg.footage).places
+    samples = observed(turning_egg.footage).samples
     assert (near.gap, far.gap) == (1, gap)
     one_pixel = 1 / min(own_size, 32) + 1e-6
-    assert (far.forward[:-gap] - places[:-gap]).abs().max() <= one_pixel, "from the pixel that a sample lies in"
-    assert (far.backward[gap:] + places[gap:]).abs().max() <= one_pixel
+    assert (far.forward[:-gap] - samples[:-gap]).abs().max() <= one_pixel, "from the pixel that a sample lies in"
+    assert (far.backward[gap:] + samples[gap:]).abs().max() <= one_pixel
     early, late = torch.arange(frames - gap)[:, None].float(), torch.arange(gap, frames)[:, None].float()
     assert (far.forward_weight[:-gap] == early).all() and (far.forward_weight[-gap:] == 0).all()
     assert (far.backward_weight[gap:] == late - gap + 0.5).all() and (far.backward_weight[:gap] == 0).all()

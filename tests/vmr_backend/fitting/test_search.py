@@ -69,11 +69,11 @@ def test_a_search_ends_with_one_hypothesis_and_tells_of_all(turning_egg, quick, 
 
 def test_what_is_kept_are_the_hypotheses_asked_for():
     solution = stirred(sphere_seen_by(VIEW, unknown(5, VIEW)), 0.3)
-    colours, places = solution.body.vertex_colours.detach(), screen(solution).detach()
+    colours, points = solution.body.vertex_colours.detach(), screen(solution).detach()
     _keep(solution, solution.cameras, torch.tensor([3, 1]))
     assert torch.equal(solution.body.vertex_colours, colours[[3, 1]])
-    assert torch.allclose(screen(solution), places[[3, 1]], atol=1e-5)
+    assert torch.allclose(screen(solution), points[[3, 1]], atol=1e-5)
     _keep(solution, solution.cameras, torch.tensor([1]))
-    assert torch.allclose(screen(solution), places[[1]], atol=1e-5)
+    assert torch.allclose(screen(solution), points[[1]], atol=1e-5)
     screen(solution).sum().backward()
     assert all(p.grad is not None for p in solution.body.mesh.parameters()), "what is kept can be fitted on"

@@ -30,7 +30,7 @@ def test_time_is_told_by_waves_that_fall_with_frequency():
     assert np.allclose(time_embedding(NUMBERS, 3).numpy(), expected, atol=1e-6)
 
 
-def test_time_goes_by_frame_numbers_not_by_places_in_the_list():
+def test_time_goes_by_frame_numbers_not_by_indices_in_the_list():
     whole, gap = torch.arange(11), torch.tensor([0, 1, 5, 10])
     assert torch.allclose(time_embedding(whole, 4)[gap], time_embedding(gap, 4))
     assert torch.allclose(time_embedding(whole + 500, 4), time_embedding(whole, 4))
