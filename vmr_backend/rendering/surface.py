@@ -78,9 +78,8 @@ def hidden_vertices(points: Tensor, faces: Tensor, nearest: Surface) -> Tensor:
 
     Those that turn their inside to it are none, nor are vertices without faces: they are no surface that could be seen.
     """
-    a, b, c = (points[..., faces[:, k], :2] for k in range(3))
-    (x1, y1), (x2, y2) = (b - a).unbind(-1), (c - a).unbind(-1)
-    away = x1 * y2 - y1 * x2
+    (x0, x1, x2), (y0, y1, y2) = (points[..., k].contiguous()[..., faces].unbind(-1) for k in range(2))
+    away = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
     turned = points.new_zeros(points.shape[:-1])
     for k in range(3):
         turned = turned.index_add(-1, faces[:, k], away)
