@@ -143,4 +143,4 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         draw_backend(layout, context, self.backend_found)
 
 
-register, unregister = bpy.utils.register_classes_factory((VMR_AP_preferences,))
+register, unregister = bpy.utils.register_classes_factory((VMR_AP_preferences,))  # type: ignore[attr-defined]

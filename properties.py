@@ -522,7 +522,7 @@ frames_activity = Activity()
 ACTIVITIES = {"Reconstruct": reconstruction_activity, "Backend": backend_activity, "Training": training_activity,
               "Masks": segmentation_activity, "Frames": frames_activity}
 
-register_classes, unregister_classes = bpy.utils.register_classes_factory((
+register_classes, unregister_classes = bpy.utils.register_classes_factory((  # type: ignore[attr-defined]
     VMR_PG_settings, VMR_PG_training, VMR_PG_inputs, VMR_PG_reconstruction, VMR_PG_doubt, VMR_PG_result, VMR_PG_point,
     VMR_PG_mark, VMR_PG_subject, VMR_PG_clip))
 

@@ -27,8 +27,8 @@ from . import (
 
 MODULES = (backend, cancel, doubtful_frame, export_fbx, export_gltf, frames, hints, jobs, load_result, marks, masks,
            models, preview, reconstruct, set_up_scene, settings, train_model)
-register_classes, unregister_classes = bpy.utils.register_classes_factory(
-    [cls for module in MODULES for name, cls in vars(module).items() if name.startswith("VMR_OT_")])
+CLASSES = [cls for module in MODULES for name, cls in vars(module).items() if name.startswith("VMR_OT_")]
+register_classes, unregister_classes = bpy.utils.register_classes_factory(CLASSES)  # type: ignore[attr-defined]
 
 
 def register() -> None:

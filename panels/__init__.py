@@ -4,7 +4,7 @@ import bpy
 
 from . import export_menu, footage, headers, reconstruct
 
-register_classes, unregister_classes = bpy.utils.register_classes_factory(
+register_classes, unregister_classes = bpy.utils.register_classes_factory(  # type: ignore[attr-defined]
     (*reconstruct.CLASSES, footage.VMR_SEQUENCER_PT_footage))
 APPENDED = {"TOPBAR_MT_file_export": export_menu.draw} | dict.fromkeys(headers.HEADERS, headers.draw)
 

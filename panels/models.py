@@ -3,7 +3,7 @@
 import bpy
 
 from ..properties import training_activity
-from .text import draw_ended, draw_text, progress_of
+from .text import draw_ended, draw_progress, draw_text
 
 
 def draw_chosen_model(layout: bpy.types.UILayout, props) -> None:
@@ -31,9 +31,7 @@ def draw_training(layout: bpy.types.UILayout, context: bpy.types.Context, asked)
     for name in ("category", "images", "size", "training", "keypoints", "steps", "seed"):
         layout.prop(asked, name)
     layout.separator()
-    if training_activity.running:
-        layout.progress(factor=training_activity.fraction, text=progress_of(training_activity, active))
-        layout.operator("vmr.cancel_training", icon="X")
+    if draw_progress(layout, training_activity, active, "vmr.cancel_training"):
         return
     row = layout.row(align=True)
     owner = active.session_uid if active else None

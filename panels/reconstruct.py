@@ -21,7 +21,7 @@ from .known import draw_known, draw_subject
 from .masks import draw_masks
 from .models import draw_chosen_model, draw_models, draw_training
 from .result import draw_result, draw_warnings
-from .text import draw_ended, draw_text, progress_of
+from .text import draw_ended, draw_progress, draw_text
 
 PACKAGE = __package__.rpartition(".")[0]
 
@@ -77,9 +77,7 @@ class MainPanel(InTab):
             column.separator()
             draw_backend(column, context, is_found=False)
         column.separator()
-        if reconstruction_activity.running:
-            draw_progress(column, clip)
-        else:
+        if not draw_progress(column, reconstruction_activity, clip, "vmr.cancel"):
             draw_buttons(column, preferences.stopped_run(clip) if clip is not None else None)
             draw_preview(column)
         draw_waiting(column, context)
@@ -96,11 +94,6 @@ def draw_kept(layout, context):
         row = layout.row(align=True)
         row.operator("vmr.take_inputs", text="Use for This Clip")
         row.operator("vmr.forget_inputs", text="", icon="X")
-
-
-def draw_progress(layout, clip):
-    layout.progress(factor=reconstruction_activity.fraction, text=progress_of(reconstruction_activity, clip))
-    layout.operator("vmr.cancel", icon="X")
 
 
 def draw_buttons(layout, stopped):

@@ -23,7 +23,7 @@ from vmr_backend.segmentation.mask_network import MaskNetwork
 from vmr_backend.segmentation.network_file import save
 from vmr_backend.segmentation.propagation import Propagation
 from vmr_backend.segmentation.shots import shots_of, working_scale
-from vmr_backend.video.masks import box_of
+from vmr_backend.video.mask_facts import box_of
 
 from .scenes import SIZE, moment
 from .segmenter import LEAST, Example, box_mask, colour_augmented, has_diverged, read, train, write_shards

@@ -33,7 +33,7 @@ from vmr_backend.segmentation.motion import FINER, background_homography, carrie
 from vmr_backend.segmentation.network_file import load, save
 from vmr_backend.segmentation.propagation import Appearance, Propagation
 from vmr_backend.segmentation.shots import Shots, shots_of
-from vmr_backend.video.masks import box_of
+from vmr_backend.video.mask_facts import box_of
 
 from .scenes import OFFSETS, Moment, moment
 
@@ -144,14 +144,14 @@ class Rollout(Propagation):
         super().__init__(shots, network)
         self.truth, self.examples = truth, []
 
-    def _predicted(self, place: int, mask: np.ndarray, seen: Appearance | None) -> np.ndarray:
-        found, truth = super()._predicted(place, mask, seen), self.truth[place]
+    def _predicted(self, index: int, mask: np.ndarray, seen: Appearance | None) -> np.ndarray:
+        found, truth = super()._predicted(index, mask, seen), self.truth[index]
         return truth if has_diverged(found, truth) else found
 
-    def _cues(self, place: int, mask: np.ndarray, seen: Appearance | None) -> np.ndarray:
-        cues = super()._cues(place, mask, seen)
-        if (self.truth[place] > 0.5).sum() > LEAST:
-            self.examples.append(_packed(InputWindow.at(box_of(mask > 0.4)), cues, self.truth[place]))
+    def _cues(self, index: int, mask: np.ndarray, seen: Appearance | None) -> np.ndarray:
+        cues = super()._cues(index, mask, seen)
+        if (self.truth[index] > 0.5).sum() > LEAST:
+            self.examples.append(_packed(InputWindow.at(box_of(mask > 0.4)), cues, self.truth[index]))
         return cues
 
 
@@ -195,16 +195,16 @@ def example(shown: Moment, rng: np.random.Generator, from_box: bool) -> Example 
     if not (mask > 0.4).any():
         return None
     others = []
-    for place, offset in enumerate(OFFSETS):
+    for index, offset in enumerate(OFFSETS):
         if abs(offset) > 1 and rng.random() < 0.8 and (offset > 0 or not from_box or rng.random() < 0.5):
-            way = np.linalg.inv(shown.cameras[place]) @ shown.cameras[NOW]
+            way = np.linalg.inv(shown.cameras[index]) @ shown.cameras[NOW]
             way[:2, 2] += rng.normal(0, 0.4, 2)
-            others.append((lab_of(shown.frames[place]), way))
+            others.append((lab_of(shown.frames[index]), way))
     here = Palette.of(lab, mask, surroundings(mask)[0] & (mask < 0.4))
     marked, looks = here, [np.full(mask.shape, 0.5, np.float32)] * 2
     # Without colours and features of a marked frame it is the marked frame itself, refined.
     if not from_box and rng.random() < 0.8:
-        known = [of_frame(shown, place, rng) for place in (rng.choice([NOW - 3, NOW - 2, NOW + 3]), NOW - 2)]
+        known = [of_frame(shown, index, rng) for index in (rng.choice([NOW - 3, NOW - 2, NOW + 3]), NOW - 2)]
         marked = known[0][0]
         looks = [side.likeness(features_of(picture, features_network()), mask) for _, side in known]
     subject = surroundings(mask)[0]
@@ -213,12 +213,12 @@ def example(shown: Moment, rng: np.random.Generator, from_box: bool) -> Example 
         picture, lab, mask, motions, uncovered(lab, others), here, marked, looks), truth)
 
 
-def of_frame(shown: Moment, place: int, rng: np.random.Generator) -> tuple[Palette, FeatureMemory]:
+def of_frame(shown: Moment, index: int, rng: np.random.Generator) -> tuple[Palette, FeatureMemory]:
     """Colours and features of the subject in another frame of a moment, by a mask that may be corrupted."""
-    lab, mask = lab_of(shown.frames[place]), shown.masks[place]
+    lab, mask = lab_of(shown.frames[index]), shown.masks[index]
     mask = corrupted(mask, lab, rng) if rng.random() < 0.7 else mask
     return (Palette.of(lab, mask, np.zeros(mask.shape, bool)),
-            FeatureMemory.of(features_of(shown.frames[place], features_network()), mask))
+            FeatureMemory.of(features_of(shown.frames[index], features_network()), mask))
 
 
 @functools.lru_cache

@@ -51,13 +51,14 @@ def _plain(error: Exception) -> str:
     return f"{type(error).__name__}: {text}"
 
 
-def stop_with_standard_input() -> None:
-    """End this process when whoever started it is gone, however it went."""
+def stop_with_standard_input(first: Callable[[], None] = lambda: None) -> None:
+    """End this process, `first` what it started, when whoever started it is gone, however it went."""
 
     def watch() -> None:
         # Not through sys.stdin: Python aborts at its end where a thread holds that one's lock.
         while os.read(0, 4096):
             pass
+        first()
         os._exit(EXIT_CANCELLED)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 
 from .checkpoint import Checkpoint
@@ -30,11 +29,9 @@ from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME,
 from .settings import Settings, settings_of
 from .snapshots import Snapshots
 from .texture.bake import bake_texture
-from .texture.footage import FullFrames
-from .video.clip import Clip, open_footage, select
+from .video.clip import open_footage
 from .video.flow_finders import flow_finder
-from .video.footage import Footage, load_footage
-from .video.masks import open_masks
+from .video.footage import load_footage
 from .video.subjects import Choice
 from .vmr.clip import PREDICTION, adapt_clip, first_sight, shares_of_time
 from .vmr.model_file import find_model, load_model
@@ -73,7 +70,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         known = known_of(request, clip.scale)
         check_camera(known, clip.image_size)
         footage = load_footage(clip, request.masks, first=request.first, last=request.last,
-                               crop_size=settings.crop_size, choice=_choice(request, clip),
+                               crop_size=settings.crop_size, choice=Choice.of(request, clip.scale),
                                flow=flow_finder(settings.flow, device),
                                progress=lambda step, steps: log.progress("footage", step, steps))
     log.plan(_shares(request, settings, len(footage.numbers)))
@@ -101,12 +98,12 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     stages += [Stage(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 
     result = found.reconstruction
-    frames = _full_frames(request, clip, footage)
+    frames = footage.full
     with _timed(stages, "texture", device):
         baked = bake_texture(result, frames.frame, frames.mask, settings.texture_size,
                              progress=lambda step, steps: log.progress("texture", step, steps))
     with _timed(stages, "pictures", device):
-        scores = evaluate(result, _masks(frames, result.frames))
+        scores = evaluate(result, frames.masks())
         total = 2 * len(result.frames)
         write_overlay(result, baked.image, frames.frame, folder / OVERLAY_NAME, footage.fps or 24.0,
                       progress=lambda step, steps: log.progress("pictures", step, 2 * steps))
@@ -154,19 +151,3 @@ def _peak_memory_mib(device: torch.device) -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def _full_frames(request: JobRequest, clip: Clip, footage: Footage) -> FullFrames:
-    # Of all frames asked for, as the footage was read: a subject is followed through those left out, too.
-    masks = open_masks(request.masks, clip, select(clip, request.first, request.last), _choice(request, clip))
-    return FullFrames(clip, masks, footage.numbers)
-
-
-def _choice(request: JobRequest, clip: Clip) -> Choice:
-    """Which subject is meant, its box in the pixels that are read."""
-    box = request.box and (np.reshape(request.box, (2, 2)) * clip.scale).ravel().tolist()
-    return Choice(request.subject, box, request.at)
-
-
-def _masks(frames: FullFrames, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    return ((int(number), frames.mask(place)) for place, number in enumerate(numbers))

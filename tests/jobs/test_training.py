@@ -41,7 +41,7 @@ print(json.dumps({"event": "done", "fraction": 1.0}))
 
 @pytest.fixture
 def train(tmp_path):
-    """A training that is followed to its end, or until a stage says something, with its events and commands, and
+    """A training that is followed to its end, or until a stage reports something, with its events and commands, and
     whether it went on where another was stopped."""
 
     def train(deeds="", until=None):

@@ -12,7 +12,7 @@ from samples.families.__main__ import main
 from samples.families.render import animal_of, pictures
 from vmr_backend.annotations import HIDDEN, VISIBLE
 
-MODULES = {"bird": bird, "quadruped": quadruped}
+MODULES = {"bird": (bird, bird.BirdPose), "quadruped": (quadruped, quadruped.QuadrupedPose)}
 COUNT, SIZE, SEED = 40, 96, 5
 
 
@@ -36,8 +36,8 @@ def collection(request, tmp_path_factory):
 
 def at_rest(name, seed):
     """An animal that holds still, and its family."""
-    module, rng = MODULES[name], np.random.default_rng(seed)
-    animal = module.built(module.drawn_body(rng), module.Pose(), lambda name, part: np.full(part.vertices.shape, .5))
+    (module, pose), rng = MODULES[name], np.random.default_rng(seed)
+    animal = module.built(module.drawn_body(rng), pose(), lambda name, part: np.full(part.vertices.shape, .5))
     return animal, module.FAMILY
 
 

@@ -27,7 +27,7 @@ from vmr_backend.segmentation.motion import FINER
 from vmr_backend.segmentation.network_file import load
 from vmr_backend.segmentation.propagation import tidied
 from vmr_backend.segmentation.shots import shots_of
-from vmr_backend.video.masks import box_of
+from vmr_backend.video.mask_facts import box_of
 
 
 @pytest.fixture(scope="module")

@@ -171,19 +171,19 @@ def test_blocked_offsets_are_those_at_which_a_sampled_view_meets_the_solid():
     generator = np.random.default_rng(3)
     for _ in range(40):
         body = np.sort(generator.uniform(-1, 1, (2, 3)), 0)
-        room = Footprint(body, generator.uniform(-4, 4, (5, 3)))
+        footprint = Footprint(body, generator.uniform(-4, 4, (5, 3)))
         low = generator.uniform(-3, 2, 3)
         solid = np.stack([low, low + generator.uniform(0.2, 2, 3)])
-        taken = _blocked_offsets(room, solid)
-        share = np.linspace(0, 1, 400)[:, None, None]
-        views = (1 - share[..., None]) * body + share[..., None] * room.eyes[:, None]
+        taken = _blocked_offsets(footprint, solid)
+        s = np.linspace(0, 1, 400)[:, None, None]
+        views = (1 - s[..., None]) * body + s[..., None] * footprint.centres[:, None]
         wide = solid + [[-0.25], [0.25]]
-        for shift in generator.uniform(-6, 6, 20):
-            at = views + [shift, 0, 0]
+        for offset in generator.uniform(-6, 6, 20):
+            at = views + [offset, 0, 0]
             meets = ((at[..., 0, :] < wide[1]) & (at[..., 1, :] > wide[0])).all(-1).any()
-            told = ((taken[:, 0] < shift) & (shift < taken[:, 1])).any()
-            near = np.abs(taken - shift).min() < 0.05 if len(taken) else False
-            assert meets == told or near
+            blocked = ((taken[:, 0] < offset) & (offset < taken[:, 1])).any()
+            near = np.abs(taken - offset).min() < 0.05 if len(taken) else False
+            assert meets == blocked or near
 
 
 def test_the_first_free_place_is_between_what_is_taken_if_there_is_room():

@@ -7,7 +7,7 @@ import itertools
 import torch
 
 from ..arguments import Arguments
-from ..devices import device_name, device_of
+from ..devices import device_name, device_of, on_device
 from ..geometry.cameras import LEVEL_CAMERA
 from ..geometry.sphere import icosphere
 from ..rendering import Renderer, get_renderer
@@ -78,7 +78,7 @@ def _timed(encoder: str, size: int, batch: int, parts: tuple[bool, bool, bool] |
     else:
         architecture = Architecture(encoder, size, settings.hypotheses, settings.refinements)
         model = CategoryModel(shape, architecture).to(device)
-        draws = Draws.draw(batch, torch.Generator().manual_seed(0)).to(device)
+        draws = on_device(Draws.draw(batch, torch.Generator().manual_seed(0)), device)
         loss = BatchLoss(model, affinity, renderer, weights)
 
         def step() -> None:

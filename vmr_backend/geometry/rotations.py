@@ -7,13 +7,6 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 
-def cross_matrix(v: Tensor) -> Tensor:
-    """(..., 3) to (..., 3, 3) with cross_matrix(v) @ x = v x x."""
-    x, y, z = v.unbind(-1)
-    o = torch.zeros_like(x)
-    return torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).unflatten(-1, (3, 3))
-
-
 def from_axis_angle(v: Tensor) -> Tensor:
     """Rotation matrices (..., 3, 3) of axis-angle vectors (..., 3) in radians (Rodrigues' formula), smooth at zero."""
     square = v.square().sum(-1)[..., None, None]
@@ -21,7 +14,9 @@ def from_axis_angle(v: Tensor) -> Tensor:
     angle = torch.where(small, torch.ones_like(square), square).sqrt()
     a = torch.where(small, 1 - square / 6, angle.sin() / angle)
     b = torch.where(small, 0.5 - square / 24, (1 - angle.cos()) / angle.square())
-    k = cross_matrix(v)
+    x, y, z = v.unbind(-1)
+    o = torch.zeros_like(x)
+    k = torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).unflatten(-1, (3, 3))
     return torch.eye(3, dtype=v.dtype, device=v.device) + a * k + b * (k @ k)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..reconstruction import Reconstruction
+from ..texture.selection import weighted_median
 from ..video.crops import pixel_centres
 from ..video.footage import Footage, downsample
 from .raster import project, rasterise
@@ -31,13 +32,6 @@ def flow_residuals(result: Reconstruction, footage: Footage, size: int = SIZE) -
     return np.array([_residual(result, small, t) for t in range(len(result.frames))])
 
 
-def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    """The lowest of values (N,) up to which half of the weights (N,) lie."""
-    order = np.argsort(values)
-    sums = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(sums, sums[-1] / 2)])
-
-
 def _residual(result: Reconstruction, footage: Footage, t: int) -> float:
     """Of one frame, towards both its neighbours."""
     side = footage.masks.shape[1]
@@ -61,7 +55,7 @@ def _residual(result: Reconstruction, footage: Footage, t: int) -> float:
             continue
         led_to = footage.crop_centre[other] + footage.crop_half[other] * (start + flows[pair][drawn])
         distance = np.linalg.norm(_seen_again(result, other, corners, barycentrics) - led_to, axis=1)
-        found.append(weighted_median(distance, weight[drawn]) / subject)
+        found.append(weighted_median(distance[:, None], weight[drawn][:, None])[0] / subject)
     return max(found, default=np.nan)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 
 from ..job import BadInput
+from ..parallel import in_parallel
 from ..reconstruction import Reconstruction
 from ..video.clip import Clip
-from ..video.masks import open_masks, read_masks
+from ..video.mask_facts import MaskFacts
+from ..video.masks import load_masks
 from ..video.subjects import Choice
 from .raster import silhouette
 
@@ -79,11 +81,14 @@ def evaluate(reconstruction: Reconstruction, masks: Masks) -> MaskScores:
     BadInput if none of the result's frames has one.
     """
     index = {int(number): i for i, number in enumerate(reconstruction.frames)}
-    scored = []
-    for number, mask in masks.items() if isinstance(masks, Mapping) else masks:
-        if number in index:
-            predicted = silhouette(reconstruction, index[number])
-            scored.append((number, region_similarity(predicted, mask), contour_accuracy(predicted, mask)))
+
+    def score(frame: tuple[int, np.ndarray]) -> tuple[int, float, float]:
+        number, mask = frame
+        predicted = silhouette(reconstruction, index[number])
+        return number, region_similarity(predicted, mask), contour_accuracy(predicted, mask)
+
+    given = masks.items() if isinstance(masks, Mapping) else masks
+    scored = list(in_parallel(score, (frame for frame in given if frame[0] in index)))
     if not scored:
         raise BadInput(f"masks: found none for the result's frames {reconstruction.frames[0]} to "
                        f"{reconstruction.frames[-1]}; needs at least one")
@@ -94,8 +99,8 @@ def evaluate(reconstruction: Reconstruction, masks: Masks) -> MaskScores:
 def masks_of(
     result: Reconstruction, path: Path, clip: Clip | None = None, selected: np.ndarray | None = None,
     choice: Choice | None = None,
-) -> tuple[Iterator[tuple[int, np.ndarray]], list[str]]:
-    """Number and mask (H, W) bool of the result's frames that have one in a folder of images or a video.
+) -> tuple[dict[int, MaskFacts], Sequence[str]]:
+    """Masks of the result's frames that have one in a folder of images or a video, by the frame's number.
 
     clip      of the result, by whose frames masks are matched; None: as far as is known, the result's frames are all
     selected  (n,) frames of the clip that the result was asked for, the result's among them
@@ -106,6 +111,5 @@ def masks_of(
     if clip is None:
         files = tuple(Path(f"{number}.png") for number in result.frames)
         clip = Clip(path, result.frames, size, size, None, files)
-    masks = open_masks(path, clip, result.frames if selected is None else selected, choice)
-    numbers = np.intersect1d(result.frames, np.array(list(masks.number_of), np.int32))
-    return ((number, mask) for number, mask, *_ in read_masks(masks, numbers)), masks.notes
+    masks = load_masks(path, clip, result.frames if selected is None else selected, choice)
+    return {number: facts for number, facts in masks.facts.items() if number in result.frames}, masks.notes

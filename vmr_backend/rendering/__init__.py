@@ -22,8 +22,8 @@ def get_renderer(name: str = RENDERERS[0], device="cpu") -> Renderer:
         try:
             from .pytorch3d_renderer import PyTorch3DRenderer
         except ImportError as error:
-            raise BadInput(f"renderer: found {name!r}, but PyTorch3D cannot be imported ({error}); needs it built for "
-                           f"PyTorch {torch.__version__}, as its INSTALL.md says, or the renderer 'warp'") from None
+            raise BadInput(f"renderer: found {name!r}, but PyTorch3D cannot be imported ({error}); needs it built "
+                           f"from source for PyTorch {torch.__version__}, or the renderer 'warp'") from None
         return PyTorch3DRenderer(device)
     if name == "reference":
         from .reference import ReferenceRenderer

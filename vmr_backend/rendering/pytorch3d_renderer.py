@@ -2,7 +2,7 @@
 
 It keeps a fixed number of faces per pixel, so memory grows with that number, and pixels near more faces than that come
 out differently from the other renderers. On the CPU it compares every face with every pixel, which takes some hundred
-times as long as Warp. PyTorch3D is not on the package index; see its own installation page.
+times as long as Warp. PyTorch3D has no wheels for current versions of PyTorch: it is built from source.
 """
 
 from __future__ import annotations

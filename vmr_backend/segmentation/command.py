@@ -79,13 +79,13 @@ def request_of(arguments: argparse.Namespace, first: int | None, last: int | Non
         for text in getattr(arguments, option):
             frame, value = _at_frame(option, text, start)
             mark = marked.setdefault(frame, {"frame": frame, "inside": [], "outside": []})
-            said = number_list(f"--{option}", value, form) if form else os.path.abspath(value)
+            given = number_list(f"--{option}", value, form) if form else os.path.abspath(value)
             if option in ("inside", "outside"):
-                mark[option].append(said)
+                mark[option].append(given)
             elif option in mark:
                 raise BadInput(f"--{option}: found two for frame {frame}, needs one")
             else:
-                mark[option] = said
+                mark[option] = given
     return SegmentRequest(os.path.abspath(arguments.clip), tuple(Mark.of(one) for one in marked.values()),
                           first=first, last=last,
                           network=arguments.network and os.path.abspath(arguments.network), device=arguments.device
@@ -93,7 +93,7 @@ def request_of(arguments: argparse.Namespace, first: int | None, last: int | Non
 
 
 def _at_frame(option: str, text: str, start: int) -> tuple[int, str]:
-    """The frame before a colon, or the first, and what is said of it."""
+    """The frame before a colon, or the first, and what is given for it."""
     frame, colon, value = text.partition(":")
     if not colon or not frame.strip().lstrip("-").isdecimal():
         return start, text

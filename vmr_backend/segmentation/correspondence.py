@@ -1,8 +1,8 @@
 """Labels painted on one frame of a clip, carried to all others (in the manner of UVC: Li et al. 2019).
 
-Going away from the painted frame, each place takes the labels of the places that look most like it: in the painted
-frame, which never drifts, and in the few frames gone through before, which have changed least. It looks for them near
-where optical flow says that it was.
+Going away from the painted frame, each cell takes the labels of the cells with the most similar features: in the
+painted frame, which never drifts, and in the few frames gone through before, which have changed least. They are
+searched near where optical flow leads.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from ..video.footage import Footage
 from .features import STRIDE, Features
 
 BEFORE = 4
-"""Frames gone through before that a place is looked for in; UVC: 7."""
+"""Frames gone through before that are searched; UVC: 7."""
 NEAREST = 5
-"""Places whose labels are averaged; as UVC has it."""
+"""Cells whose labels are averaged; as UVC has it."""
 TEMPERATURE = 0.05
 """Of the weights of that average, as a cosine of features."""
 REACH, FAR_REACH = 1.0, 3.0
-"""Cells from where flow points up to which a place is looked for: in the frame before, and in the painted one."""
+"""Cells from where flow leads up to which a distance costs nothing: in the frame before, and in the painted one."""
 BEYOND = 0.05
-"""What each cell beyond that counts against a place, as a cosine of features."""
+"""Penalty of each cell beyond that, as a cosine of features."""
 FEW = 8
-"""Pictures that features are found of at a time."""
+"""Pictures that go through the network at a time."""
 FARTHEST = 12
-"""Cells from where flow points beyond which a place is not looked for at all."""
+"""Cells from where flow leads beyond which nothing is searched."""
 TILE = 16
-"""Cells across the tiles of a frame whose places are looked for together, in one window."""
+"""Cells across the tiles of a frame that are searched for together, in one window."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Correspondence:
     forward: Tensor
     """(T - 1, H, W, 2) flow from frame t to t + 1."""
     inside: Tensor
-    """(T, H, W) bool: other places have no labels, and give none."""
+    """(T, H, W) bool: other cells have no labels, and give none."""
 
     @staticmethod
     def of(footage: Footage, frames: range, network: Features) -> Correspondence:
@@ -91,7 +91,7 @@ class Correspondence:
         return Correspondence(features, backward, forward, torch.ones_like(features[:, 0], dtype=torch.bool))
 
     def propagate(self, labels: Tensor, start: int) -> Tensor:
-        """The labels (L, H, W) of frame `start`, shares in 0..1, in every frame: (T, L, H, W)."""
+        """The labels (L, H, W) of frame `start`, in 0..1, in every frame: (T, L, H, W)."""
         carried = labels.new_zeros(len(self.features), *labels.shape)
         carried[start] = labels
         self._carry(carried, range(start, len(carried)), lambda here: self.backward[here - 1])
@@ -104,9 +104,9 @@ class Correspondence:
         carried = labels.new_zeros(len(self.features), *labels.shape)
         carried[start] = labels
         for here in range(start + 1, len(carried)):
-            carried[here] = _look_up(carried[here - 1], grid + self.backward[here - 1])
+            carried[here] = _sampled(carried[here - 1], grid + self.backward[here - 1])
         for here in range(start - 1, -1, -1):
-            carried[here] = _look_up(carried[here + 1], grid + self.forward[here])
+            carried[here] = _sampled(carried[here + 1], grid + self.forward[here])
         return carried
 
     def _carry(self, carried: Tensor, way: range, home: Callable[[int], Tensor]) -> None:
@@ -115,19 +115,19 @@ class Correspondence:
         home  flow (H, W, 2) from a frame to the one before it on the way
         """
         grid = _cells(carried)
-        known: list[tuple[int, Tensor]] = []
+        sources: list[tuple[int, Tensor]] = []
         """Frames that have labels, and where in them each cell of the present frame was."""
         for before, here in pairwise(way):
-            known = [*known[:1], *known[1:][1 - BEFORE:], (before, grid)]
+            sources = [*sources[:1], *sources[1:][1 - BEFORE:], (before, grid)]
             moved = grid + home(here)
-            known = [(frame, _look_up(places.movedim(-1, 0), moved).movedim(0, -1)) for frame, places in known]
+            sources = [(frame, _sampled(was.movedim(-1, 0), moved).movedim(0, -1)) for frame, was in sources]
             for cells in _tiles(self.inside[here]):
                 rows, columns = cells.unbind(1)
                 carried[here][:, rows, columns] = _labels_of(
                     self.features[here][:, rows, columns],
-                    [Window.around(places[rows, columns], carried[frame], self.features[frame], self.inside[frame],
-                                   FAR_REACH if frame == way[0] and len(known) > 1 else REACH)
-                     for frame, places in known])
+                    [SearchWindow.around(was[rows, columns], carried[frame], self.features[frame], self.inside[frame],
+                                         FAR_REACH if frame == way[0] and len(sources) > 1 else REACH)
+                     for frame, was in sources])
 
 
 def _tiles(inside: Tensor) -> list[Tensor]:
@@ -139,31 +139,31 @@ def _tiles(inside: Tensor) -> list[Tensor]:
 
 
 @dataclass(frozen=True)
-class Window:
-    """The part of a frame that places of another are looked for in: K cells that count."""
+class SearchWindow:
+    """The part of a frame in which cells of another are searched for: K cells that count."""
 
     labels: Tensor
     """(L, K)."""
     features: Tensor
     """(C, K)."""
     penalty: Tensor
-    """(Q, K) what its distance counts against each, as a cosine of features."""
+    """(Q, K) of the distance to each, as a cosine of features."""
 
     @staticmethod
-    def around(places: Tensor, labels: Tensor, features: Tensor, inside: Tensor, reach: float) -> Window:
-        """Around where places were (Q, 2), column and row, in a frame's labels (L, H, W) and features (C, H, W)."""
-        last = places.new_tensor(inside.shape[::-1]) - 1
+    def around(centres: Tensor, labels: Tensor, features: Tensor, inside: Tensor, reach: float) -> SearchWindow:
+        """Around where cells were (Q, 2), column and row, in a frame's labels (L, H, W) and features (C, H, W)."""
+        last = centres.new_tensor(inside.shape[::-1]) - 1
         low, high = (limit.minimum(last).clamp_min(0).long().tolist() for limit in (
-            places.amin(0) - FARTHEST, places.amax(0) + FARTHEST + 1))
+            centres.amin(0) - FARTHEST, centres.amax(0) + FARTHEST + 1))
         rows, columns = torch.nonzero(inside[low[1]:high[1] + 1, low[0]:high[0] + 1], as_tuple=True)
         rows, columns = rows + low[1], columns + low[0]
-        apart = torch.cdist(places, torch.stack([columns, rows], 1).to(places))
+        apart = torch.cdist(centres, torch.stack([columns, rows], 1).to(centres))
         penalty = BEYOND * (apart - reach).clamp_min(0)
-        return Window(labels[:, rows, columns], features[:, rows, columns], penalty)
+        return SearchWindow(labels[:, rows, columns], features[:, rows, columns], penalty)
 
 
-def _labels_of(features: Tensor, windows: list[Window]) -> Tensor:
-    """Labels (L, Q) of places with features (C, Q), by those that look most like them in all windows."""
+def _labels_of(features: Tensor, windows: list[SearchWindow]) -> Tensor:
+    """Labels (L, Q) of cells with features (C, Q), by the most similar cells of all windows."""
     alike = torch.cat([features.T @ window.features - window.penalty for window in windows], 1)
     labels = torch.cat([window.labels for window in windows], 1)
     if not alike.shape[1]:
@@ -179,8 +179,8 @@ def _cells(maps: Tensor) -> Tensor:
     return torch.stack([columns, rows], -1).to(maps)
 
 
-def _look_up(values: Tensor, places: Tensor) -> Tensor:
-    """Values (C, H, W) at places (H, W, 2), columns and rows: (C, H, W), bilinear; at the rim what stands there."""
-    size = places.new_tensor(values.shape[:0:-1])
-    return functional.grid_sample(values.unsqueeze(0), ((2 * places + 1) / size - 1).unsqueeze(0),
+def _sampled(values: Tensor, cells: Tensor) -> Tensor:
+    """Values (C, H, W) at cells (H, W, 2), columns and rows: (C, H, W), bilinear; beyond the rim what stands there."""
+    size = cells.new_tensor(values.shape[:0:-1])
+    return functional.grid_sample(values.unsqueeze(0), ((2 * cells + 1) / size - 1).unsqueeze(0),
                                   align_corners=False, padding_mode="border")[0]

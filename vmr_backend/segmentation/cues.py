@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..video.masks import box_of
+from ..video.mask_facts import box_of
 from .features import STRIDE, Features
 
 CHANNELS = 11

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..video.masks import box_of
+from ..video.mask_facts import box_of
 from .marks import Mark, MaskReport
 from .propagation import Suspicion
 from .shots import Shots

@@ -1,8 +1,8 @@
 """Where exactly the edge of a mask runs in the full frame, which was found in a smaller one.
 
-The edge goes first to where colours change (guided filter). A small network looks at this with the frame, and moves
-it by some pixels to what looks like the edge of a subject; it was taught by the project (samples/edges.py). What that
-makes ragged then goes to where colours change once more.
+The edge goes first to where colours change (guided filter). A small network takes this and the frame, and moves it by
+some pixels to the edge of a subject; it was trained by the project (samples/edges.py). What that makes ragged then goes
+to where colours change once more.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..video.masks import box_of
+from ..video.mask_facts import box_of
 from .motion import FINER
 from .network_file import load
 from .unet import UNet
@@ -23,7 +23,7 @@ FILE = Path(__file__).with_name("edge_network.safetensors")
 REACH = 6
 """Pixels, where masks are found, within which an edge goes to where colours change."""
 CLOSE = 2
-"""The same, once the network has told where the edge is."""
+"""The same, once the network has moved the edge."""
 FAINT = 0.05
 """Probability from which on the subject may be there."""
 CERTAIN = 0.02
@@ -32,7 +32,7 @@ CERTAIN = 0.02
 
 class EdgeNetwork(UNet):
     """Maps of `edge_maps` (N, MAPS, H, W) in 0..1 to log-odds (N, 1, H, W) of the subject; H and W are multiples of
-    MULTIPLE. What it adds to those that it is given last is 0 before it is taught."""
+    MULTIPLE. What it adds to those of the last map is 0 before it is trained."""
 
     MAPS = 5
     WIDTHS, DEPTHS = (8, 16, 32, 48), (1, 2, 2, 2)
@@ -68,7 +68,7 @@ def refined(found: np.ndarray, picture: np.ndarray, network: EdgeNetwork) -> np.
 
 def _probabilities(picture: np.ndarray, found: np.ndarray, ratio: float, network: EdgeNetwork) -> np.ndarray:
     """(H, W) of a part of a frame (H, W, 3), from those found (H, W) in pixels that are larger by a ratio; the network
-    looks at no more than FINER times as many pixels as there were then."""
+    takes no more than FINER times as many pixels as there were then."""
     height, width = found.shape
     scale = min(1.0, FINER / ratio)
     size = round(scale * width), round(scale * height)
@@ -78,13 +78,12 @@ def _probabilities(picture: np.ndarray, found: np.ndarray, ratio: float, network
     maps = cv2.copyMakeBorder(maps, 0, below, 0, beside, cv2.BORDER_REPLICATE)
     with torch.inference_mode():
         odds = network(torch.from_numpy(maps).permute(2, 0, 1)[None])[0, 0, :size[1], :size[0]]
-    seen = odds.sigmoid().numpy()
-    grown = cv2.resize(seen, (width, height), interpolation=cv2.INTER_LINEAR)
+    grown = cv2.resize(odds.sigmoid().numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
     return _guided(picture.astype(np.float32) / 255, grown, round(CLOSE * ratio))
 
 
 def edge_maps(picture: np.ndarray, found: np.ndarray, ratio: float) -> np.ndarray:
-    """(H, W, MAPS) float32 in 0..1, as the network is taught and asked: a picture (H, W, 3) uint8 RGB, probabilities
+    """(H, W, MAPS) float32 in 0..1, the network's input: a picture (H, W, 3) uint8 RGB, probabilities
     (H, W) that were found in pixels that are larger by a ratio of 1 or more, and what the colours make of these."""
     guide = picture.astype(np.float32) / 255
     return np.dstack([guide, found, _guided(guide, found, round(REACH * ratio)).clip(0, 1)])

@@ -1,7 +1,7 @@
-"""What pixels look like to a small network that learnt to know places again: the features that labels are carried by.
+"""Features by which points of a surface are found again in other pictures: what labels are carried by.
 
-The network that comes along was taught by the project on pictures of its own animals, each seen twice, bent, turned and
-lit in two ways: of all places in the one view it has to tell which is the same place in the other. No label is needed.
+The network that comes along was trained by the project on pictures of its own animals, each varied twice, bent, turned
+and lit in two ways: of all points of the one it has to find those of the other (contrastive). No label is needed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Residual(nn.Module):
 class Features(nn.Module):
     """Pictures (N, 3, H, W), RGB in 0..1, to features (N, SIZE, H / STRIDE, W / STRIDE) of length 1.
 
-    Each sees some sixty pixels across.
+    The receptive field is some sixty pixels across.
     """
 
     WIDTHS, SIZE = (24, 48), 48

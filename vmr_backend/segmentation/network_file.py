@@ -16,7 +16,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def load(network: Network, path: Path) -> Network:
-    """The network with the weights of a file, in single precision, ready to be asked and not to be taught."""
+    """The network with the weights of a file, in single precision, for inference."""
     network.load_state_dict({name: value.float() for name, value in safetensors.torch.load_file(path).items()})
     return network.requires_grad_(False).eval()
 

@@ -23,7 +23,7 @@ FREE_SIDE = 320
 """Sides of the picture where a network takes any."""
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REACH = 0.1
-"""How far beyond the mask so far the subject may go on, over the side of what is looked at."""
+"""How far beyond the mask so far the subject may go on, over the side of the window."""
 NEVER = -20.0
 """Log-odds of what cannot be the subject."""
 

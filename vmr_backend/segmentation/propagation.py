@@ -9,7 +9,7 @@ and are blended, so what is marked on one frame changes nothing beyond its marke
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from ..job import BadInput
-from ..video.masks import box_of
+from ..video.footage import Progress
+from ..video.mask_facts import box_of
 from .cues import (
     COLOURS_AND_FEATURES,
     MOTIONS,
@@ -57,8 +58,6 @@ SURELY_NOT = 0.3
 """Probability below which something beside the mask is none of it."""
 GRAIN = 5
 """Pixels across which something beside the mask is a thing."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,13 @@ import numpy as np
 import torch
 
 from ..job import BadInput
+from ..video.footage import Progress
 from .marks import Mark
 from .network_file import of_the_users_own
 
 SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 QUALITY = 95
 """Of the JPEG images that the predictor reads frames from."""
-
-Progress = Callable[[int, int], None]
 
 
 def config_of(checkpoint: Path) -> str:
@@ -41,9 +40,9 @@ def load_predictor(checkpoint: Path, device: torch.device) -> Any:
 
 @torch.inference_mode()
 def find_by_sam2(predictor: Any, pictures: Sequence[np.ndarray], scale: float, marks: Sequence[Mark],
-                 places: Sequence[int], painted: Mapping[int, np.ndarray], report: Progress) -> np.ndarray:
+                 indices: Sequence[int], painted: Mapping[int, np.ndarray], report: Progress) -> np.ndarray:
     """Probabilities (T, h, w) in pictures (h, w, 3) uint8 RGB, which are `scale` times the full frames, from marks on
-    the pictures at some places; painted has the masks of marks by frame number, in 0..1 of the full frame."""
+    the pictures at some indices; painted has the masks of marks by frame number, in 0..1 of the full frame."""
     shape = pictures[0].shape[:2]
     found = np.zeros((len(pictures), *shape), np.float16)
     with tempfile.TemporaryDirectory() as folder:
@@ -51,18 +50,18 @@ def find_by_sam2(predictor: Any, pictures: Sequence[np.ndarray], scale: float, m
             data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
             (Path(folder) / f"{number:06d}.jpg").write_bytes(data.tobytes())
         state = predictor.init_state(video_path=folder, offload_video_to_cpu=True)
-    for mark, place in zip(marks, places, strict=True):
+    for mark, index in zip(marks, indices, strict=True):
         if mark.mask:
             mask = cv2.resize(painted[mark.frame].astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA) > 0.5
-            predictor.add_new_mask(state, frame_idx=place, obj_id=1, mask=mask)
+            predictor.add_new_mask(state, frame_idx=index, obj_id=1, mask=mask)
         if mark.box or mark.inside or mark.outside:
-            predictor.add_new_points_or_box(state, frame_idx=place, obj_id=1, **_prompts(mark, scale))
+            predictor.add_new_points_or_box(state, frame_idx=index, obj_id=1, **_prompts(mark, scale))
     done = 0
-    for start, back in ((min(places), False), (max(places), True)):
-        for place, _, logits in predictor.propagate_in_video(state, start_frame_idx=start, reverse=back):
+    for start, back in ((min(indices), False), (max(indices), True)):
+        for index, _, logits in predictor.propagate_in_video(state, start_frame_idx=start, reverse=back):
             # Between the first mark and the last the way ahead counts.
-            if not back or place < min(places):
-                found[place] = torch.sigmoid(logits[0, 0].float()).cpu().numpy()
+            if not back or index < min(indices):
+                found[index] = torch.sigmoid(logits[0, 0].float()).cpu().numpy()
             done += 1
             report(min(done, len(pictures)), len(pictures))
     return found

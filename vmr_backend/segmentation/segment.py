@@ -19,13 +19,15 @@ import torch
 from ..devices import device_of
 from ..job import BadInput, EventLog, write_whole
 from ..video.clip import Clip, as_rgb, open_clip, read_frames, select
-from ..video.masks import box_of, single_mask
+from ..video.footage import Progress
+from ..video.mask_facts import box_of
+from ..video.masks import single_mask
 from .doubts import report_of
 from .edges import EdgeNetwork, refined
 from .marks import MASKS_NAME, OUTLINES_NAME, REPORT_NAME, Mark, SegmentRequest
 from .mask_network import MaskNetwork
 from .onnx_network import OnnxNetwork
-from .propagation import Progress, Propagation, Suspicion
+from .propagation import Propagation, Suspicion
 from .sam2 import find_by_sam2, load_predictor
 from .shots import Shots, shots_of, working_scale
 

@@ -41,7 +41,7 @@ class Layout:
 
     def interpolate(self, values: np.ndarray, faces: np.ndarray, chosen: slice | np.ndarray) -> np.ndarray:
         """(n,) or (n, C) values at chosen texels from values at the vertices, joined by faces (F, 3)."""
-        corners = values[faces[self.face[chosen]]]
+        corners = values[faces].take(self.face[chosen], axis=0)     # far less time than by two indices
         return np.einsum("nk,nk...->n...", self.barycentrics[chosen], corners)
 
     def gather(self, values: np.ndarray, faces: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

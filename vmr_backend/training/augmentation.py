@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,11 +42,6 @@ class Examples:
     def __getitem__(self, chosen) -> Examples:
         return Examples(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
-    def to(self, device: torch.device) -> Examples:
-        camera = WeakCamera(*(getattr(self.camera, f.name).to(device) for f in fields(self.camera)))
-        tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "camera"}
-        return Examples(camera=camera, **tensors)
-
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -76,9 +72,6 @@ class Augmentation:
     def __getitem__(self, chosen) -> Augmentation:
         return Augmentation(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
-    def to(self, device: torch.device) -> Augmentation:
-        return Augmentation(*(getattr(self, f.name).to(device) for f in fields(self)))
-
 
 def augmented(examples: Examples, by: Augmentation, keypoint_mirror: Tensor, vertex_mirror: Tensor) -> Examples:
     """The pictures changed, with all that belongs to them."""
@@ -97,15 +90,11 @@ def _mirrored(e: Examples, keypoint_mirror: Tensor, vertex_mirror: Tensor) -> Ex
                     e.annotated[:, keypoint_mirror], mirror_image(e.vertices, vertex_mirror), camera, e.cluster)
 
 
-def _chosen(first: Tensor, a: Examples, b: Examples) -> Examples:
-    """Of each picture that from a where `first` (N,), else that from b."""
-    def choose(x: Tensor, y: Tensor) -> Tensor:
-        return torch.where(first.view(-1, *[1] * (x.ndim - 1)), x, y)
-
-    camera = WeakCamera(choose(a.camera.rotation, b.camera.rotation), choose(a.camera.scale, b.camera.scale),
-                        choose(a.camera.shift, b.camera.shift))
-    return Examples(choose(a.images, b.images), choose(a.masks, b.masks), choose(a.keypoints, b.keypoints),
-                    choose(a.annotated, b.annotated), choose(a.vertices, b.vertices), camera, b.cluster)
+def _chosen(first: Tensor, a: Any, b: Any) -> Any:
+    """Of each picture that from a where `first` (N,), else that from b: tensors, or dataclasses of such."""
+    if isinstance(a, Tensor):
+        return torch.where(first.view(-1, *[1] * (a.ndim - 1)), a, b)
+    return replace(a, **{f.name: _chosen(first, getattr(a, f.name), getattr(b, f.name)) for f in fields(a)})
 
 
 def _moved(e: Examples, roll: Tensor, zoom: Tensor, shift: Tensor) -> Examples:

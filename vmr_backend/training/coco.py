@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 from ..annotations import FILE_NAME, VISIBLE, Category
 from ..job import BadInput
 from .headers import check_size, picture_size
-from .pictures import LICENCE_UNKNOWN, Collection, MaskSource, Picture, below, placed_keypoints
+from .pictures import LICENCE_UNKNOWN, Collection, LabelledPicture, StoredMask, below, placed_keypoints
 
 LISTS = ("categories", "images", "annotations")
 COMPRESSED = re.compile(r"(?:[P-o]{0,5}[0-O])+")
@@ -129,7 +129,7 @@ def _is_of_others(entry: Any, category: Any) -> bool:
 
 
 def _picture(entry: Any, of: str, category: Category, images: Mapping[Any, Any], folder: Path,
-             sizes: dict[Path, tuple[int, int] | BadInput]) -> Picture:
+             sizes: dict[Path, tuple[int, int] | BadInput]) -> LabelledPicture:
     if not isinstance(entry, dict):
         raise BadInput(f"{of}: found {_short(entry)}, needs an object")
     image = images.get(_hashable(entry.get("image_id")))
@@ -143,7 +143,7 @@ def _picture(entry: Any, of: str, category: Category, images: Mapping[Any, Any],
     of = f"{name}, {of}"
     mask = _mask(entry.get("segmentation"), size, of)
     keypoints = placed_keypoints(_keypoints(entry, category, of), category.keypoints, size, of)
-    return Picture(file, mask, keypoints, name.replace("\\", "/"))
+    return LabelledPicture(file, mask, keypoints, name.replace("\\", "/"))
 
 
 def _size_of(file: Path, image: Mapping[str, Any], sizes: dict[Path, tuple[int, int] | BadInput]) -> tuple[int, int]:
@@ -170,7 +170,7 @@ def _agreed_size(file: Path, image: Mapping[str, Any]) -> tuple[int, int]:
     return listed
 
 
-def _mask(segmentation: Any, size: tuple[int, int], of: str) -> MaskSource:
+def _mask(segmentation: Any, size: tuple[int, int], of: str) -> StoredMask:
     if isinstance(segmentation, list):
         return _polygons(segmentation, size, of)
     if not isinstance(segmentation, dict):

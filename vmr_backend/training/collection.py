@@ -8,9 +8,7 @@ from ..job import BadInput
 from .coco import coco_file_in, read_coco
 from .cub import is_cub, read_cub
 from .picture_folder import is_picture_folder, read_picture_folder
-from .pictures import Collection, MaskSource, Picture
-
-__all__ = ["Collection", "MaskSource", "Picture", "open_collection"]
+from .pictures import Collection
 
 LAYOUTS = ("a COCO file, a folder with annotations.json, CUB-200-2011's folder, or a folder with images and masks of "
            "the same names")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import Arguments
-from ..job import EVENTS_NAME, BadInput, EventLog, write_whole
+from ..job import EVENTS_NAME, RENDERERS, BadInput, EventLog, write_whole
 from ..process import carry_out, stop_with_standard_input
 from ..run_folder import locked
 from ..settings import RENAMED, TRAININGS
@@ -38,8 +38,9 @@ class TrainingRequest:
     device: str = "auto"
     seed: int = 0
     imagenet: str | None = None
-    """Torchvision's ResNet-18 weights, a file: textures are compared as they see them, and the encoder resnet18 starts
+    """Torchvision's ResNet-18 weights, a file: textures are compared by its features, and the encoder resnet18 starts
     with them."""
+    renderer: str = RENDERERS[0]
 
 
 def main(argv: list[str]) -> int:
@@ -74,6 +75,7 @@ def parser() -> Arguments:
                        help="torchvision's ResNet-18 weights: textures are compared by its features, and the encoder "
                             "resnet18 starts with them")
     found.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    found.add_argument("--renderer", choices=RENDERERS, default=RENDERERS[0], help="as of the command reconstruct")
     found.add_argument("--seed", type=int, default=0)
     found.add_argument("--resume", action="store_true",
                        help="go on with an interrupted training in DIR, or with more --steps with a finished one")
@@ -90,12 +92,12 @@ def request_of(arguments: argparse.Namespace) -> TrainingRequest:
         name, equals, value = text.partition("=")
         if not equals:
             raise BadInput(f"--set: found {text!r}, needs NAME=VALUE")
-        values[name] = value
+        values[RENAMED.get(name, name)] = value
     settings = _checked(values)
     return TrainingRequest(
         os.path.abspath(arguments.collection), arguments.category, arguments.training,
         {name: getattr(settings, name) for name in values}, arguments.device, arguments.seed,
-        arguments.imagenet and os.path.abspath(arguments.imagenet))
+        arguments.imagenet and os.path.abspath(arguments.imagenet), arguments.renderer)
 
 
 def prepare(arguments: argparse.Namespace) -> TrainingRequest:

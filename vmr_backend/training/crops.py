@@ -11,9 +11,9 @@ import numpy as np
 from ..job import BadInput
 from ..video.clip import as_rgb, read_image
 from ..video.crops import Crop, crop_track, cut, inside_frame
-from ..video.masks import SMALLEST_AREA
+from ..video.mask_facts import SMALLEST_AREA
 from .headers import check_size
-from .pictures import Collection, Picture
+from .pictures import Collection, LabelledPicture
 
 READERS = 4
 """Threads; decoding runs beside Python, and more only fill the memory with whole pictures."""
@@ -82,7 +82,7 @@ def dealt_in_turn(parts: Sequence[Crops]) -> Crops:
     return Crops(images, masks, keypoints, seen, kept[order], tuple(line for part in parts for line in part.problems))
 
 
-def _fill(crops: Crops, index: int, picture: Picture) -> None:
+def _fill(crops: Crops, index: int, picture: LabelledPicture) -> None:
     image, mask = as_rgb(read_image(picture.image)), picture.mask.read()
     height, width = image.shape[:2]
     check_size((width, height), picture.image)

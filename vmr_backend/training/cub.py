@@ -13,7 +13,7 @@ from ..annotations import VISIBLE, Category
 from ..job import BadInput
 from ..video.clip import as_grey, read_image
 from .headers import picture_size
-from .pictures import Collection, Picture, below, placed_keypoints
+from .pictures import Collection, LabelledPicture, below, placed_keypoints
 
 NAME = "bird"
 LICENCE = "non-commercial research and education only"
@@ -70,7 +70,7 @@ def read_cub(folder: Path, category: str | None = None) -> Collection:
 
 
 def _picture(folder: Path, segmentations: Path, name: str, keypoints: np.ndarray | None, names: tuple[str, ...],
-             training: bool | None) -> Picture:
+             training: bool | None) -> LabelledPicture:
     image = below(folder / "images", name)
     mask = below(segmentations, str(PurePosixPath(name).with_suffix(".png")))
     if keypoints is None or training is None:
@@ -80,7 +80,7 @@ def _picture(folder: Path, segmentations: Path, name: str, keypoints: np.ndarray
     size, mask_size = picture_size(image), picture_size(mask)
     if size is None or size != mask_size:
         raise BadInput(f"{name}: found an image of {size} pixels and a segmentation of {mask_size}, needs one size")
-    return Picture(image, Votes(mask), placed_keypoints(keypoints, names, size, name), name, not training)
+    return LabelledPicture(image, Votes(mask), placed_keypoints(keypoints, names, size, name), name, not training)
 
 
 def _keypoints(path: Path, column: dict[int, int], problems: list[str]) -> dict[int, np.ndarray]:

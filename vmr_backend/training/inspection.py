@@ -19,8 +19,9 @@ from ..outputs.preview import BOARD
 from ..rendering import Renderer, get_renderer
 from ..vmr.model import Prediction
 from ..vmr.model_file import SHIPPED, LoadedModel, find_model, load_card, load_model
-from .collection import Collection, open_collection
+from .collection import open_collection
 from .crops import Crops, load_crops
+from .pictures import Collection
 from .scores import pictures_of, resized, score
 from .train import FINER
 

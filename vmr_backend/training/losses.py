@@ -1,4 +1,4 @@
-"""Losses of the network's predictions: against the meshes fitted to its pictures, and against the pictures."""
+"""Losses of the network's predictions: against the meshes fitted to its pictures, and of its texture flow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from ..losses import charbonnier
 from ..rendering import Renderer
 from ..vmr.encoders import heatmap_loss
 from ..vmr.model import CategoryModel, Encoding, Hypotheses, Prediction
-from ..vmr.objective import Targets, terms
 from ..vmr.texture import barriers, distance_loss, painted, sampled, structure_loss
 from .augmentation import Examples
 from .perception import Perception
@@ -48,13 +47,6 @@ def imitation_losses(prediction: Prediction, examples: Examples) -> dict[str, Te
 def _bounded(error: Tensor, bound: Tensor | float) -> Tensor:
     """Errors as they are while they are small, never more than the bound."""
     return error / (1 + error / bound)
-
-
-def picture_losses(model: CategoryModel, prediction: Prediction, affinity: Tensor | None, targets: Targets,
-                   compared: Tensor, renderer: Renderer) -> dict[str, Tensor]:
-    """The objective's terms (N,) of predictions."""
-    return terms(model.shape, prediction.base, prediction.vertices, prediction.camera, affinity, targets, renderer,
-                 compared)
 
 
 def texture_losses(model: CategoryModel, code: Tensor, prediction: Prediction, examples: Examples,

@@ -1,4 +1,4 @@
-"""The command `models`: what model files say of themselves, how they score on a collection, and a sheet to look at."""
+"""The command `models`: facts in model files, scores of the models on a collection, and a sheet of predictions."""
 
 from __future__ import annotations
 

@@ -10,14 +10,15 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..devices import on_device
 from ..geometry.smoothing import falling
 from ..job import BadInput
 from ..losses import weighted
 from ..rendering import Renderer
 from ..vmr.model import CategoryModel, nearest_hypotheses
-from ..vmr.objective import INSIDE, Targets, compared_of, places_inside
+from ..vmr.objective import INSIDE, Targets, compared_of, places_inside, terms
 from .augmentation import Augmentation, Examples, augmented
-from .losses import hypotheses_loss, imitation_losses, landmark_loss, picture_losses, texture_losses
+from .losses import hypotheses_loss, imitation_losses, landmark_loss, texture_losses
 from .perception import Perception
 
 IMITATION = {"vertices": 2.0, "projection": 4.0, "rotation": 0.5, "cluster": 0.05}
@@ -43,7 +44,7 @@ CLIP = 1.0
 
 
 @dataclass(frozen=True)
-class Schedule:
+class TrainingPlan:
     """How long, how fast and by which terms a network is trained."""
 
     steps: int
@@ -72,9 +73,6 @@ class Draws:
 
     def __getitem__(self, chosen) -> Draws:
         return Draws(self.inside[chosen], self.compared[chosen])
-
-    def to(self, device: torch.device) -> Draws:
-        return Draws(self.inside.to(device), self.compared.to(device))
 
 
 class BatchLoss(nn.Module):
@@ -107,9 +105,10 @@ class BatchLoss(nn.Module):
         if pictures:
             targets = targets_of(examples, draws.inside)
             for prediction in predictions[1:] or predictions:
-                compared = picture_losses(model, prediction, self._affinity, targets, draws.compared, self._renderer)
-                parts |= compared
-                loss = loss + PICTURE_WEIGHT * weighted(compared, self._weights)
+                found = terms(model.shape, prediction.base, prediction.vertices, prediction.camera, self._affinity,
+                              targets, self._renderer, draws.compared)
+                parts |= found
+                loss = loss + PICTURE_WEIGHT * weighted(found, self._weights)
         if texture:
             painted = texture_losses(model, initial.encoding.code, predictions[-1], examples, self._renderer,
                                      self.perception)
@@ -132,23 +131,23 @@ class Trainer:
     """A model in training, its optimiser and the order of its pictures; goes on from any step."""
 
     def __init__(self, model: CategoryModel, affinity: Tensor | None, examples: Examples, keypoint_mirror: Tensor,
-                 schedule: Schedule, renderer: Renderer, seed: int, perception: Perception | None = None):
-        self.model, self.schedule, self.step = model, schedule, 0
+                 plan: TrainingPlan, renderer: Renderer, seed: int, perception: Perception | None = None):
+        self.model, self.plan, self.step = model, plan, 0
         self._examples, self._keypoint_mirror, self._seed = examples, keypoint_mirror, seed
-        loss = BatchLoss(model, affinity, renderer, schedule.weights, perception)
+        loss = BatchLoss(model, affinity, renderer, plan.weights, perception)
         self._rank, self._processes = process()
         self._loss = DistributedDataParallel(loss, find_unused_parameters=True) if self._processes > 1 else loss
         slow = [model.shape.latent]
         fast = [p for p in model.parameters() if p is not model.shape.latent]
         # The shape is the same for all pictures: it moves slowly.
-        self.optimiser = torch.optim.AdamW([{"params": fast, "base": schedule.rate},
-                                            {"params": slow, "base": 0.1 * schedule.rate, "weight_decay": 0.0}],
-                                           lr=schedule.rate, betas=(0.9, 0.98), weight_decay=1e-4)
+        self.optimiser = torch.optim.AdamW([{"params": fast, "base": plan.rate},
+                                            {"params": slow, "base": 0.1 * plan.rate, "weight_decay": 0.0}],
+                                           lr=plan.rate, betas=(0.9, 0.98), weight_decay=1e-4)
 
     @property
     def _count(self) -> int:
         """Of a step's pictures, over all processes."""
-        return min(self.schedule.batch, len(self._examples.images))
+        return min(self.plan.batch, len(self._examples.images))
 
     def batch(self) -> tuple[Examples, Draws]:
         """This process's part of the step's pictures, augmented. The same whatever the number of processes."""
@@ -156,20 +155,21 @@ class Trainer:
         chosen = torch.randperm(len(self._examples.images), generator=random)[:self._count]
         augmentation, draws = Augmentation.draw(self._count, random), Draws.draw(self._count, random)
         own, device = slice(self._rank, None, self._processes), self.model.anchors.device
-        return augmented(self._examples[chosen[own]].to(device), augmentation[own].to(device),
-                         self._keypoint_mirror.to(device), self.model.shape.mirror), draws[own].to(device)
+        examples = augmented(on_device(self._examples[chosen[own]], device), on_device(augmentation[own], device),
+                             self._keypoint_mirror.to(device), self.model.shape.mirror)
+        return examples, on_device(draws[own], device)
 
     def update(self) -> dict[str, float]:
         """One step; the parts of its loss. BadInput where that is not finite."""
-        at = self.step / self.schedule.steps
+        at = self.step / self.plan.steps
         for group in self.optimiser.param_groups:
-            group["lr"] = group["base"] * rate_factor(self.step, self.schedule.steps)
+            group["lr"] = group["base"] * rate_factor(self.step, self.plan.steps)
         examples, draws = self.batch()
-        pictures = at >= self.schedule.pictures_from
-        loss, parts = self._loss(examples, draws, at >= self.schedule.refinement_from, pictures,
+        pictures = at >= self.plan.pictures_from
+        loss, parts = self._loss(examples, draws, at >= self.plan.refinement_from, pictures,
                                  pictures and self.step % TEXTURE_EVERY == 0)
         if not torch.isfinite(loss):
-            raise BadInput(f"learning_rate: found {self.schedule.rate:g}, with which the training diverged at step "
+            raise BadInput(f"learning_rate: found {self.plan.rate:g}, with which the training diverged at step "
                            f"{self.step}; needs a lower one")
         self.optimiser.zero_grad(set_to_none=True)
         # Gradients are averaged over processes, some of which may have a picture more than others.

@@ -21,7 +21,7 @@ EDGE_TOLERANCE = 1.0
 """Pixels by which a keypoint may lie outside the picture: some count pixels from 1, some click on the very border."""
 
 
-class MaskSource(Protocol):
+class StoredMask(Protocol):
     """Where a picture's mask is read from when it is needed."""
 
     def read(self) -> np.ndarray:
@@ -41,11 +41,11 @@ class MaskFile:
 
 
 @dataclass(frozen=True)
-class Picture:
+class LabelledPicture:
     """One subject in one image; an image of several is several pictures."""
 
     image: Path
-    mask: MaskSource
+    mask: StoredMask
     keypoints: np.ndarray
     """(K, 3) x and y in pixels of the image, pixel centres at +0.5, and ABSENT, HIDDEN or VISIBLE."""
     name: str = ""
@@ -59,7 +59,7 @@ class Collection:
     """Pictures of one category."""
 
     category: Category
-    pictures: tuple[Picture, ...]
+    pictures: tuple[LabelledPicture, ...]
     licence: str
     """Of the pictures, in words."""
     problems: tuple[str, ...] = ()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 from ..arguments import Arguments
 from ..job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, BadInput, Event
+from ..process import stop_with_standard_input
 
 PROGRAM = Path(__file__).resolve().parents[2] / "scene" / "blend_program.py"
 """Of the extension, which the backend is a part of."""
@@ -85,7 +84,7 @@ def _run(command: list[str], watches_standard_input: bool) -> int:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", errors="replace") as blender:
         try:
             if watches_standard_input:
-                _pass_end_of_standard_input_to(blender)
+                stop_with_standard_input(blender.kill)
             for line in blender.stdout:
                 event = Event.parse(line)
                 print(line.rstrip("\n"), file=sys.stderr if event is None else sys.stdout, flush=True)
@@ -102,17 +101,6 @@ def _run(command: list[str], watches_standard_input: bool) -> int:
     if not error:
         print(Event("error", message=f"Blender ended without a word (status {status})").line(), flush=True)
     return EXIT_FAILED
-
-
-def _pass_end_of_standard_input_to(blender: subprocess.Popen) -> None:
-    def watch() -> None:
-        # Not through sys.stdin: Python aborts at its end where a thread holds that one's lock.
-        while os.read(0, 4096):
-            pass
-        blender.kill()
-        os._exit(EXIT_CANCELLED)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _end(blender: subprocess.Popen) -> None:

@@ -63,7 +63,7 @@ def weak_start(crops: Crops, category: Category, renderer: Renderer, seed: int,
     """Cameras from the structure of the keypoints, and tubes around their skeleton as the first shape (CMR's start, but
     for the tubes)."""
     mirror = np.array(category.mirror)
-    structure = structure_of(Tracks.of(crops.keypoints, crops.seen, mirror, left_of(category.keypoints)))
+    structure = structure_of(Tracks.of(crops.keypoints, crops.seen, category.mirror, left_of(category.keypoints)))
     progress(1, 2)
     radii = radii_of(structure, category.skeleton, crops.keypoints, crops.seen, crops.masks)
     template, sphere = template_of(structure.keypoints, category.skeleton, mirror, radii, icosphere(LEVEL), renderer,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..annotations import Category
 from ..checkpoint import Checkpoint
+from ..devices import on_device
 from ..geometry import sphere as spheres
 from ..job import BadInput, EventLog
 from ..rendering import Renderer, get_renderer
@@ -27,14 +28,15 @@ from ..vmr.model_file import STRENGTH, ModelCard, load_card, load_model, save_mo
 from ..vmr.objective import INSIDE, Targets, places_inside
 from ..vmr.shape import CategoryShape, Handles, evenly
 from .augmentation import Examples
-from .collection import Collection, open_collection
+from .collection import open_collection
 from .command import MODEL_NAME, TrainingRequest
 from .crops import Crops, dealt_in_turn, load_crops
 from .instances import descend
 from .keypoint_map import distance_from, held_by_vertices, keypoint_map
 from .log import TrainingLog
-from .network import PREFIX, Schedule, Trainer, process
+from .network import PREFIX, Trainer, TrainingPlan, process
 from .perception import Perception
+from .pictures import Collection
 from .scores import ModelScores, pictures_of, score
 from .settings import TrainingSettings
 from .starts import Start, self_start, weak_start
@@ -59,7 +61,7 @@ TABLES = ("turn", "place", "handles")
 POOR_FIT = 0.6
 """Mask IoU below which a picture's fitted mesh is no training example."""
 REFINEMENT_FROM, PICTURES_FROM = 0.25, 0.25
-"""Fractions of the steps, as in `Schedule`."""
+"""Fractions of the steps, as in `TrainingPlan`."""
 
 T = TypeVar("T")
 
@@ -76,7 +78,7 @@ def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
         _go_on(folder, settings.steps)
     kept = Checkpoint.load(folder) if resume else None
     torch.manual_seed(request.seed)
-    renderer = get_renderer("warp", device)
+    renderer = get_renderer(request.renderer, device)
 
     collection = open_collection(Path(request.collection), request.category)
     log.progress("pictures", 0, 1000, collection.summary())
@@ -255,16 +257,17 @@ class _Work:
                 yield from torch.randperm(len(some), generator=random).split(TOGETHER)
 
         number = count(1)
-        descend(shape, _on(few, self.device), _on(targets[some], self.device), affinity, batches(), self.weights,
-                self.renderer, True, lambda _: self.log.progress("mean_shape", next(number), steps))
+        few, true = on_device(few, self.device), on_device(targets[some], self.device)
+        descend(shape, few, true, affinity, batches(), self.weights, self.renderer, True,
+                lambda _: self.log.progress("mean_shape", next(number), steps))
         return shape.bases().detach()[0]
 
     def _fit(self, shape: CategoryShape, instances: Instances, targets: Targets, affinity: Tensor | None,
              batch: Tensor, iterations: int) -> None:
         """The meshes of one batch of pictures, in place."""
-        few = _on(instances[batch], self.device)
+        few = on_device(instances[batch], self.device)
         every = torch.arange(len(batch), device=self.device)
-        descend(shape, few, _on(targets[batch], self.device), affinity, (every for _ in range(iterations)),
+        descend(shape, few, on_device(targets[batch], self.device), affinity, (every for _ in range(iterations)),
                 self.weights, self.renderer, False, lambda _: None)
         for name in TABLES:
             getattr(instances, name)[batch] = getattr(few, name).cpu()
@@ -314,7 +317,7 @@ class _Work:
         masks = torch.from_numpy(self.crops.masks) > 127
         base = shape.base(evenly(1, 1).to(self.device))
         for batch in torch.arange(len(masks)).split(64):
-            some = _on(instances[batch], self.device)
+            some = on_device(instances[batch], self.device)
             vertices = shape.deformed(base.expand(len(batch), -1, -1), some.handles)
             drawn = self.renderer.visibility(some.camera.project(vertices), shape.faces, masks.shape[-1])
             covered, mask = drawn.face_index.cpu() >= 0, masks[batch]
@@ -326,9 +329,9 @@ class _Work:
                       perception: Perception | None, tests: Crops, kept: Checkpoint | None, card: ModelCard) -> None:
         """Train the model and leave its best state, by scores on held-out pictures, in BEST_NAME."""
         s = self.settings
-        schedule = Schedule(s.steps, s.batch, s.learning_rate, REFINEMENT_FROM, PICTURES_FROM, self.weights)
+        plan = TrainingPlan(s.steps, s.batch, s.learning_rate, REFINEMENT_FROM, PICTURES_FROM, self.weights)
         mirror = torch.tensor(self.category.mirror, dtype=torch.int64)
-        trainer = Trainer(model, affinity, examples, mirror, schedule, self.renderer, self.request.seed, perception)
+        trainer = Trainer(model, affinity, examples, mirror, plan, self.renderer, self.request.seed, perception)
         best: ModelScores | None = None
         if kept and "step" in kept.facts:
             trainer.restore(kept.tensors, int(kept.facts["step"]))
@@ -389,8 +392,3 @@ def cluster_shapes(vertices: Tensor, bases: int, seed: int) -> tuple[Tensor, Ten
 def merit(scores: ModelScores) -> float:
     """What the best of several states is chosen by."""
     return scores.iou + (scores.pck or 0.0)
-
-
-def _on(tensors: Any, device: torch.device) -> Any:
-    """A dataclass of tensors on a device."""
-    return replace(tensors, **{f.name: getattr(tensors, f.name).to(device) for f in fields(tensors)})

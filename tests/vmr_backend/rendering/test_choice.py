@@ -16,8 +16,8 @@ def test_warp_is_chosen_where_nothing_is_said():
 
 def test_pytorch3d_is_refused_where_it_cannot_be_imported(monkeypatch):
     monkeypatch.delitem(sys.modules, "vmr_backend.rendering.pytorch3d_renderer", raising=False)
-    monkeypatch.setitem(sys.modules, "pytorch3d.renderer.mesh.rasterize_meshes", None)
-    monkeypatch.setitem(sys.modules, "pytorch3d", None)
+    for module in ("pytorch3d", "pytorch3d.renderer.mesh.rasterize_meshes"):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BadInput) as refused:
         get_renderer("pytorch3d")
     line = str(refused.value)

@@ -35,7 +35,7 @@ def test_the_loss_falls():
     assert late["landmarks"] < 0.9 * early["landmarks"]
 
 
-def test_refinement_and_pictures_come_in_on_schedule():
+def test_refinement_and_pictures_come_in_as_planned():
     trainer = toy_trainer(steps=4, refinement_from=0.25, pictures_from=0.5)
     told = [trainer.update() for _ in range(4)]
     assert ["mask" in parts for parts in told] == [False, False, True, True]
@@ -49,13 +49,13 @@ def test_refinement_and_pictures_come_in_on_schedule():
 
 
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been():
-    schedule = {"steps": 5, "refinement_from": 0.3, "pictures_from": 0.5}
-    whole = toy_trainer(**schedule)
+    plan = {"steps": 5, "refinement_from": 0.3, "pictures_from": 0.5}
+    whole = toy_trainer(**plan)
     for _ in range(3):
         whole.update()
     kept = {name: value.clone() for name, value in whole.tensors().items()}
     torch.manual_seed(99)
-    second = toy_trainer(**schedule)
+    second = toy_trainer(**plan)
     second.restore(kept, 3)
     for _ in range(2):
         torch.rand(7)

@@ -49,7 +49,7 @@ def test_a_training_learns_by_it_and_leaves_it_alone(perception):
     examples = toy_examples()
     trainer, plain = toy_trainer(examples, perception=perception), toy_trainer(examples)
     assert trainer.update()["texture"] != pytest.approx(plain.update()["texture"], rel=0.01)
-    assert trainer.model.flow_correction.flow.weight.any(), "something was learnt"
+    assert trainer.model.flow_correction.flow.weight.any(), "it was trained"
     assert all(torch.equal(value, before[name]) for name, value in perception.state_dict().items())
     assert not any("perception" in name for name in trainer.tensors()), "no part of a checkpoint"
 

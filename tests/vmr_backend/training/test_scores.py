@@ -14,7 +14,7 @@ COUNT, FINE = 70, 96
 
 @pytest.fixture(scope="module")
 def model():
-    """It says something else of each picture."""
+    """It predicts something else of each picture."""
     made = toy_model(refinements=0).eval()
     torch.manual_seed(1)
     with torch.no_grad():

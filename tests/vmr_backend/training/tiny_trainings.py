@@ -9,7 +9,7 @@ from vmr_backend.geometry.rotations import about_z
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.rendering import get_renderer
 from vmr_backend.training.augmentation import Examples
-from vmr_backend.training.network import Schedule, Trainer
+from vmr_backend.training.network import Trainer, TrainingPlan
 from vmr_backend.training.perception import Perception
 from vmr_backend.training.settings import TrainingSettings
 from vmr_backend.vmr.model import Architecture, CategoryModel
@@ -68,8 +68,8 @@ def toy_model(refinements: int = 1) -> CategoryModel:
     return CategoryModel(toy_shape(), Architecture("small", SIZE, 4, refinements))
 
 
-def toy_trainer(examples: Examples | None = None, perception: Perception | None = None, **schedule) -> Trainer:
+def toy_trainer(examples: Examples | None = None, perception: Perception | None = None, **plan) -> Trainer:
     chosen = {"steps": 40, "batch": 5, "rate": 1e-3, "refinement_from": 0.0, "pictures_from": 0.0,
-              "weights": WEIGHTS} | schedule
-    return Trainer(toy_model(), AFFINITY, examples or toy_examples(), KEYPOINT_MIRROR, Schedule(**chosen), RENDERER, 3,
-                   perception)
+              "weights": WEIGHTS} | plan
+    return Trainer(toy_model(), AFFINITY, examples or toy_examples(), KEYPOINT_MIRROR, TrainingPlan(**chosen), RENDERER,
+                   3, perception)

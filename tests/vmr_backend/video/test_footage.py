@@ -1,5 +1,6 @@
 """Footage: what the methods are handed, from files to crops, flow, weights and doubts."""
 
+import shutil
 import tracemalloc
 from dataclasses import fields
 from pathlib import Path
@@ -244,6 +245,19 @@ def test_a_long_clip_takes_little_more_memory_than_its_crops(tmp_path):
     assert held <= crops + 100 * count
     assert most <= 1.2 * crops, "a few full frames besides"
     assert more <= 32 * count * small**2
+
+
+def test_full_frames_and_masks_go_with_the_crops_in_any_order(tmp_path):
+    clip = walk(5)
+    clip.masks[1][:] = 0
+    frames, masks = write_clip(tmp_path, clip)
+    full = load_footage(frames, masks, crop_size=32).full
+    shutil.rmtree(masks)  # they were read once, for all
+    for index, number in ((0, 0), (3, 4), (1, 2), (1, 2)):
+        np.testing.assert_array_equal(full.frame(index), clip.frames[number])
+        np.testing.assert_array_equal(full.mask(index), clip.masks[number] > 127)
+    assert [(number, mask.sum()) for number, mask in full.masks()] == [
+        (number, (clip.masks[number] > 127).sum()) for number in (0, 2, 3, 4)]
 
 
 def test_progress_goes_up_to_its_end(tmp_path):

@@ -1,4 +1,4 @@
-"""The network of a category: what it says before it has learnt anything, at any size, and which weights it takes."""
+"""The network of a category: what it predicts before it is trained, at any size, and which weights it takes."""
 
 import itertools
 import math

@@ -46,7 +46,7 @@ def written(path, tensors, facts):
 
 
 def refused(path, naming: str = "") -> str:
-    """What is said of a file that is refused."""
+    """The reason why a file is refused."""
     with pytest.raises(BadInput) as caught:
         load_model(path, CPU)
     said = str(caught.value)
