@@ -135,7 +135,7 @@ def test_what_docstrings_and_comments_name_exists():
     assert not found
 
 
-BEING_RENAMED = {"Clip", "Hypothesis", "Picture", "Schedule", "Stage", "View", "Window", "MaskSource"}
+BEING_RENAMED = {"Clip", "Stage"}
 
 
 def test_no_two_classes_of_the_product_share_a_name():
