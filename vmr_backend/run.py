@@ -18,7 +18,7 @@ from .devices import device_name, device_of
 from .fitting.fitter import Fitter
 from .fitting.stages import Course
 from .job import EventLog, JobRequest, write_whole
-from .methods import METHODS, Start
+from .methods import METHODS, FitInputs
 from .metrics.colour import colour_errors
 from .metrics.coverage import coverage
 from .metrics.mask_agreement import evaluate
@@ -90,7 +90,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     with _timed(stages, "fit", device):
         fitter = Fitter(footage, settings, renderer, device)
         course = Course(request.seed, log.progress, offer, folder, resume)
-        found = METHODS[request.method].start(Start(fitter, course, priors, category, like))
+        found = METHODS[request.method].start(FitInputs(fitter, course, priors, category, like))
     fit_memory = stages.pop().peak_memory_mib
     stages += [Stage(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 
