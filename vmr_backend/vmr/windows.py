@@ -84,7 +84,7 @@ class Learner:
 
 def adapt(learner: Learner, footage: Footage, images: Tensor, masks: Tensor, rotations: Tensor, settings: Settings,
           renderer: Renderer, progress: Callable[[int, int], None], after_window: Callable[[], None]) -> None:
-    """Teach the model, in place, by the frames of a clip; what it predicts of each of them is blended in `learner.told`.
+    """Teach the model, in place, by the frames of a clip; `learner.told` blends what it predicts of each of them.
 
     images, masks  (T, 3, S, S) and (T, S, S) in 0..1, of the footage as the model takes them
     rotations      (T, 3, 3) the path of the camera, which chooses among hypotheses and is held on to

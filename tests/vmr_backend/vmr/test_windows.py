@@ -69,10 +69,10 @@ def learnt(model, images, masks, rotations, settings, seed, told) -> State:
     """After the windows of pictures that are no clip: nothing is followed from one to the next."""
     windows = []
     learner = Learner(model, len(images), seed)
-    state = adapt(learner, None, images, masks, rotations, settings, RENDERER, lambda *step: told.append(step),
-                  lambda: windows.append(learner.done))
+    adapt(learner, None, images, masks, rotations, settings, RENDERER, lambda *step: told.append(step),
+          lambda: windows.append(learner.done))
     assert windows == [number + 1 for number in range(len(windows_of(len(images), settings.window, settings.stride)))]
-    return state
+    return learner.told.state()
 
 
 def test_what_is_believed_after_the_windows_covers_the_masks_better():
