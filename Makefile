@@ -34,9 +34,9 @@ help:
 	@echo "make env        prepare the Python environments"
 	@echo "make test       style, types and tests, in the backend's environment and in each Blender"
 	@echo "make demo       the sample clip through Blender, results in demo_out/"
-	@echo "make models     the category models that come along, trained from nothing, in models/"
-	@echo "make mask-network   what finds masks in clips, taught from nothing, in vmr_backend/video/"
-	@echo "make features   what parts are followed by in clips, taught from nothing, in vmr_backend/video/"
+	@echo "make models     the category models that are included, trained from scratch, in models/"
+	@echo "make mask-network   the networks that segment clips, trained from scratch, in vmr_backend/segmentation/"
+	@echo "make features   the features by which parts are propagated, trained from scratch, in vmr_backend/segmentation/"
 	@echo "make extension  the extension's zip, in dist/"
 	@echo "make clean      remove everything that make made"
 
@@ -89,7 +89,7 @@ test-blender-%: .venv-bpy-%/ready .venv/ready
 demo: .venv/ready .venv-bpy-$(BLENDER)/ready
 	.venv-bpy-$(BLENDER)/bin/python demo/demo.py --backend-python $(BACKEND_PYTHON) --out demo_out
 
-# The models that come along, from nothing: hours on two cores. Interrupted, it goes on.
+# The category models that are included, from scratch: hours on two cores. Interrupted, it resumes.
 models: $(FAMILIES:%=model-%)
 
 model-%: .venv/ready
@@ -100,16 +100,16 @@ model-%: .venv/ready
 	@mkdir -p models
 	cp build/models/$*/model.safetensors models/$*.safetensors
 
-# What labels are carried from frame to frame by, from nothing, on the same pictures: half an hour on two cores.
+# The features by which labels are propagated, from scratch, on the same images: half an hour on two cores.
 features: .venv/ready
 	@for family in $(FAMILIES); do test -e build/families/$$family/annotations.json || \
 		.venv/bin/python -m samples.families build/families/$$family --family $$family --count 4000 --seed 7; done
 	.venv/bin/python -m samples.features $(FAMILIES:%=build/families/%/images)
 
-# What finds masks, from nothing: hours on two cores. Lessons that are made stay.
+# The networks that find masks, from scratch: hours on two cores. Existing examples are kept.
 mask-network: .venv/ready
-	.venv/bin/python -m samples.segmenter build/mask-lessons
-	.venv/bin/python -m samples.edges build/edge-lessons
+	.venv/bin/python -m samples.segmenter build/mask-examples
+	.venv/bin/python -m samples.edges build/edge-examples
 
 extension: .venv-bpy-$(BLENDER)/ready
 	.venv-bpy-$(BLENDER)/bin/python wheels/build.py --out dist

@@ -9,7 +9,7 @@ import bpy
 
 from .jobs.backend import backend_python
 from .jobs.folder import StoppedRun, stopped, total_size
-from .jobs.models import Model, models_in
+from .jobs.models import ModelFile, models_in
 from .panels.backend import draw_backend
 from .scene.clip import shows
 
@@ -29,13 +29,15 @@ def user_folder() -> Path:
 
 
 def jobs_folder() -> Path:
-    chosen = preferences().jobs_folder
-    return Path(bpy.path.abspath(chosen)) if chosen else user_folder() / "jobs"
+    return _folder(preferences().jobs_folder, "jobs")
 
 
 def models_folder() -> Path:
-    chosen = preferences().models_folder
-    return Path(bpy.path.abspath(chosen)) if chosen else user_folder() / "models"
+    return _folder(preferences().models_folder, "models")
+
+
+def _folder(chosen: str, name: str) -> Path:
+    return Path(bpy.path.abspath(chosen)) if chosen else user_folder() / name
 
 
 def interpreter() -> Path | None:
@@ -64,7 +66,7 @@ _size = Remembered(lambda: total_size(jobs_folder()), 60.0)
 
 
 def forget_jobs() -> None:
-    """Something has changed in the jobs folder: panels are to look again."""
+    """Something has changed in the jobs folder: panels are to read it again."""
     _stopped.forget()
     _size.forget()
 
@@ -96,6 +98,11 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
     device: bpy.props.EnumProperty(
         name="Device", items=_devices,
         description="What to compute on. Check Backend finds out what there is")
+    renderer: bpy.props.EnumProperty(
+        name="Renderer", description="What draws the mesh while it is fitted to the clip",
+        items=[("warp", "Warp", "Comes with the backend"),
+               ("pytorch3d", "PyTorch3D", "Must be built into the backend's environment: Check Backend finds out. "
+                                          "Some hundred times slower on a CPU")])
     found_devices: bpy.props.StringProperty(options={"HIDDEN"})
     """What the last check found, joined by semicolons."""
     jobs_folder: bpy.props.StringProperty(
@@ -107,7 +114,7 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
 
     mask_network: bpy.props.StringProperty(
         name="Mask Network", subtype="FILE_PATH",
-        description="An ONNX network or a checkpoint of SAM 2 that finds masks in place of the one that comes along. "
+        description="An ONNX network or a checkpoint of SAM 2 that finds masks instead of the bundled one. "
                     "Needs onnxruntime or sam2 in the backend's environment")
 
     def stopped_run(self, clip: bpy.types.MovieClip) -> StoppedRun | None:
@@ -120,7 +127,7 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         return interpreter() is not None
 
     @property
-    def models(self) -> list[Model]:
+    def models(self) -> list[ModelFile]:
         """For panels: the category models, those that come with the extension first."""
         return models_in(models_folder())
 
@@ -128,7 +135,7 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         layout = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
-        for name in ("backend_python", "device", "jobs_folder", "models_folder", "mask_network"):
+        for name in ("backend_python", "device", "renderer", "jobs_folder", "models_folder", "mask_network"):
             layout.prop(self, name)
         row = layout.row()
         row.label(text=f"Jobs: {size_text(_size.value())}")
@@ -136,9 +143,4 @@ class VMR_AP_preferences(bpy.types.AddonPreferences):
         draw_backend(layout, context, self.backend_found)
 
 
-def register() -> None:
-    bpy.utils.register_class(VMR_AP_preferences)
-
-
-def unregister() -> None:
-    bpy.utils.unregister_class(VMR_AP_preferences)
+register, unregister = bpy.utils.register_classes_factory((VMR_AP_preferences,))  # type: ignore[attr-defined]

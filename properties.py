@@ -1,4 +1,4 @@
-"""The scene's settings, generated from vmr_backend/settings.py, and what the panels show of a run."""
+"""Settings of a scene, generated from vmr_backend/settings.py; inputs of a clip; the state of runs for the panels."""
 
 import math
 from dataclasses import dataclass, field
@@ -102,8 +102,8 @@ def apply_preset(props: "VMR_PG_reconstruction", _context: Any = None) -> None:
 
 
 TRAININGS = (
-    ("weak", "Masks and Keypoints", "Learn from masks and keypoints; finds shape and pose more surely"),
-    ("self", "Masks Alone", "Learn without keypoints; for objects that have neither bones nor vertex groups"),
+    ("weak", "Masks and Keypoints", "Supervision by masks and keypoints: shape and pose are more reliable"),
+    ("self", "Masks Alone", "Supervision by masks only, for objects that have neither bones nor vertex groups"),
 )
 
 
@@ -113,16 +113,18 @@ class VMR_PG_training(bpy.types.PropertyGroup):
     category: bpy.props.StringProperty(
         name="Category", description="What the model is of, and is called. Empty for the name of the object")
     images: bpy.props.IntProperty(
-        name="Pictures", default=1000, min=8, soft_max=5000, max=100_000,
-        description="How many pictures of the object are rendered to learn from")
+        name="Images", default=1000, min=8, soft_max=5000, max=100_000,
+        description="Number of rendered training images")
     size: bpy.props.IntProperty(
-        name="Size", default=128, min=32, soft_max=256, max=2048, subtype="PIXEL", description="Sides of the pictures")
+        name="Size", default=128, min=32, soft_max=256, max=2048, subtype="PIXEL",
+        description="Width and height of the images")
     training: bpy.props.EnumProperty(
-        name="Learn From", items=TRAININGS, default="weak", description="What of the pictures is learnt from")
+        name="Supervision", items=TRAININGS, default="weak",
+        description="Which annotations of the images the losses use")
     steps: bpy.props.IntProperty(
-        name="Steps", default=4000, min=1, soft_max=50_000, description="How long to train: batches of pictures")
+        name="Steps", default=4000, min=1, soft_max=50_000, description="Training iterations, one batch of images each")
     seed: bpy.props.IntProperty(
-        name="Seed", min=0, description="Start of the random numbers; another seed gives other pictures")
+        name="Seed", min=0, description="Of the random numbers; another seed gives other images")
     keypoints: bpy.props.StringProperty(
         name="Keypoints", description="Names of bones or vertex groups, with commas between. Empty chooses up to 32 "
                                       "that are spread over the body")
@@ -134,7 +136,7 @@ def _model_names(_self: Any, context: bpy.types.Context, _typed: str) -> list[st
 
 
 RELATIVE_PATHS = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
-"""Blender below 4.5 does not know the option, and takes relative paths without it."""
+"""Blender below 4.5 lacks the option, and takes relative paths without it."""
 
 
 def input_properties(**options: Any) -> dict[str, Any]:
@@ -194,7 +196,7 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
 
     clip: bpy.props.PointerProperty(
         name="Clip", type=bpy.types.MovieClip,
-        description="Footage to reconstruct from, where no Movie Clip Editor says it")
+        description="Footage to reconstruct from, where no Movie Clip Editor shows a clip")
     method: bpy.props.EnumProperty(
         name="Method", default="lasr", description="How the mesh is found",
         items=[(name, method.label, method.meaning) for name, method in METHODS.items()])
@@ -203,7 +205,7 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
         description="Category model of the subject: one that is listed under Category Models, or the path of a file")
     start_model: bpy.props.StringProperty(
         name="Start From", search=_model_names, search_options={"SUGGESTION"},
-        description="Category model that tells camera and shape to start from: one that is listed under Category "
+        description="Category model that predicts the initial camera and shape: one that is listed under Category "
                     "Models, or the path of a file. Empty to start from nothing")
     preset: bpy.props.EnumProperty(
         name="Preset", default=DEFAULT_PRESET, description="Values for all settings below", update=apply_preset,
@@ -211,13 +213,13 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
     motion: motion_property()
     live_preview: bpy.props.BoolProperty(
         name="Live Preview", default=True,
-        description="While a reconstruction runs, show in the viewport what it has found so far. It is neither "
-                    "rendered nor saved with the file")
+        description="While a reconstruction runs, show its latest mesh and camera in the viewport. They are "
+                    "neither rendered nor saved with the file")
     set_up_scene: set_up_property()
     use_scene_range: bpy.props.BoolProperty(
         name="Scene Range Only", description="Take only the frames of the clip between the scene's start and end")
     seed: bpy.props.IntProperty(
-        name="Seed", min=0, description="Start of the random numbers; another seed gives another attempt")
+        name="Seed", min=0, description="Of the random numbers; another seed gives another attempt")
     settings: bpy.props.PointerProperty(type=VMR_PG_settings)
     training: bpy.props.PointerProperty(type=VMR_PG_training)
 
@@ -239,7 +241,7 @@ class VMR_PG_point(bpy.types.PropertyGroup):
     """A point marked on a frame."""
 
     place: bpy.props.FloatVectorProperty(
-        name="Place", size=2, description="In pixels of the clip, from its top left corner, right and down")
+        name="Position", size=2, description="In pixels of the clip, from its top left corner, right and down")
     inside: bpy.props.BoolProperty(name="On the Subject", default=True)
 
 
@@ -290,8 +292,8 @@ class VMR_PG_result(bpy.types.PropertyGroup):
     """How far the result on a mesh object can be trusted: `object.vmr_result`."""
 
     trust: bpy.props.EnumProperty(
-        name="Trust", items=[("UNKNOWN", "Unknown", "No report says"), ("GOOD", "Good", "Nothing speaks against it"),
-                             ("CAREFUL", "Careful", "Right in part, or not surely right"),
+        name="Trust", items=[("UNKNOWN", "Unknown", "No report"), ("GOOD", "Good", "No sign of an error"),
+                             ("CAREFUL", "Careful", "Right in part, or uncertain"),
                              ("POOR", "Poor", "Not to be used as it is")])
     verdict: bpy.props.StringProperty(name="Verdict", description="Why, and what can be done about it")
     doubts: bpy.props.CollectionProperty(name="Doubtful Frames", type=VMR_PG_doubt)
@@ -343,6 +345,46 @@ def inputs_of(clip: bpy.types.MovieClip) -> Any:
     return (active_subject(clip) or subjects_of(clip)).inputs
 
 
+def add_subject(group: Any, name: str) -> Any:
+    """A new, active subject among a clip's, with a name of its own."""
+    names, number, unique = {one.name for one in group.subjects}, 1, name
+    while unique in names:
+        number += 1
+        unique = f"{name} {number}"
+    subject = group.subjects.add()
+    subject.name = unique
+    if not names:  # whom the clip's masks were chosen for
+        copy_values(group.inputs, subject.inputs)
+    group.active = len(group.subjects) - 1
+    return subject
+
+
+def copy_values(group: Any, other: Any) -> None:
+    """Give a property group the values that another one of its kind was given."""
+    for name in group.bl_rna.properties.keys():
+        if group.is_property_set(name) and not other.is_property_readonly(name):
+            setattr(other, name, getattr(group, name))
+
+
+def copy_subjects(group: Any, other: Any) -> None:
+    """Give another clip with the same frames the subjects that it lacks, with what is marked and given of them."""
+    if not other.inputs.masks:
+        copy_values(group.inputs, other.inputs)
+    other.use_clip_lens = other.use_clip_lens or group.use_clip_lens
+    for subject in group.subjects:
+        if subject.name in other.subjects:
+            continue
+        copy = other.subjects.add()
+        copy.name, copy.mask, copy.stale = subject.name, subject.mask, True
+        copy_values(subject.inputs, copy.inputs)
+        for mark in subject.marks:
+            twin = copy.marks.add()
+            twin.frame, twin.box, twin.mask = mark.frame, mark.box, mark.mask
+            for point in mark.points:
+                same = twin.points.add()
+                same.place, same.inside = point.place, point.inside
+
+
 def obstacle_to_keeping(clip: bpy.types.MovieClip | None) -> str:
     """Why nothing can be kept with a clip; empty where it can. What is given to another file's clip is not saved."""
     if clip is None:
@@ -356,7 +398,7 @@ def obstacle_to_keeping(clip: bpy.types.MovieClip | None) -> str:
 
 
 def hand_over(scene: bpy.types.Scene, apart: bool = False) -> None:
-    """Give what a scene still holds of a clip's inputs to that clip; it stays where nobody can say which clip it is.
+    """Give what a scene still holds of a clip's inputs to that clip; it stays where it is open which clip that is.
 
     apart   where the clip has other inputs already, of another scene, these become those of a subject of their own
     """
@@ -375,7 +417,11 @@ def hand_over_to(clip: bpy.types.MovieClip, scene: bpy.types.Scene, apart: bool 
     is_other = any(inputs.is_property_set(name) for name in INPUTS) and \
         any(_plain(getattr(inputs, name)) != _plain(getattr(props, name)) for name in INPUTS)
     if apart and is_other and not held.keys().isdisjoint(INPUTS):
-        inputs = _new_subject(group, scene.name).inputs
+        active = group.active
+        if not group.subjects:
+            add_subject(group, "Subject")
+        inputs = add_subject(group, scene.name).inputs
+        group.active = active
     for name, value in held.items():
         setattr(inputs if name in INPUTS else group, name, value)
         props.property_unset(name)
@@ -388,18 +434,6 @@ def held_inputs(scene: bpy.types.Scene) -> list[str]:
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int)) else tuple(value)
-
-
-def _new_subject(group: Any, name: str) -> Any:
-    """One more of a clip's subjects; the inputs that were the clip's own become those of a first one."""
-    if not group.subjects:
-        first = group.subjects.add()
-        first.name = "Subject"
-        for one in INPUTS:
-            setattr(first.inputs, one, getattr(group.inputs, one))
-    subject = group.subjects.add()
-    subject.name = name
-    return subject
 
 
 def _lie_in(folder: str, masks: str) -> bool:
@@ -448,7 +482,7 @@ class Ended:
 
 @dataclass
 class Activity:
-    """What the panels show of one kind of run: of the one that goes on, and how others ended."""
+    """State of one kind of run for the panels: the active one, and how others ended."""
 
     child: Any = None
     """Has poll(), running, cancel() and error; None while nothing runs."""
@@ -460,17 +494,17 @@ class Activity:
     """session_uid of the clip, scene or object that the run is about."""
     owner_name: str = ""
     folder: str = ""
-    """Of the run that goes on, or was the last."""
+    """Of the active run, or the last."""
     ended: dict[int | None, Ended] = field(default_factory=dict)
     """How the last run about each owner ended."""
     last: Ended | None = None
     """How the last run ended, whomever it was about."""
     resumable: set[int | None] = field(default_factory=set)
-    """Owners of which a training was stopped and can go on."""
+    """Owners of a training that was stopped and can be resumed."""
     waiting: dict[str, str] = field(default_factory=dict)
-    """What runs made of clips or for scenes that are not in the file any more: by folder, what it is."""
+    """Results of clips or scenes that are not in the file any more: names by folder."""
     preview: Any = None
-    """What is shown of a reconstruction that runs, or was stopped: scene/preview.py's; None where nothing is."""
+    """The `Preview` of a reconstruction that is active, or was stopped; None where there is none."""
 
     @property
     def running(self) -> bool:
@@ -484,7 +518,7 @@ class Activity:
         self.__init__()  # type: ignore[misc]
 
 
-# Not in the scene: undo and the loading of a file would reset it while the child goes on.
+# Not in the scene: undo and the loading of a file would reset it while the child runs.
 reconstruction_activity = Activity()
 backend_activity = Activity()
 training_activity = Activity()
@@ -493,8 +527,9 @@ frames_activity = Activity()
 ACTIVITIES = {"Reconstruct": reconstruction_activity, "Backend": backend_activity, "Training": training_activity,
               "Masks": segmentation_activity, "Frames": frames_activity}
 
-CLASSES = (VMR_PG_settings, VMR_PG_training, VMR_PG_inputs, VMR_PG_reconstruction, VMR_PG_doubt, VMR_PG_result,
-           VMR_PG_point, VMR_PG_mark, VMR_PG_subject, VMR_PG_clip)
+register_classes, unregister_classes = bpy.utils.register_classes_factory((  # type: ignore[attr-defined]
+    VMR_PG_settings, VMR_PG_training, VMR_PG_inputs, VMR_PG_reconstruction, VMR_PG_doubt, VMR_PG_result, VMR_PG_point,
+    VMR_PG_mark, VMR_PG_subject, VMR_PG_clip))
 
 
 @bpy.app.handlers.persistent
@@ -507,8 +542,7 @@ def _on_load(*_arguments: Any) -> None:
 
 
 def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
+    register_classes()
     bpy.types.Scene.vmr = bpy.props.PointerProperty(type=VMR_PG_reconstruction)  # type: ignore[attr-defined]
     bpy.types.Object.vmr_result = bpy.props.PointerProperty(type=VMR_PG_result)  # type: ignore[attr-defined]
     bpy.types.MovieClip.vmr = bpy.props.PointerProperty(type=VMR_PG_clip)  # type: ignore[attr-defined]
@@ -520,5 +554,4 @@ def unregister() -> None:
     del bpy.types.MovieClip.vmr  # type: ignore[attr-defined]
     del bpy.types.Object.vmr_result  # type: ignore[attr-defined]
     del bpy.types.Scene.vmr  # type: ignore[attr-defined]
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
+    unregister_classes()

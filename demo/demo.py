@@ -1,4 +1,4 @@
-"""The whole way, as an artist would go it: the extension's zip, a real Blender, the sample clip, a mesh, files to keep.
+"""End to end, as an artist works: the extension's zip, a real Blender, the sample clip, a mesh, files to keep.
 
     .venv-bpy-4.5/bin/python demo/demo.py --backend-python .venv/bin/python --out demo_out      (`make demo`)
 
@@ -261,7 +261,7 @@ def clock_time(seconds: float) -> str:
 
 
 def shown(path: Path) -> str:
-    """The path as short as it can be told."""
+    """The path, relative where it can be."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 

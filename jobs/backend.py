@@ -18,12 +18,12 @@ MARKER = "installed.json"
 LOG_NAME = "install.log"
 RUN_MODULE = ("import runpy, sys; sys.path.append(sys.argv.pop(1)); "
               "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)")
-"""Runs a module that stands beside us in an isolated interpreter (-I), which finds only its own packages."""
+"""Runs a module of the extension in an isolated interpreter (-I), which finds only its own packages."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """What a Python says of itself as the backend's."""
+    """Whether a Python can be the backend's."""
 
     ok: bool
     lines: list[str]
@@ -49,9 +49,9 @@ def environments(user_folder: Path) -> Path:
 
 
 def check(python: Path, timeout: float = 120) -> Status:
-    """Ask an interpreter whether it can run the backend. Where it cannot answer, the line says why."""
+    """Ask an interpreter whether it can run the backend. Where it cannot answer, the line reports why."""
     command = [str(python), "-I", "-c", RUN_MODULE, str(EXTENSION), "vmr_backend.doctor", "--json"]
-    no_window = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows alone knows it
+    no_window = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows only
     try:
         run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, encoding="utf-8",
                              errors="replace", creationflags=no_window)
@@ -64,9 +64,9 @@ def check(python: Path, timeout: float = 120) -> Status:
         answer = json.loads(run.stdout.splitlines()[-1])
         return Status(answer["ok"], answer["lines"], [device["name"] for device in answer["devices"]])
     except (IndexError, ValueError, KeyError, TypeError):
-        said = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
-        return Status(False, [f"{python}: cannot run the backend's check ({said}); name a Python 3.11 or newer in the "
-                              "preferences, or press Install Backend"], [])
+        answer = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
+        return Status(False, [f"{python}: cannot run the backend's check ({answer}); name a Python 3.11 or newer in "
+                              "the preferences, or press Install Backend"], [])
 
 
 class Installation(Child):

@@ -1,4 +1,4 @@
-"""Where runs live: one folder per request, so that the same request goes on where it was stopped."""
+"""Where runs live: one folder per request, so that the same request resumes a stopped run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BLENDS_NAME = "blend_files.json"
 
 @dataclass(frozen=True)
 class StoppedRun:
-    """A run that was stopped, and can go on."""
+    """A run that was stopped, and can be resumed."""
 
     folder: Path
     clip: str
@@ -98,7 +98,7 @@ def can_resume(folder: Path) -> bool:
 
 
 def is_at_work(folder: Path) -> bool:
-    """Whether a run, of whatever Blender, holds a job folder: its lock is tried, as the backend takes it."""
+    """Whether a run, of any Blender, holds a job folder: its lock is tried as the backend takes it."""
     try:
         with open(folder / LOCK_NAME, "r+b") as file:
             if sys.platform == "win32":
@@ -121,14 +121,14 @@ def is_finished(folder: Path) -> bool:
 def finished(root: Path) -> list[Path]:
     """The job folders that hold a result, newest first."""
     for path in list(root.glob(f"*/{RUN_NAME}/{WHOLE_NAME}")):
-        with contextlib.suppress(BadInput):  # it is said where that result is loaded
+        with contextlib.suppress(BadInput):  # reported where that result is loaded
             settle(path.parents[1])
     times = {path.parent: path.stat().st_mtime for path in root.glob(f"*/{FILE_NAME}")}
     return sorted(times, key=times.__getitem__, reverse=True)
 
 
 def stopped(root: Path) -> list[StoppedRun]:
-    """The runs that were stopped in job folders, newest first; none that goes on, in another Blender perhaps."""
+    """The runs that were stopped in job folders, newest first; none that is active, perhaps in another Blender."""
     found = []
     for path in root.glob(f"*/{RUN_NAME}/{REQUEST_NAME}"):
         if is_at_work(path.parents[1]):
@@ -142,7 +142,7 @@ def stopped(root: Path) -> list[StoppedRun]:
 
 
 def mean_fit(folder: Path) -> float | None:
-    """How well the result covers the masks, from 0 to 1 (mean J), where the report tells."""
+    """How well the result covers the masks, from 0 to 1 (mean J); None where the report has no such score."""
     try:
         return json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))["scores"]["J"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -173,7 +173,7 @@ def out_of_reach(root: Path) -> list[Path]:
             gone = not Path(JobRequest.load(folder).clip).exists() or \
                 bool(blends) and not any(Path(blend).exists() for blend in blends)
         except BadInput:
-            continue  # of another version: whose it is cannot be told
+            continue  # of another version: its footage is unknown
         if gone and not is_at_work(folder):
             found.append(folder)
     return sorted(found)

@@ -26,7 +26,7 @@ COPY_NAME = "copy.blend"
 
 
 def frames_folder(beside: Path, name: str) -> Path:
-    """Where images of something lie. beside: a file or folder in the same place. Folders of other things are left."""
+    """Folder for the images of something. beside: a file or folder next to it. Folders with other contents are left."""
     names = (f"{file_name(name)} frames{f' {number}' if number > 1 else ''}" for number in itertools.count(1))
     return next(folder for folder in map(beside.parent.joinpath, names) if is_for_frames(folder))
 

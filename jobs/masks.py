@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ..vmr_backend.job import BadInput
-from ..vmr_backend.marks import MASKS_NAME, MaskReport, SegmentRequest
+from ..vmr_backend.segmentation.marks import MASKS_NAME, MaskReport, SegmentRequest
 from .models import file_name
 from .process import LOG_NAME, WORKER, Child
 

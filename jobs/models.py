@@ -1,4 +1,4 @@
-"""Category models: where they lie, what their files say of themselves, and how one is added or removed.
+"""Category models: where they lie, the facts in their files, and how one is added or removed.
 
 A model file is in the safetensors format: 8 bytes with the length of a header, the header in JSON, then tensors. Only
 the header is read here.
@@ -22,15 +22,15 @@ LONGEST_HEADER = 4 * 2**20
 
 
 @dataclass(frozen=True)
-class Model:
-    """What a model file says of itself."""
+class ModelFile:
+    """The facts in a model file."""
 
     path: Path
     category: str
     scores: dict[str, float] = field(default_factory=dict)
     """On pictures that it was not trained on, by name."""
     problem: str = ""
-    """Why it cannot be used, in one line; then the rest says nothing."""
+    """Why it cannot be used, in one line; then the rest is empty."""
 
     @property
     def name(self) -> str:
@@ -42,19 +42,19 @@ class Model:
         return self.path.parent == SHIPPED
 
 
-def models_in(folder: Path) -> list[Model]:
+def models_in(folder: Path) -> list[ModelFile]:
     """The models that come with the extension, then those of a folder, each by name; broken ones with their problem."""
     found = []
-    for place in dict.fromkeys((SHIPPED, folder)):
-        for path in sorted(place.glob(f"*{SUFFIX}")) if place.is_dir() else ():
+    for where in dict.fromkeys((SHIPPED, folder)):
+        for path in sorted(where.glob(f"*{SUFFIX}")) if where.is_dir() else ():
             try:
                 found.append(read_model(path))
             except BadInput as error:
-                found.append(Model(path, "", problem=str(error)))
+                found.append(ModelFile(path, "", problem=str(error)))
     return found
 
 
-def find_model(chosen: str, folder: Path) -> Model:
+def find_model(chosen: str, folder: Path) -> ModelFile:
     """The model of a name, as `models_in` lists them, or of a path; BadInput where there is none, or it is broken."""
     if (path := Path(chosen).expanduser()).is_absolute():
         return read_model(path)
@@ -66,8 +66,8 @@ def find_model(chosen: str, folder: Path) -> Model:
     raise BadInput(f"model: found no category model {chosen!r}; needs the path of one, or its name ({known})")
 
 
-def read_model(path: Path) -> Model:
-    """What a model file says of itself; BadInput where it is none, or not whole."""
+def read_model(path: Path) -> ModelFile:
+    """The facts in a model file; BadInput where it is none, or not whole."""
     try:
         facts = path.stat()
         return _read(path, facts.st_size, facts.st_mtime_ns)
@@ -76,7 +76,7 @@ def read_model(path: Path) -> Model:
 
 
 @functools.lru_cache(maxsize=256)
-def _read(path: Path, size: int, _time: int) -> Model:
+def _read(path: Path, size: int, _time: int) -> ModelFile:
     """Kept until the file changes: panels ask again with every move of the mouse."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -90,9 +90,9 @@ def _read(path: Path, size: int, _time: int) -> Model:
     if not isinstance(facts, dict) or not isinstance(facts.get("category"), str):
         raise BadInput(f"{path}: found no category in its header; needs a category model")
     if (end := _end_of_tensors(header)) != (there := size - 8 - length):
-        found = f"{there} bytes of tensors where its header tells of {end}" if end is not None else "no tensors"
+        found = f"{there} bytes of tensors where its header has {end}" if end is not None else "no tensors"
         raise BadInput(f"{path}: found {found}; needs a whole category model")
-    return Model(path, facts["category"], _scores(facts.get("scores")))
+    return ModelFile(path, facts["category"], _scores(facts.get("scores")))
 
 
 def install_model(file: Path, category: str, folder: Path) -> Path:
@@ -142,7 +142,7 @@ def _end_of_tensors(header: dict[str, Any]) -> int | None:
 
 
 def _scores(text: Any) -> dict[str, float]:
-    """The numbers among what the metadata says of scores; it is shown only."""
+    """The numbers among the metadata's scores; they are shown only."""
     try:
         values = json.loads(text)
     except (TypeError, ValueError, RecursionError):

@@ -22,7 +22,7 @@ LONGEST_ERROR = 400
 
 
 class Child:
-    """A command that tells its news as JSON lines (`Event`) on standard output and ends when its standard input does.
+    """A command that prints events as JSON lines (`Event`) and ends when its standard input does.
 
     Threads only fill a queue: whoever calls `poll` now and then does so in the thread where Blender's data may be
     touched. Standard error, and lines that are no event, go to `log`.
@@ -81,7 +81,7 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """True until the process has ended and all that it said is in the queue."""
+        """True until the process has ended and all of its output is in the queue."""
         if self._process is None:
             return False
         return self._process.poll() is None or self._reader.is_alive()
@@ -153,7 +153,7 @@ def _own_group() -> dict:
 
 def _end_group(process: subprocess.Popen, by_force: bool) -> None:
     if sys.platform == "win32":
-        # Windows knows no polite way to end a process without a window.
+        # On Windows a process without a window cannot be asked to end.
         if process.poll() is None:
             subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True,
                            creationflags=subprocess.CREATE_NO_WINDOW)
@@ -161,13 +161,13 @@ def _end_group(process: subprocess.Popen, by_force: bool) -> None:
     try:
         os.killpg(process.pid, signal.SIGKILL if by_force else signal.SIGTERM)
     except (ProcessLookupError, PermissionError):
-        pass  # Nobody of the group is left; macOS says so with PermissionError.
+        pass  # Nobody of the group is left; macOS raises PermissionError.
 
 
 def _ending(status: int) -> str:
-    """What a status says where the process itself said nothing."""
+    """A status in words, for a process that printed no error."""
     if status == -getattr(signal, "SIGKILL", 9):
         return "the system ended the backend, often for lack of memory; try the Preview preset or a smaller crop size"
     if status < 0:
         return f"the backend crashed ({signal.Signals(-status).name})"
-    return f"the backend ended without a word (status {status if status < 256 else hex(status)})"
+    return f"the backend ended without an error message (status {status if status < 256 else hex(status)})"

@@ -1,4 +1,4 @@
-"""What a run that goes on has found so far, as it leaves it in its folder now and then."""
+"""Reads the snapshots that a running fit writes into its folder now and then."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECONDS_BETWEEN = 10.0
 """Reading one takes some tenths of a second, for which Blender stands still."""
 
 
-class Snapshots:
+class SnapshotReader:
     """The snapshots of the run in a job folder, each once, and not one after another."""
 
     def __init__(self, folder: Path, seconds_between: float = SECONDS_BETWEEN):

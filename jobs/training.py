@@ -1,6 +1,6 @@
 """The training of a category model from an object: its folder, and the two commands of the backend that it takes.
 
-    training.json     what was asked for (`TrainingRequest`)
+    training.json     what was asked for (`ObjectTrainingRequest`)
     subject.blend     the file as it was
     pictures/         what render-dataset makes of it
     model/            what train makes of those
@@ -27,7 +27,7 @@ RENDERING_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class TrainingRequest:
+class ObjectTrainingRequest:
     """One training as asked for."""
 
     object: str
@@ -44,7 +44,7 @@ class TrainingRequest:
     """Digest of the object: another shape or motion is another training."""
 
 
-def prepare_training(root: Path, request: TrainingRequest, save_copy: Callable[[Path], None],
+def prepare_training(root: Path, request: ObjectTrainingRequest, save_copy: Callable[[Path], None],
                      start_over: bool = False) -> tuple[Path, bool]:
     """The request's folder with a copy of the .blend in it, and whether a training that was stopped there goes on.
 
@@ -66,7 +66,7 @@ def prepare_training(root: Path, request: TrainingRequest, save_copy: Callable[[
     return folder, False
 
 
-def folder_name(request: TrainingRequest) -> str:
+def folder_name(request: ObjectTrainingRequest) -> str:
     digest = hashlib.sha256(json.dumps(asdict(request), sort_keys=True).encode()).hexdigest()[:10]
     return f"train-{file_name(request.category)}-{digest}"
 
@@ -79,7 +79,7 @@ def can_resume_training(folder: Path) -> bool:
 class Training:
     """Renders the pictures, then trains, as two child processes; has the ways of one (`Child`)."""
 
-    def __init__(self, folder: Path, request: TrainingRequest, python: Path, blender: str, device: str,
+    def __init__(self, folder: Path, request: ObjectTrainingRequest, python: Path, blender: str, device: str,
                  worker: Path = WORKER):
         self.folder = folder
         pictures, model = folder / PICTURES_NAME, folder / MODEL_FOLDER

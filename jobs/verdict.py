@@ -1,4 +1,4 @@
-"""How far a result can be trusted, as its report tells."""
+"""How far a result can be trusted, from its report."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ LEVELS = ("good", "careful", "poor")
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the report says of the whole result and of its doubtful frames."""
+class ReportVerdict:
+    """The report's verdict on the whole result, and its doubtful frames."""
 
     trust: str
     """One of LEVELS."""
@@ -22,7 +22,7 @@ class Verdict:
     """Why a frame is doubtful, by number of the clip's frame."""
 
 
-def verdict_of(folder: Path) -> Verdict | None:
+def verdict_of(folder: Path) -> ReportVerdict | None:
     """The verdict in the report of a result folder; None where there is no report that holds one."""
     try:
         report = json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
@@ -31,4 +31,4 @@ def verdict_of(folder: Path) -> Verdict | None:
         doubts = {int(number): "; ".join(map(str, reasons.get(number, []))) for number in report["doubtful_frames"]}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    return Verdict(trust, str(sentence), doubts) if trust in LEVELS else None
+    return ReportVerdict(trust, str(sentence), doubts) if trust in LEVELS else None

@@ -1,4 +1,4 @@
-"""Cancel buttons: they end the child, and the run that follows it sees that."""
+"""Cancel buttons: they end the child, and the run that follows it cleans up."""
 
 import bpy
 
@@ -29,7 +29,7 @@ class Cancels:
 
 
 class VMR_OT_cancel(Cancels, bpy.types.Operator):
-    """Stop the reconstruction; the scene stays as it is, and a later run can go on from its last checkpoint"""
+    """Stop the reconstruction; the scene stays as it is, and a later run can resume from the last checkpoint"""
 
     bl_idname = "vmr.cancel"
     activity = reconstruction_activity
@@ -57,7 +57,7 @@ class VMR_OT_cancel_frames(Cancels, bpy.types.Operator):
 
 
 class VMR_OT_cancel_training(Cancels, bpy.types.Operator):
-    """Stop the training; it can go on later from what is rendered and learnt"""
+    """Stop the training; it can be resumed later from its rendered images and its checkpoint"""
 
     bl_idname = "vmr.cancel_training"
     activity = training_activity

@@ -1,4 +1,4 @@
-"""Goes through doubtful frames of a result and doubtful masks of a subject, and keeps what reports say of them."""
+"""Goes through doubtful frames of a result and doubtful masks of a subject, and keeps those that reports list."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,9 +8,10 @@ import bpy
 from ..jobs.verdict import verdict_of
 from ..properties import active_subject, clip_of, result_in, result_of
 from ..scene.clip import frame_shown, go_to_frame, scene_frame
+from .runs import HasObstacle
 
 
-class JumpsToDoubts:
+class JumpsToDoubts(HasObstacle):
     """Mixin: goes to the next of some doubtful frames."""
 
     bl_options = {"UNDO_GROUPED"}
@@ -19,12 +20,11 @@ class JumpsToDoubts:
     next: bpy.props.BoolProperty(name="Next", default=True, options={"SKIP_SAVE"})
 
     thing: str
-    """What may be doubtful, in a word."""
+    """What may be doubtful: a noun."""
     without: str
-    """What a grey button says."""
+    """Tooltip of the disabled button."""
     backwards: str
     """Tooltip of the way back."""
-    poll_message_set: Callable[[str], None]
     report: Callable[[set[str], str], None]
 
     @classmethod
@@ -32,11 +32,8 @@ class JumpsToDoubts:
         raise NotImplementedError
 
     @classmethod
-    def poll(cls, context):
-        if not cls.doubts(context):
-            cls.poll_message_set(cls.without)
-            return False
-        return True
+    def obstacle(cls, context):
+        return "" if cls.doubts(context) else cls.without
 
     @classmethod
     def description(cls, _context, properties):
@@ -93,7 +90,7 @@ def keep_doubts(doubts, clip: bpy.types.MovieClip, reasons: Mapping[int, str]) -
 
 
 def keep_verdict(mesh_object: bpy.types.Object, clip: bpy.types.MovieClip, folder: Path) -> None:
-    """Write on a result's mesh what the report in its folder says, if there is one: it is saved with the file."""
+    """Keep with a result's mesh the verdict of the report in its folder, if there is one: saved with the file."""
     verdict = verdict_of(folder)
     if verdict is None:
         return

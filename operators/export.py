@@ -6,8 +6,10 @@ from collections.abc import Callable
 import bpy
 from bpy_extras.io_utils import ExportHelper
 
+from .runs import HasObstacle
 
-class ExportsResult(ExportHelper):
+
+class ExportsResult(HasObstacle, ExportHelper):
     """Mixin: an operator that writes results with their cameras, over the scene's frame range."""
 
     filepath: bpy.props.StringProperty(subtype="FILE_PATH")
@@ -16,20 +18,15 @@ class ExportsResult(ExportHelper):
     format_name: str
     filename_ext: str
     report: Callable[[set[str], str], None]
-    poll_message_set: Callable[[str], None]
 
     def write(self, context: bpy.types.Context, path: str, objects: list[bpy.types.Object]) -> None:
         raise NotImplementedError
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
+    def obstacle(cls, context: bpy.types.Context) -> str:
         if not hasattr(bpy.types, cls.exporter):
-            cls.poll_message_set(f"Enable the add-on {cls.format_name} in the preferences first")
-            return False
-        if not objects_to_export(context):
-            cls.poll_message_set("Select a reconstructed mesh, or make its collection active, first")
-            return False
-        return True
+            return f"Enable the add-on {cls.format_name} in the preferences first"
+        return "" if objects_to_export(context) else "Select a reconstructed mesh, or make its collection active, first"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         path = bpy.path.ensure_ext(bpy.path.abspath(self.filepath), self.filename_ext)

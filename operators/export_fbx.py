@@ -15,7 +15,7 @@ FIXED_OPTIONS = {
     "use_selection": True,
     "object_types": {"MESH", "CAMERA", "ARMATURE"},
     "add_leaf_bones": False,
-    # Many programs multiply the texture by the colours of the vertices: here they say how often each was seen.
+    # Many programs multiply the texture by the vertex colours: here they are the coverage.
     "colors_type": "NONE",
     "path_mode": "COPY",
     "embed_textures": True,

@@ -28,7 +28,7 @@ FIXED_OPTIONS = {
     "export_morph": True,
     # Normals of every frame would double the file; viewers compute them.
     "export_morph_normal": False,
-    # Many programs multiply the texture by the colours of the vertices: here they say how often each was seen.
+    # Many programs multiply the texture by the vertex colours: here they are the coverage.
     "export_vertex_color": "NONE",
 }
 

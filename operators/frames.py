@@ -1,5 +1,4 @@
-"""Frames as Images: what Blender shows of a clip, a strip or the compositor becomes an image sequence and its clip;
-and masks from Blender's own Mask datablocks."""
+"""Frames as Images: what Blender shows of a clip, a strip or the compositor becomes an image sequence and its clip."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,13 +6,11 @@ from pathlib import Path
 import bpy
 
 from ..jobs.frames import FrameRendering, frames_folder
-from ..jobs.masks import drawn_folder, masks_folder
 from ..preferences import jobs_folder
-from ..properties import active_subject, clip_of, frames_activity, obstacle_to_keeping, props_of, subjects_of
-from ..scene.clip import clip_at, clip_source, frame_number, frame_shown, scene_frame
+from ..properties import clip_of, copy_subjects, frames_activity, props_of, subjects_of
+from ..scene.clip import scene_frame
 from ..scene.identity import still_there
-from ..scene.marks import copy_subjects, folders_of_others, put_mask
-from ..scene.shown_frames import Shown, shown_by_clip, shown_by_compositing, shown_by_mask, shown_by_strip
+from ..scene.shown_frames import Shown, shown_by_clip, shown_by_compositing, shown_by_strip
 from ..vmr_backend.job import BadInput
 from .runs import Run, StartsRun, save_copy
 
@@ -84,7 +81,7 @@ class RenderingFrames(Run):
 
 
 class VMR_OT_frames_as_images(StartsRun, bpy.types.Operator):
-    """Render what Blender shows to an image sequence, beside your work, and open it as a clip"""
+    """Render what Blender shows to an image sequence in the background, and open it as a clip"""
 
     bl_idname = "vmr.frames_as_images"
     bl_label = "Frames As Images"
@@ -106,83 +103,9 @@ class VMR_OT_frames_as_images(StartsRun, bpy.types.Operator):
         return "Frames are being rendered" if frames_activity.running else ""
 
 
-
 def show_clip(context, before: bpy.types.MovieClip | None, clip: bpy.types.MovieClip) -> None:
     """In the Movie Clip Editors that show the clip it is made of, or none."""
     for window in context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "CLIP_EDITOR" and area.spaces.active.clip in (before, None):
                 area.spaces.active.clip = clip
-
-
-class RenderingMask(Run):
-    """A Mask datablock, as masks of the active subject of a clip, or as a mark on one frame."""
-
-    label = "Use Mask"
-    activity = frames_activity
-    cancelled_text = "Rendering of the mask cancelled"
-
-    def __init__(self, this_frame: bool):
-        self._this_frame = this_frame
-        self._frame: int | None = None
-
-    def begin(self, context):
-        clip, scene = clip_of(context), context.scene
-        subject = active_subject(clip)
-        self.owner, self._name = clip.session_uid, subject.name
-        source = clip_source(clip, scene if props_of(scene).use_scene_range else None)
-        first, last = source.first, source.last
-        if self._this_frame:
-            self._frame = first = last = frame_number(clip, frame_shown(context))
-            if not source.first <= first <= source.last:
-                raise BadInput(f"frame {frame_shown(context)}: the clip {clip.name} shows nothing there; needs one of "
-                               f"{scene_frame(clip, source.first)} to {scene_frame(clip, source.last)}")
-        self._source, self.activity.owner_name = source, clip.name
-        masks = masks_folder(Path(source.path), subject.name, folders_of_others(subject))
-        folder = drawn_folder(masks, self._frame)
-        return rendering(folder, shown_by_mask(subject.mask, clip, first, last), clip)
-
-    def finish(self, context, rendered):
-        clip = clip_at(self._source.path, self._source.files, self.owner)
-        subject = clip and subjects_of(clip).subjects.get(self._name)
-        images = rendered.images()
-        if subject is None:
-            raise BadInput("the clip or the subject was removed or renamed meanwhile; its masks lie in "
-                           f"{rendered.folder}")
-        name = subject.mask.name if subject.mask else "its mask"
-        if self._frame is not None:
-            put_mask(subject, self._frame, str(images[0]))
-            return f"Marked frame {scene_frame(clip, self._frame)} with the mask {name}"
-        subject.folder, subject.found, subject.stale = str(rendered.folder), len(images), False
-        subject.doubts.clear()
-        subject.inputs.masks, subject.inputs.subject_by = str(rendered.folder), "WHITE"
-        return f"Took {len(images)} masks of {subject.name} from {name}"
-
-
-class VMR_OT_use_mask(StartsRun, bpy.types.Operator):
-    """Take the subject's Mask datablock, as Blender draws it with splines, feather and layers, for its masks"""
-
-    bl_idname = "vmr.use_mask"
-    bl_label = "Use Mask"
-
-    this_frame: bpy.props.BoolProperty(
-        name="This Frame", options={"SKIP_SAVE"},
-        description="Only mark this frame with the mask; Find Masks carries it to the others")
-
-    def new_run(self):
-        return RenderingMask(self.this_frame)
-
-    @classmethod
-    def description(cls, _context, properties):
-        return "Mark this frame with the mask, for Find Masks to carry on to the others" if properties.this_frame else \
-            "Take the mask at all frames as the subject's masks, as they are"
-
-    @classmethod
-    def obstacle(cls, context):
-        clip = clip_of(context)
-        if frames_activity.running:
-            return "Frames are being rendered"
-        if reason := obstacle_to_keeping(clip):
-            return reason
-        subject = active_subject(clip)
-        return "" if subject is not None and subject.mask else "Choose a mask of the subject first"

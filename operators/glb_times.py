@@ -1,4 +1,4 @@
-"""When the keys of a binary glTF file (.glb) are due, put right where Blender's exporter took another rate of frames.
+"""Corrects the key times of a binary glTF file (.glb) where Blender's exporter used another frame rate.
 
 Blender's exporter (4.2 to 5.2) divides frames by `fps * fps_base`, some of its parts by `fps`, where a scene plays
 `fps / fps_base` frames a second: at 29.476 of them, other programs would play the file 3.3 % slow.
@@ -19,18 +19,17 @@ CHUNK = struct.Struct("<I4s")
 
 
 def correct_times(path: Path, fps: int, fps_base: float) -> None:
-    """Make the keys of a .glb of consecutive frames due as a scene of `fps / fps_base` frames a second plays them.
+    """Give the keys of a .glb of consecutive frames the times of a scene of `fps / fps_base` frames a second.
 
-    What was written is read first: a file whose keys are due already stays as it is. OSError where it cannot be
-    read or written.
+    A file whose key times are right already stays as it is. OSError where it cannot be read or written.
     """
     kinds, chunks = _read(path)
     document = json.loads(chunks[0])
     inputs = {sampler["input"] for animation in document.get("animations", []) for sampler in animation["samplers"]}
     accessors = [document["accessors"][index] for index in inputs]
     buffer = bytearray(chunks[1]) if accessors else bytearray()
-    # By place: accessors may share their bytes, which are multiplied once.
-    times = {_place(document, accessor): np.empty(0) for accessor in accessors}
+    # By byte range: accessors may share their bytes, which are multiplied once.
+    times = {_byte_range(document, accessor): np.empty(0) for accessor in accessors}
     for start, count in times:
         times[start, count] = np.frombuffer(buffer, "<f4", count, start)
     ratio = _ratio(max(times.values(), key=len, default=np.empty(0)), fps, fps_base)
@@ -39,7 +38,7 @@ def correct_times(path: Path, fps: int, fps_base: float) -> None:
     for values in times.values():
         values *= ratio
     for accessor in accessors:
-        values = times[_place(document, accessor)]
+        values = times[_byte_range(document, accessor)]
         accessor["min"], accessor["max"] = [float(values.min())], [float(values.max())]
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
     chunks[:2] = text + b" " * (-len(text) % 4), bytes(buffer)
@@ -47,14 +46,14 @@ def correct_times(path: Path, fps: int, fps_base: float) -> None:
     write_whole(path, HEADER.pack(b"glTF", 2, HEADER.size + len(body)) + body)
 
 
-def _place(document: dict, accessor: dict) -> tuple[int, int]:
+def _byte_range(document: dict, accessor: dict) -> tuple[int, int]:
     """First byte and number of the times of an accessor: floats, the only kind of number that keys are timed by."""
     view = document["bufferViews"][accessor["bufferView"]]
     return view.get("byteOffset", 0) + accessor.get("byteOffset", 0), accessor["count"]
 
 
 def _ratio(times: np.ndarray, fps: int, fps_base: float) -> float:
-    """By what the times (N,) of consecutive frames are to be multiplied; 1 where they are due, or N is below 2."""
+    """Factor that corrects the times (N,) of consecutive frames; 1 where they are right, or N is below 2."""
     if len(times) < 2:
         return 1.0
     found = (len(times) - 1) / float(times[-1] - times[0])
@@ -66,11 +65,11 @@ def _ratio(times: np.ndarray, fps: int, fps_base: float) -> float:
 def _read(path: Path) -> tuple[list[bytes], list[bytes]]:
     """Kinds and contents of a file's chunks: JSON first, then numbers."""
     data = path.read_bytes()
-    kinds, chunks, place = [], [], HEADER.size
-    while place < len(data):
-        length, kind = CHUNK.unpack_from(data, place)
-        place += CHUNK.size
+    kinds, chunks, offset = [], [], HEADER.size
+    while offset < len(data):
+        length, kind = CHUNK.unpack_from(data, offset)
+        offset += CHUNK.size
         kinds.append(kind)
-        chunks.append(data[place:place + length])
-        place += length
+        chunks.append(data[offset:offset + length])
+        offset += length
     return kinds, chunks

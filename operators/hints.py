@@ -1,4 +1,4 @@
-"""Hints on the way that the subject faces: adds one at the current frame, and removes them."""
+"""Hints on the direction in which the subject faces: adds one at the current frame, and removes them."""
 
 import math
 
@@ -7,10 +7,11 @@ import bpy
 from ..properties import clip_of, props_of, value_of
 from ..scene.clip import frame_shown
 from ..scene.hints import FRAME_KEY, add_hint, hints_in
+from .runs import HasObstacle
 
 
-class VMR_OT_add_hint(bpy.types.Operator):
-    """Add an arrow before the camera that says which way the subject faces at this frame; turn it so that it fits"""
+class VMR_OT_add_hint(HasObstacle, bpy.types.Operator):
+    """Add an arrow in front of the camera; rotate it to the direction in which the subject faces at this frame"""
 
     bl_idname = "vmr.add_hint"
     bl_label = "Add Facing Hint"
@@ -21,14 +22,10 @@ class VMR_OT_add_hint(bpy.types.Operator):
         description="0 into the camera, 90 to the right of the picture, -90 to its left, 180 away from the camera")
 
     @classmethod
-    def poll(cls, context):
+    def obstacle(cls, context):
         if clip_of(context) is None:
-            cls.poll_message_set("Open a movie clip first")
-            return False
-        if context.mode != "OBJECT":
-            cls.poll_message_set("Leave edit mode first")
-            return False
-        return True
+            return "Open a movie clip first"
+        return "Leave edit mode first" if context.mode != "OBJECT" else ""
 
     def execute(self, context):
         clip, frame = clip_of(context), frame_shown(context)
@@ -40,7 +37,7 @@ class VMR_OT_add_hint(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class VMR_OT_remove_hint(bpy.types.Operator):
+class VMR_OT_remove_hint(HasObstacle, bpy.types.Operator):
     """Remove the selected hints, or where none is selected the one at this frame"""
 
     bl_idname = "vmr.remove_hint"
@@ -48,12 +45,9 @@ class VMR_OT_remove_hint(bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
-    def poll(cls, context):
+    def obstacle(cls, context):
         clip = clip_of(context)
-        if clip is None or not hints_in(context.scene, clip):
-            cls.poll_message_set("There are no hints on this clip")
-            return False
-        return True
+        return "" if clip and hints_in(context.scene, clip) else "There are no hints on this clip"
 
     def execute(self, context):
         hints = hints_in(context.scene, clip_of(context))

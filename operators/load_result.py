@@ -10,7 +10,7 @@ from ..jobs.folder import clip_name, finished, note_blend
 from ..preferences import jobs_folder
 from ..properties import Ended, clip_of, motion_property, props_of, reconstruction_activity, set_up_property
 from ..scene.clip import clip_at, clip_source, shows
-from ..scene.result import add_result, is_seen
+from ..scene.result import add_result, is_set_up
 from ..vmr_backend.job import BadInput, JobRequest
 from ..vmr_backend.reconstruction import Reconstruction
 from .doubtful_frame import keep_verdict
@@ -20,7 +20,7 @@ LEFT_AS_IT_IS = "Scene left as it is: Set Up Scene takes its camera, range and s
 
 
 class AddsResult:
-    """Mixin: an operator that adds the result of a folder, or says in one line why not."""
+    """Mixin: an operator that adds the result of a folder, or reports in one line why not."""
 
     report: Callable[[set[str], str], None]
     properties: bpy.types.OperatorProperties
@@ -111,7 +111,7 @@ class VMR_OT_load_recent(AddsResult, bpy.types.Operator):
 
 
 class VMR_OT_dismiss_waiting(bpy.types.Operator):
-    """Say no more of this result; it stays in its folder, and among Recent Results"""
+    """Remove this message; the result stays in its folder, and among Recent Results"""
 
     bl_idname = "vmr.dismiss_waiting"
     bl_label = "Dismiss"
@@ -147,7 +147,7 @@ def added_text(added: bpy.types.Object, result: Reconstruction, motion: str, *re
     """A line that says what was added, with remarks, and whether the scene was left as it is."""
     by_shapes = ["by shape keys: it has no bones"] * (motion == "ARMATURE" and result.skin_weights is None)
     text = ", ".join([f"Added {added.name}: {len(result.frames)} frames", *by_shapes, *remarks])
-    return text if is_seen(added) else f"{text}. {LEFT_AS_IT_IS}"
+    return text if is_set_up(added) else f"{text}. {LEFT_AS_IT_IS}"
 
 
 def _clip_of_result(context, folder: Path) -> tuple[bpy.types.MovieClip, bool]:
@@ -168,7 +168,7 @@ def _clip_of_result(context, folder: Path) -> tuple[bpy.types.MovieClip, bool]:
 
 
 def _path_of(clip) -> str:
-    """What a request says of the clip; where its files are gone, the file that Blender knows."""
+    """Path of the clip as in a request; where its files are gone, that of the datablock."""
     try:
         return clip_source(clip).path
     except BadInput:

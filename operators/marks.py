@@ -1,22 +1,22 @@
-"""What the user marks on a clip for its masks to be found: subjects by name, boxes and points on frames."""
+"""Marks from which masks are found: subjects of a clip by name, boxes and points on frames."""
 
 import math
 from collections.abc import Callable
 
 import bpy
 
-from ..properties import active_subject, clip_of, obstacle_to_keeping, subjects_of
+from ..properties import active_subject, add_subject, clip_of, obstacle_to_keeping, subjects_of
 from ..scene import overlay
 from ..scene.clip import frame_number, frame_shown
-from ..scene.marks import add_subject, clear_mark, inside_frame, put_box, put_point, take_back_point
-from .runs import SaysWhyNot, redraw
+from ..scene.marks import clear_mark, inside_frame, put_box, put_point, take_back_point
+from .runs import HasObstacle, redraw
 
 DEFAULT_NAME = "Subject"
 BRUSH_STEP = 12.0
-"""Pixels of the screen from one point to the next of a painted stroke."""
+"""Distance of the points of a painted stroke, screen pixels."""
 
 
-class OnClip(SaysWhyNot):
+class OnClip(HasObstacle):
     """Mixin: needs a clip that something can be kept with."""
 
     bl_options = {"REGISTER", "UNDO"}
@@ -64,7 +64,7 @@ class VMR_OT_remove_subject(OnSubject, bpy.types.Operator):
 
 
 class DrawnInEditor(OnClip):
-    """Mixin: drawn with the mouse in the Movie Clip Editor; `execute` takes numbers instead, for scripts."""
+    """Mixin: drawn with the mouse in the Movie Clip Editor; scripts give coordinates to `execute`."""
 
     bl_label: str
     hint: str
@@ -78,7 +78,7 @@ class DrawnInEditor(OnClip):
         self._region = next((one for one in area.regions if one.type == "WINDOW"), None) \
             if area is not None and area.type == "CLIP_EDITOR" else None
         if self._region is None:
-            self.report({"ERROR"}, f"{self.bl_label}: needs the Movie Clip Editor, where the clip is seen")
+            self.report({"ERROR"}, f"{self.bl_label}: needs a Movie Clip Editor that shows the clip")
             return {"CANCELLED"}
         subjects_of(clip_of(context)).show_masks = True
         context.window.cursor_modal_set("CROSSHAIR")
@@ -86,11 +86,11 @@ class DrawnInEditor(OnClip):
         context.window_manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
-    def place_under(self, context, event):
+    def position_under(self, context, event):
         """Pixel of the clip under the mouse, and whether the mouse is over the editor."""
         x, y = event.mouse_x - self._region.x, event.mouse_y - self._region.y
         inside = 0 <= x < self._region.width and 0 <= y < self._region.height
-        return overlay.place_of(self._region, clip_of(context), x, y), inside
+        return overlay.pixel_at(self._region, clip_of(context), x, y), inside
 
     def subject(self, context):
         """The active subject; a clip without any gets its first."""
@@ -125,11 +125,11 @@ class VMR_OT_mark_box(DrawnInEditor, bpy.types.Operator):
         if event.type in {"ESC", "RIGHTMOUSE"} and event.value == "PRESS":
             self._leave(context)
             return {"CANCELLED"}
-        place, inside = self.place_under(context, event)
+        position, inside = self.position_under(context, event)
         if event.type == "LEFTMOUSE" and event.value == "PRESS" and inside:
-            self._start = place
+            self._start = position
         elif self._start is not None and event.type in {"MOUSEMOVE", "LEFTMOUSE"}:
-            (left, right), (top, bottom) = (sorted(ends) for ends in zip(self._start, place, strict=True))
+            (left, right), (top, bottom) = (sorted(ends) for ends in zip(self._start, position, strict=True))
             self.box = overlay.rubber_band = (left, top, right - left, bottom - top)
             redraw()
             if event.type == "LEFTMOUSE":
@@ -152,28 +152,29 @@ class VMR_OT_mark_box(DrawnInEditor, bpy.types.Operator):
 
 
 class VMR_OT_mark_point(DrawnInEditor, bpy.types.Operator):
-    """Click on the subject, or on what was taken for it, at this frame"""
+    """Click on the subject, or on background that was taken for it, at this frame"""
 
     bl_idname = "vmr.mark_point"
     bl_label = "Mark Points"
 
     place: bpy.props.FloatVectorProperty(
-        name="Place", size=2, options={"SKIP_SAVE"},
+        name="Position", size=2, options={"SKIP_SAVE"},
         description="In pixels of the clip, from its top left corner, right and down")
     inside: bpy.props.BoolProperty(
-        name="On the Subject", default=True, options={"SKIP_SAVE"}, description="Else it is not a part of it")
+        name="On the Subject", default=True, options={"SKIP_SAVE"},
+        description="Otherwise the point lies on the background")
 
     @classmethod
     def description(cls, _context, properties):
-        return "" if properties.inside else "Click on what was taken for the subject at this frame, and is not"
+        return "" if properties.inside else "Click on background that was taken for the subject at this frame"
 
-    hint = "click or paint on the subject, with Ctrl on what is not a part of it  |  Backspace: Remove Last  |  " \
+    hint = "click or paint on the subject, with Ctrl on the background  |  Backspace: Remove Last  |  " \
         "Enter: Done"
     _last: tuple[float, float] | None = None
     _count = 0
 
     def modal(self, context, event):
-        (x, y), inside = self.place_under(context, event)
+        (x, y), inside = self.position_under(context, event)
         if event.type in {"RET", "NUMPAD_ENTER", "ESC", "RIGHTMOUSE"} and event.value == "PRESS":
             self._leave(context)
             return {"FINISHED"} if self._count else {"CANCELLED"}
@@ -197,17 +198,17 @@ class VMR_OT_mark_point(DrawnInEditor, bpy.types.Operator):
             return {"CANCELLED"}
         return {"FINISHED"}
 
-    def _put(self, context, place, inside) -> bool:
-        """Mark a point where it lies in the picture; whether it does."""
+    def _put(self, context, position, inside) -> bool:
+        """Mark a point if it lies within the frame; whether it does."""
         clip = clip_of(context)
-        if not (0 <= place[0] < clip.size[0] and 0 <= place[1] < clip.size[1]):
+        if not (0 <= position[0] < clip.size[0] and 0 <= position[1] < clip.size[1]):
             return False
-        put_point(self.subject(context), frame_number(clip, frame_shown(context)), place, inside)
+        put_point(self.subject(context), frame_number(clip, frame_shown(context)), position, inside)
         redraw()
         return True
 
-    def _paint(self, context, event, place):
-        if self._put(context, place, self.inside != event.ctrl):
+    def _paint(self, context, event, position):
+        if self._put(context, position, self.inside != event.ctrl):
             self._last, self._count = (event.mouse_x, event.mouse_y), self._count + 1
 
     def _take_back(self, context):

@@ -16,7 +16,7 @@ from .load_result import added_text
 
 
 class VMR_OT_keep_preview(bpy.types.Operator):
-    """Make a result of what the stopped run had found: mesh, motion and camera, without a texture"""
+    """Make a result of the stopped run's latest state: mesh, motion and camera, without a texture"""
 
     bl_idname = "vmr.keep_preview"
     bl_label = "Keep Preview"
@@ -41,7 +41,7 @@ class VMR_OT_keep_preview(bpy.types.Operator):
         except BadInput as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        text = added_text(added, preview.snapshot, motion, "as far as the run had come")
+        text = added_text(added, preview.snapshot, motion, "the state of the stopped run")
         activity.ended[clip.session_uid] = activity.last = Ended(text, folder=str(folder))
         end_preview()
         self.report({"INFO"}, text)
@@ -49,7 +49,7 @@ class VMR_OT_keep_preview(bpy.types.Operator):
 
 
 class VMR_OT_discard_preview(bpy.types.Operator):
-    """Take the preview of the stopped run out of the scene"""
+    """Remove the preview of the stopped run from the scene"""
 
     bl_idname = "vmr.discard_preview"
     bl_label = "Discard Preview"
@@ -71,7 +71,7 @@ def is_left() -> bool:
 def show_snapshot(
     scene: bpy.types.Scene, clip: bpy.types.MovieClip, snapshot: Reconstruction, name: str,
 ) -> None:
-    """Show what the running reconstruction has found by now; does nothing where that is of other footage."""
+    """Show a snapshot of the running reconstruction; does nothing where it is of other footage."""
     activity = reconstruction_activity
     try:
         if activity.preview is None:
@@ -86,7 +86,7 @@ def show_snapshot(
 
 
 def end_preview() -> None:
-    """Nothing of a preview is in the scene any more, if one was."""
+    """Remove the preview from the scene, if there is one."""
     reconstruction_activity.preview = None
     if _on_frame_change in bpy.app.handlers.frame_change_post:
         bpy.app.handlers.frame_change_post.remove(_on_frame_change)
@@ -94,7 +94,7 @@ def end_preview() -> None:
 
 
 def forget_previews() -> None:
-    """Nor does anything listen for them."""
+    """Remove their handlers too."""
     end_preview()
     for handlers, handler in _handlers():
         if handler in handlers:

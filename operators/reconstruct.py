@@ -7,7 +7,7 @@ import bpy
 
 from ..jobs.folder import can_resume, is_at_work, is_finished, mean_fit, note_blend, prepare, result_name
 from ..jobs.process import Job
-from ..jobs.snapshot import Snapshots
+from ..jobs.snapshot import SnapshotReader
 from ..preferences import forget_jobs, interpreter, jobs_folder
 from ..properties import clip_of, props_of, reconstruction_activity
 from ..scene.clip import shows
@@ -23,7 +23,7 @@ from .runs import Run, StartsRun, redraw
 
 
 class Finished:
-    """Stands for a child where there is nothing left to be done: the result of an earlier run with the same request."""
+    """In place of a child where nothing is left to be done: the result of an earlier run with the same request."""
 
     running, error = False, ""
 
@@ -49,8 +49,8 @@ class Reconstructing(Run):
 
     def __init__(self, start_over: bool = False, folder: str = ""):
         """
-        start_over  not from where a run with the same request was stopped, nor its result
-        folder      of a stopped run that is to go on as it was asked for; empty: as the scene asks now
+        start_over  instead of resuming a run with the same request, or taking its result
+        folder      of a stopped run to resume with its own request; empty: the request of the scene
         """
         self._start_over, self._resumed = start_over, folder
 
@@ -61,7 +61,7 @@ class Reconstructing(Run):
         end_preview()
         self.folder, self._request = str(folder), JobRequest.load(folder)
         note_blend(folder, bpy.data.filepath)
-        self._snapshots = Snapshots(folder)
+        self._snapshots = SnapshotReader(folder)
         self.activity.folder, self.activity.owner_name = str(folder), result_name(folder)
         resume = can_resume(folder) and not self._start_over
         if is_finished(folder) and not resume and not self._start_over:
@@ -69,7 +69,7 @@ class Reconstructing(Run):
         job = Job(folder, interpreter(), resume)
         job.start()
         if resume:
-            self.activity.text = "Going on where the last run was stopped"
+            self.activity.text = "Resuming the run that was stopped"
         return job
 
     def meanwhile(self, context):
@@ -79,12 +79,13 @@ class Reconstructing(Run):
         if not props_of(scene).live_preview:
             if self.activity.preview is not None:
                 end_preview()
-                self._snapshots = Snapshots(Path(self.activity.folder))  # ticked again, the last one comes back
+                self._snapshots = SnapshotReader(Path(self.activity.folder))  # enabled again, the last one is shown
         elif snapshot := self._snapshots.newest():
             show_snapshot(scene, clip, snapshot, result_name(Path(self.activity.folder)))
             redraw()
 
     def finish(self, context, job):
+        end_preview()
         result, name = job.result(), result_name(job.folder)
         clip, scene = self._clip(), still_there(bpy.data.scenes, self._scene)
         if clip is None or scene is None:
@@ -98,7 +99,7 @@ class Reconstructing(Run):
         keep_verdict(added, clip, job.folder)
         fit = mean_fit(job.folder)
         return added_text(added, result, motion, *([f"{fit:.0%} fit to the masks"] if fit else []),
-                          *["as it was found before with the same settings"] * isinstance(job, Finished))
+                          *["the earlier result of the same settings"] * isinstance(job, Finished))
 
     def _clip(self):
         """The clip, as long as it is there and shows the same footage."""
@@ -112,18 +113,18 @@ class Reconstructing(Run):
 
 
 class VMR_OT_reconstruct(StartsRun, bpy.types.Operator):
-    """Find a textured, animated mesh and a matching camera from the clip, beside your work"""
+    """Find a textured, animated mesh and a matching camera from the clip, in the background"""
 
     bl_idname = "vmr.reconstruct"
     bl_label = "Reconstruct"
 
     start_over: bpy.props.BoolProperty(
         name="Start Over", options={"HIDDEN", "SKIP_SAVE"},
-        description="Begin anew, though an earlier run of the same settings was stopped or has ended. What it found "
-                    "stays until the new result is whole")
+        description="Start from the beginning, though an earlier run of the same settings was stopped or has ended. "
+                    "Its result stays until the new one is complete")
     folder: bpy.props.StringProperty(
         name="Stopped Run", options={"HIDDEN", "SKIP_SAVE"},
-        description="Job folder of a stopped run that is to go on with the settings that it was started with")
+        description="Job folder of a stopped run to resume with its own settings")
 
     def new_run(self):
         return Reconstructing(self.start_over, self.folder)
@@ -135,8 +136,9 @@ class VMR_OT_reconstruct(StartsRun, bpy.types.Operator):
     @classmethod
     def description(cls, _context, properties):
         if properties.folder:
-            return "Go on where the run was stopped, with the settings that it was started with"
-        return "Reconstruct anew; an earlier result stays until the new one is whole" if properties.start_over else ""
+            return "Resume the stopped run, with the settings that it was started with"
+        return ("Reconstruct from the beginning; an earlier result stays until the new one is complete"
+                if properties.start_over else "")
 
     def invoke(self, context, event):
         if not (bpy.app.background or self.start_over or self.folder):
@@ -146,8 +148,8 @@ class VMR_OT_reconstruct(StartsRun, bpy.types.Operator):
                 self.report({"ERROR"}, str(error))
                 return {"CANCELLED"}
             if is_at_work(folder):
-                self.report({"ERROR"}, f"{folder}: a run with these settings goes on in another Blender; wait for it, "
-                                       "or cancel it there")
+                self.report({"ERROR"}, f"{folder}: a run with these settings is active in another Blender; wait for "
+                                       "it, or cancel it there")
                 return {"CANCELLED"}
             if can_resume(folder) or is_finished(folder):
                 ask(context, folder)
@@ -156,7 +158,7 @@ class VMR_OT_reconstruct(StartsRun, bpy.types.Operator):
 
 
 def ask(context: bpy.types.Context, folder: Path) -> None:
-    """What is to be done, where a run of the same settings was stopped or has ended in a folder."""
+    """Ask what to do where a run of the same settings was stopped or has ended in a folder."""
     stopped, finished = can_resume(folder), is_finished(folder)
 
     def draw(menu, _context):

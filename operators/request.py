@@ -1,4 +1,4 @@
-"""What a scene asks of a reconstruction: its clip, its settings, and why it cannot be asked for yet."""
+"""From a scene to the request of a reconstruction, or the reason why it cannot be made yet."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ WITHOUT_ALPHA = {".bmp", ".jpeg", ".jpg"}
 
 
 def obstacle(context: bpy.types.Context) -> str:
-    """Why no reconstruction can start now, as a grey button says it; empty where it can."""
+    """Why no reconstruction can start now, for the tooltip of the button; empty where it can."""
     if reconstruction_activity.running:
         return "A reconstruction is running"
     if clip_of(context) is None:
@@ -57,9 +57,10 @@ def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequ
         clip=source.path, files=source.files, masks=masks, first=source.first, last=source.last,
         shown=source.shown, pixel_aspect=source.pixel_aspect,
         method=props.method, model=_model_of(props), shape=_shape_of(props, inputs), preset=props.preset,
-        settings=changed_settings(props), device=preferences().device or "auto", seed=props.seed,
+        settings=changed_settings(props), device=preferences().device or "auto",
+        renderer=preferences().renderer, seed=props.seed,
         **_subject_of(inputs, clip),
-        **_known_of(context.scene, clip, source)).check()
+        **_priors_of(context.scene, clip, source)).check()
 
 
 def _model_of(props) -> str | None:
@@ -83,12 +84,12 @@ def _subject_of(inputs, clip: bpy.types.MovieClip) -> dict[str, Any]:
     return {}
 
 
-def _known_of(scene: bpy.types.Scene, clip: bpy.types.MovieClip, source: ClipSource) -> dict[str, Any]:
-    """What clip and hints tell of the camera, as the request's fields."""
+def _priors_of(scene: bpy.types.Scene, clip: bpy.types.MovieClip, source: ClipSource) -> dict[str, Any]:
+    """Priors on the camera from clip and hints, as the request's fields."""
     of_clip = subjects_of(clip)
     solve = solve_of(clip, source.first, source.last) if of_clip.use_camera_solve else None
-    known: dict[str, Any] = {"camera_solve": solve, "hints": facings(scene, clip) or None}
+    priors: dict[str, Any] = {"camera_solve": solve, "hints": facings(scene, clip) or None}
     if solve or of_clip.use_clip_lens:
         lens = lens_of(clip)
-        known |= {"focal_length": lens.focal_length, "principal_point": lens.principal_point}
-    return known
+        priors |= {"focal_length": lens.focal_length, "principal_point": lens.principal_point}
+    return priors

@@ -1,4 +1,4 @@
-"""Runs: child processes followed beside the user's work, or to their end. They belong to Blender, not to a window."""
+"""Runs: child processes, followed in the background or to their end. They belong to Blender, not to a window."""
 
 import contextlib
 import sys
@@ -14,7 +14,7 @@ import bpy
 from ..properties import Activity, Ended
 from ..vmr_backend.job import BadInput, Event
 
-SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_BETWEEN_POLLS = 0.1
 REDRAWN = {"CLIP_EDITOR", "VIEW_3D", "PREFERENCES", "SEQUENCE_EDITOR"}
 """Editors in which our panels are."""
 HARMLESS = {"SCREEN_OT_animation_step", "SCREEN_OT_animation_play"}
@@ -25,7 +25,7 @@ class Run:
     """One run from its start to what it leaves in the file.
 
     Where something cannot be used, `begin` and `finish` raise BadInput with the line that the user reads. Datablocks
-    are kept by their session_uid, for undo makes them anew; another file may be opened while the run goes on.
+    are kept by their session_uid, for undo makes them anew; another file may be opened meanwhile.
     """
 
     label: str
@@ -39,17 +39,21 @@ class Run:
     """What a check found."""
     changes_file = True
     """Whether `finish` changes the file, which is one step of undo."""
+    has_result = False
+    """Whether the child has made its result, though it may still draw pictures of it."""
+    taken = ""
+    """What `finish` reported, where it was called before the child ended."""
 
     def begin(self, context: bpy.types.Context) -> Any:
         """The child, started: it has poll(), running, cancel() and error."""
         raise NotImplementedError
 
     def finish(self, context: bpy.types.Context, child: Any) -> str:
-        """Take over what the child did, which ended well; a line that says so."""
+        """Take over what the child made, which succeeded; a line that reports it."""
         raise NotImplementedError
 
     def meanwhile(self, context: bpy.types.Context) -> None:
-        """What else is to be done now and then while the child runs beside the user's work."""
+        """What else is to be done regularly while the child runs in the background."""
 
     def closed(self, context: bpy.types.Context, ended: Ended) -> None:
         """What else is to be done once it has ended, however that went."""
@@ -67,30 +71,38 @@ class Run:
         return None
 
     def listen(self) -> bool:
-        """Take in the child's news; whether there were some."""
+        """Handle the child's events; whether there were any."""
         events: list[Event] = self.activity.child.poll()
         for event in events:
             if event.event == "progress":
                 self.activity.fraction, self.activity.text = event.fraction, progress_text(event)
             elif event.event == "warning":
                 self.activity.warnings.append(event.message)
+            self.has_result |= event.event == "result"
         return bool(events)
 
     def end(self, context: bpy.types.Context) -> Ended:
-        """The child has ended: take over what it did, or say why not."""
+        """The child has ended: take over what it made, or report why not."""
         child = self.activity.child
         self.listen()
+        if self.taken:
+            warnings = [*self.activity.warnings, *[child.error] * bool(child.error)]
+            return self._close(context, Ended(self.taken, "DONE", warnings, self.found))
         if self.activity.cancelled:
             return self._close(context, Ended(self.cancelled_text, "CANCELLED"))
         if child.error:
             return self._close(context, Ended(child.error, "FAILED"))
         try:
-            ended = Ended(self.finish(context, child), "DONE", self.activity.warnings, self.found)
-            if self.changes_file:
-                bpy.ops.ed.undo_push(message=self.label)
+            ended = Ended(self._take_over(context), "DONE", self.activity.warnings, self.found)
         except BadInput as error:
             ended = Ended(str(error), "FAILED", found=self.found)
         return self._close(context, ended)
+
+    def _take_over(self, context: bpy.types.Context) -> str:
+        text = self.finish(context, self.activity.child)
+        if self.changes_file:
+            bpy.ops.ed.undo_push(message=self.label)
+        return text
 
     def abandon(self, context: bpy.types.Context) -> None:
         """End the child, whatever it does, and leave nothing of the run in the interface."""
@@ -98,13 +110,20 @@ class Run:
         self._close(context, Ended(self.cancelled_text, "CANCELLED"))
 
     def turn(self) -> bool:
-        """Look after the child from a timer; whether it goes on."""
+        """One step of a timer that follows the child; whether it continues."""
         child = self.activity.child
         if self.listen():
             redraw()
         with in_window() as context:
             if child.running:
-                self.meanwhile(context)
+                if not self.has_result:
+                    if not self.taken:
+                        self.meanwhile(context)
+                elif not is_busy(context):
+                    self.has_result = False
+                    with contextlib.suppress(BadInput):  # reported at the end, where it is tried once more
+                        self.taken = self._take_over(context)
+                        redraw()
                 return True
             if is_busy(context):
                 self.activity.text = "Waiting until Blender is free"
@@ -123,8 +142,8 @@ class Run:
         return ended
 
 
-class SaysWhyNot:
-    """Mixin: a button is grey where there is an obstacle, and its tooltip says which."""
+class HasObstacle:
+    """Mixin: a button is disabled where there is an obstacle, which its tooltip names."""
 
     poll_message_set: Callable[[str], None]
 
@@ -141,7 +160,7 @@ class SaysWhyNot:
         return not reason
 
 
-class StartsRun(SaysWhyNot):
+class StartsRun(HasObstacle):
     """Mixin: `execute` runs to the end (scripts, `blender -b`), `invoke` starts a run that is followed by a timer."""
 
     report: Callable[[set[str], str], None]
@@ -154,15 +173,15 @@ class StartsRun(SaysWhyNot):
         run = self.new_run()
         if self._is_running(run) or self._has_failed(run.start(context)):
             return {"CANCELLED"}
-        activity, said = run.activity, ""
+        activity, printed = run.activity, ""
         child = activity.child
         try:
             while child.running:
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+                time.sleep(SECONDS_BETWEEN_POLLS)
                 run.listen()
                 percent = f"{activity.fraction:4.0%}"
-                if bpy.app.background and percent != said:
-                    said = percent
+                if bpy.app.background and percent != printed:
+                    printed = percent
                     print(f"{run.label}: {percent}  {activity.text}", flush=True)
         except BaseException:  # Ctrl-C too
             run.abandon(context)
@@ -186,7 +205,7 @@ class StartsRun(SaysWhyNot):
 
     def _is_running(self, run: Run) -> bool:
         if run.activity.running:
-            self.report({"ERROR"}, f"{run.label}: is running already")
+            self.report({"ERROR"}, f"{run.label}: is already running")
         return run.activity.running
 
     def _has_failed(self, ended: Ended | None) -> bool:
@@ -200,37 +219,37 @@ _followed: list[Run] = []
 
 
 def follow(run: Run) -> None:
-    """Look after a run until it has ended, whatever windows and files are opened and closed meanwhile."""
+    """Follow a run until it has ended, whatever windows and files are opened and closed meanwhile."""
     _followed.append(run)
-    if not bpy.app.timers.is_registered(_look_after):
-        bpy.app.timers.register(_look_after, first_interval=SECONDS_BETWEEN_LOOKS, persistent=True)
+    if not bpy.app.timers.is_registered(_follow_all):
+        bpy.app.timers.register(_follow_all, first_interval=SECONDS_BETWEEN_POLLS, persistent=True)
     redraw()
 
 
-def _look_after() -> float | None:
+def _follow_all() -> float | None:
     for run in list(_followed):
         try:
-            goes_on = run.turn()
+            continues = run.turn()
         except Exception:
             traceback.print_exc(file=sys.stderr)
             run.abandon(bpy.context)
-            goes_on = False
-        if not goes_on and run in _followed:
+            continues = False
+        if not continues and run in _followed:
             _followed.remove(run)
-    return SECONDS_BETWEEN_LOOKS if _followed else None
+    return SECONDS_BETWEEN_POLLS if _followed else None
 
 
 def abandon_all() -> None:
     """End all runs, for the extension goes."""
-    if bpy.app.timers.is_registered(_look_after):
-        bpy.app.timers.unregister(_look_after)
+    if bpy.app.timers.is_registered(_follow_all):
+        bpy.app.timers.unregister(_follow_all)
     for run in _followed:
         run.abandon(bpy.context)
     _followed.clear()
 
 
 def cancel(activity: Activity) -> None:
-    """End an activity's child; whoever follows it sees that and cleans up."""
+    """End an activity's child; the run that follows it cleans up."""
     if activity.child is not None:
         activity.cancelled = True
         activity.child.cancel()

@@ -2,12 +2,12 @@
 
 import bpy
 
-from ..scene.place import root_of, roots_in
+from ..scene.placement import root_of, roots_in
 from ..scene.set_up import SETTINGS_KEY, look_through_camera, set_up
-from .runs import SaysWhyNot
+from .runs import HasObstacle
 
 
-class VMR_OT_set_up_scene(SaysWhyNot, bpy.types.Operator):
+class VMR_OT_set_up_scene(HasObstacle, bpy.types.Operator):
     """Take camera, frame range, render size and frame rate of the active result, or else of the latest one"""
 
     bl_idname = "vmr.set_up_scene"

@@ -13,9 +13,10 @@ from ..properties import (
     set_value,
 )
 from ..vmr_backend.settings import settings_of
+from .runs import HasObstacle
 
 
-class VMR_OT_take_inputs(bpy.types.Operator):
+class VMR_OT_take_inputs(HasObstacle, bpy.types.Operator):
     """Masks, subject and lens that the scene kept in an earlier version are this clip's from now on"""
 
     bl_idname = "vmr.take_inputs"
@@ -23,10 +24,8 @@ class VMR_OT_take_inputs(bpy.types.Operator):
     bl_options = {"UNDO"}
 
     @classmethod
-    def poll(cls, context):
-        if reason := obstacle_to_keeping(clip_of(context)):
-            cls.poll_message_set(reason)
-        return not reason
+    def obstacle(cls, context):
+        return obstacle_to_keeping(clip_of(context))
 
     def execute(self, context):
         hand_over_to(clip_of(context), context.scene, apart=True)

@@ -1,4 +1,4 @@
-"""Train Category Model from Object: pictures of the active object, and a model that learns from them."""
+"""Train Category Model from Object: renders images of the active object, and trains a model on them."""
 
 import sys
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import bpy
 
 from ..jobs.models import install_model, read_model
-from ..jobs.training import BLEND_NAME, Training, TrainingRequest, can_resume_training, prepare_training
+from ..jobs.training import BLEND_NAME, ObjectTrainingRequest, Training, can_resume_training, prepare_training
 from ..preferences import interpreter, jobs_folder, models_folder, preferences
 from ..properties import props_of, training_activity
 from ..scene.identity import still_there
-from ..scene.subject import fingerprint, subject_of
+from ..scene.studio.subject import fingerprint, subject_of
 from .runs import Run, StartsRun, save_copy
 
 
@@ -35,7 +35,7 @@ class TrainingModel(Run):
                             preferences().device or "auto")
         training.start()
         if resume:
-            self.activity.text = "Going on where the last training was stopped"
+            self.activity.text = "Resuming the training that was stopped"
         return training
 
     def finish(self, context, training):
@@ -56,14 +56,14 @@ class TrainingModel(Run):
 
 
 class VMR_OT_train_model(StartsRun, bpy.types.Operator):
-    """Render pictures of the active object in many poses from all sides, and train a model on them beside your work"""
+    """Render images of the active object in many poses from all sides, and train a model on them in the background"""
 
     bl_idname = "vmr.train_model"
     bl_label = "Train Category Model from Object"
 
     start_over: bpy.props.BoolProperty(
         name="Start Over", options={"HIDDEN", "SKIP_SAVE"},
-        description="Begin anew where an earlier training of the same settings was stopped")
+        description="Start from the beginning instead of resuming a training of the same settings")
 
     def new_run(self):
         return TrainingModel(self.start_over)
@@ -80,9 +80,9 @@ class VMR_OT_train_model(StartsRun, bpy.types.Operator):
         return ""
 
 
-def _request_of(context) -> TrainingRequest:
+def _request_of(context) -> ObjectTrainingRequest:
     active, asked = context.view_layer.objects.active, props_of(context.scene).training
-    return TrainingRequest(
+    return ObjectTrainingRequest(
         object=active.name, category=asked.category.strip() or active.name, images=asked.images, size=asked.size,
         training=asked.training, steps=asked.steps, seed=asked.seed, keypoints=asked.keypoints,
         state=fingerprint(subject_of(active)))

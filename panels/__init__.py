@@ -1,15 +1,21 @@
 """What the user sees; no logic."""
 
+import bpy
+
 from . import export_menu, footage, headers, reconstruct
 
-PARTS = (reconstruct, footage, export_menu, headers)
+register_classes, unregister_classes = bpy.utils.register_classes_factory(  # type: ignore[attr-defined]
+    (*reconstruct.CLASSES, footage.VMR_SEQUENCER_PT_footage))
+APPENDED = {"TOPBAR_MT_file_export": export_menu.draw} | dict.fromkeys(headers.HEADERS, headers.draw)
 
 
 def register() -> None:
-    for part in PARTS:
-        part.register()
+    register_classes()
+    for name, draw in APPENDED.items():
+        getattr(bpy.types, name).append(draw)
 
 
 def unregister() -> None:
-    for part in reversed(PARTS):
-        part.unregister()
+    for name, draw in APPENDED.items():
+        getattr(bpy.types, name).remove(draw)
+    unregister_classes()

@@ -3,7 +3,7 @@
 import bpy
 
 from ..properties import clip_of, frames_activity
-from .text import draw_ended, progress_of
+from .text import draw_ended, draw_progress
 
 SOURCES = {"CLIP": ("Frames of This Clip", "FILE_MOVIE"), "STRIP": ("Frames of Active Strip", "SEQUENCE"),
            "COMPOSITING": ("Frames of Compositing", "NODE_COMPOSITING")}
@@ -12,10 +12,8 @@ SOURCES = {"CLIP": ("Frames of This Clip", "FILE_MOVIE"), "STRIP": ("Frames of A
 def draw_frames(layout: bpy.types.UILayout, context: bpy.types.Context, sources: tuple[str, ...]) -> None:
     """From what Blender shows to a clip of images, or how far that is."""
     clip, scene = clip_of(context), context.scene
-    if frames_activity.running:
-        owner = clip if clip is not None and frames_activity.owner == clip.session_uid else scene
-        layout.progress(factor=frames_activity.fraction, text=progress_of(frames_activity, owner))
-        layout.operator("vmr.cancel_frames", icon="X")
+    owner = clip if clip is not None and frames_activity.owner == clip.session_uid else scene
+    if draw_progress(layout, frames_activity, owner, "vmr.cancel_frames"):
         return
     for source in sources:
         text, icon = SOURCES[source]
@@ -35,11 +33,3 @@ class VMR_SEQUENCER_PT_footage(bpy.types.Panel):
 
     def draw(self, context):
         draw_frames(self.layout, context, ("STRIP",))
-
-
-def register() -> None:
-    bpy.utils.register_class(VMR_SEQUENCER_PT_footage)
-
-
-def unregister() -> None:
-    bpy.utils.unregister_class(VMR_SEQUENCER_PT_footage)

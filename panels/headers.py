@@ -11,13 +11,3 @@ def draw(self: bpy.types.Header, _context: bpy.types.Context) -> None:
     for title, activity in ACTIVITIES.items():
         if activity.running:
             self.layout.progress(factor=activity.fraction, text=f"{title} {activity.fraction:.0%}")
-
-
-def register() -> None:
-    for name in HEADERS:
-        getattr(bpy.types, name).append(draw)
-
-
-def unregister() -> None:
-    for name in HEADERS:
-        getattr(bpy.types, name).remove(draw)

@@ -1,11 +1,11 @@
-"""Rows for what the user knows beforehand: which subject is meant, the clip's camera, which way the subject faces."""
+"""Rows for priors that the user may give: which subject is meant, the clip's camera, the direction that it faces."""
 
 import bpy
 
 from ..properties import subjects_of
 
 HINT_KEY, CLIP_KEY = "vmr_hint_frame", "vmr_hint_clip"
-"""Custom properties by which scene/hints.py knows its empties, and their clip."""
+"""Custom properties of the empties of scene/hints.py: their frame and clip."""
 
 
 def draw_subject(layout: bpy.types.UILayout, inputs) -> None:
@@ -20,7 +20,7 @@ def draw_subject(layout: bpy.types.UILayout, inputs) -> None:
 
 
 def draw_known(layout: bpy.types.UILayout, scene: bpy.types.Scene, clip: bpy.types.MovieClip) -> None:
-    """What stands above the settings of the camera."""
+    """Rows above the settings of the camera."""
     layout.prop(subjects_of(clip), "use_clip_lens")
     layout.prop(subjects_of(clip), "use_camera_solve")
     count = sum(HINT_KEY in one and one.get(CLIP_KEY) in (clip, None) for one in scene.objects)

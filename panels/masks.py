@@ -4,7 +4,7 @@ import bpy
 
 from ..properties import active_subject, segmentation_activity, subjects_of
 from .result import draw_doubts
-from .text import draw_ended, draw_text, progress_of
+from .text import draw_ended, draw_progress, draw_text
 
 
 def draw_masks(layout: bpy.types.UILayout, context: bpy.types.Context, clip: bpy.types.MovieClip) -> None:
@@ -22,9 +22,7 @@ def draw_masks(layout: bpy.types.UILayout, context: bpy.types.Context, clip: bpy
     layout.prop(group, "show_masks")
     if subject is not None and (count := len(subject.marks)):
         layout.label(text=f"{count} frame{'s' * (count > 1)} marked", icon="PINNED")
-    if segmentation_activity.running:
-        layout.progress(factor=segmentation_activity.fraction, text=progress_of(segmentation_activity, clip))
-        layout.operator("vmr.cancel_masks", icon="X")
+    if draw_progress(layout, segmentation_activity, clip, "vmr.cancel_masks"):
         return
     row = layout.row()
     row.scale_y = 1.3

@@ -3,7 +3,7 @@
 import bpy
 
 from ..properties import training_activity
-from .text import draw_ended, draw_text, progress_of
+from .text import draw_ended, draw_progress, draw_text
 
 
 def draw_chosen_model(layout: bpy.types.UILayout, props) -> None:
@@ -13,7 +13,7 @@ def draw_chosen_model(layout: bpy.types.UILayout, props) -> None:
 
 
 def draw_models(layout: bpy.types.UILayout, context: bpy.types.Context, models) -> None:
-    """Each model with how well it does, broken ones with the reason."""
+    """Each model with its scores, broken ones with the reason."""
     for model in models:
         row = layout.row(align=True)
         scores = "  ".join(f"{name} {value:.2f}" for name, value in model.scores.items())
@@ -27,13 +27,11 @@ def draw_models(layout: bpy.types.UILayout, context: bpy.types.Context, models) 
 
 def draw_training(layout: bpy.types.UILayout, context: bpy.types.Context, asked) -> None:
     active = context.view_layer.objects.active
-    layout.label(text=f"Object: {active.name}" if active else "Choose an object to learn from", icon="OBJECT_DATA")
+    layout.label(text=f"Object: {active.name}" if active else "Choose an object to train on", icon="OBJECT_DATA")
     for name in ("category", "images", "size", "training", "keypoints", "steps", "seed"):
         layout.prop(asked, name)
     layout.separator()
-    if training_activity.running:
-        layout.progress(factor=training_activity.fraction, text=progress_of(training_activity, active))
-        layout.operator("vmr.cancel_training", icon="X")
+    if draw_progress(layout, training_activity, active, "vmr.cancel_training"):
         return
     row = layout.row(align=True)
     owner = active.session_uid if active else None

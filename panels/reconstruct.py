@@ -22,7 +22,7 @@ from .known import draw_known, draw_subject
 from .masks import draw_masks
 from .models import draw_chosen_model, draw_models, draw_training
 from .result import draw_result, draw_warnings
-from .text import draw_ended, draw_text, progress_of
+from .text import draw_ended, draw_progress, draw_text
 
 PACKAGE = __package__.rpartition(".")[0]
 
@@ -79,9 +79,7 @@ class MainPanel(InTab):
             column.separator()
             draw_backend(column, context, is_found=False)
         column.separator()
-        if reconstruction_activity.running:
-            draw_progress(column, clip)
-        else:
+        if not draw_progress(column, reconstruction_activity, clip, "vmr.cancel"):
             draw_buttons(column, preferences.stopped_run(clip) if clip is not None else None)
             draw_preview(column)
         draw_waiting(column, context)
@@ -91,7 +89,7 @@ class MainPanel(InTab):
 
 
 def draw_kept(layout, context):
-    """What an earlier version kept with the scene, where nobody can say for which clip."""
+    """What an earlier version kept with the scene, where it is open for which clip."""
     if held_inputs(context.scene):
         kept = context.scene.vmr.masks or "subject and lens"
         draw_text(layout, context, f"Given for one of these clips in an earlier version: {kept}", "QUESTION")
@@ -100,13 +98,8 @@ def draw_kept(layout, context):
         row.operator("vmr.forget_inputs", text="", icon="X")
 
 
-def draw_progress(layout, clip):
-    layout.progress(factor=reconstruction_activity.fraction, text=progress_of(reconstruction_activity, clip))
-    layout.operator("vmr.cancel", icon="X")
-
-
 def draw_buttons(layout, stopped):
-    """stopped: the clip's run that can go on, or None."""
+    """stopped: the clip's run that can be resumed, or None."""
     row = layout.row(align=True)
     row.scale_y = 1.6
     row.operator("vmr.reconstruct", icon="OUTLINER_OB_MESH")
@@ -120,7 +113,7 @@ def draw_buttons(layout, stopped):
 
 
 def draw_preview(layout):
-    """What is left in the scene of a run that was stopped, and what may become of it."""
+    """The preview of a run that was stopped, to keep or to discard."""
     if reconstruction_activity.preview is None:
         return
     layout.separator()
@@ -131,7 +124,7 @@ def draw_preview(layout):
 
 
 def draw_waiting(layout, context):
-    """Results of runs whose file was closed, or whose clip or scene was removed, while they went on."""
+    """Results of runs whose file was closed, or whose clip or scene was removed, meanwhile."""
     for folder, name in reconstruction_activity.waiting.items():
         draw_text(layout, context, f"{name} was reconstructed, but its clip or scene is not in this file", "INFO")
         row = layout.row(align=True)
@@ -141,7 +134,7 @@ def draw_waiting(layout, context):
 
 
 def draw_outcome(layout, context, ended):
-    """How the clip's last run ended, and its warnings; what waits to be loaded is said already."""
+    """How the clip's last run ended, and its warnings; but for a result that waits to be loaded."""
     if ended is None or ended.folder in reconstruction_activity.waiting:
         return
     layout.separator()
@@ -260,13 +253,3 @@ def panels_of(space: str, prefix: str) -> list[type]:
 
 
 CLASSES = (*panels_of("CLIP_EDITOR", "VMR"), *panels_of("VIEW_3D", "VMR_VIEW3D"))
-
-
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)

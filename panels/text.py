@@ -20,10 +20,15 @@ def draw_ended(layout: bpy.types.UILayout, context: bpy.types.Context, ended: En
         draw_text(layout, context, ended.text, ICONS[ended.state])
 
 
-def progress_of(activity: Activity, owner: bpy.types.ID | None) -> str:
-    """What a progress bar says; whom the run is about where another one is looked at."""
-    is_other = owner is None or activity.owner != owner.session_uid
-    return f"{activity.owner_name}: {activity.text}" if is_other and activity.owner_name else activity.text
+def draw_progress(layout: bpy.types.UILayout, activity: Activity, owner: bpy.types.ID | None, cancel: str) -> bool:
+    """Progress bar and cancel button while an activity runs; whether it does. The bar names the owner of the run
+    where the panel shows another one."""
+    if activity.running:
+        is_other = activity.owner_name and (owner is None or activity.owner != owner.session_uid)
+        text = f"{activity.owner_name}: {activity.text}" if is_other else activity.text
+        layout.progress(factor=activity.fraction, text=text)
+        layout.operator(cancel, icon="X")
+    return activity.running
 
 
 def draw_text(layout: bpy.types.UILayout, context: bpy.types.Context, text: str, icon: str = "NONE") -> None:

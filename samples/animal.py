@@ -1,4 +1,4 @@
-"""The sample's animal, a painted dog: its shape from blended lofts, its coat as a function of the place on the body.
+"""The sample's animal, a painted dog: its shape from blended lofts, its coat as a function of the position on the body.
 
 Everything is in metres in the animal's own space: x forward, y to its left, z up, the ground at z = 0.
 """
@@ -123,10 +123,10 @@ def surface_net(field, first, voxel):
         where = np.where(cross, a / np.where(cross, a - b, 1), 0)
         for corner in np.ndindex(2, 2):
             cut = tuple(slice(c, c + n) for c, n in zip(corner, np.delete(shape, axis), strict=True))
-            hit, place = (np.moveaxis(x[(slice(None), *cut)], 0, axis) for x in (cross, where))
+            hit, position = (np.moveaxis(x[(slice(None), *cut)], 0, axis) for x in (cross, where))
             offset = np.insert(np.array(corner, float), axis, 0)
             total += hit[..., None] * offset
-            total[..., axis] += place
+            total[..., axis] += position
             count += hit
     cells = np.argwhere(count > 0)
     number = np.full(shape, -1)
@@ -153,8 +153,8 @@ def noise(points, scale, octaves, seed):
         t = q - cell
         t = t * t * (3 - 2 * t)
         for corner in np.ndindex(2, 2, 2):
-            share = np.prod(np.where(corner, t, 1 - t), -1)
-            value = value + share * lattice[tuple(((cell + corner) % 32).T)].T / 2**octave
+            weight_of_corner = np.prod(np.where(corner, t, 1 - t), -1)
+            value = value + weight_of_corner * lattice[tuple(((cell + corner) % 32).T)].T / 2**octave
         weight += 0.5**octave
     return value / weight
 
@@ -169,7 +169,7 @@ OCHRE, BLACK, WHITE, TAN = (np.array(c) for c in ((.72, .46, .20), (.12, .10, .0
 
 
 def coat(points, seed):
-    """Colour (N, 3), sRGB 0…1, of places (N, 3) on the body: ochre under black and white patches."""
+    """Colour (N, 3), sRGB 0…1, of positions (N, 3) on the body: ochre under black and white patches."""
     x, y, z = points.T
     wobble = points + 0.06 * np.stack([noise(points, 9, 2, seed + k) - .5 for k in (1, 2, 3)], -1)
     hair = noise(points, (70, 170, 100), 3, seed + 4) - .5

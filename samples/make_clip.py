@@ -116,12 +116,12 @@ def evaluated(obj):
 
 
 def coat_material(mesh, shape, faces, seed):
-    """Gives the mesh a UV map and returns a material with the coat, painted by the place on the unstretched `shape`."""
+    """Gives the mesh a UV map and returns a material with the coat, painted by positions on the unstretched `shape`."""
     uv, triangle, weights = animal.triangle_atlas(len(faces))
     mesh.uv_layers.new(name="UVMap").uv.foreach_set("vector", uv.astype(np.float32).ravel())
-    places = (weights[..., None] * shape[faces[triangle]]).sum(-2).reshape(-1, 3)
+    positions = (weights[..., None] * shape[faces[triangle]]).sum(-2).reshape(-1, 3)
     image = bpy.data.images.new("coat", *triangle.shape)
-    image.pixels.foreach_set(np.c_[animal.coat(places, seed), np.ones(len(places))].astype(np.float32).ravel())
+    image.pixels.foreach_set(np.c_[animal.coat(positions, seed), np.ones(len(positions))].astype(np.float32).ravel())
     image.pack()
     material = bpy.data.materials.new("coat")
     material.use_nodes = True
@@ -160,12 +160,12 @@ def animate(rig, bones, frames):
         motion = walk.walking(bones, frame / walk.CYCLE_FRAMES)
         for name, bone in bones.items():
             own = motion[name] if not bone.parent else np.linalg.inv(motion[bone.parent]) @ motion[name]
-            place, rotation, _ = Matrix(np.linalg.inv(rest[name]) @ own @ rest[name]).decompose()
+            position, rotation, _ = Matrix(np.linalg.inv(rest[name]) @ own @ rest[name]).decompose()
             if name in last:
                 rotation.make_compatible(last[name])
             last[name] = rotation
             pose = rig.pose.bones[name]
-            pose.location, pose.rotation_quaternion = place, rotation
+            pose.location, pose.rotation_quaternion = position, rotation
             pose.keyframe_insert("location", frame=frame)
             pose.keyframe_insert("rotation_quaternion", frame=frame)
 

@@ -29,13 +29,13 @@ def mottled(name, colours, scale, detail=8):
     material = bpy.data.materials.new(name)
     material.use_nodes = True
     tree = material.node_tree
-    place, noise, ramp = (tree.nodes.new(f"ShaderNode{kind}") for kind in ("NewGeometry", "TexNoise", "ValToRGB"))
+    coordinates, noise, ramp = (tree.nodes.new(f"ShaderNode{kind}") for kind in ("NewGeometry", "TexNoise", "ValToRGB"))
     noise.inputs["Scale"].default_value, noise.inputs["Detail"].default_value = scale, detail
     noise.inputs["Roughness"].default_value = .62
     set_ramp(ramp.color_ramp, np.linspace(.34, .66, len(colours)), colours)
     shader = tree.nodes["Principled BSDF"]
     shader.inputs["Roughness"].default_value = 1
-    tree.links.new(place.outputs["Position"], noise.inputs["Vector"])
+    tree.links.new(coordinates.outputs["Position"], noise.inputs["Vector"])
     tree.links.new(noise.outputs[0], ramp.inputs[0])
     tree.links.new(ramp.outputs[0], shader.inputs["Base Color"])
     return material
@@ -122,10 +122,10 @@ def sky():
     world = bpy.data.worlds.new("sky")
     world.use_nodes = True
     tree = world.node_tree
-    place, noise, ramp = (tree.nodes.new(f"ShaderNode{kind}") for kind in ("TexCoord", "TexNoise", "ValToRGB"))
+    coordinates, noise, ramp = (tree.nodes.new(f"ShaderNode{kind}") for kind in ("TexCoord", "TexNoise", "ValToRGB"))
     noise.inputs["Scale"].default_value, noise.inputs["Detail"].default_value = 5, 6
     set_ramp(ramp.color_ramp, (.42, .62), ((.20, .38, .70), (.85, .88, .92)))
-    tree.links.new(place.outputs["Generated"], noise.inputs["Vector"])
+    tree.links.new(coordinates.outputs["Generated"], noise.inputs["Vector"])
     tree.links.new(noise.outputs[0], ramp.inputs[0])
     tree.links.new(ramp.outputs[0], tree.nodes["Background"].inputs["Color"])
     tree.nodes["Background"].inputs["Strength"].default_value = .8

@@ -1,7 +1,7 @@
-"""Moments of films that never were: animals and people in motion before busy surroundings, with true masks.
+"""Moments of synthetic films: animals and people in motion before busy surroundings, with true masks.
 
-What finding masks in footage is taught on (samples/segmenter.py). Every moment has the frames around it too, at
-OFFSETS, since what moves tells itself from what stands still only over time.
+Training data of the mask network (samples/segmenter.py). Every moment has the frames around it too, at OFFSETS, since
+motion is a cue.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from vmr_backend.rendering import get_renderer
 
 from .families import bird, quadruped
 from .families.animal import Animal
-from .families.render import DISTANCE, View, light, looking
+from .families.render import DISTANCE, RenderView, light, view_rotation
 
 OFFSETS = (-16, -8, -4, -1, 0, 1, 4, 8, 16)
 """Frames from the moment."""
 SIZE = 640
 """Pixels across a frame."""
 PX = SIZE / 320
-"""Pixels that lengths below are told in: of frames 320 across."""
+"""Unit of the lengths below: pixels of frames 320 across."""
 CANVAS = 2 * SIZE
-"""Pixels across what the camera moves over."""
+"""Pixels across the background that the camera moves over."""
 KINDS = 4
-"""Noises of each kind that textures are made of."""
+"""Noise images of each kind that textures are made of."""
 FIGURES = 0.3
 """Of the subjects, those that are flat figures of limbs (people, and creatures of no kind); the rest are the families'
 animals."""
 STANDING = 0.45
 """Of the subjects on land, those whose feet stand still on what is behind them."""
 LOWEST = 0.03
-"""Share of a subject's points that it stands on."""
+"""Fraction of a subject's points that it stands on."""
 
 
 @dataclass(frozen=True)
 class Kin:
-    """Colours (K, 3) of the subject, 0 to 1, and the share of what is behind it that is coloured much as they are."""
+    """Colours (K, 3) of the subject, 0 to 1, and the fraction of the background that is coloured much as they are."""
 
     colours: np.ndarray
-    share: float
+    fraction: float
 
 
 @dataclass(frozen=True)
-class Subject:
-    """Colours (N, S, S, 3), 0 to 1, coverage (N, S, S), and how far what its lowest points stand on has gone since the
-    first frame (N, 2), px."""
+class FilmSubject:
+    """Colours (N, S, S, 3), 0 to 1, coverage (N, S, S), and the displacement of the ground under its lowest
+    points since the first frame (N, 2), px."""
 
     colours: np.ndarray
     masks: np.ndarray
@@ -69,7 +69,7 @@ class Moment:
 
 
 def moment(seed: int, index: int, offsets: Sequence[int] = OFFSETS) -> Moment:
-    """One moment, seen at offsets; it depends on these, seed and index alone."""
+    """One moment at offsets; it depends on these, seed and index alone."""
     rng = np.random.default_rng([seed, index])
     subject = moving_subject(rng, offsets)
     middle, colours, masks = offsets.index(0), subject.colours, subject.masks
@@ -117,12 +117,12 @@ def moment(seed: int, index: int, offsets: Sequence[int] = OFFSETS) -> Moment:
     return Moment(np.stack(frames), np.stack(shown), np.stack([camera(offset) for offset in offsets]))
 
 
-def moving_subject(rng: np.random.Generator, offsets: Sequence[int]) -> Subject:
+def moving_subject(rng: np.random.Generator, offsets: Sequence[int]) -> FilmSubject:
     """An animal or a figure in motion."""
     return (moving_figure if rng.random() < FIGURES else moving_animal)(rng, offsets)
 
 
-def moving_animal(rng: np.random.Generator, offsets: Sequence[int]) -> Subject:
+def moving_animal(rng: np.random.Generator, offsets: Sequence[int]) -> FilmSubject:
     """An animal that moves as it turns and comes nearer."""
     family = (quadruped, bird)[rng.integers(2)]
     body = family.drawn_body(rng)
@@ -133,45 +133,45 @@ def moving_animal(rng: np.random.Generator, offsets: Sequence[int]) -> Subject:
     azimuth, turning = rng.uniform(0, 360), rng.normal(0, rng.choice([0.5, 2.5]))
     elevation, roll = rng.uniform(-8, 30), rng.normal(0, 6)
     fill, growth = rng.uniform(0.42, 0.68), rng.normal(0, 0.004)
-    drift, place = PX * rng.normal(0, 0.6, 2), PX * rng.normal(0, 8, 2)
+    drift, placement = PX * rng.normal(0, 0.6, 2), PX * rng.normal(0, 8, 2)
     animals = [family.built(body, between(one, other, 0.5 + 0.5 * swing * np.sin(pace * offset + start)), coat)
                for offset in offsets]
-    views = [looking(azimuth + turning * offset, elevation, roll) for offset in offsets]
+    views = [view_rotation(azimuth + turning * offset, elevation, roll) for offset in offsets]
     middle = offsets.index(0)
     seen = (animals[middle].vertices @ views[middle].T)[:, :2]
     scale = fill * SIZE / np.ptp(seen, axis=0).max()
     centre = (seen.min(0) + seen.max(0)) / 2
-    views = [View(rotation, float(scale * (1 + growth * offset)),
-                  SIZE / 2 + place + drift * offset - scale * centre)
+    views = [RenderView(rotation, float(scale * (1 + growth * offset)),
+                  SIZE / 2 + placement + drift * offset - scale * centre)
              for offset, rotation in zip(offsets, views, strict=True)]
     seen = np.stack([view.pixels(animal.vertices) for animal, view in zip(animals, views, strict=True)])
-    return Subject(*drawn(animals, views, rng), footing(seen))
+    return FilmSubject(*drawn(animals, views, rng), footing(seen))
 
 
 def footing(points: np.ndarray) -> np.ndarray:
-    """(N, 2): how far what the lowest of points (N, P, 2) stand on has gone since the first frame."""
+    """(N, 2): displacement of the lowest of points (N, P, 2) since the first frame."""
     steps = [np.median((after - before)[before[:, 1] >= np.quantile(before[:, 1], 1 - LOWEST)], 0)
              for before, after in pairwise(points)]
     return np.concatenate([np.zeros((1, 2)), np.cumsum(steps, 0)])
 
 
 def alike(one, other) -> bool:
-    """Whether two poses can be gone between: the same wings spread, both in water or on land."""
+    """Whether two poses can be interpolated: the same wings spread, both in water or on land."""
     return all((getattr(one, f.name) is None) == (getattr(other, f.name) is None) for f in fields(one)) and \
         getattr(one, "legs_follow", None) == getattr(other, "legs_follow", None) and \
         (getattr(one, "wings", (None,))[0] is None) == (getattr(other, "wings", (None,))[0] is None)
 
 
-def between(one, other, share: float):
-    """The pose some share of the way from one to the other."""
+def between(one, other, fraction: float):
+    """The poses interpolated."""
     def mixed(a, b):
         if a is None or isinstance(a, bool):
             return a
-        return tuple(mixed(x, y) for x, y in zip(a, b, strict=True)) if isinstance(a, tuple) else a + share * (b - a)
+        return tuple(mixed(x, y) for x, y in zip(a, b, strict=True)) if isinstance(a, tuple) else a + fraction * (b - a)
     return replace(one, **{f.name: mixed(getattr(one, f.name), getattr(other, f.name)) for f in fields(one)})
 
 
-def drawn(animals: list[Animal], views: list[View], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def drawn(animals: list[Animal], views: list[RenderView], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Colours (N, S, S, 3) and coverage (N, S, S) of animals with the same faces under one light."""
     points = np.stack([np.c_[view.pixels(animal.vertices) * (2 / SIZE) - 1,
                              animal.vertices @ view.rotation[2] + DISTANCE].astype(np.float32)
@@ -181,11 +181,11 @@ def drawn(animals: list[Animal], views: list[View], rng: np.random.Generator) ->
     colours, masks = [], []
     for n, (animal, view) in enumerate(zip(animals, views, strict=True)):
         lit = (animal.colours * light(animal, view, np.random.default_rng(seed))[:, None]).astype(np.float32)
-        faces, shares = found.face_index[n].numpy(), found.barycentrics[n].numpy()
+        faces, barycentrics = found.face_index[n].numpy(), found.barycentrics[n].numpy()
         rows, columns = np.nonzero(faces >= 0)
         corners = animal.faces[faces[rows, columns]]
         picture = np.zeros((SIZE, SIZE, 4), np.float32)
-        picture[rows, columns, :3] = sum(lit[corners[:, k]] * shares[rows, columns, k, None] for k in range(3))
+        picture[rows, columns, :3] = sum(lit[corners[:, k]] * barycentrics[rows, columns, k, None] for k in range(3))
         picture[rows, columns, 3] = 1
         soft = cv2.GaussianBlur(picture, (0, 0), 0.6)
         worn = views[0].scale / view.scale * np.array([[1, 0, -view.shift[0]], [0, 1, -view.shift[1]]])
@@ -208,8 +208,8 @@ def fur(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Bone:
-    """A limb of a flat figure, in units of its trunk: from some share of the way along another bone."""
+class Limb:
+    """Of a flat figure, in units of its trunk: it begins at a fraction of the length of its parent."""
 
     parent: int
     along: float
@@ -221,7 +221,7 @@ class Bone:
     phase: float = 0.0
 
 
-def moving_figure(rng: np.random.Generator, offsets: Sequence[int]) -> Subject:
+def moving_figure(rng: np.random.Generator, offsets: Sequence[int]) -> FilmSubject:
     """A person or a creature made of limbs, flat, in motion."""
     bones = person(rng) if rng.random() < 0.6 else creature(rng)
     palette = np.stack([colour(rng, Kin(np.full((1, 3), 0.5), 0)) for _ in range(rng.integers(1, 5))])
@@ -236,11 +236,11 @@ def moving_figure(rng: np.random.Generator, offsets: Sequence[int]) -> Subject:
     reach = np.array([[radius] for bone in bones for radius in bone.radii])
     low, high = (ends.reshape(-1, 2) - reach).min(0), (ends.reshape(-1, 2) + reach).max(0)
     size = fill * SIZE / (high - low).max()
-    middle, place = (low + high) / 2, SIZE / 2 + PX * rng.normal(0, 8, 2)
+    middle, placement = (low + high) / 2, SIZE / 2 + PX * rng.normal(0, 8, 2)
     colours, masks, seen = [], [], []
     for offset in offsets:
         scale = size * (1 + growth * offset) * np.array([narrow + turning * offset, 1])
-        shift = place + drift * offset - scale * middle
+        shift = placement + drift * offset - scale * middle
         cover, dye = np.zeros((SIZE, SIZE), np.float32), np.zeros((SIZE, SIZE, 3), np.float32)
         limbs = limbs_at(bones, pace * offset)
         seen.append((scale * limbs + shift).reshape(-1, 2))
@@ -254,42 +254,42 @@ def moving_figure(rng: np.random.Generator, offsets: Sequence[int]) -> Subject:
         worn = np.array([[1, 0, -shift[0]], [0, 1, -shift[1]]]) * (size / scale[1])
         colours.append(np.clip(dye * lit[..., None] * grain(worn), 0, 1).astype(np.float32))
         masks.append(cv2.GaussianBlur(cover, (0, 0), 0.6))
-    return Subject(np.stack(colours), np.stack(masks), footing(np.stack(seen)))
+    return FilmSubject(np.stack(colours), np.stack(masks), footing(np.stack(seen)))
 
 
-def person(rng: np.random.Generator) -> list[Bone]:
+def person(rng: np.random.Generator) -> list[Limb]:
     """Bones of a person, who stands, walks or sits."""
     down, stout, bent = np.pi / 2, rng.uniform(0.7, 1.4), rng.uniform(-1.3, 1.3) * (rng.random() < 0.5)
     stride, phase = rng.uniform(0, 0.6), rng.uniform(0, 2 * np.pi)
-    bones = [Bone(-1, 0, -down + rng.normal(0, 0.1), 1.0, (0.22 * stout, 0.24 * stout), 0.04, phase),
-             Bone(0, 1.3, -down + rng.normal(0, 0.15), 0.18, (0.17, 0.19), 0.05, phase)]
+    bones = [Limb(-1, 0, -down + rng.normal(0, 0.1), 1.0, (0.22 * stout, 0.24 * stout), 0.04, phase),
+             Limb(0, 1.3, -down + rng.normal(0, 0.15), 0.18, (0.17, 0.19), 0.05, phase)]
     for side in (-1, 1):
         lift = rng.normal(0, 0.5) if rng.random() < 0.7 else rng.uniform(-2.5, 2.5)
-        bones.append(Bone(0, 0.9, down + lift, 0.55, (0.1 * stout, 0.08 * stout), stride, phase + side * down))
-        bones.append(Bone(len(bones) - 1, 1, down + lift + rng.normal(0, 0.6), 0.5, (0.08 * stout, 0.06), stride,
+        bones.append(Limb(0, 0.9, down + lift, 0.55, (0.1 * stout, 0.08 * stout), stride, phase + side * down))
+        bones.append(Limb(len(bones) - 1, 1, down + lift + rng.normal(0, 0.6), 0.5, (0.08 * stout, 0.06), stride,
                           phase + side * down))
-        bones.append(Bone(0, 0, down + bent + rng.normal(0, 0.12), 0.75, (0.16 * stout, 0.11 * stout), stride,
+        bones.append(Limb(0, 0, down + bent + rng.normal(0, 0.12), 0.75, (0.16 * stout, 0.11 * stout), stride,
                           phase - side * down))
-        bones.append(Bone(len(bones) - 1, 1, down - abs(bent) * 0.3 + rng.normal(0, 0.15), 0.75,
+        bones.append(Limb(len(bones) - 1, 1, down - abs(bent) * 0.3 + rng.normal(0, 0.15), 0.75,
                           (0.11 * stout, 0.07 * stout), stride, phase - side * down + 0.6))
-        bones.append(Bone(len(bones) - 1, 1, rng.choice([0.2, np.pi - 0.2]), 0.2, (0.07, 0.05)))
+        bones.append(Limb(len(bones) - 1, 1, rng.choice([0.2, np.pi - 0.2]), 0.2, (0.07, 0.05)))
     return bones
 
 
-def creature(rng: np.random.Generator) -> list[Bone]:
+def creature(rng: np.random.Generator) -> list[Limb]:
     """Bones of a creature of no kind: a trunk with limbs of one to three parts anywhere on it."""
-    bones = [Bone(-1, 0, rng.uniform(0, 2 * np.pi), 1.0, tuple(rng.uniform(0.1, 0.45, 2)), 0.1)]
+    bones = [Limb(-1, 0, rng.uniform(0, 2 * np.pi), 1.0, tuple(rng.uniform(0.1, 0.45, 2)), 0.1)]
     for _ in range(rng.integers(1, 7)):
         parent, along, angle = 0, rng.choice([0.0, 1.0, rng.uniform(0, 1)]), rng.uniform(0, 2 * np.pi)
         width, swing, phase = rng.uniform(0.04, 0.25), rng.uniform(0, 0.7), rng.uniform(0, 2 * np.pi)
         for _ in range(rng.integers(1, 4)):
             thinner = width * rng.uniform(0.5, 1.1)
-            bones.append(Bone(parent, along, angle, rng.uniform(0.2, 0.9), (width, thinner), swing, phase))
+            bones.append(Limb(parent, along, angle, rng.uniform(0.2, 0.9), (width, thinner), swing, phase))
             parent, along, angle, width = len(bones) - 1, 1.0, angle + rng.normal(0, 0.6), thinner
     return bones
 
 
-def limbs_at(bones: list[Bone], time: float) -> np.ndarray:
+def limbs_at(bones: list[Limb], time: float) -> np.ndarray:
     """(B, 2, 2): both ends of each bone."""
     ends: list[np.ndarray] = []
     for bone in bones:
@@ -346,8 +346,8 @@ def texture(rng: np.random.Generator, kin: Kin) -> np.ndarray:
     wandering = rng.uniform(0.15, 0.35) * noise(rng, rng.uniform(0.4, 2.6), stretch)
     along = np.clip(wandering + np.float32(0.5), 0, 1) * (len(palette) - 1)
     low = np.minimum(along.astype(int), len(palette) - 2)
-    share = (along - low)[..., None]
-    flat = palette[low] * (1 - share) + palette[low + 1] * share
+    fraction = (along - low)[..., None]
+    flat = palette[low] * (1 - fraction) + palette[low + 1] * fraction
     return np.clip(flat * (1 + rng.uniform(0, 0.3) * noise(rng, rng.uniform(0, 1.6), stretch)[..., None]), 0, 1)
 
 
@@ -369,7 +369,7 @@ def leaves(rng: np.random.Generator, kin: Kin) -> np.ndarray:
 
 def colour(rng: np.random.Generator, kin: Kin) -> np.ndarray:
     """(3,) of things out of doors: often pale, at times near one of the subject's own."""
-    if rng.random() < kin.share:
+    if rng.random() < kin.fraction:
         own = kin.colours[rng.integers(len(kin.colours))]
         return np.clip(own * rng.uniform(0.6, 1.3) + rng.normal(0, 0.05, 3), 0, 1)
     grey = rng.uniform(0.05, 0.95)
@@ -436,8 +436,8 @@ def camera_path(rng: np.random.Generator, offsets: Sequence[int]) -> Callable[[i
 
 
 def camera_over(ground: np.ndarray, start: np.ndarray, offsets: Sequence[int]) -> Callable[[int], np.ndarray]:
-    """The same, of a camera before which a subject stands still or walks: what its feet stand on (N, 2) moves as they
-    do, and frame 0 is seen as by start (3, 3)."""
+    """The same, of a camera before which a subject stands still or walks: the ground under its feet (N, 2) moves as
+    they do, and frame 0 has the homography start (3, 3)."""
     middle = ground[offsets.index(0)]
 
     def homography(offset: int) -> np.ndarray:
@@ -449,8 +449,8 @@ def camera_over(ground: np.ndarray, start: np.ndarray, offsets: Sequence[int]) -
 
 
 def in_water(masks: np.ndarray, ground: np.ndarray, middle: int, rng: np.random.Generator) -> np.ndarray:
-    """Coverage (N, S, S) of what is above the water of a subject that swims or wades: its lowest points, of which
-    ground tells (N, 2), are below."""
+    """Coverage (N, S, S) of what is above the water of a subject that swims or wades: its lowest points,
+    displaced by ground (N, 2), are below."""
     rows = np.flatnonzero((masks[middle] > 0.5).any(1))
     if not len(rows):
         return masks
@@ -515,7 +515,7 @@ def wake_behind(shape: np.ndarray, offsets: Sequence[int],
 
 
 def film(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
-    """What camera and file make of pictures (S, S, 3), 0 to 1: uint8."""
+    """Camera response, noise and compression of images (S, S, 3), 0 to 1, as uint8."""
     gain, gamma, tint = rng.uniform(0.75, 1.2), rng.uniform(0.75, 1.35), rng.normal(1, 0.05, 3)
     blur, grain, quality = PX * rng.uniform(0, 1.1), rng.uniform(0, 0.02), int(rng.integers(55, 97))
 

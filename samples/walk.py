@@ -1,4 +1,4 @@
-"""The sample's skeleton and its walk: bones, skin weights and, for any moment, the place of every bone.
+"""The sample's skeleton and its walk: bones, skin weights and, for any moment, the pose of every bone.
 
 Axes and units are those of `animal`; angles are radians, a positive pitch lowers the nose.
 """
@@ -44,7 +44,7 @@ LEFT = {
 
 CYCLE_FRAMES = 24  # a stride a second at 24 frames a second: a relaxed walk for an animal of this height
 STRIDE = 1.23  # in heights of the hip
-STANCE = 0.62  # share of the cycle that a foot is on the ground
+STANCE = 0.62  # fraction of the cycle that a foot is on the ground
 FIRST_CONTACT = {"hind.L": 0.0, "fore.L": 0.25, "hind.R": 0.5, "fore.R": 0.75}  # lateral sequence, four beats
 # How far the lower leg and the toes lean: (moment of the foot's own cycle, degrees from the upright or from level).
 HOCK_LEAN = [(0, -20), (.30, -8), (.52, 12), (.66, 42), (.78, 46), (.93, -12)]
@@ -100,7 +100,7 @@ def keyed(phase, keys):
 
 
 def foot_path(phase, stride, lift):
-    """A foot's place (forward, up) against the body: back with the ground, then forward through the air."""
+    """A foot's position (forward, up) against the body: back with the ground, then forward through the air."""
     reach = stride * STANCE
     if phase < STANCE:
         return reach * (0.5 - phase / STANCE), 0.0

@@ -53,11 +53,11 @@ def continuous(quaternions: np.ndarray) -> np.ndarray:
     return quaternions * signs[:, None]
 
 
-def animated_paths(action: bpy.types.Action) -> list[tuple[Any, list[str]]]:
-    """The data paths that an action animates, by slot; up to Blender 4.3 all of them, with None for a slot."""
+def curves_by_slot(action: bpy.types.Action) -> list[tuple[Any, list[Any]]]:
+    """The f-curves of an action by slot; up to Blender 4.3 all of them, with None for a slot."""
     if not hasattr(action, "slots"):
-        return [(None, [curve.data_path for curve in action.fcurves])]
+        return [(None, list(action.fcurves))]
     layers: Any = action.layers  # type: ignore[attr-defined]
     bags = [bag for layer in layers for strip in layer.strips for bag in strip.channelbags]
-    return [(slot, [curve.data_path for bag in bags if bag.slot_handle == slot.handle for curve in bag.fcurves])
+    return [(slot, [curve for bag in bags if bag.slot_handle == slot.handle for curve in bag.fcurves])
             for slot in action.slots]

@@ -14,9 +14,9 @@ from ..vmr_backend.reconstruction import Reconstruction
 from .action import add_keys, continuous, new_channels
 
 UNKNOWN_LENGTH = 0.1
-"""Length of bones whose result does not say it; the subject's is 1."""
-STILL_WITHIN = 2e-6
-"""A joint that leaves its place by less never shifts: rounding to single precision, of a subject of length 1."""
+"""Length of bones where the result has none; the subject's is 1."""
+SHIFT_TOLERANCE = 2e-6
+"""Shifts of a joint below this are rounding to single precision; the subject's length is 1."""
 
 
 def move_by_armature(
@@ -50,7 +50,7 @@ def _connected(result: Reconstruction) -> np.ndarray:
     poses = np.concatenate([result.bone_rest[None], result.bone_pose]).astype(np.float64)
     tails = poses[..., :3, 3] + poses[..., :3, 1] * lengths[:, None]
     away = np.linalg.norm(poses[..., :3, 3] - tails[:, parents], axis=-1).max(0)
-    return (parents >= 0) & (away < STILL_WITHIN)
+    return (parents >= 0) & (away < SHIFT_TOLERANCE)
 
 
 def _lengths(result: Reconstruction) -> np.ndarray:
@@ -112,7 +112,7 @@ def _key_bones(
         parent = result.bone_parents[bone]
         above = posed[:, parent] @ np.linalg.inv(rest[parent]) @ rest[bone] if parent >= 0 else rest[bone][None]
         basis = np.linalg.inv(above) @ wanted[:, bone]
-        shifts = not connected[bone] and bool(np.abs(basis[:, :3, 3]).max() > STILL_WITHIN)
+        shifts = not connected[bone] and bool(np.abs(basis[:, :3, 3]).max() > SHIFT_TOLERANCE)
         if not shifts:
             basis[:, :3, 3] = 0
         posed[:, bone] = above @ basis

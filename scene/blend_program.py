@@ -1,10 +1,11 @@
-"""Run by a Blender, or a Python with bpy, in a process of its own: opens a .blend and renders a collection of it.
+"""Run by a Blender, or a Python with bpy, in a process of its own: opens a .blend and renders images of it.
 
-    blender -b --factory-startup --python dataset_program.py -- FILE.blend OUT REQUEST
-    python dataset_program.py -- FILE.blend OUT REQUEST
+    blender -b --factory-startup --python blend_program.py -- dataset|frames FILE.blend OUT REQUEST
+    python blend_program.py -- dataset|frames FILE.blend OUT REQUEST
 
-REQUEST is a JSON object: object, and the fields of `dataset.Collection`. News come as JSON lines (`job.Event`) on
-standard output; it ends when standard input does. `python -m vmr_backend render-dataset` starts it.
+REQUEST is a JSON object: `object` and the fields of `CollectionRequest` (studio/dataset.py), or the fields of `Shown`
+(shown_frames.py). Events are JSON lines (`job.Event`) on standard output; it ends when standard input does. Started by
+`python -m vmr_backend render-dataset` and by jobs/frames.py.
 """
 
 import importlib
@@ -68,7 +69,7 @@ def _open(bpy, file: Path) -> None:
 def _render_dataset(bpy, log, folder: Path, request: dict) -> None:
     if bpy.context.object is not None and bpy.context.object.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
-    dataset, subjects = module("scene.dataset"), module("scene.subject")
+    dataset, subjects = module("scene.studio.dataset"), module("scene.studio.subject")
     name = request.pop("object")
     if (chosen := bpy.data.objects.get(name)) is None:
         known = sorted(one.name for one in bpy.data.objects if one.type in {"MESH", "ARMATURE", "EMPTY"})
@@ -77,15 +78,15 @@ def _render_dataset(bpy, log, folder: Path, request: dict) -> None:
             f"{', '.join(known[:8]) or 'its objects, of which it has none'}" + " ..." * (len(known) > 8))
     subject = subjects.subject_of(chosen)
     if not subjects.is_upright(subject):
-        log.warning(f"{subject.root.name}: its own Z axis does not point up; apply its rotation (Ctrl A) where the "
-                    "model shall stand upright")
+        log.warning(f"{subject.root.name}: its own Z axis does not point up; apply its rotation (Ctrl A) to "
+                    "make the model upright")
 
     def progress(done: int, total: int, kept: int) -> None:
         log.plan({"kept": kept, "rendering": max(total, 1e-6)})
         log.progress("rendering", done, total)
 
     request["keypoints"] = tuple(request["keypoints"])
-    dataset.render_dataset(subject, dataset.Collection(**request), folder, progress)
+    dataset.render_dataset(subject, dataset.CollectionRequest(**request), folder, progress)
 
 
 def _render_frames(bpy, log, folder: Path, request: dict) -> None:
@@ -105,5 +106,5 @@ if __name__ == "__main__":
     status = main(sys.argv[sys.argv.index("--") + 1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    # Not the usual way: after a rendering Blender 4.2 as a module crashes there, and 4.5 waits for ever.
+    # Not sys.exit: after a rendering Blender 4.2 as a module crashes there, and 4.5 hangs.
     os._exit(status)

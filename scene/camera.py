@@ -1,7 +1,7 @@
-"""A camera that moves and sees as the footage's did, with the clip behind the scene.
+"""A camera with the extrinsics and intrinsics of the footage's, and the clip as its background.
 
 Results have pixels from the top left corner, pixel centres at +0.5, camera axes x right, y down, z forward; Blender's
-camera looks along -z with y up, its film is centred and measured in widths of the picture.
+camera looks along -z with y up, its sensor is centred and measured in widths of the image.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ..vmr_backend.reconstruction import Reconstruction
 from .action import add_keys, continuous, new_channels
 
 SENSOR_WIDTH = 36.0
-STEADY_WITHIN_PX = 0.02
-"""A lens is keyed only if holding it steady would move a point at the picture's border further than this."""
+LENS_TOLERANCE_PX = 0.02
+"""A lens is keyed only if a constant one would move a point at the image border further than this."""
 OPENCV_TO_BLENDER = np.diag([1.0, -1.0, -1.0])
 CLIP_RANGE = 100.0
-"""Nearest and farthest visible distance: that of the subject divided and multiplied by this."""
+"""Clipping distances: that of the subject divided and multiplied by this."""
 
 
 def new_camera_object(
@@ -36,8 +36,8 @@ def new_camera_object(
     return camera_object
 
 
-def see_as_at(camera_object: bpy.types.Object, result: Reconstruction, index: int) -> None:
-    """Put a camera where the result has it at its `index`-th frame, with the lens that it has there; without keys."""
+def set_to_frame(camera_object: bpy.types.Object, result: Reconstruction, index: int) -> None:
+    """Give a camera the extrinsics and intrinsics of the result's `index`-th frame, without keys."""
     there = _frame_alone(result, index)
     camera = camera_object.data
     _set_range(camera, there)
@@ -65,7 +65,7 @@ def show_behind(camera: bpy.types.Camera, clip: bpy.types.MovieClip) -> None:
 
 
 def match_width_behind(camera: bpy.types.Camera, clip: bpy.types.MovieClip, render: bpy.types.RenderSettings) -> None:
-    """Show the footage as wide as the picture, as the camera's film is, whatever shape the scene's pictures have."""
+    """Show the footage as wide as the render, as the camera's sensor is, whatever aspect ratio the scene renders."""
     shape = render.resolution_x * render.pixel_aspect_x / (render.resolution_y * render.pixel_aspect_y)
     footage = clip.size[0] / max(clip.size[1], 1) * clip.display_aspect[0] / clip.display_aspect[1]
     for background in camera.background_images:
@@ -79,7 +79,7 @@ def _frame_alone(result: Reconstruction, index: int) -> Reconstruction:
 
 
 def _set_range(camera: bpy.types.Camera, result: Reconstruction) -> None:
-    """Film, and how near and far it sees."""
+    """Sensor, and clipping distances."""
     camera.sensor_fit, camera.sensor_width = "HORIZONTAL", SENSOR_WIDTH
     depth = result.in_camera()[..., 2]
     camera.clip_start = max(float(depth.min()), 1e-3) / CLIP_RANGE
@@ -87,7 +87,7 @@ def _set_range(camera: bpy.types.Camera, result: Reconstruction) -> None:
 
 
 def _lens(result: Reconstruction) -> dict[str, tuple[np.ndarray, float]]:
-    """By property of the camera: its value at each frame (T,), and what one unit moves at the picture's border, px."""
+    """By property of the camera: its value at each frame (T,), and pixels that one unit moves the image border."""
     width, height = (int(side) for side in result.image_size)
     fx, _, cx, cy = result.intrinsics.astype(np.float64).T
     aspect_x, aspect_y = pixel_aspect(result)
@@ -99,12 +99,12 @@ def _lens(result: Reconstruction) -> dict[str, tuple[np.ndarray, float]]:
 
 
 def _key_lens(camera: bpy.types.Camera, result: Reconstruction, scene_frames: np.ndarray) -> None:
-    """Lens and shift from fx, cx, cy: fixed where they are steady (every exporter carries that), else keyed."""
+    """Lens and shift from fx, cx, cy: constant where they can be (every exporter supports that), else keyed."""
     keyed = {}
     for name, (values, pixels_per_unit) in _lens(result).items():
         middle = (values.min() + values.max()) / 2
         setattr(camera, name, middle)
-        if np.abs(values - middle).max() * pixels_per_unit > STEADY_WITHIN_PX:
+        if np.abs(values - middle).max() * pixels_per_unit > LENS_TOLERANCE_PX:
             keyed[name] = values
     if keyed:
         channels = new_channels(camera, camera.name)
@@ -115,8 +115,14 @@ def _key_lens(camera: bpy.types.Camera, result: Reconstruction, scene_frames: np
 def _poses(result: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
     """Locations (T, 3) and quaternions (T, 4): the inverse of object-to-camera, with Blender's camera axes."""
     to_object = result.camera_rotation.astype(np.float64).transpose(0, 2, 1)
-    locations = -np.einsum("tij,tj->ti", to_object, result.camera_translation.astype(np.float64))
-    return locations, continuous(np.array([Matrix(m).to_quaternion() for m in to_object @ OPENCV_TO_BLENDER]))
+    quaternions = np.array([Matrix(m).to_quaternion() for m in to_object @ OPENCV_TO_BLENDER])
+    return camera_centres(result), continuous(quaternions)
+
+
+def camera_centres(result: Reconstruction) -> np.ndarray:
+    """(T, 3) centres of projection in object space."""
+    to_object = result.camera_rotation.astype(np.float64).transpose(0, 2, 1)
+    return -np.einsum("tij,tj->ti", to_object, result.camera_translation.astype(np.float64))
 
 
 def _key_pose(camera_object: bpy.types.Object, result: Reconstruction, scene_frames: np.ndarray) -> None:

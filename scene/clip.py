@@ -21,8 +21,8 @@ AS_THEY_ARE = {"sRGB", "Rec.1886", "Non-Color", "Raw"}
 READ_BY_BACKEND = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 """Images with 8 or 16 bit, as vmr_backend/video/clip.py opens them."""
 NEEDS_FRAMES = "needs Frames of This Clip (panel Footage), which makes an image sequence of what is shown"
-TURNS_MOVIES = (4, 5)
-"""Blender that turns movies as their header says: 4.5 does, 4.2 does not, those between were not tried."""
+ROTATES_MOVIES = (4, 5)
+"""Blender that applies the rotation in a movie's header: 4.5 does, 4.2 does not, those between were not tried."""
 STEADY = (5, 0)
 """Blender that shows the same frames of MPEG streams whether it plays or jumps to them: 5.0 does, 4.5 does not."""
 LARGEST_NUMBER = 2**31 - 1
@@ -31,7 +31,7 @@ LARGEST_NUMBER = 2**31 - 1
 
 @dataclass(frozen=True)
 class ClipSource:
-    """What a job request says about its clip: absolute paths, frame numbers with both ends included."""
+    """A job request's fields of the clip: absolute paths, frame numbers with both ends included."""
 
     path: str
     """The movie, or the folder that holds the images."""
@@ -92,7 +92,7 @@ def frame_number(clip: bpy.types.MovieClip, frame: int) -> int:
 
 
 def frame_shown(context: bpy.types.Context) -> int:
-    """Scene frame that the user sees: that of the Movie Clip Editor where the mouse is in one, else the scene's."""
+    """Scene frame on display: that of the Movie Clip Editor where the mouse is in one, else the scene's."""
     space: Any = context.space_data
     return space.clip_user.frame_current if space is not None and space.type == "CLIP_EDITOR" \
         else context.scene.frame_current
@@ -129,7 +129,7 @@ def mask_source(picked: str | bpy.types.MovieClip, library: bpy.types.Library | 
 
 def _file_of(clip: bpy.types.MovieClip) -> str:
     path = _absolute(clip.filepath, clip.library)
-    # Blender keeps size and length of a file that has vanished: only the disk tells.
+    # Blender keeps size and length of a file that has vanished: check the disk.
     if not os.path.isfile(path):
         raise BadInput(f"{path}: file of the clip {clip.name} not found; needs the movie or the images it was made of")
     return path
@@ -143,7 +143,7 @@ def _movie(clip: bpy.types.MovieClip, path: str) -> ClipSource:
     if clip.frame_duration < 1 or not all(clip.size):
         raise BadInput(f"{path}: found no movie that Blender can decode; needs a video file or an image sequence")
     width, height = clip.size
-    shown = ShownMovie(clip.fps, clip.frame_duration, width, height, bpy.app.version >= TURNS_MOVIES,
+    shown = ShownMovie(clip.fps, clip.frame_duration, width, height, bpy.app.version >= ROTATES_MOVIES,
                        bpy.app.version >= STEADY)
     return ClipSource(path, None, max(clip.frame_offset, 0), clip.frame_duration - 1, pixel_aspect_of(clip), shown)
 

@@ -1,4 +1,4 @@
-"""Hints of the user: empties whose arrow says which way the subject faces at a frame, before the footage's camera.
+"""Hints of the user: empties whose arrow is the direction in which the subject faces at a frame, before the camera.
 
 The arrow of a hint, its z axis, points where the subject's front does, its y axis where the subject's up does. A hint
 is a child of the camera through which it was set. Its frame is a custom property; where its rotation is keyed, each of
@@ -15,17 +15,18 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from ..vmr_backend.job import BadInput, FrameRotation, facing
+from .action import curves_by_slot
 from .camera import OPENCV_TO_BLENDER, SENSOR_WIDTH, show_behind
 from .clip import frame_number, frame_shown
-from .place import BODY_KEY
+from .placement import BODY_KEY
 
 FRAME_KEY, CLIP_KEY = "vmr_hint_frame", "vmr_hint_clip"
 TO_HINT = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 """From the object's axes (front -y, up z) to those of a hint (front z, up y)."""
-ARROW_SHARE = 0.2
-"""Length of a hint's arrow over the width of the picture."""
+ARROW_LENGTH = 0.2
+"""Length of a hint's arrow over the width of the image."""
 DISTANCE = 4.0
-"""Of a new camera from the middle of the scene, and of a hint from a camera that does not look there."""
+"""Of a new camera from the middle of the scene, and of a hint from a camera that points elsewhere."""
 
 
 def hints_in(scene: bpy.types.Scene, clip: bpy.types.MovieClip) -> list[bpy.types.Object]:
@@ -35,9 +36,9 @@ def hints_in(scene: bpy.types.Scene, clip: bpy.types.MovieClip) -> list[bpy.type
 
 
 def add_hint(context: bpy.types.Context, clip: bpy.types.MovieClip, degrees: float, view: float) -> bpy.types.Object:
-    """A hint at the frame that the user sees, selected alone and active, in the middle of the scene camera's picture.
+    """A hint at the displayed frame, selected alone and active, at the centre of the scene camera's image.
 
-    degrees  way that it faces: 0 into the camera, 90 to the right of the picture
+    degrees  direction that it faces: 0 into the camera, 90 to the right of the image
     view     horizontal angle in degrees of the camera that is added where the scene has none
     """
     scene = context.scene
@@ -49,7 +50,7 @@ def add_hint(context: bpy.types.Context, clip: bpy.types.MovieClip, degrees: flo
     hint.parent = camera
     distance = _distance(camera)
     width = 2 * distance * math.tan(camera.data.angle_x / 2) if camera.data.type == "PERSP" else camera.data.ortho_scale
-    hint.empty_display_type, hint.empty_display_size = "SINGLE_ARROW", ARROW_SHARE * width
+    hint.empty_display_type, hint.empty_display_size = "SINGLE_ARROW", ARROW_LENGTH * width
     hint.show_name = hint.show_in_front = True
     in_camera = OPENCV_TO_BLENDER @ np.reshape(facing(frame, degrees).rotation, (3, 3)) @ TO_HINT.T
     hint.matrix_local = Matrix.Translation((0, 0, -distance)) @ Matrix(in_camera.tolist()).to_4x4()
@@ -58,7 +59,7 @@ def add_hint(context: bpy.types.Context, clip: bpy.types.MovieClip, degrees: flo
 
 
 def facings(scene: bpy.types.Scene, clip: bpy.types.MovieClip) -> list[FrameRotation]:
-    """What the hints on a clip say, by the clip's frame numbers; the scene is at the same frame afterwards."""
+    """Rotations of the hints on a clip, by the clip's frame numbers; the scene is at the same frame afterwards."""
     hints = [(frame, hint) for hint in hints_in(scene, clip) for frame in _frames_of(hint)]
     now = scene.frame_current, scene.frame_subframe
     found: dict[int, tuple[str, list[float]]] = {}
@@ -89,15 +90,9 @@ def _frames_of(hint: bpy.types.Object) -> list[int]:
     data: Any = hint.animation_data
     if data is None or data.action is None:
         return [hint[FRAME_KEY]]
-    action = data.action
-    if hasattr(action, "slots"):
-        if data.action_slot is None:
-            return [hint[FRAME_KEY]]
-        bags = [strip.channelbag(data.action_slot) for layer in action.layers for strip in layer.strips]
-        curves = [curve for bag in bags if bag for curve in bag.fcurves]
-    else:
-        curves = list(action.fcurves)
-    keys = {round(key.co[0]) for c in curves if c.data_path.startswith("rotation") for key in c.keyframe_points}
+    chosen = getattr(data, "action_slot", None)
+    keys = {round(key.co[0]) for slot, curves in curves_by_slot(data.action) if slot == chosen
+            for curve in curves if curve.data_path.startswith("rotation") for key in curve.keyframe_points}
     return sorted(keys) or [hint[FRAME_KEY]]
 
 

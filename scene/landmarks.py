@@ -16,8 +16,8 @@ def new_landmarks(mesh_object: bpy.types.Object, result: Reconstruction) -> bpy.
     """A collection of an empty for each named keypoint, not linked anywhere yet; None where the result has none.
 
     Each keypoint has a vertex group of its weights, and its empty a Copy Location constraint to it: Blender puts that
-    at the weighted mean of the evaluated vertices, which is where the result has the keypoint, inside the body too. A
-    triangle as parent would keep the distance from it, but not the place on a surface that stretches.
+    at the weighted mean of the evaluated vertices, which is the result's keypoint, inside the body too. A triangle as
+    parent would keep the distance from it, but not the position on a surface that stretches.
 
     The mesh needs to have its other vertex groups by now: bones move whatever group is called as they are.
     """

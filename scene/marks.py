@@ -7,21 +7,7 @@ from typing import Any
 
 import bpy
 
-from ..vmr_backend.marks import Mark
-
-
-def add_subject(group: Any, name: str) -> Any:
-    """A new, active subject among a clip's, with a name of its own."""
-    names, number, unique = {one.name for one in group.subjects}, 1, name
-    while unique in names:
-        number += 1
-        unique = f"{name} {number}"
-    subject = group.subjects.add()
-    subject.name = unique
-    if not names:  # whom the clip's masks were chosen for
-        copy_values(group.inputs, subject.inputs)
-    group.active = len(group.subjects) - 1
-    return subject
+from ..vmr_backend.segmentation.marks import Mark
 
 
 def folders_of_others(subject: Any) -> set[Path]:
@@ -45,10 +31,10 @@ def put_box(subject: Any, frame: int, box: tuple[float, float, float, float]) ->
     subject.stale = True
 
 
-def put_point(subject: Any, frame: int, place: tuple[float, float], inside: bool) -> None:
+def put_point(subject: Any, frame: int, position: tuple[float, float], inside: bool) -> None:
     """Add a point to what is marked on a frame."""
     point = _mark_on(subject, frame).points.add()
-    point.place, point.inside = place, inside
+    point.place, point.inside = position, inside
     subject.stale = True
 
 
@@ -57,32 +43,6 @@ def put_mask(subject: Any, frame: int, path: str) -> None:
     clear_mark(subject, frame)
     _mark_on(subject, frame).mask = path
     subject.stale = True
-
-
-def copy_values(group: Any, other: Any) -> None:
-    """Give a property group the values that another one of its kind was given."""
-    for name in group.bl_rna.properties.keys():
-        if group.is_property_set(name) and not other.is_property_readonly(name):
-            setattr(other, name, getattr(group, name))
-
-
-def copy_subjects(group: Any, other: Any) -> None:
-    """Give another clip with the same frames the subjects that it lacks, with what is marked and given of them."""
-    if not other.inputs.masks:
-        copy_values(group.inputs, other.inputs)
-    other.use_clip_lens = other.use_clip_lens or group.use_clip_lens
-    for subject in group.subjects:
-        if subject.name in other.subjects:
-            continue
-        copy = other.subjects.add()
-        copy.name, copy.mask, copy.stale = subject.name, subject.mask, True
-        copy_values(subject.inputs, copy.inputs)
-        for mark in subject.marks:
-            twin = copy.marks.add()
-            twin.frame, twin.box, twin.mask = mark.frame, mark.box, mark.mask
-            for point in mark.points:
-                same = twin.points.add()
-                same.place, same.inside = point.place, point.inside
 
 
 def take_back_point(subject: Any, frame: int) -> bool:

@@ -17,7 +17,7 @@ SPARE_PIXELS, SPARE_FRAMES = 2, 2
 def check_masks(path: str, clip: bpy.types.MovieClip) -> None:
     """BadInput where the masks in a folder or a movie are of another shape than the clip, or more than its frames.
 
-    What is in them is for the backend to tell.
+    The backend checks their content.
     """
     size, count, is_movie = _folder(path) if os.path.isdir(path) else _movie(path)
     width, height = clip.size
@@ -52,7 +52,7 @@ def _movie(path: str) -> tuple[tuple[int, int], int, bool]:
     try:
         masks = bpy.data.movieclips.load(path, check_existing=False)
     except RuntimeError:
-        return (0, 0), 0, True  # the backend says why
+        return (0, 0), 0, True  # the backend reports why
     try:
         return tuple(masks.size), masks.frame_duration, True
     finally:

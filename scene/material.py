@@ -16,11 +16,8 @@ ROUGHNESS, SPECULAR = 0.9, 0.05
 def new_material(name: str, texture: Path | None) -> bpy.types.Material:
     """A Principled material of the image file `texture`, plain grey for None; BadInput where that cannot be read."""
     image = None if texture is None else _packed_image(name, texture)
-    material = bpy.data.materials.new(name)
-    if material.node_tree is None:  # Blender 4.x makes materials without nodes
-        material.use_nodes = True
-    nodes, links = material.node_tree.nodes, material.node_tree.links
-    surface: Any = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
+    material, surface = principled(name)
+    nodes, links = nodes_of(material), material.node_tree.links
     surface.inputs["Roughness"].default_value = ROUGHNESS
     surface.inputs["Specular IOR Level"].default_value = SPECULAR
     if image is None:
@@ -31,6 +28,18 @@ def new_material(name: str, texture: Path | None) -> bpy.types.Material:
     links.new(picture.outputs["Color"], surface.inputs["Base Color"])
     nodes.active = picture  # what Solid shading with Texture colour shows
     return material
+
+
+def principled(name: str) -> tuple[bpy.types.Material, Any]:
+    """A new material, and its Principled BSDF node."""
+    material = bpy.data.materials.new(name)
+    return material, next(node for node in nodes_of(material) if node.type == "BSDF_PRINCIPLED")
+
+
+def nodes_of(block: bpy.types.Material | bpy.types.World) -> Any:
+    if block.node_tree is None:  # Blender 4.x makes them without nodes
+        block.use_nodes = True
+    return block.node_tree.nodes
 
 
 def _packed_image(name: str, path: Path) -> bpy.types.Image:

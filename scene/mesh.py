@@ -1,4 +1,4 @@
-"""One mesh object, painted with how often it was seen; where shape keys move it, one for each frame."""
+"""One mesh object with its coverage as vertex colours; where shape keys move it, one for each frame."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..vmr_backend.reconstruction import Reconstruction
 from .action import add_keys, new_channels
 
 COVERAGE, COVERAGE_COLOUR = "coverage", "coverage_colour"
-SEEN_OFTEN = 0.5
-"""Share of the frames from which on the colour is plain green: of a subject that turns round, each side is seen in half
-of them."""
+FULL_COVERAGE = 0.5
+"""Coverage from which on the colour is green: of a subject that turns round, each side is visible in half of the
+frames."""
 
 
 def new_mesh_object(name: str, result: Reconstruction, material: bpy.types.Material) -> bpy.types.Object:
@@ -43,7 +43,7 @@ def new_mesh(name: str, result: Reconstruction) -> bpy.types.Mesh:
 
 
 def set_shape(mesh: bpy.types.Mesh, vertices: np.ndarray) -> None:
-    """Give a mesh without shape keys other places (V, 3) of its vertices."""
+    """Give a mesh without shape keys other vertex positions (V, 3)."""
     mesh.vertices.foreach_set("co", _flat(vertices))
     mesh.update()
 
@@ -55,8 +55,8 @@ def move_by_shape_keys(mesh_object: bpy.types.Object, result: Reconstruction, sc
 
 
 def coverage_colours(coverage: np.ndarray) -> np.ndarray:
-    """(V, 4) colours of shares of the frames (V,): from red, never seen, to green, seen often; in sRGB."""
-    often = np.clip(coverage / SEEN_OFTEN, 0, 1)
+    """(V, 4) sRGB colours of coverage (V,), the fraction of frames that show a vertex: red at 0, green when often."""
+    often = np.clip(coverage / FULL_COVERAGE, 0, 1)
     red, green = np.minimum(2 - 2 * often, 1), np.minimum(2 * often, 1)
     return np.stack([red, green, np.zeros_like(often), np.ones_like(often)], 1).astype(np.float32)
 

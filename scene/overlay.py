@@ -10,7 +10,7 @@ from typing import Any
 import bpy
 from mathutils.geometry import tessellate_polygon
 
-from ..vmr_backend.marks import outlines_in
+from ..vmr_backend.segmentation.marks import outlines_in
 from .clip import frame_number, frame_shown
 from .marks import has_box, mark_at
 
@@ -35,8 +35,8 @@ def unregister() -> None:
     _handler = None
 
 
-def place_of(region: bpy.types.Region, clip: bpy.types.MovieClip, x: float, y: float) -> tuple[float, float]:
-    """Pixel of the clip, from its top left corner, at a place of the editor's region."""
+def pixel_at(region: bpy.types.Region, clip: bpy.types.MovieClip, x: float, y: float) -> tuple[float, float]:
+    """Pixel of the clip, from its top left corner, at a point of the editor's region."""
     across, up = region.view2d.region_to_view(x, y)
     return across * clip.size[0], (1 - up) * clip.size[1]
 

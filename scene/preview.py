@@ -1,5 +1,4 @@
-"""What a run has found so far, in the viewport: mesh and camera of the frame that the scene shows, where a result would
-stand.
+"""The latest snapshot of a run in the viewport: mesh and camera of the scene's frame, at the location of a result.
 
 A preview is no part of the user's file: renders leave it out, it is not saved, and it goes when the run has ended. Undo
 takes its datablocks away and brings old ones back, so they are found by a mark whenever they are needed.
@@ -13,15 +12,15 @@ import bpy
 import numpy as np
 
 from ..vmr_backend.reconstruction import Reconstruction
-from .camera import match_width_behind, see_as_at, show_behind
+from .camera import match_width_behind, set_to_frame, show_behind
 from .clip import scene_frame
 from .identity import still_there
 from .mesh import new_mesh, set_shape
-from .place import obstacles_in, place_for, room_of
+from .placement import footprint_of, location_for, obstacles_in
 from .result import check_footage
 
 MARK = "vmr_preview"
-"""Custom property of a preview's datablocks. It holds their own number: copies that the user makes are the user's."""
+"""Custom property of a preview's datablocks. It holds their session_uid: copies that the user makes are the user's."""
 KINDS = ("collections", "objects", "meshes", "cameras")
 
 
@@ -45,12 +44,12 @@ class Preview:
         return still_there(bpy.data.movieclips, self._clip)
 
     def show(self, snapshot: Reconstruction) -> None:
-        """Show what the run has found by now; BadInput where that is of other footage than the clip."""
+        """Show a newer snapshot; BadInput where it is of other footage than the clip."""
         if clip := self.clip:
             check_footage(clip, snapshot)
         self.snapshot = snapshot
         if scene := self.scene:
-            self._place = place_for(room_of(snapshot), scene, self._obstacles)
+            self._location = location_for(footprint_of(snapshot), scene, self._obstacles)
         self.refresh()
 
     def refresh(self) -> None:
@@ -67,9 +66,9 @@ class Preview:
         if mesh_object.mode == "OBJECT":  # what is written to a mesh that is edited would be lost
             self._match_faces(mesh_object)
             set_shape(mesh_object.data, self.snapshot.vertices[index])
-        see_as_at(camera_object, self.snapshot, index)
-        mesh_object.location = self._place
-        camera_object.location += self._place
+        set_to_frame(camera_object, self.snapshot, index)
+        mesh_object.location = self._location
+        camera_object.location += self._location
 
     def _add(self, scene: bpy.types.Scene, clip: bpy.types.MovieClip) -> tuple[bpy.types.Object, bpy.types.Object]:
         """Mesh object and camera object in a new collection of the scene."""

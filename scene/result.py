@@ -17,7 +17,7 @@ from .clip import go_to_frame, scene_frame
 from .landmarks import new_landmarks
 from .material import new_material
 from .mesh import move_by_shape_keys, new_mesh_object
-from .place import new_root, obstacles_in, place_for, room_of, root_of
+from .placement import footprint_of, location_for, new_root, obstacles_in, root_of
 from .set_up import (
     RENDER_SETTINGS,
     SCENE_SETTINGS,
@@ -45,7 +45,7 @@ def add_result(
                   look through the camera, and the mesh is selected; an untouched scene (set_up.py) does so anyway
     select        the mesh is selected in any case: the user has just asked for it
 
-    Mesh and camera hang on an empty, which stands where place.py says. If anything fails, the scene and the file are as
+    Mesh and camera hang on an empty, at a location of placement.py. If anything fails, the scene and the file are as
     they were before.
     """
     result.check(str(result_folder))
@@ -55,8 +55,9 @@ def add_result(
     settings = settings_for(clip, result, frames)
     takes_over = set_up_scene or is_untouched(scene, settings)
     with _all_or_nothing(scene):
-        room = room_of(result)
-        root = new_root(f"{name} Root", room, place_for(room, scene, obstacles_in(scene, layer, frames)))
+        footprint = footprint_of(result)
+        location = location_for(footprint, scene, obstacles_in(scene, layer, frames))
+        root = new_root(f"{name} Root", footprint, location)
         root[SETTINGS_KEY] = settings
         collection = bpy.data.collections.new(name)
         material = new_material(name, Path(result_folder) / TEXTURE_NAME if is_textured else None)
@@ -87,8 +88,8 @@ def add_result(
     return mesh_object
 
 
-def is_seen(mesh_object: bpy.types.Object) -> bool:
-    """Whether a scene that a result is in looks at it through its own camera, as it does once it is set up for it."""
+def is_set_up(mesh_object: bpy.types.Object) -> bool:
+    """Whether a scene that a result is in has the result's camera, as it does once it is set up for it."""
     cameras = [root_of(scene.camera) for scene in mesh_object.users_scene]
     return root_of(mesh_object) in cameras
 

@@ -15,7 +15,7 @@ from ..vmr_backend.reconstruction import Reconstruction
 from .camera import pixel_aspect
 from .clip import go_to_frame
 from .hints import FRAME_KEY
-from .place import PLACE_KEY, root_of
+from .placement import LOCATION_KEY, root_of
 
 SCENE_SETTINGS = ("frame_start", "frame_end")
 RENDER_SETTINGS = (
@@ -100,7 +100,7 @@ def _is_nobodys(one: bpy.types.Object) -> bool:
     if one.mode != "OBJECT":
         return False
     if root := root_of(one):
-        return root.animation_data is None and np.allclose(root.matrix_basis, _matrix_at(root[PLACE_KEY]), atol=1e-5)
+        return root.animation_data is None and np.allclose(root.matrix_basis, _matrix_at(root[LOCATION_KEY]), atol=1e-5)
     if one.is_runtime_data or FRAME_KEY in one:
         return True
     if one.animation_data or one.constraints or one.modifiers:
@@ -124,9 +124,9 @@ def _is_first_cube(one: bpy.types.Object) -> bool:
             and np.allclose(one.matrix_basis, np.eye(4)) and all(np.allclose(np.abs(v.co), 1) for v in vertices))
 
 
-def _matrix_at(place: Any) -> np.ndarray:
+def _matrix_at(location: Any) -> np.ndarray:
     matrix = np.eye(4)
-    matrix[:3, 3] = place
+    matrix[:3, 3] = location
     return matrix
 
 

@@ -4,7 +4,7 @@ What is shown is described in the user's Blender (`shown_by_...`) and rendered i
 (`render_shown`, by blend_program.py). Clips go through the compositor, which alone heeds their colour space; strips and
 masks through the Video Sequencer.
 
-Colours are those of the files ("Standard"), whatever view the scene is looked at in: that view comes back when the
+Colours are those of the files ("Standard"), whatever view transform the scene has: that one is applied when the
 textured mesh is rendered.
 """
 
@@ -20,6 +20,7 @@ import bpy
 
 from ..vmr_backend.job import BadInput
 from .clip import frame_number, scene_frame
+from .png_output import set_png
 
 PART = ".part"
 """Where images are until all of them are there."""
@@ -174,19 +175,12 @@ def _render(scene: bpy.types.Scene, shown: Shown, folder: Path, progress: Progre
     render: Any = scene.render
     composited = shown.source in {"CLIP", "COMPOSITING"}
     scene.frame_start, scene.frame_end, scene.frame_step = shown.first, shown.first + shown.count - 1, 1
-    render.resolution_x, render.resolution_y = shown.size
-    render.resolution_percentage = 100
+    set_png(render, shown.size, {"MASK": "BW", "STRIP": "RGB"}.get(shown.source, "RGBA"), compression=15)
+    render.image_settings.color_management = "FOLLOW_SCENE"
     render.pixel_aspect_x = render.pixel_aspect_y = 1
     render.use_sequencer, render.use_compositing = not composited, composited
     render.use_border = render.use_multiview = render.use_stamp = False
     render.use_file_extension, render.use_overwrite, render.use_placeholder = True, True, False
-    render.dither_intensity = 0
-    settings = render.image_settings
-    if hasattr(settings, "media_type"):
-        settings.media_type = "IMAGE"
-    settings.color_management = "FOLLOW_SCENE"
-    settings.file_format, settings.color_depth, settings.compression = "PNG", "8", 15
-    settings.color_mode = {"MASK": "BW", "STRIP": "RGB"}.get(shown.source, "RGBA")
     view: Any = scene.view_settings
     view.view_transform, view.look, view.exposure, view.gamma = "Standard", "None", 0, 1
     view.use_curve_mapping = False

@@ -1,4 +1,4 @@
-"""What a clip's tracking tells of the footage's camera: its lens, and how it turns about the subject."""
+"""Camera priors from a clip's tracking: the intrinsics, and the rotation of camera against subject."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from .camera import OPENCV_TO_BLENDER
 from .clip import frame_number
 
 OFF_CENTRE_PX = 0.5
-"""A principal point nearer to the middle of the picture than this is there."""
+"""A principal point nearer to the image centre than this counts as centred."""
 
 
 @dataclass(frozen=True)
-class Lens:
-    """In pixels of the full frame, from its top left corner."""
+class ClipLens:
+    """Intrinsics in pixels of the full frame, from its top left corner."""
 
     focal_length: float
     principal_point: list[float] | None
-    """None: in the middle."""
+    """None: at the image centre."""
 
 
-def lens_of(clip: bpy.types.MovieClip) -> Lens:
+def lens_of(clip: bpy.types.MovieClip) -> ClipLens:
     """The lens that the clip's tracking camera has, set by the user or found by a solve; its distortion is left out."""
     camera, (width, height) = clip.tracking.camera, clip.size
     x, y = camera.principal_point_pixels
     is_off = max(abs(x - width / 2), abs(y - height / 2)) > OFF_CENTRE_PX
-    return Lens(camera.focal_length * width / camera.sensor_width, [x, height - y] if is_off else None)
+    return ClipLens(camera.focal_length * width / camera.sensor_width, [x, height - y] if is_off else None)
 
 
 def solved(clip: bpy.types.MovieClip) -> bpy.types.MovieTrackingObject | None:
     """What was solved in a clip, tracked objects before the camera, the active one first; None where nothing was.
 
-    The solve of an object says how the camera turns about it. That of the camera says how it turns about the set, which
-    is the same for a subject that keeps its heading.
+    The solve of an object has the rotation of the camera against it, that of the camera the rotation against the set:
+    the same for a subject that keeps its heading.
     """
     tracking = clip.tracking
     ordered = sorted(tracking.objects, key=lambda one: (one.is_camera, one != tracking.objects.active))

@@ -10,8 +10,9 @@ BLENDER = {"bpy", "bpy_extras", "bpy_types", "mathutils", "bmesh", "gpu", "gpu_e
 ROOT_FILES = {"__init__", "preferences", "properties"}
 BLENDER_SIDE = {"operators", "panels", "scene", "jobs"} | ROOT_FILES
 """What runs inside Blender's process, with vmr_backend's light modules."""
-LIGHT = {"vmr_backend", "vmr_backend.settings", "vmr_backend.methods", "vmr_backend.job", "vmr_backend.reconstruction",
-         "vmr_backend.annotations", "vmr_backend.marks"}
+LIGHT = {"vmr_backend", "vmr_backend.settings", "vmr_backend.job", "vmr_backend.reconstruction",
+         "vmr_backend.annotations", "vmr_backend.methods", "vmr_backend.segmentation",
+         "vmr_backend.segmentation.marks"}
 MAY_IMPORT = {
     "__init__": {"operators", "panels", "preferences", "properties"},
     "preferences": {"jobs", "panels", "properties", "scene"},
@@ -22,11 +23,16 @@ MAY_IMPORT = {
     "jobs": {"jobs", "vmr_backend"},
     "vmr_backend": {"vmr_backend"},
 }
-METHODS = {"lasr", "vmr"}
-ENTRANCES = {"__main__", "cli", "run", "methods"}
+METHODS = {"lasr", "vmr", "template"}
+ENTRANCES = {"__main__", "cli", "reconstruct", "run", "methods"}
 """What starts a method; everything else in vmr_backend is below the methods."""
 ABOVE = {"training": {"vmr"}, "benchmarks": {"vmr"}}
-"""What teaches a method's models, and what times that."""
+"""What trains a method's models, and what times that."""
+REGISTRY = "methods"
+"""Imported from everywhere, and imports a method only where that starts."""
+LEVELS = [ENTRANCES - {REGISTRY} | {"training", "benchmarks"}, METHODS, {"bodies"}, {"fitting"}]
+"""Rooms of vmr_backend from above; all others are below these. Rooms may be missing."""
+SHARED_BY_BODIES = {"kinematics", "time_networks"}
 
 
 def python_files():
@@ -39,6 +45,10 @@ def product_files():
     return [path for path in python_files() if place_of(path)[0] in MAY_IMPORT]
 
 
+def files_of_backend():
+    return [path for path in product_files() if place_of(path)[0] == "vmr_backend"]
+
+
 def name(path):
     return path.relative_to(ROOT).as_posix()
 
@@ -49,11 +59,17 @@ def place_of(path):
     return parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts
 
 
-def imports_of(path):
+def imports_at_top(path):
+    """Modules of the project that a file imports as it is imported itself."""
+    return imports_of(path, [node for node in ast.parse(path.read_text(encoding="utf-8")).body
+                             if isinstance(node, ast.ImportFrom)])[1]
+
+
+def imports_of(path, nodes=None):
     """Modules that a file imports: (those from outside, dotted), (those of the project, dotted from the root)."""
     outside, inside = set(), set()
     package = path.relative_to(ROOT).parent.parts
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if nodes is None else nodes:
         if isinstance(node, ast.Import):
             outside |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -120,13 +136,50 @@ def test_the_methods_share_what_is_below_them_and_nothing_else():
         used = {module.split(".")[1] for module in inside if module.count(".")} & METHODS
         return used - (METHODS if room in ENTRANCES else ABOVE.get(room, {room}))
 
-    assert not offences([path for path in product_files() if place_of(path)[0] == "vmr_backend"], of_others)
+    assert not offences(files_of_backend(), of_others)
+
+
+def test_methods_bodies_and_the_fitter_import_downwards():
+    level_of = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+
+    def upward(place, _, inside):
+        here = level_of.get((place[1:] or ("",))[0], len(LEVELS))
+        return {module for module in inside if level_of.get((*module.split("."), "")[1], len(LEVELS)) < here}
+
+    assert not offences([path for path in files_of_backend() if place_of(path)[1:] != (REGISTRY,)], upward)
+
+
+def test_bodies_share_their_kinematics_and_nothing_else():
+    def of_others(place, _, inside):
+        bodies = {module for module in inside if module.startswith("vmr_backend.bodies.")}
+        return {module for module in bodies if module.split(".")[2] not in SHARED_BY_BODIES | {place[-1]}}
+
+    assert not offences([path for path in files_of_backend() if place_of(path)[1:2] == ("bodies",)], of_others)
+
+
+def test_segmentation_stands_beside_reading_footage():
+    """It reads clips as fits do; whoever reads them or fits anything works with masks that are there."""
+    def across(place, _, inside):
+        used = {(*module.split("."), "")[1] for module in inside}
+        return used & (METHODS | {"bodies", "fitting"} if place[1] == "segmentation" else {"segmentation"})
+
+    rooms = {"segmentation", "video", "bodies", "fitting"}
+    assert not offences([path for path in files_of_backend() if set(place_of(path)[1:2]) & rooms], across)
+
+
+def test_light_modules_import_heavy_ones_only_where_they_use_them():
+    """At their top they import each other alone: else Blender's process would import PyTorch with them."""
+    light = [path for path in files_of_backend() if ".".join(place_of(path)) in LIGHT]
+    found = {name(path): {module for module in imports_at_top(path) if module.startswith("vmr_backend")} - LIGHT
+             for path in light}
+    assert not {path: modules for path, modules in found.items() if modules}
 
 
 def test_benchmarks_stand_outside_the_backend():
     files = [path for path in python_files() if place_of(path)[0] == "benchmarks"]
     assert not offences(files, lambda _, outside, inside: (
-        roots(inside) - {"benchmarks"} | roots(outside) - set(sys.stdlib_module_names) - {"numpy", "vmr_backend"}))
+        roots(inside) - {"benchmarks"} | roots(outside) - set(sys.stdlib_module_names)
+        - {"cv2", "numpy", "safetensors", "vmr_backend"}))
     private = [alias.name for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
                if isinstance(node, ast.ImportFrom) for alias in node.names if alias.name.startswith("_")]
     assert not private, "only what other files may use"

@@ -53,3 +53,13 @@ def number_list(option: str, text: str | None, form: str) -> list[float] | None:
     if len(found) != form.count(",") + 1 or not all(map(math.isfinite, found)):
         raise BadInput(f"{option}: found {text!r}, needs {form}")
     return found
+
+
+def refuse_others(arguments: argparse.Namespace, parser: argparse.ArgumentParser, source: str, allowed: set[str]
+                  ) -> None:
+    """BadInput where the request lies in a folder, and arguments say other things, which would be passed over."""
+    given = [name for name, value in vars(arguments).items() if value != parser.get_default(name)]
+    if (name := next((name for name in given if name not in allowed), None)) is not None:
+        option = "CLIP" if name == "clip" else f"--{name.replace('_', '-')}"
+        raise BadInput(f"{option}: found it beside {source}, which takes all from the request in its folder; needs "
+                       "one of them")

@@ -102,7 +102,7 @@ def diagnose() -> Diagnosis:
         found.problems.append(f"Python {found.python} is too old: the backend needs 3.11 or newer; name another "
                               "interpreter in the extension's preferences.")
     modules = {requirement.module: _import(requirement, found) for requirement in REQUIREMENTS}
-    found.packages["PyTorch3D"] = _optional_version("pytorch3d")
+    found.packages["PyTorch3D (optional)"] = _pytorch3d(found)
     found.devices.append(Device("cpu", f"{os.cpu_count()} cores", _memory()))
     torch_devices = _torch_devices(modules["torch"], found)
     warp_devices = _warp_devices(modules["warp"], found)
@@ -196,11 +196,21 @@ def _compare_devices(torch_devices: dict[str, Device], warp_devices: set[str], f
                                "Usually the NVIDIA driver needs an update.")
 
 
-def _optional_version(module: str) -> str | None:
+def _pytorch3d(found: Diagnosis) -> str | None:
+    """The version of the second renderer, or None; a note where it is there and does not start."""
     try:
-        return str(getattr(importlib.import_module(module), "__version__", "installed"))
-    except Exception:  # optional: broken is as good as missing
-        return None
+        version = str(importlib.import_module("pytorch3d").__version__)
+        importlib.import_module("pytorch3d._C")
+        return version
+    except ModuleNotFoundError as error:
+        if error.name == "pytorch3d":
+            return None
+        problem: Exception = error
+    except Exception as error:  # built for another PyTorch
+        problem = error
+    found.notes.append(f"PyTorch3D does not start ({_first_line(problem)}), so the renderer pytorch3d cannot be "
+                       "chosen; build it anew for this PyTorch.")
+    return None
 
 
 def _installed_version(distribution: str) -> str | None:

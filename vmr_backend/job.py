@@ -30,9 +30,13 @@ FORMAT_VERSION = 1
 REQUEST_NAME, EVENTS_NAME, RUN_NAME = "job.json", "events.jsonl", "run"
 LOCK_NAME = "run.lock"
 """Held by the run that is at work in a folder, for as long as its process lives."""
+RENDERERS = ("warp", "pytorch3d")
+"""What draws the mesh while it is fitted (rendering/). Warp comes along; PyTorch3D is built by the user."""
 CHECKPOINT_NAME, TENSORS_NAME = "checkpoint.json", "checkpoint.safetensors"
 """Where a stopped run goes on, and the tensors beside it, which count only with the first."""
 WHOLE_NAME = "whole"
+PICTURES = ("overlay.mp4", "preview.png")
+"""Drawn once a result is in its place."""
 """In the folder of a run: it has ended well, and its files are on their way to their places."""
 PART_SUFFIX = ".part"
 ROTATIONS = ("hints", "camera_solve")
@@ -166,6 +170,8 @@ class JobRequest:
     """What Blender shows of the clip where that is a movie."""
     pixel_aspect: float | None = None
     """Width of a pixel over its height; None: as the movie says."""
+    renderer: str = RENDERERS[0]
+    """One of RENDERERS."""
     version: int = FORMAT_VERSION
 
     def check(self) -> JobRequest:
@@ -177,6 +183,8 @@ class JobRequest:
             raise BadInput(f"version: found {self.version}, needs {FORMAT_VERSION}")
         if self.method not in METHODS:
             raise BadInput(f"method: found {self.method!r}, needs one of {', '.join(METHODS)}")
+        if self.renderer not in RENDERERS:
+            raise BadInput(f"renderer: found {self.renderer!r}, needs one of {', '.join(RENDERERS)}")
         method = METHODS[self.method]
         if method.needs_model and not self.model:
             raise BadInput(f"model: found none, needs a category model for the method {self.method!r}")
@@ -274,7 +282,7 @@ class Event:
     """One line of news from a run."""
 
     event: str
-    """progress, warning, done or error."""
+    """progress, warning, result (it is in its place; pictures follow), done or error."""
     stage: str = ""
     step: int = 0
     total: int = 0
@@ -418,6 +426,9 @@ def settle(folder: Path) -> None:
     run = folder / RUN_NAME
     if not (run / WHOLE_NAME).is_file():
         return
+    for name in PICTURES:  # of an earlier result
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
     for path in [path for path in run.iterdir() if path.name != WHOLE_NAME]:
         try:
             if path.suffix == PART_SUFFIX:  # of a file that was being written as a run was killed

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Start:
-    """What a method starts with."""
+class FitInputs:
+    """What a method starts from."""
 
     fitter: Fitter
     course: Course
@@ -42,7 +42,7 @@ class Method:
     meaning: str
     costs: Callable[[Settings, int, bool], dict[str, float]]
     """About how long each stage takes, in milliseconds on two cores: of settings, frames, whether there is a model."""
-    start: Callable[[Start], Fit]
+    start: Callable[[FitInputs], Fit]
     needs_model: bool = False
     """Whether it needs a category model; it may start from one in any case."""
     takes_shape: bool = False
@@ -58,17 +58,17 @@ def _costs_of_lasr(settings: Settings, frames: int, with_model: bool) -> dict[st
     return ({"prediction": PREDICTION * frames} if with_model else {}) | costs_of(settings)
 
 
-def _start_lasr(start: Start) -> Fit:
+def _start_lasr(inputs: FitInputs) -> Fit:
     from .lasr.fit import fit
     from .vmr.clip import initial_priors
 
-    priors, seconds = start.priors, {}
-    if start.model is not None:
+    priors, seconds = inputs.priors, {}
+    if inputs.model is not None:
         begin = time.monotonic()
-        priors = initial_priors(start.fitter, start.model, priors,
-                                lambda step, steps: start.course.progress("prediction", step, steps))
+        priors = initial_priors(inputs.fitter, inputs.model, priors,
+                                lambda step, steps: inputs.course.progress("prediction", step, steps))
         seconds["prediction"] = time.monotonic() - begin
-    found = fit(start.fitter, start.course, priors)
+    found = fit(inputs.fitter, inputs.course, priors)
     return replace(found, seconds=seconds | found.seconds)
 
 
@@ -78,11 +78,11 @@ def _costs_of_vmr(settings: Settings, frames: int, with_model: bool) -> dict[str
     return costs_of(settings, frames)
 
 
-def _start_vmr(start: Start) -> Fit:
+def _start_vmr(inputs: FitInputs) -> Fit:
     from .vmr.clip import adapt_clip
 
-    assert start.model is not None
-    return adapt_clip(start.fitter, start.model, start.course, start.priors, start.like)
+    assert inputs.model is not None
+    return adapt_clip(inputs.fitter, inputs.model, inputs.course, inputs.priors, inputs.like)
 
 
 METHODS = {

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .job import BadInput, settle, write_whole
+from .job import PICTURES, BadInput, settle, write_whole
 
 FILE_NAME = "reconstruction.npz"
 SNAPSHOT_NAME = "snapshot.npz"
 """What a run that goes on has found so far, in the same format."""
 TEXTURE_NAME, REPORT_NAME = "texture.png", "report.json"
-OVERLAY_NAME, PREVIEW_NAME = "overlay.mp4", "preview.png"
+OVERLAY_NAME, PREVIEW_NAME = PICTURES
 BONE_ARRAYS = ("bone_parents", "bone_rest", "bone_pose", "skin_weights")
 BONE_EXTRAS = ("bone_names", "bone_lengths")
 KEYPOINT_ARRAYS = ("keypoint_names", "keypoint_weights")

@@ -1,4 +1,4 @@
-"""One job from request to result: footage, fit, texture, pictures, report."""
+"""One job from request to result: footage, fit, texture, measures, report; then its pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 
 from .checkpoint import Checkpoint
@@ -19,10 +18,10 @@ from .devices import device_name, device_of
 from .fitting.fitter import Fitter
 from .fitting.stages import Course
 from .job import EventLog, JobRequest, write_whole
-from .methods import METHODS, Start
+from .methods import METHODS, FitInputs
 from .metrics.colour import colour_errors
 from .metrics.coverage import coverage
-from .metrics.segmentation import evaluate
+from .metrics.mask_agreement import evaluate
 from .outputs.overlay import write_overlay
 from .outputs.preview import write_preview
 from .outputs.report import Lens, Stage, write_report
@@ -33,11 +32,10 @@ from .rendering import get_renderer
 from .settings import Settings, settings_of
 from .snapshots import Snapshots
 from .texture.bake import bake_texture
-from .texture.footage import FullFrames
-from .video.clip import Clip, open_footage, select
+from .video.clip import open_footage
 from .video.flow_finders import flow_finder
-from .video.footage import Footage, load_footage
-from .video.masks import open_masks
+from .video.footage import load_footage
+from .video.full_frames import FullFrames
 from .video.subjects import Choice
 from .vmr.model_file import find_model, load_model
 
@@ -62,6 +60,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     if device.type == "cpu":
         # The renderer keeps every core busy by itself; more threads than this only wait for one another.
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+    renderer = get_renderer(request.renderer, device)
     category = load_model(find_model(request.model), device) if request.model else None
     like = Reconstruction.load(Path(request.shape)) if request.shape else None
     # Until the footage is read, nobody knows how many frames there are.
@@ -75,7 +74,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         priors = priors_of(request, clip.scale)
         check_camera(priors, clip.image_size)
         footage = load_footage(clip, request.masks, first=request.first, last=request.last,
-                               crop_size=settings.crop_size, choice=_choice(request, clip),
+                               crop_size=settings.crop_size, choice=Choice.of(request, clip.scale),
                                flow=flow_finder(settings.flow, device),
                                progress=lambda step, steps: log.progress("footage", step, steps))
     log.plan(_costs(request, settings, len(footage.numbers)))
@@ -89,27 +88,24 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         snapshots.offer(lambda: make().resized(*clip.file_size))
 
     with _timed(stages, "fit", device):
-        fitter = Fitter(footage, settings, get_renderer("warp", device), device)
+        fitter = Fitter(footage, settings, renderer, device)
         course = Course(request.seed, log.progress, offer, folder, resume)
-        found = METHODS[request.method].start(Start(fitter, course, priors, category, like))
+        found = METHODS[request.method].start(FitInputs(fitter, course, priors, category, like))
     fit_memory = stages.pop().peak_memory_mib
     stages += [Stage(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 
     result = found.reconstruction
-    frames = _full_frames(request, clip, footage)
+    frames = footage.full
     with _timed(stages, "texture", device):
         baked = bake_texture(result, frames.frame, frames.mask, settings.texture_size,
                              progress=lambda step, steps: log.progress("texture", step, steps))
-    with _timed(stages, "pictures", device):
-        scores = evaluate(result, _masks(frames, result.frames))
-        total = 2 * len(result.frames)
-        write_overlay(result, baked.image, frames.frame, folder / OVERLAY_NAME, footage.fps or 24.0,
-                      progress=lambda step, steps: log.progress("pictures", step, 2 * steps))
-        write_preview(result, baked.image, frames.frame, folder / PREVIEW_NAME, Path(request.clip).name)
+    log.progress("measures", 0, 1)
+    with _timed(stages, "measures", device):
+        scores = evaluate(result, frames.masks())
         errors = colour_errors(result, baked.image, frames.frame, frames.mask)
         result = replace(result, coverage=coverage(result))
         trust = judge(measure(result, footage, scores, errors, found.hypotheses))
-        log.progress("pictures", total, total)
+    log.progress("measures", 1, 1)
 
     if trust.verdict.trust != "good":
         warnings.append(trust.verdict.sentence)
@@ -125,11 +121,23 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     snapshots.remove()
 
 
+def draw_pictures(folder: Path, log: EventLog) -> None:
+    """Draw the pictures of the result that a folder holds: overlay and contact sheet, which nothing else waits for."""
+    request, result = JobRequest.load(folder), Reconstruction.load(folder)
+    clip = open_footage(request)
+    result, frames = result.resized(*clip.image_size), FullFrames(clip, result.frames, ())
+    texture = cv2.cvtColor(cv2.imread(str(folder / TEXTURE_NAME)), cv2.COLOR_BGR2RGB)
+    write_overlay(result, texture, frames.frame, folder / OVERLAY_NAME, clip.fps or 24.0,
+                  progress=lambda step, steps: log.progress("pictures", step, steps))
+    write_preview(result, texture, frames.frame, folder / PREVIEW_NAME, Path(request.clip).name)
+
+
 def _costs(request: JobRequest, settings: Settings, frames: int) -> dict[str, float]:
     """About how long each stage takes, for the forecast of the time left."""
     of_fit = METHODS[request.method].costs(settings, frames, request.model is not None)
     whole = sum(of_fit.values())
-    return {"footage": whole * 0.06} | of_fit | {"texture": whole * 0.1, "pictures": whole * 0.06}
+    return {"footage": whole * 0.06, **of_fit, "texture": whole * 0.06, "measures": whole * 0.02,
+            "pictures": whole * 0.03}
 
 
 @contextmanager
@@ -146,19 +154,3 @@ def _peak_memory_mib(device: torch.device) -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def _full_frames(request: JobRequest, clip: Clip, footage: Footage) -> FullFrames:
-    # Of all frames asked for, as the footage was read: a subject is followed through those left out, too.
-    masks = open_masks(request.masks, clip, select(clip, request.first, request.last), _choice(request, clip))
-    return FullFrames(clip, masks, footage.numbers)
-
-
-def _choice(request: JobRequest, clip: Clip) -> Choice:
-    """Which subject is meant, its box in the pixels that are read."""
-    box = request.box and (np.reshape(request.box, (2, 2)) * clip.scale).ravel().tolist()
-    return Choice(request.subject, box, request.at)
-
-
-def _masks(frames: FullFrames, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    return ((int(number), frames.mask(place)) for place, number in enumerate(numbers))

@@ -20,6 +20,14 @@ GROUPS = {
     "weights": "Loss Weights",
     "texture": "Texture",
 }
+TRAININGS = {
+    "weak": "From masks and keypoints: shape bases, cameras from the keypoints",
+    "self": "From masks alone: one symmetric template, cameras among several hypotheses",
+}
+"""How models are trained."""
+RENAMED = {"looks": "refinements"}
+"""Settings of a training, and numbers of an architecture, by their names in earlier files."""
+
 FLOWS = {
     "dis": "Dense inverse search: fast, part of OpenCV",
     "raft": "A network, slower, better at fast motion; needs torchvision in the backend's environment and its weights",
@@ -85,12 +93,14 @@ def _of_kind(kind: type, value: Any) -> Any:
     return kind(number)
 
 
-def _setting(default: Any, label: str, description: str, group: str, **facts: Any) -> Any:
+def setting(default: Any, label: str, description: str, group: str, **facts: Any) -> Any:
+    """A field of `Tunables`; facts as in `Setting`."""
     return field(default=default, metadata={"facts": dict(label=label, description=description, group=group, **facts)})
 
 
-def _weight(default: float, label: str, description: str, source: str, method: str = "") -> Any:
-    return _setting(default, label, description, "weights", minimum=0.0, soft_maximum=10.0 * default or 1.0,
+def weight(default: float, label: str, description: str, source: str, method: str = "") -> Any:
+    """Of a term of the objective."""
+    return setting(default, label, description, "weights", minimum=0.0, soft_maximum=10.0 * default or 1.0,
                     source=source, method=method)
 
 
@@ -122,113 +132,113 @@ class Tunables:
 class Settings(Tunables):
     """The values of one run."""
 
-    crop_size: int = _setting(
+    crop_size: int = setting(
         256, "Crop Size", "Side of the square crop of the subject that the fit sees", "input",
         minimum=64, maximum=1024, unit="PIXEL", source="LASR and VMR: 256")
 
-    flow: str = _setting(
+    flow: str = setting(
         "dis", "Optical Flow", "How motion from frame to frame is found", "input", choices=FLOWS,
         source="LASR: a network; DIS: Kroeger et al. 2016; RAFT: Teed & Deng 2020")
 
-    field_of_view: float = _setting(
+    field_of_view: float = setting(
         30.0, "Field of View", "Horizontal angle of the footage's camera, where nothing better is known", "camera",
         minimum=2.0, maximum=120.0, unit="DEGREES", source="between a phone's main camera (65) and a long lens (10)")
-    fit_focal_length: bool = _setting(
+    fit_focal_length: bool = setting(
         False, "Fit Focal Length", "Let the subject's perspective correct the field of view, where no focal length is "
         "known; it may go the wrong way", "camera", method="lasr", source="measured; LASR: on")
-    hypotheses: int = _setting(
+    hypotheses: int = setting(
         16, "Camera Hypotheses", "Turning senses, rates and headings tried together before the best is kept", "camera",
         minimum=1, maximum=64, method="lasr", source="LASR: 16")
-    upright: bool = _setting(
+    upright: bool = setting(
         True, "Upright Subject", "The subject stands upright and turns about the vertical at first; freed later",
         "camera", method="lasr", source="measured: halves the error of the turn")
 
-    bones: int = _setting(
+    bones: int = setting(
         36, "Bones", "Number of bones that move the mesh", "shape",
         minimum=1, maximum=128, soft_maximum=64, method="lasr", source="LASR: 20 to 35")
-    subdivision: int = _setting(
+    subdivision: int = setting(
         4, "Mesh Level", "Subdivisions of the sphere with bones: 3 has 642 vertices, 4 has 2,562, 5 has 10,242",
         "shape", minimum=3, maximum=5, method="lasr", source="CMR: 3; LASR ends near 3.6")
 
-    rigid_iterations: int = _setting(
+    rigid_iterations: int = setting(
         320, "Rigid Iterations", "Iterations of the stage in which only camera and rest shape move", "stages",
         minimum=10, maximum=20000, method="lasr", source="measured; LASR S0: 4000")
-    coarse_iterations: int = _setting(
+    coarse_iterations: int = setting(
         700, "Coarse Iterations", "Iterations with the first bones; limbs come out", "stages",
         minimum=10, maximum=20000, method="lasr", source="measured; LASR S1 and S2: 4000")
-    fine_iterations: int = _setting(
+    fine_iterations: int = setting(
         2200, "Fine Iterations", "Iterations with the bones that the limbs get then", "stages",
         minimum=0, maximum=20000, method="lasr", source="measured; LASR S3 to S5: 6000")
-    frames_per_iteration: int = _setting(
+    frames_per_iteration: int = setting(
         8, "Frames per Iteration", "Frames rendered in one iteration, in pairs with flow between them", "stages",
         minimum=2, maximum=64, source="LASR: 2 pairs on each of 2 GPUs")
 
-    visits: int = _setting(
-        150, "Looks at each Frame", "Iterations in which a frame takes part while one subject is fitted to all frames; "
-        "0 leaves each frame as the category model sees it by itself", "stages",
+    visits: int = setting(
+        150, "Iterations per Frame", "Iterations that use a frame while one subject is fitted to all of them; "
+        "0 leaves each frame as the category model predicts it by itself", "stages",
         minimum=0, maximum=10000, method="vmr", source="measured")
 
-    window: int = _setting(
+    window: int = setting(
         50, "Window Size", "Consecutive frames adapted together", "windows",
         minimum=2, maximum=1000, unit="FRAMES", method="vmr", source="VMR: 50")
-    stride: int = _setting(
+    stride: int = setting(
         10, "Stride", "Frames from one window to the next", "windows",
         minimum=1, maximum=1000, unit="FRAMES", method="vmr", source="VMR: 10")
-    iterations: int = _setting(
+    iterations: int = setting(
         40, "Iterations per Window", "Updates of the model in each window; 0 leaves it as it is", "windows",
         minimum=0, maximum=10000, method="vmr", source="VMR: 40")
-    parts: int = _setting(
+    parts: int = setting(
         6, "Parts", "Random parts followed through a window", "windows",
         minimum=1, maximum=64, method="vmr", source="VMR: 6")
 
-    weight_mask: float = _weight(1.0, "Mask", "Rendered silhouette against the mask", "LASR: 0.5")
-    weight_contour: float = _weight(6.0, "Contour", "Distance of the mask's pixels from the mesh; reaches thin parts",
+    weight_mask: float = weight(1.0, "Mask", "Rendered silhouette against the mask", "LASR: 0.5")
+    weight_contour: float = weight(6.0, "Contour", "Distance of the mask's pixels from the mesh; reaches thin parts",
                                     "measured")
-    weight_flow: float = _weight(1.0, "Optical Flow", "Motion of the surface against optical flow", "LASR: 0.5")
-    weight_colour: float = _weight(0.25, "Colour", "Colour of the surface against the picture", "LASR: 0.25",
+    weight_flow: float = weight(1.0, "Optical Flow", "Motion of the surface against optical flow", "LASR: 0.5")
+    weight_colour: float = weight(0.25, "Colour", "Colour of the surface against the picture", "LASR: 0.25",
                                   "lasr")
-    weight_texture_swap: float = _weight(0.25, "Texture Swap", "Colour of the surface in one frame against that in "
+    weight_texture_swap: float = weight(0.25, "Texture Swap", "Colour of the surface in one frame against that in "
                                          "another", "VMR Eq. 5", "vmr")
-    weight_laplacian: float = _weight(100.0, "Smoothness", "Laplacian of the rest mesh", "measured")
-    weight_flatten: float = _weight(0.3, "Flatness", "Angles between neighbouring faces of the rest mesh",
+    weight_laplacian: float = weight(100.0, "Smoothness", "Laplacian of the rest mesh", "measured")
+    weight_flatten: float = weight(0.3, "Flatness", "Angles between neighbouring faces of the rest mesh",
                                     "LASR: 0.0005 of another form", "lasr")
-    weight_arap: float = _weight(4.0, "As Rigid As Possible", "Stretching of the mesh against its rest shape",
+    weight_arap: float = weight(4.0, "As Rigid As Possible", "Stretching of the mesh against its rest shape",
                                  "VMR Eq. 3; weight measured")
-    weight_symmetry: float = _weight(5.0, "Symmetry", "Difference of the rest mesh from its mirror image",
+    weight_symmetry: float = weight(5.0, "Symmetry", "Difference of the rest mesh from its mirror image",
                                      "LASR: 1.0", "lasr")
-    weight_side: float = _weight(100.0, "Sides", "Left and right half of the rest mesh passing through each other",
+    weight_side: float = weight(100.0, "Sides", "Left and right half of the rest mesh passing through each other",
                                  "measured", "lasr")
-    weight_facing: float = _weight(5.0, "Outside Out", "Walls that turn their inside to the camera", "measured")
-    weight_joint: float = _weight(10.0, "Joints", "Bones that leave the joint with their parent", "measured", "lasr")
-    weight_motion: float = _weight(0.1, "Least Motion", "Movement of the bones away from the rest pose",
+    weight_facing: float = weight(5.0, "Outside Out", "Walls that turn their inside to the camera", "measured")
+    weight_joint: float = weight(10.0, "Joints", "Bones that leave the joint with their parent", "measured", "lasr")
+    weight_motion: float = weight(0.1, "Least Motion", "Movement of the bones away from the rest pose",
                                    "LASR: 1.0 of another form", "lasr")
-    weight_temporal: float = _weight(0.1, "Smooth Motion", "Acceleration of bones or handles", "measured")
+    weight_temporal: float = weight(0.1, "Smooth Motion", "Acceleration of bones or handles", "measured")
 
-    weight_steadiness: float = _weight(100.0, "Steady Camera", "Change of the rate at which the camera turns and moves",
+    weight_steadiness: float = weight(100.0, "Steady Camera", "Change of the rate at which the camera turns and moves",
                                        "measured")
-    weight_path: float = _weight(1.0, "Camera Path", "Angle of a frame's camera to the path through all frames, while "
+    weight_path: float = weight(1.0, "Camera Path", "Angle of a frame's camera to the path through all frames, while "
                                  "windows are learnt", "measured", "vmr")
-    weight_elevation: float = _weight(0.1, "Level Camera", "Angle by which the camera looks down, from 9 degrees",
+    weight_elevation: float = weight(0.1, "Level Camera", "Angle by which the camera looks down, from 9 degrees",
                                       "measured", "lasr")
-    weight_lens: float = _weight(0.001, "Lens", "Fitted focal length away from that of the field of view", "measured",
+    weight_lens: float = weight(0.001, "Lens", "Fitted focal length away from that of the field of view", "measured",
                                  "lasr")
-    weight_hints: float = _weight(0.3, "Facing Hints", "Angle of the camera to the facing hints, above 20 degrees",
+    weight_hints: float = weight(0.3, "Facing Hints", "Angle of the camera to the facing hints, above 20 degrees",
                                   "measured", "lasr")
 
-    weight_part: float = _weight(3.0, "Parts", "Parts followed through a window against where the mesh has them",
+    weight_part: float = weight(3.0, "Parts", "Parts followed through a window against where the mesh has them",
                                  "VMR Eq. 4; UMR: 10 of another form", "vmr")
-    weight_base_swap: float = _weight(1.0, "Base Shape Swap", "Silhouette of one frame with the base shape of another",
+    weight_base_swap: float = weight(1.0, "Base Shape Swap", "Silhouette of one frame with the base shape of another",
                                       "VMR Eq. 6", "vmr")
-    weight_texture_distance: float = _weight(0.5, "Texture Distance", "Texture flow that leaves the mask", "CMR: 0.5",
+    weight_texture_distance: float = weight(0.5, "Texture Distance", "Texture flow that leaves the mask", "CMR: 0.5",
                                              "vmr")
-    weight_deformation: float = _weight(0.05, "Least Deformation", "Distance of vertices from the base shape",
+    weight_deformation: float = weight(0.05, "Least Deformation", "Distance of vertices from the base shape",
                                         "CMR: 10 of another form", "vmr")
-    weight_handle: float = _weight(0.01, "Idle Handles", "What handles do to the base shape", "measured", "vmr")
-    weight_proportion: float = _weight(0.3, "Even Proportions", "Difference in scale of the body's two sides",
+    weight_handle: float = weight(0.01, "Idle Handles", "What handles do to the base shape", "measured", "vmr")
+    weight_proportion: float = weight(0.3, "Even Proportions", "Difference in scale of the body's two sides",
                                        "measured", "vmr")
-    weight_mirror: float = _weight(0.3, "Even Pose", "Difference of what the body's two sides do", "measured", "vmr")
+    weight_mirror: float = weight(0.3, "Even Pose", "Difference of what the body's two sides do", "measured", "vmr")
 
-    texture_size: int = _setting(
+    texture_size: int = setting(
         1024, "Texture Size", "Height of the baked texture; it is twice as wide", "texture",
         minimum=64, maximum=8192, unit="PIXEL", source="CMR: 128; an artist needs more")
 
@@ -261,84 +271,3 @@ def settings_of(preset: str, values: Mapping[str, Any] | None = None) -> Setting
     if preset not in PRESETS:
         raise ValueError(f"preset: found {preset!r}, needs one of {', '.join(PRESETS)}")
     return Settings().with_values(PRESETS[preset].values).with_values(values or {})
-
-
-TRAININGS = {
-    "weak": "From masks and keypoints: shape bases, cameras from the keypoints",
-    "self": "From masks alone: one symmetric template, cameras among several hypotheses",
-}
-DEFAULT_TRAINING = "weak"
-ENCODERS = {
-    "small": "A small network for processors without a GPU",
-    "resnet18": "ResNet-18, for GPUs; takes torchvision's ImageNet weights",
-}
-
-
-@dataclass(frozen=True)
-class TrainingSettings(Tunables):
-    """The values of the training of a category model."""
-
-    image_size: int = _setting(
-        64, "Image Size", "Side of the square crop that the network sees", "input",
-        minimum=32, maximum=512, unit="PIXEL", source="measured for a CPU; CMR and VMR: 256")
-    encoder: str = _setting(
-        "small", "Encoder", "The network that looks at pictures", "input", choices=ENCODERS,
-        source="CMR and VMR: ResNet-18")
-    held_out: float = _setting(
-        0.1, "Held Out", "Share of the pictures that scores are measured on", "input",
-        minimum=0.01, maximum=0.5, source="CUB's own split where it has one")
-
-    bases: int = _setting(
-        8, "Shape Bases", "Shapes that base shapes are blended from; one is a single template", "shape",
-        minimum=1, maximum=64, source="VMR: 8 (from memory)")
-    handles: int = _setting(
-        32, "Handles", "Places of the body that deform the base shape", "shape",
-        minimum=4, maximum=128, source="measured")
-    hypotheses: int = _setting(
-        8, "Camera Hypotheses", "Headings all round that the network weighs", "camera",
-        minimum=1, maximum=64, source="UMR: 8")
-    looks: int = _setting(
-        6, "Second Looks", "How often a mesh is compared with landmarks and mask, and corrected", "camera",
-        minimum=0, maximum=8, source="measured; PyMAF: 3")
-
-    mean_shape_pictures: int = _setting(
-        256, "Mean Shape Pictures", "Pictures from which the mean shape is learnt", "stages",
-        minimum=8, maximum=100000, source="measured")
-    mean_shape_passes: int = _setting(
-        40, "Mean Shape Passes", "How often each of these is looked at", "stages",
-        minimum=1, maximum=10000, source="measured")
-    instance_iterations: int = _setting(
-        80, "Iterations per Picture", "Steps of the fit of a mesh to each picture", "stages",
-        minimum=1, maximum=10000, source="measured")
-    steps: int = _setting(
-        9500, "Steps", "Updates of the network", "stages",
-        minimum=10, maximum=10000000, source="measured; CMR: 500 epochs")
-    batch: int = _setting(
-        16, "Batch", "Pictures in one update, over all processes", "stages",
-        minimum=1, maximum=4096, source="CMR: 16")
-    learning_rate: float = _setting(
-        1e-3, "Learning Rate", "Of the network, at its highest", "stages",
-        minimum=1e-7, maximum=1.0, source="measured; CMR: 0.0001")
-    validate_every: int = _setting(
-        1000, "Validate Every", "Steps from one measuring of scores to the next", "stages",
-        minimum=1, maximum=10000000, source="measured")
-
-    weight_mask: float = _weight(1.0, "Mask", "Rendered silhouette against the mask", "CMR: 2; UMR: 3")
-    weight_contour: float = _weight(4.0, "Contour", "Distance of the mask's pixels from the mesh", "measured")
-    weight_keypoint: float = _weight(4.0, "Keypoints", "Projected keypoints against annotated ones",
-                                     "VMR Eq. 2; CMR: 30 of another form")
-    weight_arap: float = _weight(3.0, "As Rigid As Possible", "Stretching of the mesh against its base shape",
-                                 "VMR Eq. 3; weight measured")
-    weight_deformation: float = _weight(0.05, "Least Deformation", "Distance of vertices from the base shape",
-                                        "CMR: 10 of another form")
-    weight_laplacian: float = _weight(100.0, "Smoothness", "Laplacian of the mean shape", "measured; CMR: 30")
-    weight_handle: float = _weight(0.01, "Idle Handles", "What handles do", "measured")
-    weight_proportion: float = _weight(0.3, "Even Proportions", "Difference in scale of the body's two sides",
-                                       "measured")
-    weight_texture: float = _weight(0.5, "Texture", "Colours of the painted mesh against the picture", "CMR: 0.5")
-    weight_texture_distance: float = _weight(0.5, "Texture Distance", "Texture flow that leaves the mask", "CMR: 0.5")
-
-
-def training_settings_of(values: Mapping[str, Any] | None = None) -> TrainingSettings:
-    """The defaults with single values replaced; ValueError names what is wrong."""
-    return TrainingSettings().with_values(values or {})

@@ -15,14 +15,14 @@ import numpy as np
 from vmr_backend.arguments import Arguments
 from vmr_backend.cli import main as backend
 from vmr_backend.job import EXIT_BAD_INPUT, EXIT_DONE, BadInput
-from vmr_backend.training.inspection import Judged, judge
+from vmr_backend.training.inspection import ModelEvaluation, evaluate_model
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS: dict[str, tuple[str, ...]] = {
     "weak": (),
     "without ARAP": ("--set", "weight_arap=0"),
     "without shape bases": ("--set", "bases=1"),
-    "without second looks": ("--set", "looks=0"),
+    "without refinement": ("--set", "refinements=0"),
     "one camera hypothesis": ("--set", "hypotheses=1"),
     "self": ("--training", "self"),
 }
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
             collection = rendered(family, arguments.pictures, arguments.out)
             for variant in arguments.variants:
                 models = [trained(collection, variant, seed, arguments) for seed in arguments.seeds]
-                rows.append((family, variant, [judge(model, collection) for model in models]))
+                rows.append((family, variant, [evaluate_model(model, collection) for model in models]))
     except BadInput as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -74,7 +74,7 @@ def trained(collection: Path, variant: str, seed: int, arguments) -> Path:
     return model
 
 
-def table(rows: list[tuple[str, str, list[Judged]]]) -> str:
+def table(rows: list[tuple[str, str, list[ModelEvaluation]]]) -> str:
     """Markdown; the means over seeds."""
     lines = ["| family | training | mask IoU | PCK@0.1 | turn off, degrees | keypoints off, 3-D | stretch |",
              "|---|---|---|---|---|---|---|"]

@@ -18,7 +18,7 @@ from vmr_backend.settings import DEFAULT_PRESET, PRESETS
 
 from .series import (
     ROOT,
-    Run,
+    SeriesRun,
     ablation_table,
     ablations,
     carry_out,
@@ -78,7 +78,7 @@ def _run(argv: list[str]) -> int:
     return EXIT_FAILED if failures else EXIT_DONE
 
 
-def _runs_of(arguments: argparse.Namespace) -> list[Run]:
+def _runs_of(arguments: argparse.Namespace) -> list[SeriesRun]:
     clips, base, code, method = _clips_of(arguments), values_of(arguments.set), code_version(), arguments.method
     runs = []
     for clip, preset in itertools.product(clips, arguments.presets):
@@ -88,7 +88,7 @@ def _runs_of(arguments: argparse.Namespace) -> list[Run]:
         for settings, seed in itertools.product(changed, arguments.seeds):
             JobRequest(clip=str(clip.frames), method=method, preset=preset, settings=settings, model=model,
                        seed=seed).check()
-            runs.append(Run(clip, preset, seed, version, settings, method, model or ""))
+            runs.append(SeriesRun(clip, preset, seed, version, settings, method, model or ""))
     return runs
 
 

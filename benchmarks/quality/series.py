@@ -38,7 +38,7 @@ STEPS = {"lasr": (), "vmr": ("visits", "iterations")}
 
 
 @dataclass(frozen=True)
-class Run:
+class SeriesRun:
     """One run of a series."""
 
     clip: Clip
@@ -146,14 +146,14 @@ def facts_of(record: dict[str, Any]) -> dict[str, Any]:
     return {name: record.get(name) for name in FACTS}
 
 
-def carry_out(runs: Iterable[Run], folder: Path, device: str = "auto", jobs: int = 1) -> list[str]:
+def carry_out(runs: Iterable[SeriesRun], folder: Path, device: str = "auto", jobs: int = 1) -> list[str]:
     """Do the runs that the folder's results lack, `jobs` at a time; returns a line for each that failed."""
     have = [facts_of(record) for record in read_results(folder)]
     missing = [run for run in runs if run.facts not in have]
     folder.mkdir(parents=True, exist_ok=True)
     writing, failures = threading.Lock(), []
 
-    def one(run: Run) -> None:
+    def one(run: SeriesRun) -> None:
         title, result = f"{run.name} of {run.version}", folder / run.version / run.name
         print(f"{title} ...", flush=True)
         try:

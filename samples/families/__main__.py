@@ -44,12 +44,12 @@ def render(a: argparse.Namespace) -> None:
         if a.sheet:
             write_whole(a.sheet, encoded(contact_sheet(family, 8, 6, a.size, a.seed, marked=8), 80))
         if a.out:
-            write_collection(a.out, family, a.count, a.size, a.seed, tell)
+            write_collection(a.out, family, a.count, a.size, a.seed, show_progress)
     except OSError as error:
-        raise BadInput(f"{error.filename}: cannot be written ({error.strerror}); choose another place") from None
+        raise BadInput(f"{error.filename}: cannot be written ({error.strerror}); choose another folder") from None
 
 
-def tell(done: int, of: int) -> None:
+def show_progress(done: int, of: int) -> None:
     if sys.stderr.isatty() or done == of:
         print(f"\r{done} of {of} pictures", end="\n" if done == of else "", file=sys.stderr, flush=True)
 

@@ -57,8 +57,8 @@ def blend_of_kinds(tables: list[str], rng: np.random.Generator, jitter: float = 
     heads, rows = zip(*(_columns(table) for table in tables), strict=True)
     kinds = np.hstack(rows)
     one, other = rng.integers(len(kinds), size=2)
-    share = rng.uniform(0, 0.6) * (rng.random() < 0.6)
-    mixed = kinds[one] + share * (kinds[other] - kinds[one])
+    fraction = rng.uniform(0, 0.6) * (rng.random() < 0.6)
+    mixed = kinds[one] + fraction * (kinds[other] - kinds[one])
     off = np.exp(np.clip(rng.normal(0, jitter, len(mixed)), -2 * jitter, 2 * jitter))
     return dict(zip(sum(heads, []), (mixed * off).tolist(), strict=True))
 
@@ -74,10 +74,10 @@ def assembled(parts: Mapping[str, Part], coat: Callable[[str, Part], np.ndarray]
     """The animal of some parts, shifted from its centre to the origin and scaled.
 
     coat       colours (V, 3) of a part and its name
-    keypoints  place (3,) and depth by name
+    keypoints  position (3,) and depth by name
     """
     vertices = (np.concatenate([part.vertices for part in parts.values()]) - centre) * scale
     colours = np.clip(np.concatenate([coat(name, part) for name, part in parts.items()]), 0.02, 0.98)
-    places = (np.array([keypoints[name][0] for name in names]) - centre) * scale
+    positions = (np.array([keypoints[name][0] for name in names]) - centre) * scale
     depths = np.array([keypoints[name][1] for name in names]) * scale
-    return Animal(vertices, colours, tuple(part.layout for part in parts.values()), places, depths)
+    return Animal(vertices, colours, tuple(part.layout for part in parts.values()), positions, depths)

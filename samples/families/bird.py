@@ -105,7 +105,7 @@ STANDING, PERCHED, TUCKED, TRAILING, HANGING = ((48, -26, 8), (62, -48, 38), (55
 
 
 @dataclass(frozen=True)
-class Pose:
+class BirdPose:
     """Degrees, but for lengths; without any, a bird that stands upright with folded wings.
 
     pitch, bank   of the body: front up, left side down
@@ -146,7 +146,7 @@ def drawn_body(rng: np.random.Generator) -> dict[str, float]:
     return blend_of_kinds([HEAD_AND_BODY, LIMBS], rng)
 
 
-def drawn_pose(rng: np.random.Generator, body: dict[str, float]) -> Pose:
+def drawn_pose(rng: np.random.Generator, body: dict[str, float]) -> BirdPose:
     """In half of all cases in flight, else standing, walking, perched, feeding, swimming, or with raised wings."""
     way = rng.choice(["flight", "landing", "stand", "perch", "feed", "swim", "display"],
                      p=[0.44, 0.06, 0.19, 0.1, 0.06, 0.11, 0.04])
@@ -158,7 +158,7 @@ def drawn_pose(rng: np.random.Generator, body: dict[str, float]) -> Pose:
     legs, toes = drawn_legs(rng, way, body["leg"])
     wings = drawn_wings(rng, way) if flies or way == "display" else (None, None)
     turn = rng.normal(0, 10) if flies or rng.random() < 0.6 else rng.uniform(-100, 100)
-    return Pose(pitch, rng.normal(0, 14) if flies else rng.normal(0, 3), neck, head, turn, rng.normal(0, 6), legs,
+    return BirdPose(pitch, rng.normal(0, 14) if flies else rng.normal(0, 3), neck, head, turn, rng.normal(0, 6), legs,
                 flies, toes, wings, rng.normal(4, 9) + rng.normal(0, 3, 2), rng.normal(0, 10),
                 rng.uniform(0.8, 2.6) if flies else rng.uniform(0.7, 1.2),
                 rng.uniform(0.1, 0.6) if way == "swim" else None)
@@ -216,7 +216,7 @@ def drawn_wings(rng, way: str) -> tuple[np.ndarray, np.ndarray]:
     return tuple(both + rng.normal(0, 3.5, (3, 2)) for _ in SIDES)
 
 
-def built(body: dict[str, float], pose: Pose, plumage) -> Animal:
+def built(body: dict[str, float], pose: BirdPose, plumage) -> Animal:
     """The bird of these proportions in this pose."""
     b = SimpleNamespace(**body)
     parts: dict[str, Part] = {}
@@ -226,14 +226,14 @@ def built(body: dict[str, float], pose: Pose, plumage) -> Animal:
     for side in range(2):
         build_wing(b, pose, side, parts, points)
     parts = {name: part.moved(frame, np.zeros(3)) for name, part in parts.items()}
-    points = {name: (frame @ place, depth) for name, (place, depth) in points.items()}
+    points = {name: (frame @ position, depth) for name, (position, depth) in points.items()}
     build_neck_and_head(b, pose, frame, parts, points)
     for side in range(2):
         build_leg(b, pose, side, frame, parts, points)
     if pose.water is not None:
         surface = -pose.water * b.body
         parts = {name: cut_off(part, surface) for name, part in parts.items()}
-        points = {name: (np.maximum(place, [-9, -9, surface]), depth) for name, (place, depth) in points.items()}
+        points = {name: (np.maximum(position, [-9, -9, surface]), depth) for name, (position, depth) in points.items()}
     longest = max(1 + 0.8 * b.tail + 0.8 * b.neck + 1.5 * b.head + 0.7 * b.beak, b.leg + b.body + 0.9 * b.neck + b.head)
     return assembled(parts, plumage, points, KEYPOINTS, 1 / longest, np.zeros(3))
 
@@ -253,7 +253,7 @@ def axis(b, y) -> np.ndarray:
     return 0.4 * (b.body - half_height(b, y)) * np.clip(1.2 * np.asarray(y) + 0.4, 0, 1)
 
 
-def build_body_and_tail(b, pose: Pose, parts, points) -> None:
+def build_body_and_tail(b, pose: BirdPose, parts, points) -> None:
     y = np.linspace(0.5, -0.5, 14)
     height = half_height(b, y)
     parts["body"] = tube(np.stack([0 * y, y, axis(b, y), b.breadth * height, height], 1), 30, 20, ends=(1.0, 0.9))
@@ -275,7 +275,7 @@ def build_body_and_tail(b, pose: Pose, parts, points) -> None:
     points["tail_tip"] = line[-1] + 0.05 * b.tail * way[-1], 0.02
 
 
-def build_wing(b, pose: Pose, side: int, parts, points) -> None:
+def build_wing(b, pose: BirdPose, side: int, parts, points) -> None:
     height = half_height(b, -0.25)
     shoulder = np.array([0.78 * b.breadth * height, -0.25, axis(b, -0.25) + 0.45 * height])
     angles = pose.wings[side]
@@ -285,8 +285,8 @@ def build_wing(b, pose: Pose, side: int, parts, points) -> None:
         part, joints = spread_wing(b, shoulder, np.asarray(angles), pose.twist[side])
     left = side == 0
     parts[f"{SIDES[side]}_wing"] = part if left else part.reflected()
-    for name, place in zip(WING, joints, strict=True):
-        points[f"{SIDES[side]}_{name}"] = place if left else place * MIRROR, 0.05
+    for name, position in zip(WING, joints, strict=True):
+        points[f"{SIDES[side]}_{name}"] = position if left else position * MIRROR, 0.05
 
 
 def spread_wing(b, shoulder, angles, twist: float) -> tuple[Part, np.ndarray]:
@@ -343,7 +343,7 @@ def wing_between(lead, trail, chord: float, fingers: float, sag: float = 0.12) -
                  bow=-sag * wide * normal)
 
 
-def build_neck_and_head(b, pose: Pose, frame, parts, points) -> None:
+def build_neck_and_head(b, pose: BirdPose, frame, parts, points) -> None:
     step = np.linspace(0, 1, 9)
     pitch = smooth_line(pose.neck[:, None], 9)[:, 0]
     calm = np.clip((b.neck - 0.1) / 0.5, 0.25, 1)
@@ -362,8 +362,8 @@ def build_neck_and_head(b, pose: Pose, frame, parts, points) -> None:
     build_head(b, head_parts, local)
     for name, part in head_parts.items():
         parts[name] = part.moved(head, line[-1])
-    for name, (place, depth) in local.items():
-        points[name] = head @ place + line[-1], depth
+    for name, (position, depth) in local.items():
+        points[name] = head @ position + line[-1], depth
 
 
 def build_head(b, parts, points) -> None:
@@ -390,7 +390,7 @@ def build_head(b, parts, points) -> None:
         points[f"{side}_eye"] = eye * way, 0.25 * size
 
 
-def build_leg(b, pose: Pose, side: int, frame, parts, points) -> None:
+def build_leg(b, pose: BirdPose, side: int, frame, parts, points) -> None:
     """Thigh, shank and foot; standing they point down whatever the body's pitch, in flight they turn with it."""
     left = side == 0
     way_of_side = np.ones(3) if left else MIRROR
@@ -415,8 +415,9 @@ def build_leg(b, pose: Pose, side: int, frame, parts, points) -> None:
     for name, part in (("leg", shank), ("toes", paddle)):
         placed = part.moved(turn, root * way_of_side)
         parts[f"{SIDES[side]}_{name}"] = placed if left else placed.reflected()
-    for name, place, depth in (("hip", hip, feather), ("ankle", ankle, 1.5 * b.thick), ("foot", foot, 1.5 * b.thick)):
-        points[f"{SIDES[side]}_{name}"] = (turn @ place + root * way_of_side) * way_of_side, depth
+    for name, position, depth in (("hip", hip, feather), ("ankle", ankle, 1.5 * b.thick),
+                                  ("foot", foot, 1.5 * b.thick)):
+        points[f"{SIDES[side]}_{name}"] = (turn @ position + root * way_of_side) * way_of_side, depth
 
 
 PLUMAGES = np.array([[.90, .89, .86], [.95, .94, .92], [.12, .12, .13], [.20, .19, .20], [.45, .45, .47],
@@ -449,7 +450,7 @@ def drawn_plumage(rng: np.random.Generator):
     ring = rng.uniform(0.05, 0.95, 3) if rng.random() < 0.15 else None
 
     def coat(name: str, part: Part) -> np.ndarray:
-        along, across, up = part.place.T
+        along, across, up = part.coordinates.T
         kind = name.split("_", 1)[1] if name.startswith(SIDES) else name
         colours = np.tile(base, (len(along), 1))
         cloth = part.cloth + 0.41 * len(kind)

@@ -86,7 +86,7 @@ LIFTED = ((14, 14, -75, -95), (22, -28, 8, -45))
 """By how many degrees the parts of a leg are bent where it swings forward through the air."""
 STRAIGHT = ((-36, 7, -2), (24, -30, 6))
 """Degrees from the vertical, forward, of the parts of a fore and a hind leg that stand."""
-SHARES = ((0.27, 0.42, 0.31), (0.36, 0.36, 0.28))
+FRACTIONS = ((0.27, 0.42, 0.31), (0.36, 0.36, 0.28))
 """Of the height of a leg, those of its parts."""
 SITTING = np.array([[10, -4, 0, 0]] * 2 + [[52, -30, 70, 10]] * 2, float)
 LYING = np.array([[-25, 78, 88, 20]] * 2 + [[58, -48, 80, 15]] * 2, float)
@@ -107,7 +107,7 @@ def drawn_body(rng: np.random.Generator) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Pose:
+class QuadrupedPose:
     """Angles in degrees, each a change from standing straight.
 
     legs   (4, 4); upper, middle and lower part and foot swung forward; left and right fore, left and right hind
@@ -132,7 +132,7 @@ class Pose:
     ears: float = 0.0
 
 
-def drawn_pose(rng: np.random.Generator, body: dict[str, float]) -> Pose:
+def drawn_pose(rng: np.random.Generator, body: dict[str, float]) -> QuadrupedPose:
     """Some moment of a gait, standing, grazing, sitting or lying."""
     gait = rng.choice(list(GAITS), p=[0.26, 0.32, 0.18, 0.24])
     phase = rng.random()
@@ -150,9 +150,10 @@ def drawn_pose(rng: np.random.Generator, body: dict[str, float]) -> Pose:
     neck = rng.uniform(-60, -25) - body["carriage"] - body["curve"] / 2 if grazing else rng.normal(0, 11)
     nod = rng.uniform(-45, -10) if grazing else rng.normal(0, 10) + 0.25 * neck
     turn = rng.normal(0, 12) if rng.random() < 0.65 else rng.uniform(-75, 75)
-    return Pose(legs, rng.normal(0, 3, 4), pitch, rng.normal(0, 0.10), gather, neck, turn, nod, rng.normal(0, 6),
-                rng.normal(0, 16) + (rng.random() < 0.2) * rng.uniform(0, 60), rng.normal(0, 25), rng.normal(0, 18),
-                rng.uniform(0, 60) * (rng.random() < 0.3))
+    return QuadrupedPose(
+        legs, rng.normal(0, 3, 4), pitch, rng.normal(0, 0.10), gather, neck, turn, nod, rng.normal(0, 6),
+        rng.normal(0, 16) + (rng.random() < 0.2) * rng.uniform(0, 60), rng.normal(0, 25), rng.normal(0, 18),
+        rng.uniform(0, 60) * (rng.random() < 0.3))
 
 
 def strides(rng: np.random.Generator, gait: str, phase: float) -> np.ndarray:
@@ -168,7 +169,7 @@ def strides(rng: np.random.Generator, gait: str, phase: float) -> np.ndarray:
     return legs
 
 
-def built(body: dict[str, float], pose: Pose, coat) -> Animal:
+def built(body: dict[str, float], pose: QuadrupedPose, coat) -> Animal:
     """The animal of these proportions in this pose."""
     b = SimpleNamespace(**body)
     parts: dict[str, Part] = {}
@@ -186,12 +187,12 @@ def built(body: dict[str, float], pose: Pose, coat) -> Animal:
 
 
 class Trunk:
-    """The trunk's shape before it is bent, and where its places go.
+    """The trunk's shape before it is bent, and where its positions go.
 
     Lengthwise, y runs from 0.5 at the rump to -0.5 at the chest.
     """
 
-    def __init__(self, b: SimpleNamespace, pose: Pose):
+    def __init__(self, b: SimpleNamespace, pose: QuadrupedPose):
         self.b, self.pose = b, pose
         self.tilted = turned_up(pose.pitch)
 
@@ -209,11 +210,11 @@ class Trunk:
 
     def hump(self, y) -> np.ndarray:
         b = self.b
-        places, width = ([0.0], 0.105) if b.humps == 1 else ([-0.14, 0.18], 0.075)
-        return b.hump * sum(np.exp(-(((np.asarray(y) - place) / width) ** 2)) for place in places)
+        positions, width = ([0.0], 0.105) if b.humps == 1 else ([-0.14, 0.18], 0.075)
+        return b.hump * sum(np.exp(-(((np.asarray(y) - position) / width) ** 2)) for position in positions)
 
     def at(self, y, z, x=0.0) -> np.ndarray:
-        """Where the place (x, y, z) of the straight trunk is."""
+        """Where the position (x, y, z) of the straight trunk is."""
         return self.tilted @ np.array([x + self.pose.bend * y * y, y, z - self.pose.gather * y * y])
 
     def frame(self, y) -> np.ndarray:
@@ -236,7 +237,7 @@ class Trunk:
         points["tail_base"] = self.at(0.5, self.back(0.5) - 0.35 * self.b.rump), 0.04
 
 
-def build_neck_and_head(b, pose: Pose, trunk: Trunk, parts, points) -> None:
+def build_neck_and_head(b, pose: QuadrupedPose, trunk: Trunk, parts, points) -> None:
     step = np.linspace(0, 1, 6)
     base = trunk.frame(-0.4)
     pitch = b.carriage + b.curve * step + pose.neck * (1 - 0.25 * step) + 0.4 * pose.pitch
@@ -256,13 +257,13 @@ def build_neck_and_head(b, pose: Pose, trunk: Trunk, parts, points) -> None:
     build_head(b, pose, head_parts, local)
     for name, part in head_parts.items():
         parts[name] = part.moved(head, line[-1])
-    for name, (place, depth) in local.items():
-        points[name] = head @ place + line[-1], depth
+    for name, (position, depth) in local.items():
+        points[name] = head @ position + line[-1], depth
     down = unit(np.cross(way[3], base[:, 0]))
     points["throat"] = line[-1] + down * 0.9 * b.neck_top, 0.03
 
 
-def build_head(b, pose: Pose, parts, points) -> None:
+def build_head(b, pose: QuadrupedPose, parts, points) -> None:
     """The head in its own space: forward -y, the neck's end at the origin."""
     step = np.array([0, 0.14, 0.32, 0.48, 0.66, 0.86, 1.0])
     muzzle = b.muzzle * b.skull
@@ -285,7 +286,7 @@ def build_head(b, pose: Pose, parts, points) -> None:
         points[f"{side}_ear_tip"] = ear.vertices[-1] * way, 0.02
 
 
-def ear_of(b, pose: Pose, base) -> Part:
+def ear_of(b, pose: QuadrupedPose, base) -> Part:
     lean = np.radians(b.spread + np.linspace(0, 1, 4) ** 0.7 * 1.5 * b.droop)
     back = np.sin(np.radians(10 + pose.ears)) * np.cos(lean)
     way = unit(np.stack([np.sin(lean), back, np.cos(lean)], 1))
@@ -305,7 +306,7 @@ def horn_of(b, base) -> Part:
     return tube(np.c_[chain(start, np.full(4, length / 4), way), size, size], 8, 6)
 
 
-def build_tail(b, pose: Pose, trunk: Trunk, parts, points) -> None:
+def build_tail(b, pose: QuadrupedPose, trunk: Trunk, parts, points) -> None:
     step = np.linspace(0, 1, 6)
     start = trunk.at(0.47, trunk.back(0.5) - 0.35 * b.rump)
     pitch = np.clip(b.lift + pose.tail, -100, 110) + (b.curl + pose.curl) * step
@@ -318,17 +319,17 @@ def build_tail(b, pose: Pose, trunk: Trunk, parts, points) -> None:
     points["tail_tip"] = line[-1], 0.6 * b.tail_tip
 
 
-def build_leg(b, pose: Pose, trunk: Trunk, which: str, side: str, number: int, parts, points) -> None:
+def build_leg(b, pose: QuadrupedPose, trunk: Trunk, which: str, side: str, number: int, parts, points) -> None:
     hind = which == "hind"
     y = 0.34 if hind else -0.33
     z = trunk.back(y) - (0.9 * b.rump if hind else 1.15 * b.chest)
     x = b.breadth * (0.52 * b.rump if hind else 0.55 * b.chest)
     left = side == "left"
     root = trunk.at(y, z, x if left else -x)
-    straight, shares = np.array(STRAIGHT[hind], float) * b.bend, np.array(SHARES[hind])
+    straight, fractions = np.array(STRAIGHT[hind], float) * b.bend, np.array(FRACTIONS[hind])
     foot_angle = 74 - 40 * b.hoof
     height = b.leg + z - b.foot * np.cos(np.radians(foot_angle))
-    lengths = shares * height / np.cos(np.radians(straight))
+    lengths = fractions * height / np.cos(np.radians(straight))
     angles = np.radians(np.append(straight, foot_angle) + pose.legs[number])
     out = np.sin(np.radians(pose.splay[number]))
     way = unit(np.stack([np.full(4, out), -np.sin(angles), -np.cos(angles)], 1))
@@ -341,9 +342,9 @@ def build_leg(b, pose: Pose, trunk: Trunk, which: str, side: str, number: int, p
         parts[f"{side}_{name}"] = placed if left else placed.reflected()
     depth = (0.5 * b.thigh, 0.4 * b.thigh, 1.1 * b.cannon, 0.9 * b.cannon)
     ends = np.vstack([joints[:3], joints[3] + 0.75 * (joints[4] - joints[3])])
-    for name, place, deep in zip(LEGS[which], ends, depth, strict=True):
-        place = frame @ place + (root if left else root * MIRROR)
-        points[f"{side}_{name}"] = place if left else place * MIRROR, deep
+    for name, position, deep in zip(LEGS[which], ends, depth, strict=True):
+        position = frame @ position + (root if left else root * MIRROR)
+        points[f"{side}_{name}"] = position if left else position * MIRROR, deep
 
 
 def limb(b, hind: bool, joints) -> Part:
@@ -399,7 +400,7 @@ def drawn_coat(rng: np.random.Generator):
     nose, horn = np.array([.08, .07, .07]) + rng.uniform(0, .1), np.array([.45, .40, .32])
 
     def coat(name: str, part: Part) -> np.ndarray:
-        along, across, up = part.place.T
+        along, across, up = part.coordinates.T
         kind = name.split("_", 1)[1] if name.startswith(SIDES) else name
         cloth = part.cloth + 0.37 * len(kind)
         if asymmetric:

@@ -28,7 +28,7 @@ DISTANCE = 4.0
 
 
 @dataclass(frozen=True)
-class View:
+class RenderView:
     """A weak-perspective camera: pixel = scale * (rotation X)_xy + shift.
 
     rotation  (3, 3), object to camera
@@ -41,13 +41,13 @@ class View:
     shift: np.ndarray
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
-        """Where points (..., 3) of object space are seen, (..., 2)."""
+        """Projection (..., 2) of points (..., 3) of object space."""
         return self.scale * (points @ self.rotation.T)[..., :2] + self.shift
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture and all that is true of it.
+class AnimalRender:
+    """One image with its ground truth.
 
     image      (S, S, 3) uint8, BGR
     mask       (S, S) bool
@@ -57,16 +57,16 @@ class Picture:
     image: np.ndarray
     mask: np.ndarray
     keypoints: np.ndarray
-    view: View
+    view: RenderView
     animal: Animal
 
 
 def animal_of(family: Family, seed: int, index: int) -> Animal:
-    """The animal of a picture again: its true mesh in object space, as it is posed there."""
+    """The animal of an image again: its true mesh in object space, as it is posed there."""
     return family.animal(_generators(seed, index)[0])
 
 
-def view_of(family: Family, animal: Animal, size: int, rng: np.random.Generator) -> View:
+def view_of(family: Family, animal: Animal, size: int, rng: np.random.Generator) -> RenderView:
     """A camera somewhere around the animal, which fills 55 to 90 % of the picture and is wholly inside."""
     if rng.random() < 0.6:
         azimuth = rng.choice([-90, 90]) + rng.uniform(-40, 40)
@@ -75,16 +75,16 @@ def view_of(family: Family, animal: Animal, size: int, rng: np.random.Generator)
     low, high = family.elevation
     elevation = np.clip(rng.normal((low + high) / 2 - 4, (high - low) / 3), low - 10, high + 25)
     roll = rng.normal(0, 5) if rng.random() < 0.85 else rng.uniform(-25, 25)
-    rotation = looking(azimuth, elevation, roll)
+    rotation = view_rotation(azimuth, elevation, roll)
     seen = (animal.vertices @ rotation.T)[:, :2]
     low_corner, high_corner = seen.min(0), seen.max(0)
     scale = rng.uniform(0.55, 0.9) * size / (high_corner - low_corner).max()
     room = (size - scale * (high_corner - low_corner)) / 2
     centre = size / 2 + rng.uniform(-0.7, 0.7, 2) * np.minimum(room, 0.12 * size)
-    return View(rotation, float(scale), centre - scale * (low_corner + high_corner) / 2)
+    return RenderView(rotation, float(scale), centre - scale * (low_corner + high_corner) / 2)
 
 
-def looking(azimuth: float, elevation: float, roll: float) -> np.ndarray:
+def view_rotation(azimuth: float, elevation: float, roll: float) -> np.ndarray:
     """Rotation (3, 3) from object to camera; degrees.
 
     azimuth    where the camera stands: 0 before the animal, 90 at its left
@@ -98,8 +98,8 @@ def looking(azimuth: float, elevation: float, roll: float) -> np.ndarray:
     return np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]]) @ level
 
 
-def pictures(family: Family, count: int, size: int, seed: int, first: int = 0) -> Iterator[Picture]:
-    """Pictures number `first` and on; each depends on the family, the seed and its number only."""
+def pictures(family: Family, count: int, size: int, seed: int, first: int = 0) -> Iterator[AnimalRender]:
+    """Renders from number `first` on; each depends on the family, the seed and its number only."""
     renderer = get_renderer("warp")
     for start in range(first, first + count, BATCH):
         scenes = []
@@ -112,7 +112,7 @@ def pictures(family: Family, count: int, size: int, seed: int, first: int = 0) -
         for number, (animal, view, rng) in enumerate(scenes):
             faces, weights, depth = (x[number].numpy() for x in (found.face_index, found.barycentrics, found.depth))
             image, mask = drawn(animal, view, faces, weights, background(rng, size), rng)
-            yield Picture(image, mask, _annotated(animal, view, depth), view, animal)
+            yield AnimalRender(image, mask, _annotated(animal, view, depth), view, animal)
 
 
 def _generators(seed: int, index: int) -> list[np.random.Generator]:
@@ -120,32 +120,32 @@ def _generators(seed: int, index: int) -> list[np.random.Generator]:
     return np.random.default_rng([seed, index]).spawn(2)
 
 
-def _seen_by_renderer(animal: Animal, view: View, size: int) -> np.ndarray:
+def _seen_by_renderer(animal: Animal, view: RenderView, size: int) -> np.ndarray:
     ndc = view.pixels(animal.vertices) * (2 / size) - 1
     return np.c_[ndc, animal.vertices @ view.rotation[2] + DISTANCE].astype(np.float32)
 
 
-def _annotated(animal: Animal, view: View, depth: np.ndarray) -> np.ndarray:
+def _annotated(animal: Animal, view: RenderView, depth: np.ndarray) -> np.ndarray:
     """Keypoints (K, 3), hidden where the body is clearly nearer than their own skin."""
-    places = view.pixels(animal.keypoints)
-    row, column = np.clip((places[:, ::-1] * SAMPLES).astype(int), 0, len(depth) - 1).T
+    positions = view.pixels(animal.keypoints)
+    row, column = np.clip((positions[:, ::-1] * SAMPLES).astype(int), 0, len(depth) - 1).T
     nearest = depth[row, column]
     skin = animal.keypoints @ view.rotation[2] + DISTANCE - animal.depths
     hidden = (nearest > 0) & (nearest < skin - 0.02)
-    return np.c_[places, np.where(hidden, HIDDEN, VISIBLE)]
+    return np.c_[positions, np.where(hidden, HIDDEN, VISIBLE)]
 
 
-def drawn(animal: Animal, view: View, faces, weights, behind, rng) -> tuple[np.ndarray, np.ndarray]:
+def drawn(animal: Animal, view: RenderView, faces, weights, behind, rng) -> tuple[np.ndarray, np.ndarray]:
     """The animal in a random light before a background (S, S, 3): image (S, S, 3) uint8 BGR, mask (S, S).
 
     faces, weights  at each sample: index (S', S'), -1 where there is none, and barycentrics (S', S', 3)
     """
     rows, columns = np.nonzero(faces >= 0)
     corners = animal.faces[faces[rows, columns]]
-    shares = weights[rows, columns]
+    barycentrics = weights[rows, columns]
     values = np.c_[animal.colours * light(animal, view, rng)[:, None], np.ones(len(animal.colours))].astype(np.float32)
     colour = np.zeros((*faces.shape, 4), np.float32)
-    colour[rows, columns] = sum(values[corners[:, k]] * shares[:, k, None] for k in range(3))
+    colour[rows, columns] = sum(values[corners[:, k]] * barycentrics[:, k, None] for k in range(3))
     size = len(behind)
     pooled = cv2.resize(colour, (size, size), interpolation=cv2.INTER_AREA)
     image = pooled[..., :3] + (1 - pooled[..., 3:]) * behind
@@ -155,7 +155,7 @@ def drawn(animal: Animal, view: View, faces, weights, behind, rng) -> tuple[np.n
     return (np.clip(image[..., ::-1], 0, 1) * 255).astype(np.uint8), pooled[..., 3] >= 0.499
 
 
-def light(animal: Animal, view: View, rng) -> np.ndarray:
+def light(animal: Animal, view: RenderView, rng) -> np.ndarray:
     """Brightness (V,) under a sky and a sun somewhere above, more often on the camera's side."""
     sun = unit(rng.normal(0, 1, 3) + [0, 0, 1.2] - 0.7 * view.rotation[2])
     sun[2] = abs(sun[2])
@@ -180,9 +180,9 @@ def background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def write_collection(folder: Path, family: Family, count: int, size: int, seed: int,
-                     tell: Callable[[int, int], None] = lambda done, of: None) -> None:
+                     progress: Callable[[int, int], None] = lambda done, of: None) -> None:
     """Pictures in images/, annotations.json and truth.npz: rotation (N, 3, 3), scale (N,) and shift (N, 2) in pixels,
-    keypoints (N, K, 3) in object space, seed; `tell` hears how many of how many pictures are done."""
+    keypoints (N, K, 3) in object space, seed; `progress` takes how many of how many images are done."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     annotations, views, keypoints = [], [], []
     for index, picture in enumerate(pictures(family, count, size, seed)):
@@ -191,7 +191,7 @@ def write_collection(folder: Path, family: Family, count: int, size: int, seed: 
         annotations.append(Annotation(name, picture.mask, picture.keypoints))
         views.append(picture.view)
         keypoints.append(picture.animal.keypoints)
-        tell(index + 1, count)
+        progress(index + 1, count)
     truth = io.BytesIO()
     np.savez_compressed(truth, rotation=np.stack([v.rotation for v in views]), scale=np.array([v.scale for v in views]),
                         shift=np.stack([v.shift for v in views]), keypoints=np.stack(keypoints), seed=np.array(seed))
@@ -210,12 +210,12 @@ def contact_sheet(family: Family, columns: int, rows: int, size: int, seed: int,
     return np.vstack([np.hstack(tiles[row * columns:(row + 1) * columns]) for row in range(rows)])
 
 
-def _marked(family: Family, picture: Picture) -> np.ndarray:
+def _marked(family: Family, picture: AnimalRender) -> np.ndarray:
     image = picture.image.copy()
-    places = [tuple(int(round(v * 16 - 8)) for v in place) for place in picture.keypoints[:, :2]]
+    positions = [tuple(int(round(v * 16 - 8)) for v in pixel) for pixel in picture.keypoints[:, :2]]
     for a, b in family.category.skeleton:
-        cv2.line(image, places[a], places[b], (255, 255, 255), 1, cv2.LINE_AA, 4)
-    for name, place, state in zip(family.category.keypoints, places, picture.keypoints[:, 2], strict=True):
+        cv2.line(image, positions[a], positions[b], (255, 255, 255), 1, cv2.LINE_AA, 4)
+    for name, position, state in zip(family.category.keypoints, positions, picture.keypoints[:, 2], strict=True):
         hue = (60, 60, 255) if "left" in name else (255, 120, 40) if "right" in name else (60, 230, 60)
-        cv2.circle(image, place, len(image) // 4, hue, -1 if state == VISIBLE else 1, cv2.LINE_AA, 4)
+        cv2.circle(image, position, len(image) // 4, hue, -1 if state == VISIBLE else 1, cv2.LINE_AA, 4)
     return image

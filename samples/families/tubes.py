@@ -6,7 +6,7 @@ Every animal of a family has the same parts with the same numbers of rings, so a
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -21,14 +21,14 @@ class Part:
     """One closed part of a body.
 
     vertices  (V, 3); ring after ring, then the points that close the first and the last ring
-    place     (V, 3); along the part 0 to 1, then across it: side and up, on the unit circle (0 at both ends)
-    cloth     (V, 3); the same in lengths: what patterns are drawn on, whatever the pose
+    coordinates  (V, 3); along the part 0 to 1, then across it: side and up, on the unit circle (0 at both ends)
+    cloth     (V, 3); the same in lengths: texture coordinates, whatever the pose
     rings, segments  their numbers, caps included
     mirrored  made as a left part and reflected since, so that its faces turn the other way
     """
 
     vertices: np.ndarray
-    place: np.ndarray
+    coordinates: np.ndarray
     cloth: np.ndarray
     rings: int
     segments: int
@@ -36,11 +36,11 @@ class Part:
 
     def reflected(self) -> Part:
         """The part of the other side."""
-        return Part(self.vertices * MIRROR, self.place, self.cloth, self.rings, self.segments, not self.mirrored)
+        return replace(self, vertices=self.vertices * MIRROR, mirrored=not self.mirrored)
 
     def moved(self, frame: np.ndarray, origin: np.ndarray) -> Part:
         """The part turned by a rotation (3, 3), then shifted (3,)."""
-        return Part(self.vertices @ frame.T + origin, self.place, self.cloth, self.rings, self.segments, self.mirrored)
+        return replace(self, vertices=self.vertices @ frame.T + origin)
 
     @property
     def layout(self) -> tuple[int, int, bool]:
@@ -84,16 +84,17 @@ def sheet(centre, across, up, tips, segments: int, bow=(0.0, 0.0, 0.0)) -> Part:
     angle = np.arange(segments) * (2 * np.pi / segments)
     cosine, sine = np.cos(angle)[None, :, None], np.sin(angle)[None, :, None]
     count = len(centre) * segments
-    vertices, place, cloth = np.empty((3, count + 2, 3))
+    vertices, coordinates, cloth = np.empty((3, count + 2, 3))
     rings = vertices[:count].reshape(len(centre), segments, 3)
     rings[:] = centre[:, None] + cosine * across[:, None] + sine * up[:, None] + cosine**2 * np.reshape(bow, (-1, 1, 3))
     length = np.append(0.0, np.cumsum(lengths_of(centre[1:] - centre[:-1])[:, 0]))
-    for values, sizes in ((place, (length / length[-1], 1, 1)), (cloth, (length, lengths_of(across), lengths_of(up)))):
+    for values, sizes in ((coordinates, (length / length[-1], 1, 1)),
+                          (cloth, (length, lengths_of(across), lengths_of(up)))):
         grid = values[:count].reshape(len(centre), segments, 3)
         grid[..., 0], grid[..., 1], grid[..., 2] = sizes[0][:, None], cosine[..., 0] * sizes[1], sine[..., 0] * sizes[2]
         values[count:] = [[0, 0, 0], [sizes[0][-1], 0, 0]]
     vertices[count:] = tips
-    return Part(vertices, place, cloth, len(centre), segments)
+    return Part(vertices, coordinates, cloth, len(centre), segments)
 
 
 @functools.lru_cache

@@ -12,7 +12,7 @@ from model_files import save_model
 
 from benchmarks.quality import series
 from benchmarks.quality.__main__ import main
-from benchmarks.quality.series import Run, ablation_table, ablations, code_version, read_clips, results_table
+from benchmarks.quality.series import SeriesRun, ablation_table, ablations, code_version, read_clips, results_table
 from vmr_backend.benchmarks.fit import Clip, Measured, model_for
 from vmr_backend.geometry.sphere import icosphere, spherical_uv
 from vmr_backend.reconstruction import Reconstruction
@@ -79,7 +79,7 @@ def folders_of_runs(monkeypatch):
 
 
 def test_a_series_does_the_runs_that_are_missing(clips, same_code, tmp_path, capsys):
-    done = Run(read_clips(clips)[0], "preview", 1, "a1", SMALL)
+    done = SeriesRun(read_clips(clips)[0], "preview", 1, "a1", SMALL)
     line = without_method(done.facts | {"J": 0.5, "minutes": 9.0})
     (tmp_path / "results.jsonl").write_text(json.dumps(line) + "\n")
     asked = ["run", "--clips", str(clips), "--only", "disc", "--presets", "preview", "--seeds", "1", "2", *SMALL_FLAGS,
@@ -241,11 +241,11 @@ def test_the_project_measures_itself_on_its_own_sample_alone():
 
 def test_a_run_has_a_short_name_of_its_own():
     clip = Clip("dog", None, None)
-    assert Run(clip, "high", 0, "a1").name == "dog-high-0"
-    assert Run(clip, "high", 3, "a1", {"weight_flow": 0}).name == "dog-high-weight_flow=0-3"
-    assert Run(clip, "high", 3, "a1", {}, "vmr", "models/goat.safetensors").name == "dog-high-vmr-goat-3"
+    assert SeriesRun(clip, "high", 0, "a1").name == "dog-high-0"
+    assert SeriesRun(clip, "high", 3, "a1", {"weight_flow": 0}).name == "dog-high-weight_flow=0-3"
+    assert SeriesRun(clip, "high", 3, "a1", {}, "vmr", "models/goat.safetensors").name == "dog-high-vmr-goat-3"
     many = {f"weight_{name}": 0 for name in ("flow", "arap", "side", "motion", "temporal", "colour")}
-    assert len(Run(clip, "high", 0, "a1", many).name) < 40
+    assert len(SeriesRun(clip, "high", 0, "a1", many).name) < 40
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="needs git")

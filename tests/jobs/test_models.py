@@ -1,4 +1,4 @@
-"""Category models as files: what they say of themselves, and one line for those that cannot be used."""
+"""Category models as files: their facts, and one line for those that cannot be used."""
 
 import pickle
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from video_mesh_reconstruction.jobs.process import Job
-from video_mesh_reconstruction.jobs.snapshot import Snapshots
+from video_mesh_reconstruction.jobs.snapshot import SnapshotReader
 from video_mesh_reconstruction.vmr_backend.job import RUN_NAME, JobRequest
 from video_mesh_reconstruction.vmr_backend.reconstruction import SNAPSHOT_NAME, Reconstruction
 
@@ -44,7 +44,7 @@ def height_of(snapshot):
 
 
 def test_each_is_read_once_and_the_next_when_it_comes(tmp_path):
-    snapshots = Snapshots(tmp_path, seconds_between=0)
+    snapshots = SnapshotReader(tmp_path, seconds_between=0)
     assert snapshots.newest() is None
     leave(tmp_path, 0.25, age=9)
     assert [height_of(snapshots.newest()) for _ in range(2)] == [0.25, None]
@@ -53,7 +53,7 @@ def test_each_is_read_once_and_the_next_when_it_comes(tmp_path):
 
 
 def test_not_one_after_another(tmp_path):
-    snapshots = Snapshots(tmp_path, seconds_between=0.4)
+    snapshots = SnapshotReader(tmp_path, seconds_between=0.4)
     leave(tmp_path, 0.25, age=9)
     assert height_of(snapshots.newest()) == 0.25
     leave(tmp_path, 0.75)
@@ -72,7 +72,7 @@ def test_what_is_no_snapshot_is_passed_over_until_a_whole_one_comes(tmp_path, co
     else:
         path.write_bytes(whole[:len(whole) // 2] if content == "half" else content)
     os.utime(path, (1e9, 1e9))
-    snapshots = Snapshots(tmp_path, seconds_between=0)
+    snapshots = SnapshotReader(tmp_path, seconds_between=0)
     assert snapshots.newest() is None
     leave(tmp_path, 0.75)
     assert height_of(snapshots.newest()) == 0.75
@@ -80,7 +80,7 @@ def test_what_is_no_snapshot_is_passed_over_until_a_whole_one_comes(tmp_path, co
 
 def test_a_run_goes_on_though_its_snapshot_is_torn(tmp_path):
     JobRequest(clip="torn_snapshot,events").save(tmp_path)
-    job, snapshots = Job(tmp_path, Path(sys.executable), worker=WORKER), Snapshots(tmp_path, seconds_between=0)
+    job, snapshots = Job(tmp_path, Path(sys.executable), worker=WORKER), SnapshotReader(tmp_path, seconds_between=0)
     job.start()
     end = time.monotonic() + 20
     while job.running:

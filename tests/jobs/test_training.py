@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from video_mesh_reconstruction.jobs.training import (
     BLEND_NAME,
+    ObjectTrainingRequest,
     Training,
-    TrainingRequest,
     can_resume_training,
     prepare_training,
 )
 from video_mesh_reconstruction.vmr_backend.job import BadInput
 
-REQUEST = TrainingRequest("goat", "goat", images=4, size=64, training="weak", steps=10, seed=0, state="abc")
+REQUEST = ObjectTrainingRequest("goat", "goat", images=4, size=64, training="weak", steps=10, seed=0, state="abc")
 WORKER = """
 import json, os, sys, time
 from pathlib import Path
@@ -41,7 +41,7 @@ print(json.dumps({"event": "done", "fraction": 1.0}))
 
 @pytest.fixture
 def train(tmp_path):
-    """A training that is followed to its end, or until a stage says something, with its events and commands, and
+    """A training that is followed to its end, or until a stage reports something, with its events and commands, and
     whether it went on where another was stopped."""
 
     def train(deeds="", until=None):

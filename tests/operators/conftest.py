@@ -39,7 +39,7 @@ def extension(installed_extension, empty_file, tmp_path):
     preferences = bpy.context.preferences.addons[installed_extension].preferences
     preferences.backend_python, preferences.found_devices = "", ""
     preferences.device, preferences.jobs_folder = "auto", str(tmp_path / "jobs")
-    preferences.models_folder = str(tmp_path / "models")
+    preferences.models_folder, preferences.renderer = str(tmp_path / "models"), "warp"
 
     def module(name):
         return importlib.import_module(f"{installed_extension}.{name}")

@@ -82,7 +82,7 @@ def test_while_it_runs_the_mesh_of_the_shown_frame_is_in_the_viewport(running, s
 
 
 def test_the_next_snapshot_follows(running, extension, backend, snapshot):
-    running.run._snapshots = extension.module("jobs.snapshot").Snapshots(running.run.activity.child.folder, 0)
+    running.run._snapshots = extension.module("jobs.snapshot").SnapshotReader(running.run.activity.child.folder, 0)
     later = nodding_ball(range(3, 8), turn=0.4, **LOOK)
     later.save(running.run.activity.child.folder / "run", "snapshot.npz")
     running.turn()
@@ -91,7 +91,7 @@ def test_the_next_snapshot_follows(running, extension, backend, snapshot):
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive", "of a turned picture"])
 def test_what_cannot_be_shown_is_passed_over_and_the_run_goes_on(running, extension, snapshot, content):
-    running.run._snapshots = extension.module("jobs.snapshot").Snapshots(running.run.activity.child.folder, 0)
+    running.run._snapshots = extension.module("jobs.snapshot").SnapshotReader(running.run.activity.child.folder, 0)
     folder = running.run.activity.child.folder / "run"
     if isinstance(content, bytes):
         (folder / "snapshot.npz").write_bytes(content)
@@ -131,7 +131,7 @@ def test_stopped_by_the_user_it_can_be_kept(stopped, snapshot):
     assert (mesh.name, bpy.context.scene.camera.name) == ("walk", "walk Camera")
     for frame, vertices in enumerate(snapshot.vertices, start=1):
         assert np.abs(world_vertices(mesh, frame) - vertices).max() < 1e-4
-    assert stopped.activity.last.text == "Added walk: 5 frames, as far as the run had come"
+    assert stopped.activity.last.text == "Added walk: 5 frames, the state of the stopped run"
 
 
 def test_what_is_kept_moves_as_the_scene_says_and_has_a_plain_material(stopped):

@@ -35,12 +35,13 @@ def test_the_backend_gets_what_the_scene_says(extension, backend, footage, tmp_p
     props = bpy.context.scene.vmr
     props.preset, props.seed = "preview", 7
     props.settings.bones, props.settings.weight_arap = 9, 0.25
-    extension.preferences.device = "cpu"
+    extension.preferences.device, extension.preferences.renderer = "cpu", "pytorch3d"
     bpy.ops.vmr.reconstruct()
     request = request_in(extension)
     assert (request.clip, request.masks) == (str(tmp_path / "walk"), str(tmp_path / "walk masks"))
     assert (request.first, request.last, len(request.files)) == (3, 7, 5)
     assert (request.method, request.preset, request.device, request.seed) == ("lasr", "preview", "cpu", 7)
+    assert request.renderer == "pytorch3d"
     assert request.settings == {"bones": 9, "weight_arap": 0.25}
 
 
@@ -98,7 +99,7 @@ def test_a_finished_result_is_loaded_and_not_made_again_unless_that_is_asked_for
     backend.python.chmod(0o644)
     assert bpy.ops.vmr.reconstruct() == {"FINISHED"}
     ended = extension.module("properties").reconstruction_activity.ended[footage.session_uid]
-    assert ended.text == "Added walk.001: 5 frames, as it was found before with the same settings"
+    assert ended.text == "Added walk.001: 5 frames, the earlier result of the same settings"
     assert "cannot be started" in error_of(bpy.ops.vmr.reconstruct, start_over=True) and len(backend.calls) == 1
     after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert {name: after[name] for name in before if name != "log.txt"} == {

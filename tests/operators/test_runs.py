@@ -24,7 +24,7 @@ class Followed:
         end = time.monotonic() + 30
         while not is_so():
             assert time.monotonic() < end
-            self.runs._look_after()
+            self.runs._follow_all()
             time.sleep(0.02)
 
     def until_the_end(self):
@@ -43,15 +43,15 @@ def test_the_result_is_one_step_of_undo(extension, backend, footage, untouched):
     bpy.ops.ed.undo_push(message="before")
     before = untouched()
     followed = Followed(extension)
-    assert bpy.app.timers.is_registered(followed.runs._look_after)
+    assert bpy.app.timers.is_registered(followed.runs._follow_all)
     followed.until_the_end()
-    assert followed.runs._look_after() is None, "the timer ends with the last run"
+    assert followed.runs._follow_all() is None, "the timer ends with the last run"
     assert "walk" in bpy.data.objects
     bpy.ops.ed.undo()
     assert untouched() == before
     bpy.ops.ed.redo()
     assert "walk" in bpy.data.objects
-    bpy.app.timers.unregister(followed.runs._look_after)
+    bpy.app.timers.unregister(followed.runs._follow_all)
 
 
 @pytest.mark.parametrize("mode", ["POSE", "WEIGHT_PAINT", "EDIT", "SCULPT"])
@@ -66,7 +66,7 @@ def test_undo_in_other_modes_takes_back_what_the_user_did_last_and_redo_brings_b
     bpy.ops.ed.undo_push(message="before")
     followed = Followed(extension)
     followed.until_the_end()
-    bpy.app.timers.unregister(followed.runs._look_after)
+    bpy.app.timers.unregister(followed.runs._follow_all)
     assert bpy.context.object.name == mine and bpy.context.object.mode == mode, "the user goes on"
     bpy.context.scene.frame_end = 77
     bpy.ops.ed.undo_push(message="the user's next step")
@@ -99,7 +99,7 @@ def test_a_scene_removed_meanwhile_leaves_the_result_to_be_loaded_into_another(e
     ((folder, _),) = followed.activity.waiting.items()
     assert "walk" not in bpy.data.objects and bpy.ops.vmr.load_result(directory=folder) == {"FINISHED"}
     assert followed.activity.ended[footage.session_uid].text == "Added walk: 5 frames"
-    bpy.app.timers.unregister(followed.runs._look_after)
+    bpy.app.timers.unregister(followed.runs._follow_all)
 
 
 def test_a_clip_that_shows_other_footage_by_then_gets_no_result_of_it(extension, backend, footage, tmp_path):
@@ -107,18 +107,18 @@ def test_a_clip_that_shows_other_footage_by_then_gets_no_result_of_it(extension,
     footage.filepath = str(make_images(tmp_path / "run", range(3, 8)))
     followed.until_the_end()
     assert list(followed.activity.waiting.values()) == ["walk"] and not bpy.data.objects
-    bpy.app.timers.unregister(followed.runs._look_after)
+    bpy.app.timers.unregister(followed.runs._follow_all)
 
 
 def test_masks_of_other_footage_than_the_clip_shows_by_then_are_not_its_own(extension, backend, footage, tmp_path):
     bpy.ops.vmr.mark_box(box=(10, 8, 30, 20))
-    run = extension.module("operators.find_masks").FindingMasks()
+    run = extension.module("operators.masks").FindingMasks()
     assert run.start(bpy.context) is None
     footage.filepath = str(make_images(tmp_path / "run", range(3, 8)))
     while run.activity.child.running:
         time.sleep(0.02)
     ended = run.end(bpy.context)
-    assert ended.state == "FAILED" and "its masks lie in" in ended.text
+    assert ended.state == "FAILED" and "its masks are in" in ended.text
     assert footage.vmr.subjects[0].inputs.masks == str(tmp_path / "walk masks")
 
 
@@ -130,7 +130,7 @@ def test_disabling_the_extension_ends_it_and_clears_what_it_showed(followed, ext
     operators.unregister()
     try:
         assert child.cancelled and child.returncode is not None and not followed.activity.running
-        assert not bpy.app.timers.is_registered(followed.runs._look_after)
+        assert not bpy.app.timers.is_registered(followed.runs._follow_all)
     finally:
         operators.register()
 
@@ -255,5 +255,5 @@ def test_nothing_is_kept_with_a_clip_of_another_file_for_it_would_not_be_saved(e
     masks = extension.module("operators.request").request_of(bpy.context, clip).masks
     assert masks == str(tmp_path / "walk masks"), "what its file gives can be used"
     copy = bpy.data.movieclips.load(str(make_images(tmp_path / "copy", range(3, 8))))
-    extension.module("scene.marks").copy_subjects(clip.vmr, copy.vmr)
+    extension.module("properties").copy_subjects(clip.vmr, copy.vmr)
     assert copy.vmr.subjects["Fox"].inputs.masks == str(tmp_path / "walk masks")

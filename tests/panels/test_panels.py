@@ -300,7 +300,7 @@ def test_models_are_listed_with_their_scores_and_broken_ones_with_the_reason(ext
 def test_a_training_shows_button_or_progress_and_what_came_of_it(extension, shown_in):
     activity = extension.module("properties").training_activity
     shown = shown_in("VMR_PT_models")
-    assert {"Choose an object to learn from", "images", "size", "training", "steps", "vmr.train_model"} <= set(shown)
+    assert {"Choose an object to train on", "images", "size", "training", "steps", "vmr.train_model"} <= set(shown)
     bpy.ops.mesh.primitive_cube_add()
     assert "Object: Cube" in shown_in("VMR_PT_models")
     activity.child, activity.text, activity.fraction = object(), "Rendering 3/40", 0.1

@@ -12,7 +12,7 @@ from samples.families.__main__ import main
 from samples.families.render import animal_of, pictures
 from vmr_backend.annotations import HIDDEN, VISIBLE
 
-MODULES = {"bird": bird, "quadruped": quadruped}
+MODULES = {"bird": (bird, bird.BirdPose), "quadruped": (quadruped, quadruped.QuadrupedPose)}
 COUNT, SIZE, SEED = 40, 96, 5
 
 
@@ -36,8 +36,8 @@ def collection(request, tmp_path_factory):
 
 def at_rest(name, seed):
     """An animal that holds still, and its family."""
-    module, rng = MODULES[name], np.random.default_rng(seed)
-    animal = module.built(module.drawn_body(rng), module.Pose(), lambda name, part: np.full(part.vertices.shape, .5))
+    (module, pose), rng = MODULES[name], np.random.default_rng(seed)
+    animal = module.built(module.drawn_body(rng), pose(), lambda name, part: np.full(part.vertices.shape, .5))
     return animal, module.FAMILY
 
 
@@ -108,19 +108,19 @@ def test_nearly_all_sides_of_an_animal_are_seen_and_its_flanks_most(shown):
 def test_at_rest_left_mirrors_right_and_is_at_positive_x(name, seed):
     animal, family = at_rest(name, seed)
     assert np.allclose(animal.keypoints[list(family.category.mirror)], animal.keypoints * [-1, 1, 1], atol=1e-9)
-    for place, keypoint in zip(animal.keypoints, family.category.keypoints, strict=True):
+    for position, keypoint in zip(animal.keypoints, family.category.keypoints, strict=True):
         side = keypoint.split("_")[0]
-        assert np.sign(round(place[0], 9)) == {"left": 1, "right": -1}.get(side, 0)
+        assert np.sign(round(position[0], 9)) == {"left": 1, "right": -1}.get(side, 0)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_at_rest_the_animal_looks_ahead_stands_upright_and_is_about_one_long(name):
+def test_at_rest_the_animal_faces_ahead_stands_upright_and_is_about_one_long(name):
     for seed in range(10):
         animal, family = at_rest(name, seed)
-        place = dict(zip(family.category.keypoints, animal.keypoints, strict=True))
+        position = dict(zip(family.category.keypoints, animal.keypoints, strict=True))
         front, low = ("nose", "left_fore_paw") if name == "quadruped" else ("beak_tip", "left_foot")
-        assert place[front][1] < place["tail_base"][1]
-        assert place[low][2] < place["belly"][2]
+        assert position[front][1] < position["tail_base"][1]
+        assert position[low][2] < position["belly"][2]
         assert 0.55 < np.ptp(animal.vertices, 0).max() < 1.25
 
 
@@ -173,7 +173,7 @@ def test_numbers_out_of_range_are_refused_in_one_line(tmp_path, capsys, flag, va
                                                     f"{ {'--count': 1, '--size': 32, '--seed': 0}[flag]} or more"]
 
 
-def test_a_place_that_cannot_be_written_is_refused_in_one_line(tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_refused_in_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main([str(tmp_path / "file" / "out"), "--family", "bird", "--count", "1"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Features are taught by a picture's two views: what is told to be one place is one, and a little teaching shows."""
+"""Features are trained on two views of an image: correspondences are right, and a few steps help."""
 
 import cv2
 import numpy as np
@@ -6,8 +6,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from samples.features import VIEW, learn, main, read, recognition, same_places, warp
-from vmr_backend.video.features import Features
+from samples.features import VIEW, correspondences, info_nce, main, read, train, warp
+from vmr_backend.segmentation.features import Features
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +22,18 @@ def folder(tmp_path_factory):
     return path
 
 
-def test_places_of_two_views_show_one_place_of_the_picture():
+def test_corresponding_positions_of_two_views_are_one_position_of_the_image():
     torch.manual_seed(0)
     first, second = warp(3), warp(3)
-    here, there, shown = same_places(first, second)
+    here, there, shown = correspondences(first, second)
     assert 0.3 < shown.float().mean() < 1
-    at, found = (torch.nn.functional.grid_sample(way.movedim(-1, 1), places[:, None], align_corners=False)[:, :, 0].mT
-                 for way, places in ((first, here), (second, there)))
+    sampled = [torch.nn.functional.grid_sample(way.movedim(-1, 1), positions[:, None], align_corners=False)[:, :, 0].mT
+               for way, positions in ((first, here), (second, there))]
+    at, found = sampled
     assert (at - found).norm(dim=-1)[shown].max() < 4 / VIEW
 
 
-def test_a_little_teaching_tells_more_places_apart(folder):
+def test_a_few_steps_of_training_match_more_positions(folder):
     pictures = read([folder])
     assert pictures.shape == (6, 3, 144, 144)
     torch.manual_seed(0)
@@ -40,16 +41,16 @@ def test_a_little_teaching_tells_more_places_apart(folder):
     torch.manual_seed(1)
     state = torch.get_rng_state()
     with torch.no_grad():
-        loss_before, found_before = recognition(before, pictures.float() / 255)
+        loss_before, found_before = info_nce(before, pictures.float() / 255)
         torch.set_rng_state(state)
-        loss, found = recognition(learnt(pictures), pictures.float() / 255)
+        loss, found = info_nce(trained(pictures), pictures.float() / 255)
     assert loss < loss_before and found > found_before
 
 
-def learnt(pictures: torch.Tensor) -> Features:
+def trained(pictures: torch.Tensor) -> Features:
     with torch.enable_grad():
         state = torch.get_rng_state()
-        network = learn(pictures, 12, seed=0)
+        network = train(pictures, 12, seed=0)
         torch.set_rng_state(state)
     return network
 
@@ -62,9 +63,9 @@ def test_the_file_it_writes_is_read_by_the_network(folder, tmp_path):
 
 def test_no_steps_are_refused_and_what_is_there_stays(folder, tmp_path, capsys):
     kept = tmp_path / "features.safetensors"
-    kept.write_bytes(b"taught")
+    kept.write_bytes(b"trained")
     assert main([str(folder), "--out", str(kept), "--steps", "0"]) == 2
-    assert "--steps: found 0" in capsys.readouterr().err and kept.read_bytes() == b"taught"
+    assert "--steps: found 0" in capsys.readouterr().err and kept.read_bytes() == b"trained"
 
 
 def test_a_folder_without_pictures_is_refused_in_one_line(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Moments of films that never were, what is made of them to learn from, and that it can be learnt."""
+"""Synthetic moments of films, the training examples made of them, and the training of the mask network."""
 
 import numpy as np
 import pytest
@@ -8,25 +8,26 @@ from samples import segmenter
 from samples.scenes import OFFSETS, SIZE, camera_over, footing, in_water, moment
 from samples.segmenter import (
     NOW,
-    Rehearsal,
-    disagreement,
-    gone_wrong,
-    learn,
-    lesson,
+    Rollout,
+    at_working_scale,
+    corrupted,
+    drifted,
+    example,
     main,
-    misled,
-    prepare,
     read,
-    rehearse,
-    worked_on,
+    segmentation_loss,
+    train,
+    write_films,
+    write_moments,
 )
-from vmr_backend.marks import Mark
-from vmr_backend.video.cues import CHANNELS, lab_of
-from vmr_backend.video.mask_network import SIDE, MaskNetwork
-from vmr_backend.video.masks import box_of
-from vmr_backend.video.motion import FINER
-from vmr_backend.video.network_file import load
-from vmr_backend.video.segmentation import shots_of, tidied
+from vmr_backend.segmentation.cues import CHANNELS, lab_of
+from vmr_backend.segmentation.marks import Mark
+from vmr_backend.segmentation.mask_network import SIDE, MaskNetwork
+from vmr_backend.segmentation.motion import FINER
+from vmr_backend.segmentation.network_file import load
+from vmr_backend.segmentation.propagation import tidied
+from vmr_backend.segmentation.shots import shots_of
+from vmr_backend.video.mask_facts import box_of
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,8 @@ def test_a_moment_is_the_same_each_time_and_shows_one_animal_that_moves(shown):
     assert np.array_equal(again.frames, shown.frames) and np.array_equal(again.masks, shown.masks)
     assert shown.frames.shape == (len(OFFSETS), SIZE, SIZE, 3) and shown.masks.shape == shown.frames.shape[:3]
     assert 0 <= shown.masks.min() and shown.masks.max() <= 1
-    share = (shown.masks > 0.5).mean((1, 2))
-    assert (share > 0.01).all() and (share < 0.5).all()
+    fraction = (shown.masks > 0.5).mean((1, 2))
+    assert (fraction > 0.01).all() and (fraction < 0.5).all()
     assert (np.abs(np.diff(shown.masks, axis=0)).max((1, 2)) > 0.5).all()
 
 
@@ -58,7 +59,7 @@ def test_backgrounds_lie_upon_one_another_where_the_cameras_say(shown):
 
 
 def test_what_is_worked_on_lies_where_the_moment_does(shown):
-    small = worked_on(shown)
+    small = at_working_scale(shown)
     assert small.masks.shape[1:] == (SIZE // FINER,) * 2 and small.frames.dtype == np.uint8
     # The middle of a pixel, in pixels of either.
     middle, larger = np.array([10.5, 20.5, 1]), np.array([10.5 * FINER, 20.5 * FINER, 1])
@@ -67,16 +68,16 @@ def test_what_is_worked_on_lies_where_the_moment_does(shown):
         np.testing.assert_allclose(one @ (middle - half), other @ (larger - half))
 
 
-def test_who_walks_has_the_foot_that_is_down_at_one_place_of_the_ground():
+def test_who_walks_has_the_foot_that_is_down_at_one_position_on_the_ground():
     offsets, ahead = range(-3, 3), 4.0
     body = np.stack([[ahead * t, -50.0] for t in offsets])
     left, right = (np.stack([[ahead * t + swing * t, down] for t, down in zip(offsets, lowest, strict=True)])
                    for swing, lowest in ((-5, (0, 0, 0, -4, -4, -4)), (3, (-4, -4, -4, 0, 0, 0))))
     camera = camera_over(footing(np.stack([body, left, right], 1)), np.diag([1, 1, 1.0]), offsets)
-    places = [[camera(t) @ [*foot[n], 1] for n, t in enumerate(offsets)] for foot in (left, right)]
+    positions = [[camera(t) @ [*foot[n], 1] for n, t in enumerate(offsets)] for foot in (left, right)]
     assert np.array_equal(camera(0), np.eye(3))
-    assert np.ptp(places[0][:4], axis=0)[0] == np.ptp(places[1][3:], axis=0)[0] == 0
-    assert np.ptp(places[0], axis=0)[0] > 5
+    assert np.ptp(positions[0][:4], axis=0)[0] == np.ptp(positions[1][3:], axis=0)[0] == 0
+    assert np.ptp(positions[0], axis=0)[0] > 5
 
 
 def test_who_is_in_the_water_is_seen_above_it_only_and_the_water_goes_along():
@@ -90,8 +91,8 @@ def test_who_is_in_the_water_is_seen_above_it_only_and_the_water_goes_along():
 
 
 @pytest.mark.parametrize("from_box", [True, False])
-def test_a_lesson_has_all_cues_around_the_subject(shown, from_box):
-    cues, mask = lesson(shown, np.random.default_rng(0), from_box)
+def test_an_example_has_all_cues_around_the_subject(shown, from_box):
+    cues, mask = example(shown, np.random.default_rng(0), from_box)
     assert cues.shape == (CHANNELS, SIDE, SIDE) and mask.shape == (SIDE, SIDE) and cues.dtype == mask.dtype == np.uint8
     rim = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     assert (mask > 127).mean() > 0.02 and (rim > 127).mean() < 0.05
@@ -99,11 +100,11 @@ def test_a_lesson_has_all_cues_around_the_subject(shown, from_box):
 
 
 def test_masks_go_wrong_in_another_way_each_time_but_not_altogether(shown):
-    small = worked_on(shown)
+    small = at_working_scale(shown)
     true = small.masks[NOW] > 0.5
     overlaps = []
     for seed in range(30):
-        wrong = gone_wrong(small.masks[NOW], lab_of(small.frames[NOW]), np.random.default_rng(seed)) > 0.5
+        wrong = corrupted(small.masks[NOW], lab_of(small.frames[NOW]), np.random.default_rng(seed)) > 0.5
         overlaps.append((wrong & true).sum() / (wrong | true).sum())
     assert 0.5 < np.median(overlaps) < 0.99 and np.std(overlaps) > 0.02
 
@@ -113,7 +114,7 @@ def test_masks_so_far_are_misled_at_times_but_boxes_never_are():
     masks = torch.zeros(40, 1, 96, 96)
     masks[:, :, 30:60, 20:70] = 1
     masks[::4] /= 2
-    found = misled(masks)
+    found = drifted(masks)
     same = (found == masks).all((1, 2, 3))
     assert same[::4].all() and 0.2 < same[1::4].float().mean() < 0.8
     assert ((found > masks).any((1, 2, 3)) & ~same).any() and ((found < masks).any((1, 2, 3)) & ~same).any()
@@ -121,32 +122,33 @@ def test_masks_so_far_are_misled_at_times_but_boxes_never_are():
 
 def test_disagreement_is_least_where_all_is_right():
     masks = (torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(0)) > 0.5).float()
-    right, wrong = disagreement(20 * (masks - 0.5), masks), disagreement(20 * (0.5 - masks), masks)
+    right, wrong = segmentation_loss(20 * (masks - 0.5), masks), segmentation_loss(20 * (0.5 - masks), masks)
     assert right < 0.01 and wrong > 5
 
 
-def test_lessons_are_made_once_and_learnt_from(tmp_path):
-    prepare(tmp_path, 3, seed=1)
+def test_examples_are_made_once_and_trained_on(tmp_path):
+    write_moments(tmp_path, 3, seed=1)
     (file,) = tmp_path.iterdir()
     before = file.stat().st_mtime_ns
-    prepare(tmp_path, 3, seed=1)
+    write_moments(tmp_path, 3, seed=1)
     assert file.stat().st_mtime_ns == before
     cues, masks = read(tmp_path)
     assert len(cues) == len(masks) > 3
+    cues, masks = cues[..., ::2, ::2], masks[..., ::2, ::2]  # A quarter of the pixels show it, too.
     torch.manual_seed(0)
 
     def mistakes(network):
         with torch.no_grad():
-            return float(disagreement(network(cues.float() / 255)[:, 0], masks.float() / 255))
+            return float(segmentation_loss(network(cues.float() / 255)[:, 0], masks.float() / 255))
 
     network = MaskNetwork().eval()
-    untaught = mistakes(network)
-    assert mistakes(learn(network, cues, masks, 14, 0)) < 0.9 * untaught
+    untrained = mistakes(network)
+    assert mistakes(train(network, cues, masks, 14, 0)) < 0.9 * untrained
 
 
-def test_a_network_learns_on_from_what_it_sees_on_its_own_way_through_films(tmp_path, monkeypatch):
+def test_a_network_is_trained_further_on_its_own_inputs_in_films(tmp_path, monkeypatch):
     monkeypatch.setattr(segmenter, "FILM", 8)
-    rehearse(tmp_path, 1, MaskNetwork.shipped(), seed=1)
+    write_films(tmp_path, 1, MaskNetwork.shipped(), seed=1)
     cues, masks = read(tmp_path, "films")
     boxes, on_the_way = (cues[:, 3].amax((1, 2)) < 140), cues[:, 3].amax((1, 2)) > 140
     assert boxes.sum() >= 1 and on_the_way.sum() >= 7
@@ -155,24 +157,24 @@ def test_a_network_learns_on_from_what_it_sees_on_its_own_way_through_films(tmp_
     assert 0.5 < overlaps.min() and overlaps.max() < 1
 
 
-def test_a_network_that_goes_astray_is_put_right_and_still_sees_its_mistake():
+def test_a_prediction_that_diverges_is_replaced_but_its_input_is_kept_as_an_example():
     class Blank(MaskNetwork):
         def forward(self, cues):
             return torch.where(cues[:, 3:4] > 0.4, 4.0, -4.0) * (cues[:, 3:4].amax() < 0.6)
 
     shown = moment(7, 0, range(-3, 3))
-    masks = worked_on(shown).masks
-    rehearsal = Rehearsal(shots_of(shown.frames, 1 / FINER), Blank(), masks)
+    masks = at_working_scale(shown).masks
+    rollout = Rollout(shots_of(shown.frames, 1 / FINER), Blank(), masks)
     left, top, right, bottom = map(float, box_of(shown.masks[0] > 0.5))
-    found = rehearsal.find([Mark(0, (left, top, right - left, bottom - top))], [0])
+    found = rollout.find([Mark(0, (left, top, right - left, bottom - top))], [0])
     right = [tidied(mask).astype(np.float16) for mask in masks[1:]]
     assert np.array_equal(found[1:], right)
 
 
-def test_all_rounds_are_taught_from_nothing(tmp_path, monkeypatch):
+def test_all_rounds_are_trained_from_scratch(tmp_path, monkeypatch):
     monkeypatch.setattr(segmenter, "FILM", 4)
     out = tmp_path / "network.safetensors"
-    words = [str(tmp_path / "lessons"), "--moments", "2", "--films", "1", "--steps", "2", "--out", str(out)]
+    words = [str(tmp_path / "examples"), "--moments", "2", "--films", "1", "--steps", "2", "--out", str(out)]
     assert main(words) == 0
     load(MaskNetwork(), out)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from blender_clips import make_movie
 from blender_view import seen_pixels, world_vertices
-from video_mesh_reconstruction.scene.result import add_result, is_seen
+from video_mesh_reconstruction.scene.result import add_result, is_set_up
 from video_mesh_reconstruction.scene.set_up import SETTINGS_KEY
 from wobbling_ball import save_texture, wobbling_ball
 
@@ -101,7 +101,7 @@ TOUCHES = [work, moved_cube, sculpted_cube, edited_cube, moved_camera, chosen_ca
 def test_the_default_scene_is_set_up_and_its_viewports_look_through_the_camera(add_to_default):
     added = add_to_default()
     scene, layer = bpy.context.scene, bpy.context.view_layer
-    assert is_seen(added.mesh) and scene.camera == added.camera
+    assert is_set_up(added.mesh) and scene.camera == added.camera
     assert (scene.frame_start, scene.frame_end, scene.frame_current) == (11, 15, 11)
     assert (scene.render.resolution_x, scene.render.resolution_y) == (160, 120)
     assert layer.objects.active == added.mesh and list(layer.objects.selected) == [added.mesh]
@@ -127,7 +127,7 @@ def test_where_the_user_works_on_something_else_all_stays_as_it_is(add_to_defaul
     before = settings()
     added = add_to_default()
     try:
-        assert settings() == before and not is_seen(added.mesh)
+        assert settings() == before and not is_set_up(added.mesh)
         bpy.context.scene.frame_set(0)
         for frame, vertices in zip(added.frames, added.result.vertices, strict=True):
             there = world_vertices(added.mesh, frame) - np.array(added.root.location)
@@ -144,7 +144,7 @@ def test_set_up_scene_takes_it_all_the_same(add_to_default, touch):
     added = add_to_default(set_up_scene=True)
     scene = bpy.context.scene
     try:
-        assert scene.camera == added.camera and is_seen(added.mesh) and set(views()) == {"CAMERA"}
+        assert scene.camera == added.camera and is_set_up(added.mesh) and set(views()) == {"CAMERA"}
         assert (scene.frame_start, scene.frame_end) == (11, 15) and 11 <= scene.frame_current <= 15
         assert (scene.render.resolution_x, scene.render.resolution_y) == (160, 120)
         assert bpy.context.mode == editing
@@ -171,13 +171,13 @@ def test_an_earlier_result_that_the_user_placed_does(add_to_default):
     result_that_the_user_placed()
     before = settings()
     second = add_to_default()
-    assert settings() == before and is_seen(first.mesh) and not is_seen(second.mesh)
+    assert settings() == before and is_set_up(first.mesh) and not is_set_up(second.mesh)
 
 
 def test_a_frame_of_the_clip_at_which_the_user_looks_stays(add_to_default):
     bpy.context.scene.frame_set(14)
     added = add_to_default()
-    assert is_seen(added.mesh) and bpy.context.scene.frame_current == 14
+    assert is_set_up(added.mesh) and bpy.context.scene.frame_current == 14
 
 
 def test_in_a_scene_left_as_it_is_the_camera_still_films_the_body_over_the_footage(add_to_default):
@@ -204,7 +204,7 @@ def test_asked_for_by_the_user_it_is_selected_and_nothing_else_changes(add_to_de
 
 def test_a_rate_of_the_users_own_is_kept_from_a_movie_and_in_no_sequences_way(add_to_default, tmp_path):
     bpy.context.scene.render.fps = 60
-    assert is_seen(add_to_default().mesh) and bpy.context.scene.render.fps == 60
+    assert is_set_up(add_to_default().mesh) and bpy.context.scene.render.fps == 60
     bpy.ops.wm.read_homefile(use_factory_startup=True)
     bpy.context.scene.render.fps = 60
     clip = bpy.data.movieclips.load(str(make_movie(tmp_path / "a.mp4", count=5, fps=30)))

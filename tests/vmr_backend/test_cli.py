@@ -132,7 +132,7 @@ def test_a_run_tells_how_far_it_is_until_it_is_done(job, done):
 
 def test_a_run_writes_down_what_was_asked_for_and_how_well_it_went(clip, job, done):
     request = JobRequest.load(job)
-    assert request == JobRequest(str(clip.frames), str(clip.masks), settings=QUICK, device="cpu")
+    assert request == JobRequest(str(clip.frames), str(clip.masks), settings=QUICK, device="cpu", renderer="warp")
     report = json.loads((job / "report.json").read_text(encoding="utf-8"))
     assert report["settings"] == dict(Settings().with_values(QUICK).items())
     assert [stage["name"] for stage in report["stages"]] == [
@@ -427,6 +427,7 @@ BAD_INPUTS = {
     "unknown device": (WHOLE + " --device tpu", "device: found 'tpu'", "cpu"),
     "device that the renderer lacks": (WHOLE + " --device mps", "device: found 'mps'", "cpu"),
     "device that is not there": (WHOLE + " --device cuda:99", "device: found 'cuda:99'", "cpu"),
+    "unknown renderer": (WHOLE + " --renderer magic", "--renderer", "'magic'", "pytorch3d"),
     "file as folder": ("reconstruct {frames} --out {here}/text.mp4", "{here}/text.mp4", "cannot be written"),
     "folder below a file": ("reconstruct {frames} --out {here}/text.mp4/a", "{here}/text.mp4/a", "cannot be written"),
     "clip beside a job": ("reconstruct {frames} --job {here}/odd", "CLIP: found it beside --job", "in its folder"),
@@ -580,3 +581,16 @@ def test_the_help_of_reconstruct_names_every_setting(capsys):
         cli.main(["reconstruct", "--help"])
     told = capsys.readouterr().out
     assert all(setting.name in told for setting in Settings.describe())
+
+
+def test_help_does_without_what_takes_seconds_to_import():
+    program = """import contextlib, sys
+from vmr_backend.cli import COMMANDS, main
+for name in set(COMMANDS) - {"benchmark"}:
+    with contextlib.suppress(SystemExit):
+        main([name, "--help"])
+assert not {"torch", "warp"} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8",
+                          cwd=PROGRAM.parents[1])
+    assert done.returncode == 0 and done.stdout.count("usage") == len(cli.COMMANDS) - 1, done.stderr

@@ -1,6 +1,7 @@
 """What the doctor says of Pythons that can and cannot run the backend."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -53,6 +54,25 @@ def test_a_package_that_does_not_start_is_told_by_its_own_words(empty_python):
     assert any("PyTorch does not start (libcudart.so: cannot open)" in problem for problem in found["problems"])
     assert any("NumPy 1.20 is too old: the backend needs 1.26" in problem for problem in found["problems"])
     assert any("SciPy is incomplete" in problem for problem in found["problems"])
+
+
+@pytest.mark.parametrize(("extension", "version", "notes"), [
+    ("", "0.7", []),
+    ("raise ImportError('undefined symbol: c10\\nmore')", None,
+     ["PyTorch3D does not start (undefined symbol: c10), so the renderer pytorch3d cannot be chosen; build it anew for "
+      "this PyTorch."]),
+    (None, None, []),
+])
+def test_whether_the_second_renderer_can_be_chosen_is_told(empty_python, extension, version, notes):
+    package = next(empty_python.parents[1].glob("**/site-packages")) / "pytorch3d"
+    if extension is not None:
+        package.mkdir(exist_ok=True)
+        (package / "__init__.py").write_text("__version__ = '0.7'", encoding="utf-8")
+        (package / "_C.py").write_text(extension, encoding="utf-8")
+    else:
+        shutil.rmtree(package)
+    found = json.loads(run_doctor(empty_python, "--json").stdout)
+    assert found["packages"]["PyTorch3D (optional)"] == version and found["notes"] == notes
 
 
 class StandInTorch:

@@ -85,7 +85,7 @@ def test_a_folder_without_a_request_is_told(tmp_path):
     ("first", 1.0, "a whole number or null"), ("last", "9", "a whole number or null"), ("first", True, "a whole"),
     ("method", None, "a text"), ("preset", 1, "a text"), ("settings", ["bones=3"], "an object"),
     ("settings", None, "an object"), ("model", 5, "a text or null"), ("device", 0, "a text"), ("seed", "0", "a whole"),
-    ("seed", False, "a whole number"), ("version", "1", "a whole number"),
+    ("renderer", None, "a text"), ("seed", False, "a whole number"), ("version", "1", "a whole number"),
     ("subject", "1", "a whole number or null"), ("subject", True, "a whole number"),
     ("box", "1,2,3,4", "a list of numbers or null"), ("box", ["1", 2, 3, 4], "a list of numbers"),
     ("at", 2.5, "a whole number or null"), ("focal_length", "800", "a number or null"),
@@ -106,6 +106,7 @@ def test_a_number_longer_than_any_float_is_told(tmp_path):
 @pytest.mark.parametrize(("values", "line"), [
     ({"version": 2}, "version: found 2, needs 1"),
     ({"method": "magic"}, "method: found 'magic', needs one of lasr, vmr"),
+    ({"renderer": "reference"}, "renderer: found 'reference', needs one of warp, pytorch3d"),
     ({"preset": "best"}, "preset: found 'best', needs one of preview, standard, high"),
     ({"first": 9, "last": 3}, "frames: found 9:3, needs the first before the last"),
     ({"settings": {"bones": "many"}}, "setting bones: found 'many', needs a whole number"),

@@ -1,8 +1,11 @@
 """Loss terms against plain NumPy, against what is known of them in closed form, and against finite differences."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from odd_meshes import ODD_MESHES, cylinder, grid, moebius, with_lonely
 from scipy.spatial.transform import Rotation
 
 from vmr_backend import losses
@@ -289,6 +292,46 @@ def test_smoothness_does_not_depend_on_where_the_shape_is_and_how_it_is_turned(n
     turn = torch.from_numpy(Rotation.from_rotvec([0.3, -1, 0.5]).as_matrix())
     assert term(shape @ turn.T + 2).item() == pytest.approx(term(shape).item())
     assert term(shape) > term(torch.from_numpy(BALL.vertices))
+
+
+@pytest.mark.parametrize("mesh", ODD_MESHES.values(), ids=ODD_MESHES)
+def test_smoothness_of_any_mesh_is_what_its_definition_says(mesh):
+    vertices = mesh.vertices + 0.1 * np.random.default_rng(0).normal(size=mesh.vertices.shape)
+    apart, folds = [], []
+    for v in range(len(vertices)):
+        near = [w for w in {*mesh.faces[(mesh.faces == v).any(1)].ravel()} if w != v]
+        apart.append(((vertices[v] - vertices[near].mean(0)) ** 2).sum() if near else 0)
+    for f, g in itertools.combinations(mesh.faces, 2):
+        if len(common := {*f} & {*g}) == 2:
+            # Ways from the edge into either face, square to it: opposite to each other where the two lie flat.
+            a, b = vertices[[*common]]
+            along = (b - a) / np.linalg.norm(b - a)
+            ways = [vertices[({*face} - common).pop()] - a for face in (f, g)]
+            u, v = (way - way @ along * along for way in ways)
+            folds.append((1 + u @ v / np.linalg.norm(u) / np.linalg.norm(v)) ** 2)
+    assert smoothness(vertices, mesh.faces) == pytest.approx([np.mean(apart), np.mean(folds)])
+
+
+def smoothness(vertices, faces) -> list[float]:
+    """Laplacian and flatten loss."""
+    edges, neighbours = (torch.from_numpy(pairs(faces)) for pairs in (edges_of, neighbouring_faces))
+    vertices = torch.from_numpy(vertices)
+    return [losses.laplacian_loss(vertices, edges).item(),
+            losses.flatten_loss(vertices, torch.from_numpy(faces), neighbours).item()]
+
+
+def test_sheets_are_flat_and_a_tube_bends_at_its_sides_only():
+    assert smoothness(*grid())[1] < 1e-20 and smoothness(*with_lonely(grid()))[1] < 1e-20
+    sides, rows = 12, 3
+    bends = sides * rows * (1 - np.cos(2 * np.pi / sides)) ** 2
+    assert smoothness(*cylinder(sides, rows))[1] == pytest.approx(bends / (2 * sides * rows + sides * (rows - 1)))
+    assert smoothness(*moebius(60))[1] < 0.001, "no fold where it changes sides"
+    assert smoothness(np.eye(3), np.array([[0, 1, 2]]))[1] == 0, "a face alone"
+
+
+def test_without_a_mirror_plane_no_vertex_is_on_a_wrong_side():
+    shape = torch.from_numpy(grid().vertices)
+    assert losses.side_loss(shape, torch.zeros(len(shape))) == 0
 
 
 def test_a_symmetric_shape_costs_nothing_and_a_shift_by_d_costs_four_d_squared():

@@ -31,14 +31,14 @@ def shape_of(bases: torch.Tensor, handles: int = 8, strength: float = 8.0) -> Ca
 
 
 def model_of(bases: int = 2, **architecture) -> CategoryModel:
-    """Untaught, the same each time."""
+    """Untrained, the same each time."""
     torch.manual_seed(0)
-    chosen = {"image_size": 64, "hypotheses": 4, "looks": 1} | architecture
+    chosen = {"image_size": 64, "hypotheses": 4, "refinements": 1} | architecture
     return CategoryModel(shape_of(eggs(bases)), Architecture(**chosen))
 
 
 def taught_a_little(model: CategoryModel) -> CategoryModel:
-    """With every layer saying something."""
+    """With no layer that outputs zero."""
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -67,7 +67,7 @@ def test_what_was_made_for_a_closed_file_is_offered_and_not_added_to_another(see
 
 
 def test_another_blender_that_works_on_the_same_is_told_of(seen):
-    assert "goes on in another Blender" in seen["while another Blender works on it"]
+    assert "is active in another Blender" in seen["while another Blender works on it"]
 
 
 def test_a_result_waits_until_nothing_is_moved_with_the_mouse(seen):

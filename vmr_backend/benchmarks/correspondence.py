@@ -12,12 +12,12 @@ import torch
 from ..arguments import Arguments
 from ..devices import device_of
 from ..job import BadInput
-from ..metrics.segmentation import contour_accuracy, region_similarity
-from ..texture.footage import FullFrames
+from ..metrics.mask_agreement import contour_accuracy, region_similarity
+from ..segmentation.correspondence import Correspondence
+from ..segmentation.features import Features
 from ..video.clip import open_clip
-from ..video.correspondence import Correspondence
-from ..video.features import Features
-from ..video.masks import open_masks
+from ..video.full_frames import FullFrames
+from ..video.masks import load_masks
 
 HEIGHT, LEAST_HEIGHT = 240, 32
 """Pixels of the pictures that are compared."""
@@ -57,7 +57,8 @@ def _opened(folder: Path) -> tuple[FullFrames, int]:
     clip = open_clip(folder / "frames")
     if len(clip.numbers) < 2:
         raise BadInput(f"{folder / 'frames'}: found {len(clip.numbers)} frame, needs two or more")
-    return FullFrames(clip, open_masks(folder / "masks", clip, clip.numbers), clip.numbers), len(clip.numbers)
+    facts = load_masks(folder / "masks", clip, clip.numbers).facts
+    return FullFrames(clip, np.array(list(facts), np.int32), list(facts.values())), len(facts)
 
 
 def _scores(carry, masks: list[np.ndarray], start: int, seen: Correspondence) -> tuple[list[float], list[float]]:

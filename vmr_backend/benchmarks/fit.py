@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 DECIMALS = {"J": 3, "J_min": 3, "F": 3, "chamfer": 4, "pose_chamfer": 4, "track": 4, "pck_t": 3}
 """Figures of quality in the order in which tables show them; docs/result-format.md tells what they mean."""
+WIDTH = 16
+"""Of a column, in letters."""
 COUNTS = ("iterations", "visits")
 """How the names of settings end that say how long a stage takes."""
 
@@ -64,6 +67,8 @@ class Measured:
     peak_memory_mib: float | None
     figures: dict[str, Any]
     """What `evaluate` prints."""
+    cpu_seconds: float = 0.0
+    """Of all cores together: tells less of others' use of the machine. 0 where it is not known, as on Windows."""
 
 
 class RunFailed(Exception):
@@ -76,13 +81,18 @@ def main(argv: list[str] | None = None) -> int:
     clip = _clip_of(arguments)
     model = model_for(clip, arguments.method, arguments.model)
     values = values_of(arguments.set)
-    measured = {}
+    measured: dict[str, Measured] = {}
+    roots = [("before", arguments.before.resolve()), ("now", ROOT)] if arguments.before else [("", ROOT)]
     try:
         with tempfile.TemporaryDirectory() as folder:
             for preset in arguments.presets:
                 scaled = scaled_iterations(preset, values, arguments.iterations_scale, arguments.method)
-                measured[preset] = run_and_measure(clip, (arguments.out or Path(folder)) / preset, preset,
-                                                   arguments.seed, scaled, arguments.device, arguments.method, model)
+                # In turns, since a machine's speed changes in the course of an hour.
+                for source, root in roots * arguments.rounds:
+                    name = f"{preset} {source}".strip()
+                    run = run_and_measure(clip, (arguments.out or Path(folder)) / name, preset, arguments.seed, scaled,
+                                          arguments.device, arguments.method, model, root)
+                    measured[name] = min(run, measured.get(name, run), key=lambda run: run.seconds)
     except RunFailed as error:
         print(f"preset {preset}: {error}", file=sys.stderr)
         return 1
@@ -119,12 +129,14 @@ def model_for(clip: Clip, method: str, asked: str | None) -> str | None:
 
 
 def run_and_measure(clip: Clip, folder: Path, preset: str, seed: int = 0, settings: Mapping[str, Any] | None = None,
-                    device: str = "auto", method: str = "lasr", model: str | None = None) -> Measured:
+                    device: str = "auto", method: str = "lasr", model: str | None = None,
+                    root: Path = ROOT) -> Measured:
     """Reconstruct a clip in a process of its own, so that its memory is its own, then evaluate what it left.
 
     BadInput or RunFailed with the line that the run left where it gives no result.
 
     model  as `model_for` tells it
+    root   checkout whose `vmr_backend` runs
     """
     command: list[Any] = [sys.executable, "-m", "vmr_backend", "reconstruct", clip.frames.resolve(),
                           "--masks", clip.masks.resolve(), "--out", folder.resolve(), "--preset", preset,
@@ -135,16 +147,16 @@ def run_and_measure(clip: Clip, folder: Path, preset: str, seed: int = 0, settin
         command += ["--set", f"{name}={value}"]
     # What is known of the clip is read again below: files that cannot be used shall not cost a whole run.
     _ = clip.gt and load_truth(clip.gt), clip.keypoints and load_joints(clip.keypoints)
-    start = time.monotonic()
+    start, used = time.monotonic(), _cpu_seconds()
     # The run ends with this process, whose end closes the pipe.
-    process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stdin=subprocess.PIPE,
+    process = subprocess.Popen([str(part) for part in command], cwd=root, stdin=subprocess.PIPE,
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8")
     try:
         errors = process.stderr.read()
         status = process.wait()
     finally:
         process.stdin.close()
-    seconds = time.monotonic() - start
+    seconds, used = time.monotonic() - start, _cpu_seconds() - used
     if status == EXIT_CANCELLED:
         raise KeyboardInterrupt
     if status != EXIT_DONE:
@@ -153,7 +165,13 @@ def run_and_measure(clip: Clip, folder: Path, preset: str, seed: int = 0, settin
     report = json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
     stages = {stage["name"]: stage["seconds"] for stage in report["stages"]}
     figures = evaluate_folder(folder, clip.masks, clip.gt, clip.keypoints)
-    return Measured(seconds, stages, report["peak_memory_mib"], figures)
+    return Measured(seconds, stages, report["peak_memory_mib"], figures, used)
+
+
+def _cpu_seconds() -> float:
+    """Of the processes that this one started and that ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def scaled_iterations(preset: str, values: Mapping[str, Any], scale: float, method: str = "lasr") -> dict[str, Any]:
@@ -180,9 +198,10 @@ def table(measured: Mapping[str, Measured]) -> list[str]:
              for name in stages]
     rows += [("whole run s", [f"{run.seconds:.1f}" for run in runs]),
              ("peak MiB", [f"{run.peak_memory_mib:.0f}" if run.peak_memory_mib else "-" for run in runs])]
+    rows += [("CPU seconds", [f"{run.cpu_seconds:.1f}" for run in runs])] * any(run.cpu_seconds for run in runs)
     rows += [(name, [shown(name, run.figures.get(name)) for run in runs])
              for name in DECIMALS if any(run.figures.get(name) is not None for run in runs)]
-    return [f"{name:<14}" + "".join(f"{cell:>12}" for cell in cells) for name, cells in rows]
+    return [f"{name:<14}" + "".join(f"{cell:>{WIDTH}}" for cell in cells) for name, cells in rows]
 
 
 def shown(name: str, value: float | None) -> str:
@@ -226,6 +245,9 @@ def _parser() -> Arguments:
     parser.add_argument("--iterations-scale", type=float, default=1.0, metavar="X",
                         help="multiply the presets' iterations, for a quick look")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting of every preset")
+    parser.add_argument("--before", type=Path, metavar="DIR",
+                        help="another checkout, which runs in turns with this one: speed is a ratio within one run")
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each column, of which the fastest is printed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--out", type=Path, metavar="DIR", help="keep the results, a folder for each preset")

@@ -17,15 +17,16 @@ from torch import Tensor
 
 from ..arguments import Arguments
 from ..geometry.sphere import icosphere
-from ..rendering import RENDERERS, get_renderer
+from ..job import RENDERERS
+from ..rendering import get_renderer
 
-SIGMA, GAMMA = 1e-4, 1e-2
-"""Softness as LASR draws silhouettes and colour in its published scripts."""
+SIGMA = 1e-4
+"""Softness as LASR draws silhouettes in its published scripts."""
 
 FULL = {"levels": [3, 4, 5], "sizes": [64, 128, 256, 512], "batches": [1, 8, 32]}
 QUICK = {"levels": [3, 4], "sizes": [64, 128], "batches": [1, 8]}
 
-METHODS = ("silhouette", "attributes", "textured", "visibility")
+METHODS = ("silhouette", "visibility")
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def measure(renderer: str, device: str, case: Case, method: str, repeats: int) -> Measurement:
     """Draws the case a few times, forward and backward."""
-    draw, inputs = _scene(renderer, device, case, method)
+    draw, points = _scene(renderer, device, case, method)
     before = memory_used(device)
     runs = []
     for _ in range(repeats + 1):  # the first warms up
         start = now(device)
-        outputs = draw()
+        output = draw()
         drawn = now(device)
-        loss = sum(output.square().mean() for output in outputs if output.requires_grad)
-        if isinstance(loss, Tensor):
+        if output.requires_grad:
+            loss = output.square().mean()
             begun = now(device)
-            torch.autograd.grad(loss, inputs, allow_unused=True)
+            torch.autograd.grad(loss, points)
             runs.append((drawn - start, now(device) - begun))
         else:
             runs.append((drawn - start, 0.0))
@@ -101,31 +102,23 @@ def measure(renderer: str, device: str, case: Case, method: str, repeats: int) -
     return Measurement(forward, backward, peak)
 
 
-def _scene(name: str, device: str, case: Case, method: str) -> tuple[Callable[[], list[Tensor]], list[Tensor]]:
-    """A function that draws the case, and the tensors to differentiate by."""
+def _scene(name: str, device: str, case: Case, method: str) -> tuple[Callable[[], Tensor], Tensor]:
+    """A function that draws the case, and the points to differentiate by."""
     random = torch.Generator().manual_seed(0)
     sphere = icosphere(case.level)
     rest, faces = torch.tensor(sphere.vertices, dtype=torch.float32), torch.tensor(sphere.faces)
     turns = torch.linalg.qr(torch.randn(case.batch, 3, 3, generator=random))[0]
     bumps = 1.0 + 0.02 * torch.randn(case.batch, len(rest), 1, generator=random)
     points = 0.8 * bumps * (rest @ turns)
-    points = points + points.new_tensor([0.0, 0.0, 5.0])
-    colours, uv = torch.rand(len(rest), 3, generator=random), torch.rand(len(faces), 3, 2, generator=random)
-    texture = torch.rand(256, 256, 3, generator=random)
-    points, faces, colours, uv, texture = (x.to(device) for x in (points, faces, colours, uv, texture))
-    inputs = [x.requires_grad_() for x in (points, colours, texture)]
-    renderer = get_renderer(name, device)
+    points = (points + points.new_tensor([0.0, 0.0, 5.0])).to(device).requires_grad_()
+    faces, renderer = faces.to(device), get_renderer(name, device)
 
-    def draw() -> list[Tensor]:
+    def draw() -> Tensor:
         if method == "silhouette":
-            return [renderer.silhouette(points, faces, case.size, SIGMA)]
-        if method == "attributes":
-            return list(renderer.attributes(points, faces, colours, case.size, SIGMA, GAMMA))
-        if method == "textured":
-            return list(renderer.textured(points, faces, uv, texture, case.size, SIGMA, GAMMA))
-        return [renderer.visibility(points, faces, case.size).depth]
+            return renderer.silhouette(points, faces, case.size, SIGMA)
+        return renderer.visibility(points, faces, case.size).depth
 
-    return draw, inputs
+    return draw, points
 
 
 def now(device: str) -> float:
@@ -182,7 +175,7 @@ def _parser() -> Arguments:
     )
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     installed = ["warp", *(["pytorch3d"] if importlib.util.find_spec("pytorch3d") else [])]
-    parser.add_argument("--renderer", dest="renderers", choices=RENDERERS, nargs="+", default=installed)
+    parser.add_argument("--renderer", dest="renderers", choices=(*RENDERERS, "reference"), nargs="+", default=installed)
     parser.add_argument("--device", dest="devices", nargs="+", default=devices, help="cpu, cuda, cuda:1 ...")
     parser.add_argument("--method", choices=METHODS, default="silhouette")
     for name, meaning in (("levels", "subdivisions of the icosahedron"), ("sizes", "pixels"), ("batches", "images")):

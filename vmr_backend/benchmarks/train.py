@@ -8,14 +8,15 @@ import torch
 
 from ..arguments import Arguments
 from ..bodies.category import CategoryShape, Handles, ellipsoid
-from ..devices import device_name, device_of
+from ..devices import device_name, device_of, on_device
 from ..geometry.cameras import LEVEL_CAMERA, WeakCamera
 from ..geometry.sphere import icosphere
 from ..rendering import Renderer, get_renderer
-from ..settings import ENCODERS, TrainingSettings
 from ..training.augmentation import Examples
 from ..training.instances import Instances, descend
-from ..training.network import Chance, Lesson, Plan, targets_of
+from ..training.network import BatchLoss, Draws, targets_of
+from ..training.settings import TrainingSettings
+from ..vmr.encoders import ENCODERS
 from ..vmr.model import Architecture, CategoryModel
 from ..vmr.model_file import STRENGTH
 from ..vmr.objective import INSIDE
@@ -25,9 +26,9 @@ SIZES, BATCHES = (64, 96, 128), (8, 32)
 KEYPOINTS = 26
 RADII = (0.2, 0.5, 0.3)
 """Object units, of the ellipsoid that stands for a subject."""
-ROUNDS = (("mesh fit", None), ("imitation", (False, False, False)), ("second looks", (True, False, False)),
+ROUNDS = (("mesh fit", None), ("imitation", (False, False, False)), ("refinement", (True, False, False)),
           ("pictures", (True, True, False)), ("texture", (True, True, True)))
-"""What is timed: the fit of meshes, and a lesson with more and more in it (looking, seeing, painting)."""
+"""What is timed: the fit of meshes, and a batch's loss with more and more terms (refinement, pictures, texture)."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,7 +61,7 @@ def _timed(encoder: str, size: int, batch: int, parts: tuple[bool, bool, bool] |
     sphere = icosphere(3)
     body = ellipsoid(sphere, RADII)
     handles = Handles.spread_over(body, sphere, settings.handles)
-    weights = {name.removeprefix("weight_"): value for name, value in settings.items() if name.startswith("weight_")}
+    weights = settings.weights()
     affinity = torch.eye(len(body), device=device)[torch.randperm(len(body))[:KEYPOINTS]]
     bases = 1 if parts is None else settings.bases
     shape = CategoryShape(body.repeat(bases, 1, 1).to(device), sphere, handles, STRENGTH).to(device)
@@ -74,13 +75,13 @@ def _timed(encoder: str, size: int, batch: int, parts: tuple[bool, bool, bool] |
             descend(shape, instances, targets, affinity, [torch.arange(batch, device=device)], weights, renderer,
                     False, lambda _: None)
     else:
-        architecture = Architecture(encoder, size, settings.hypotheses, settings.looks)
+        architecture = Architecture(encoder, size, settings.hypotheses, settings.refinements)
         model = CategoryModel(shape, architecture).to(device)
-        chance = Chance.draw(batch, torch.Generator().manual_seed(0)).to(device)
-        lesson = Lesson(model, affinity, renderer, Plan(1, batch, settings.learning_rate, 0.0, 0.0, weights))
+        draws = on_device(Draws.draw(batch, torch.Generator().manual_seed(0)), device)
+        loss = BatchLoss(model, affinity, renderer, weights)
 
         def step() -> None:
-            lesson(examples, chance, *parts)[0].backward()
+            loss(examples, draws, *parts)[0].backward()
 
     times = []
     for _ in range(repeats + 1):  # the first warms up

@@ -127,7 +127,7 @@ class CategoryShape(nn.Module):
 
     def cotangents(self, base: Tensor) -> Tensor:
         """(..., E) cotangent weights of base shapes (..., V, 3), constants of the derivative."""
-        return cotangent_weights(base.detach(), self.faces, self.opposite)
+        return cotangent_weights(base.detach(), self.faces, self.opposite, len(self.edges))
 
 
 class CategoryBody(nn.Module):

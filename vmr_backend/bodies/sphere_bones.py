@@ -228,7 +228,7 @@ class SphereBones(nn.Module):
                  "symmetry": losses.symmetry_loss(rest, mesh.mirror), "side": losses.side_loss(rest, mesh.side)}
         if self.skeleton is not None:
             motion = pose.motion
-            weights = cotangent_weights(rest[0].detach(), mesh.faces, mesh.opposite)
+            weights = cotangent_weights(rest[0].detach(), mesh.faces, mesh.opposite, len(mesh.edges))
             found["arap"] = arap_energy(rest[:, None], some, mesh.edges, weights).mean(1)
             found["joint"] = self.skeleton.gaps(motion).square().sum(-1).mean()[None]
             found["motion"] = motion.square().sum(-1).mean()[None]

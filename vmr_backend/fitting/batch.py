@@ -16,7 +16,7 @@ RUN = 4
 
 
 @dataclass(frozen=True)
-class PairFlow:
+class BatchFlow:
     """Optical flow at the samples of B frames, each to one other frame of the batch."""
 
     partner: Tensor
@@ -33,7 +33,7 @@ class FrameBatch:
 
     frames: Tensor
     """(B,) indices among the clip's frames; some may be there twice."""
-    flows: tuple[PairFlow, ...]
+    flows: tuple[BatchFlow, ...]
     run: int = 0
     """Frames that follow one another in the batch; 0 where it consists of pairs."""
 
@@ -69,8 +69,8 @@ def runs_and_pairs(seen: Observations, count: int, iteration: int, random: np.ra
     later, earlier = ((index + side).clamp(index[:, :1], index[:, -1:]).flatten() for side in (1, -1))
     index = index.flatten()
     return FrameBatch(frames, (
-        PairFlow(later, link.forward[frames], link.forward_weight[frames] * (later != index)[:, None]),
-        PairFlow(earlier, link.backward[frames], link.backward_weight[frames] * (earlier != index)[:, None])), run)
+        BatchFlow(later, link.forward[frames], link.forward_weight[frames] * (later != index)[:, None]),
+        BatchFlow(earlier, link.backward[frames], link.backward_weight[frames] * (earlier != index)[:, None])), run)
 
 
 def _pairs(seen: Observations, link: Link, count: int, random: np.random.Generator) -> FrameBatch:
@@ -78,6 +78,6 @@ def _pairs(seen: Observations, link: Link, count: int, random: np.random.Generat
     first = first.to(seen.masks.device, non_blocking=True)
     second = first + link.gap
     partner = torch.arange(2 * len(first), device=first.device).roll(len(first))
-    return FrameBatch(torch.cat([first, second]), (PairFlow(
+    return FrameBatch(torch.cat([first, second]), (BatchFlow(
         partner, torch.cat([link.forward[first], link.backward[second]]),
         torch.cat([link.forward_weight[first], link.backward_weight[second]])),))

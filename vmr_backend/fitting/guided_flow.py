@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..parallel import in_parallel
 from ..rendering import Renderer
 from ..video.crops import pixel_centres
 from ..video.flow import CropFlow, consistency, dis, over_mean, sample
@@ -43,46 +44,57 @@ def guided_flows(points: Tensor, faces: Tensor, footage: Footage, renderer: Rend
 class ShownSurface:
     """What a mesh shows in every frame: T frames of S x S pixels."""
 
-    def __init__(self, points: np.ndarray, faces: np.ndarray, index: np.ndarray, shares: np.ndarray, depth: np.ndarray):
-        self.points, self.faces, self.index, self.shares, self.depth = points, faces, index, shares, depth
+    def __init__(self, points: np.ndarray, faces: np.ndarray, index: np.ndarray, barycentrics: np.ndarray,
+                 depth: np.ndarray):
+        self.points, self.faces, self.index, self.barycentrics, self.depth = points, faces, index, barycentrics, depth
 
     @staticmethod
     def of(points: Tensor, faces: Tensor, size: int, renderer: Renderer) -> ShownSurface:
         parts = [renderer.visibility(chunk, faces, size, cull=True) for chunk in points.split(32)]
-        index, shares, depth = (torch.cat([getattr(part, name) for part in parts]).cpu().numpy()
+        index, barycentrics, depth = (torch.cat([getattr(part, name) for part in parts]).cpu().numpy()
                                 for name in ("face_index", "barycentrics", "depth"))
-        return ShownSurface(points.cpu().numpy(), faces.cpu().numpy(), index, shares, depth)
+        return ShownSurface(points.cpu().numpy(), faces.cpu().numpy(), index, barycentrics, depth)
 
     def seen_from(self, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the surface that frame a shows lies in frame b: (S, S, 2) crop units, and whether b shows it (S, S)."""
-        corners = self.points[b][self.faces[np.maximum(self.index[a], 0)]]
-        place = (corners * self.shares[a][..., None]).sum(-2)
-        column, row = np.moveaxis((place[..., :2] + 1) * (len(place) / 2) - 0.5, -1, 0).astype(np.float32)
+        drawn = self.index[a] >= 0
+        position = np.zeros((*drawn.shape, 3), np.float32)
+        corners, barycentrics = self.points[b][self.faces[self.index[a][drawn]]], self.barycentrics[a][drawn]
+        position[drawn] = sum(corners[:, k] * barycentrics[:, k, None] for k in range(3))
+        column, row = np.moveaxis((position[..., :2] + 1) * (len(drawn) / 2) - 0.5, -1, 0)
         there = cv2.remap(self.depth[b], column, row, cv2.INTER_NEAREST)
-        near = (there > 0) & (place[..., 2] < there + DEPTH_TOLERANCE)
-        return place[..., :2].astype(np.float32), (self.index[a] >= 0) & near
+        near = (there > 0) & (position[..., 2] < there + DEPTH_TOLERANCE)
+        return position[..., :2], drawn & near
 
 
 def _across(shown: ShownSurface, small: Footage, gap: int) -> CropFlow:
     count, size = len(small.numbers) - gap, small.masks.shape[1]
     flows = np.zeros((2, count, size, size, 2), np.float16)
     weights = np.zeros((2, count, size, size), np.float16)
-    for t in range(count):
-        for side, (a, b) in enumerate(((t, t + gap), (t + gap, t))):
-            flows[side, t], weights[side, t] = _pair(shown, small, a, b)
+
+    def both_ways(t: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        ahead, back = shown.seen_from(t, t + gap), shown.seen_from(t + gap, t)
+        return [_flow(small, t, t + gap, ahead, back), _flow(small, t + gap, t, back, ahead)]
+
+    for t, found in enumerate(in_parallel(both_ways, range(count))):
+        for side in range(2):
+            flows[side, t], weights[side, t] = found[side]
     return CropFlow(gap, *flows, *weights)
 
 
-def _pair(shown: ShownSurface, small: Footage, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
-    """Displacement (S, S, 2) of the pixels of frame a to frame b, crop units, and its weight (S, S)."""
+def _flow(small: Footage, a: int, b: int, ahead: tuple[np.ndarray, np.ndarray],
+          back: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Displacement (S, S, 2) of the pixels of frame a to frame b, crop units, and its weight (S, S).
+
+    ahead, back  where the surface lies that a shows in b, and b in a (`ShownSurface.seen_from`)
+    """
     size = small.masks.shape[1]
-    back, visible = shown.seen_from(b, a)
-    valid = visible * small.masks[b] * sample(small.masks[a], back)
-    carried = sample(small.images[a], back)
+    (in_b, shown_in_b), (in_a, shown_in_a) = ahead, back
+    valid = shown_in_a * small.masks[b] * sample(small.masks[a], in_a)
+    carried = sample(small.images[a], in_a)
     pictures = [over_mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), valid) for image in (carried, small.images[b])]
     there, home = dis(*pictures), dis(*pictures[::-1])
     trust = consistency(there, home) * valid
-    ahead, shown_there = shown.seen_from(a, b)
-    target = ahead + sample(there, ahead) * np.float32(2 / size)
-    weight = shown_there * small.masks[a] * sample(trust, ahead) * sample(small.masks[b], target)
+    target = in_b + sample(there, in_b) * np.float32(2 / size)
+    weight = shown_in_b * small.masks[a] * sample(trust, in_b) * sample(small.masks[b], target)
     return target - pixel_centres(size), weight

@@ -49,9 +49,11 @@ def arap_energy(rest: Tensor, posed: Tensor, edges: Tensor, weights: Tensor) -> 
     before = rest[..., i, :] - rest[..., j, :]
     after = posed[..., i, :] - posed[..., j, :]
     # An edge adds the same to the covariance of either end: both its vectors change sign.
-    outer = (weights[..., None] * before).unsqueeze(-1) * after.unsqueeze(-2)
-    covariance = outer.new_zeros(*outer.shape[:-3], posed.shape[-2], 3, 3).index_add(-3, i, outer)
-    rotations = best_rotations(covariance.index_add(-3, j, outer))
+    outer = ((weights[..., None] * before).unsqueeze(-1) * after.unsqueeze(-2)).detach().flatten(-2)
+    covariance = outer.new_zeros(*outer.shape[:-2], posed.shape[-2], 9)
+    for end in (i, j):
+        covariance.scatter_add_(-2, end.unsqueeze(-1).expand(outer.shape), outer)
+    rotations = best_rotations(covariance.unflatten(-1, (3, 3)))
     length = sum(_length(after - (rotations[..., end, :, :] @ before.unsqueeze(-1)).squeeze(-1)) for end in (i, j))
     return (weights * length).sum(-1) / (2 * weights.sum(-1)).clamp_min(1e-9)
 

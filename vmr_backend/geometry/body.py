@@ -1,4 +1,4 @@
-"""The parts of a body made from a sphere: what its two sides share, and places that lie far from one another on it."""
+"""The parts of a body made from a sphere: what belongs to both its sides, and points far from one another on it."""
 
 from __future__ import annotations
 
@@ -30,20 +30,19 @@ class BodyParts:
 
     @property
     def features(self) -> Tensor:
-        """(V, 6) between which distances tell parts apart: two legs stand side by side in space, yet far apart on the
-        sphere."""
+        """(V, 6) whose distances separate parts: two legs stand side by side in space, yet far apart on the sphere."""
         return torch.cat([self.held / BODY_RADIUS, self.apart / 2], 1)
 
 
-def parts_of_body(rest: Tensor, places: Tensor, faces: Tensor) -> BodyParts:
-    """Of a mesh (V, 3) with its vertices' places (V, 3) on the unit sphere, mirror plane x = 0."""
+def parts_of_body(rest: Tensor, positions: Tensor, faces: Tensor) -> BodyParts:
+    """Of a mesh (V, 3) with its vertices' positions (V, 3) on the unit sphere, mirror plane x = 0."""
     plane = rest.new_tensor([0.0, 1.0, 1.0])
     middle = rest * plane
     # A left vertex and its right image belong to one part where the body fills the space between them.
     narrow = rest[:, 0].abs() < CENTRAL_WIDTH * rest[:, 0].abs().max()
     central = narrow & (winding_numbers(middle, rest, faces) > 0.5)
     return BodyParts(torch.where(central[:, None], middle, rest),
-                     torch.where(central[:, None], places * plane, places), central)
+                     torch.where(central[:, None], positions * plane, positions), central)
 
 
 def spread_out(points: Tensor, central: Tensor, mirror: Tensor, count: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Spreads the vertices of a shape made from a sphere evenly over its surface, by moving their places on the sphere."""
+"""Spreads the vertices of a shape made from a sphere evenly over it, by moving their positions on the sphere."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ ROUNDS = 150
 SLIVER = 0.02
 """Of the mean size: smaller faces on the sphere count as turned over."""
 CANDIDATES = 12
-"""Nearest faces of the sphere among which the one that holds a place is looked for."""
+"""Nearest faces of the sphere among which the one around a position is searched."""
 
 
 def spread_evenly(sphere: Sphere, values: np.ndarray) -> tuple[Sphere, np.ndarray]:
-    """New places on the sphere for its vertices, and the values (V, C) there; the first three are points of the shape.
+    """New positions on the sphere for its vertices, and the values (V, C) there; the first three are the shape.
 
     A sphere drawn out into limbs has few vertices on them and heaps them up where it was pressed together. Each vertex
-    moves to the mean of its neighbours' places, weighted with the squared lengths of the edges between them on the
+    moves to the mean of its neighbours' positions, weighted with the squared lengths of the edges between them on the
     shape, until long edges have pulled enough vertices towards them. The surface stays the same, but for what new
     edges cut off; vertices around the poles stay, since the UV map needs them there. Symmetric shapes stay symmetric.
     """
     i, j = edges_of(sphere.faces).T
     held = _around_poles(sphere)
     surface = _Surface(sphere, values)
-    places = sphere.vertices
+    positions = sphere.vertices
     for _ in range(ROUNDS):
-        points = surface(places)[:, :3]
-        # The mean with the mirror image: weights of the two sides must agree for places to stay each other's image.
+        points = surface(positions)[:, :3]
+        # The mean with the mirror image: weights of both sides must agree for positions to stay each other's image.
         length = np.linalg.norm(points[i] - points[j], axis=1)
-        pull = coo_matrix((length + 1e-9, (i, j)), (len(places), len(places))).tocsr()
+        pull = coo_matrix((length + 1e-9, (i, j)), (len(positions), len(positions))).tocsr()
         pull = pull + pull.T
         pull = (pull + pull[sphere.mirror][:, sphere.mirror]) / 2
-        mean = pull @ places / np.asarray(pull.sum(1))
-        moved = np.where(held[:, None], places, (places + mean) / 2)
+        mean = pull @ positions / np.asarray(pull.sum(1))
+        moved = np.where(held[:, None], positions, (positions + mean) / 2)
         moved /= np.linalg.norm(moved, axis=1, keepdims=True)
         # Where a face would turn over, its corners wait for their neighbours.
         while len(turned := _turned_over(moved, sphere.faces)):
-            moved[turned] = places[turned]
-        places = moved
-    return Sphere(places, sphere.faces, sphere.mirror), surface(places)
+            moved[turned] = positions[turned]
+        positions = moved
+    return Sphere(positions, sphere.faces, sphere.mirror), surface(positions)
 
 
 def _around_poles(sphere: Sphere) -> np.ndarray:
@@ -54,9 +54,9 @@ def _around_poles(sphere: Sphere) -> np.ndarray:
     return near
 
 
-def _turned_over(places: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Corners, and their mirror images, of faces that no longer look outwards: two places would share an address."""
-    a, b, c = (places[faces[:, k]] for k in range(3))
+def _turned_over(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Corners, and their mirror images, of faces turned inwards: two points of the shape would share a position."""
+    a, b, c = (positions[faces[:, k]] for k in range(3))
     volume = np.einsum("fk,fk->f", np.cross(a, b), c)
     return np.unique(faces[volume <= SLIVER * np.abs(volume).mean()])
 
@@ -71,13 +71,13 @@ class _Surface:
         self._tree = cKDTree(middles / np.linalg.norm(middles, axis=1, keepdims=True))
         self._to_weights = np.linalg.inv(corners.transpose(0, 2, 1))
 
-    def __call__(self, places: np.ndarray) -> np.ndarray:
-        """Values (P, C) at places (P, 3) on the sphere."""
-        near = self._tree.query(places, k=min(CANDIDATES, len(self._faces)))[1]
-        weights = np.einsum("pkij,pj->pki", self._to_weights[near], places)
+    def __call__(self, positions: np.ndarray) -> np.ndarray:
+        """Values (P, C) at positions (P, 3) on the sphere."""
+        near = self._tree.query(positions, k=min(CANDIDATES, len(self._faces)))[1]
+        weights = np.einsum("pkij,pj->pki", self._to_weights[near], positions)
         weights /= np.abs(weights).sum(2, keepdims=True)
         best = weights.min(2).argmax(1)
-        rows = np.arange(len(places))
+        rows = np.arange(len(positions))
         chosen = np.clip(weights[rows, best], 0, None)
         chosen /= chosen.sum(1, keepdims=True)
         return (self._values[self._faces[near[rows, best]]] * chosen[..., None]).sum(1)

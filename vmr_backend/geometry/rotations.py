@@ -7,13 +7,6 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 
-def cross_matrix(v: Tensor) -> Tensor:
-    """(..., 3) to (..., 3, 3) with cross_matrix(v) @ x = v x x."""
-    x, y, z = v.unbind(-1)
-    o = torch.zeros_like(x)
-    return torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).unflatten(-1, (3, 3))
-
-
 def from_axis_angle(v: Tensor) -> Tensor:
     """Rotation matrices (..., 3, 3) of axis-angle vectors (..., 3) in radians (Rodrigues' formula), smooth at zero."""
     square = v.square().sum(-1)[..., None, None]
@@ -21,7 +14,9 @@ def from_axis_angle(v: Tensor) -> Tensor:
     angle = torch.where(small, torch.ones_like(square), square).sqrt()
     a = torch.where(small, 1 - square / 6, angle.sin() / angle)
     b = torch.where(small, 0.5 - square / 24, (1 - angle.cos()) / angle.square())
-    k = cross_matrix(v)
+    x, y, z = v.unbind(-1)
+    o = torch.zeros_like(x)
+    k = torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).unflatten(-1, (3, 3))
     return torch.eye(3, dtype=v.dtype, device=v.device) + a * k + b * (k @ k)
 
 
@@ -41,7 +36,7 @@ def from_two_columns(v: Tensor) -> Tensor:
     """Rotations (..., 3, 3) of vectors (..., 6): zero is the identity (Zhou et al. 2019).
 
     What is added to the first two columns of the identity is made orthonormal; the third follows. Without jumps, unlike
-    axis-angles and quaternions, so a network learns it well.
+    axis-angles and quaternions, so a network is trained on it well.
     """
     first, second = v.split(3, -1)
     eye = torch.eye(3, dtype=v.dtype, device=v.device)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 def gaussian_skin_weights(points: Tensor, centres: Tensor, precisions: Tensor, apart: Tensor | float = 0.0,
                           bones_per_vertex: int = 4) -> Tensor:
-    """Share of each bone in each vertex (as in LASR): softmax over bones of minus the squared Mahalanobis distance.
+    """Skin weights of bones (as in LASR): softmax over bones of minus the squared Mahalanobis distance.
 
     points (V, 3), centres (B, 3), precisions (B, 3, 3) factors A of the Gaussians, distance = |A (x - c)|, apart (V, B)
     added to its square.
@@ -30,25 +30,25 @@ def blend_skinning(rest: Tensor, weights: Tensor, rotations: Tensor, translation
     Returns (..., V, 3).
     """
     transforms = torch.cat([rotations.mT, translations.unsqueeze(-2)], -2).flatten(-3, -2)
-    shares = weights.unsqueeze(-1) * torch.cat([rest, rest.new_ones(len(rest), 1)], 1).unsqueeze(1)
-    return shares.flatten(1) @ transforms
+    weighted = weights.unsqueeze(-1) * torch.cat([rest, rest.new_ones(len(rest), 1)], 1).unsqueeze(1)
+    return weighted.flatten(1) @ transforms
 
 
-def rigid_motions(rest: Tensor, moved: Tensor, weights: Tensor, lean: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Each bone's rigid motion that comes nearest to how the vertices it holds have moved (Kabsch 1976).
+def rigid_motions(rest: Tensor, moved: Tensor, weights: Tensor, damping: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Each bone's rigid motion that comes nearest to how its vertices have moved (Kabsch 1976).
 
-    rest (V, 3), moved (T, V, 3), weights (V, B); lean, a share of the bone's square extent, is how much speaks for no
+    rest (V, 3), moved (T, V, 3), skin weights (V, B); damping, in units of the bone's square extent, favours no
     rotation: it decides what the vertices leave open, as how far a thin limb has twisted.
     Returns rotations (T, B, 3, 3) and translations (T, B, 3) with x -> R x + t in object space.
     """
     dtype = moved.dtype  # in float64, for rounding would turn a bone about the line of only two vertices
     rest, moved, weights = rest.double(), moved.double(), weights.double()
-    share = weights / weights.sum(0).clamp_min(1e-9)
-    start, end = share.T @ rest, share.T @ moved
-    shared = (share.unsqueeze(-1) * (rest.unsqueeze(1) - start)).flatten(1)
-    outer = (shared.T @ moved).unflatten(1, (-1, 3)).mT
-    size = (share.T @ rest.square()).sum(-1) - start.square().sum(-1)
-    u, _, vt = torch.linalg.svd(outer + (lean * size + 1e-6)[:, None, None] * torch.eye(3).to(outer))
+    weights = weights / weights.sum(0).clamp_min(1e-9)
+    start, end = weights.T @ rest, weights.T @ moved
+    weighted = (weights.unsqueeze(-1) * (rest.unsqueeze(1) - start)).flatten(1)
+    outer = (weighted.T @ moved).unflatten(1, (-1, 3)).mT
+    size = (weights.T @ rest.square()).sum(-1) - start.square().sum(-1)
+    u, _, vt = torch.linalg.svd(outer + (damping * size + 1e-6)[:, None, None] * torch.eye(3).to(outer))
     proper = torch.ones_like(end)
     proper[..., 2] = torch.linalg.det(u @ vt).sign()
     rotations = u * proper.unsqueeze(-2) @ vt

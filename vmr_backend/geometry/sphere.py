@@ -14,7 +14,7 @@ from torch import Tensor
 class Sphere:
     """A sphere of triangles, symmetric in the plane x = 0, with vertices at its poles.
 
-    Places on it are the address of every point of the shapes made from it: UVs, textures and parts refer to them.
+    Positions on it are the address of every point of the shapes made from it: UVs, textures and parts refer to them.
     """
 
     vertices: np.ndarray
@@ -72,7 +72,7 @@ def subdivided(sphere: Sphere, values: np.ndarray) -> tuple[Sphere, np.ndarray]:
 
 
 U_MARGIN = 0.09
-"""Width of the strip beyond each side of the seam that the UV map holds twice: half of a pole face's 60 degrees."""
+"""Width of the strip beyond each side of the seam that is twice in the UV map: half of a pole face's 60 degrees."""
 
 
 def spherical_uv(sphere: Sphere) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How much of a result's surface the clip shows: in which share of the frames the camera sees each vertex."""
+"""How much of a result's surface the clip shows: in which fraction of the frames the camera sees each vertex."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ FRAMES_AT_ONCE = 4
 
 
 def coverage(result: Reconstruction, size: int = SIZE) -> np.ndarray:
-    """(V,) float32, share of the result's frames in which each vertex is seen: 0 never, 1 always.
+    """(V,) float32, fraction of the result's frames in which each vertex is seen: 0 never, 1 always.
 
     A vertex is seen where it is the nearest corner of what the camera sees at one pixel at least: inside the picture,
     and not behind another part of the mesh. The drawing is stretched over the mesh's extent in the picture, so that a
-    small subject is looked at as closely as a large one.
+    small subject is sampled as finely as a large one.
     """
     count = len(result.frames)
     seen = np.zeros(result.vertices.shape[1], np.int64)
     for first in range(0, count, FRAMES_AT_ONCE):
-        places = range(first, min(first + FRAMES_AT_ONCE, count))
-        in_picture = [points for t in places if (points := _in_picture(result, t)) is not None]
+        indices = range(first, min(first + FRAMES_AT_ONCE, count))
+        in_picture = [points for t in indices if (points := _in_picture(result, t)) is not None]
         if in_picture:
             seen += _seen(np.stack(in_picture), result.faces, size).sum(0)
     return (seen / count).astype(np.float32)
 
 
 def never_seen(result: Reconstruction, seen: np.ndarray) -> float:
-    """Share of the rest shape's area, 0 to 1, whose vertices have a coverage `seen` (V,) of 0."""
+    """Fraction of the rest shape's area, 0 to 1, whose vertices have a coverage `seen` (V,) of 0."""
     a, b, c = (result.rest_vertices[result.faces[:, k]].astype(np.float64) for k in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
     hidden = (seen[result.faces] == 0).mean(1)

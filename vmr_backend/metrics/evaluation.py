@@ -6,7 +6,7 @@ import json
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from ..arguments import Arguments
-from ..job import EXIT_BAD_INPUT, EXIT_DONE, BadInput, JobRequest
+from ..job import EXIT_DONE, REQUEST_NAME, BadInput, JobRequest
 from ..reconstruction import Reconstruction
 from ..video.clip import Clip, open_clip, select
 from ..video.subjects import Choice
+from .mask_agreement import evaluate, masks_of
 from .pck import Keypoints, keypoint_transfer
-from .segmentation import evaluate, masks_of
 from .shape import Truth, compare_shape
 
 BADJA_SIZE = (1080, 1920)
@@ -38,69 +38,51 @@ def main(argv: list[str] | None = None) -> int:
                         help="annotated joints in BADJA's format: adds pck_t, pck_pairs")
     parser.add_argument("--every", type=int, default=4, metavar="N",
                         help="compare every N-th frame with the true meshes (default: 4)")
-    try:
-        arguments = parser.parse_args(argv)
-        figures = evaluate_folder(arguments.result, arguments.masks, arguments.gt, arguments.keypoints,
-                                  arguments.every, tell=lambda note: print(note, file=sys.stderr))
-    except BadInput as error:
-        print(error, file=sys.stderr)
-        return EXIT_BAD_INPUT
-    print(json.dumps(figures))
+    given = parser.parse_args(argv)
+    print(json.dumps(evaluate_folder(given.result, given.masks, given.gt, given.keypoints, given.every,
+                                     warn=lambda note: print(note, file=sys.stderr))))
     return EXIT_DONE
 
 
 def evaluate_folder(folder: Path, masks: Path, truth: Path | None = None, keypoints: Path | None = None,
-                    every: int = 4, tell: Callable[[str], object] = lambda note: None) -> dict[str, Any]:
+                    every: int = 4, warn: Callable[[str], object] = lambda note: None) -> dict[str, Any]:
     """What `evaluate` prints, by name; None where a figure cannot be known. BadInput names a file that is unusable.
 
-    tell    called with a line of how the masks were read, where they are not plain
+    warn    called with a line of how the masks were read, where they are not plain
     """
     if every < 1:
         raise BadInput(f"--every: found {every}, needs 1 or more")
     result = Reconstruction.load(folder)
     true_meshes = load_truth(truth) if truth else None
     joints = load_joints(keypoints) if keypoints else {}
-    areas: dict[int, int] = {}
-    found, notes = masks_of(result, masks, *_clip(folder), _choice(folder, masks))
+    facts, notes = masks_of(result, masks, *_run_in(folder, masks))
     for note in notes:
-        tell(note)
-
-    def measured() -> Iterator[tuple[int, np.ndarray]]:
-        for number, mask in found:
-            areas[number] = int(np.count_nonzero(mask))
-            yield number, mask
-
-    figures: dict[str, Any] = dict(evaluate(result, measured()).means())
+        warn(note)
+    figures: dict[str, Any] = dict(evaluate(result, ((n, one.mask() > 0) for n, one in facts.items())).means())
     if true_meshes:
         figures |= asdict(compare_shape(result, true_meshes, every))
     if keypoints:
         size = result.image_size.astype(float)
-        marks = {number: Keypoints(points * size, visible, areas[number])
-                 for number, (points, visible) in joints.items() if number in areas}
+        marks = {number: Keypoints(points * size, visible, facts[number].area)
+                 for number, (points, visible) in joints.items() if number in facts}
         transfer = keypoint_transfer(result, marks)
         figures |= {"pck_t": transfer.pck, "pck_pairs": transfer.total}
     return figures
 
 
-def _choice(folder: Path, masks: Path) -> Choice | None:
-    """The subject that the run in a folder was about, where these are the masks that it was chosen in."""
-    if not (folder / "job.json").is_file():
-        return None
+def _run_in(folder: Path, masks: Path) -> tuple[Clip | None, np.ndarray | None, Choice | None]:
+    """The clip that the run in a folder was about and the frames that it was asked for, where it is still at its place,
+    and the subject, where these are the masks that it was chosen in."""
+    if not (folder / REQUEST_NAME).is_file():
+        return None, None, None
     request = JobRequest.load(folder)
     same = request.masks is not None and Path(request.masks) == masks.absolute()
-    return Choice(request.subject, request.box, request.at) if same else None
-
-
-def _clip(folder: Path) -> tuple[Clip | None, np.ndarray | None]:
-    """The clip that the run in a folder was about and the frames it was asked for, where it is still at its place."""
-    if not (folder / "job.json").is_file():
-        return None, None
-    request = JobRequest.load(folder)
+    choice = Choice.of(request) if same else None
     try:
         clip = open_clip(request.clip, request.files, shown=request.shown, pixel_aspect=1.0)
-        return clip, select(clip, request.first, request.last)
+        return clip, select(clip, request.first, request.last), choice
     except BadInput:
-        return None, None
+        return None, None, choice
 
 
 def load_truth(path: Path) -> Truth:
@@ -125,7 +107,7 @@ def load_truth(path: Path) -> Truth:
 
 
 def load_joints(path: Path) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Places (K, 2), x and y as shares of the picture, and visibility (K,) of BADJA's joints by number of frame."""
+    """Samples (K, 2), x and y in fractions of the picture, and visibility (K,) of BADJA's joints by number of frame."""
     needed = "needs BADJA's format: a list of objects with image_path, joints and visibility"
     try:
         joints = {}

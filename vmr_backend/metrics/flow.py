@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from ..reconstruction import Reconstruction
+from ..texture.selection import weighted_median
 from ..video.crops import pixel_centres
 from ..video.footage import Footage, downsample
 from .raster import project, rasterise
 
 SIZE = 64
-"""Side in pixels at which crops are compared: some hundred places on the subject are enough for a median."""
+"""Side in pixels at which crops are compared: some hundred pixels on the subject are enough for a median."""
 
 LEAST_CONSISTENT = 0.4
-"""Share of the subject that needs flow which agrees forward and backward; with less, nothing is said of a frame. Of the
+"""Fraction of the subject that needs flow which agrees forward and backward; with less, a frame is not judged. Of the
 true meshes of rendered clips, none strays by more than 0.03 where the flow agrees on more than this; below, where wings
 beat, by up to 0.2: there the flow is wrong, not the surface."""
 
@@ -22,20 +23,13 @@ def flow_residuals(result: Reconstruction, footage: Footage, size: int = SIZE) -
     """How far the surface strays from the optical flow between a frame and its neighbours.
 
     footage   the crops that the result was made of, one for each of its frames
-    Returns (T,) float64: weighted median, over the places where mesh and mask overlap, of the distance between where
-    the flow leads and where the result has the same point of the surface one frame later (or earlier), as a share of
+    Returns (T,) float64: weighted median, over the pixels where mesh and mask overlap, of the distance between where
+    the flow leads and where the result has the same point of the surface one frame later (or earlier), as a fraction of
     the subject's size, the square root of its mask's area. The larger one of both directions; NaN where there is no
     reliable flow to compare with.
     """
     small = downsample(footage, min(size, footage.masks.shape[1]))
     return np.array([_residual(result, small, t) for t in range(len(result.frames))])
-
-
-def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    """The lowest of values (N,) up to which half of the weights (N,) lie."""
-    order = np.argsort(values)
-    sums = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(sums, sums[-1] / 2)])
 
 
 def _residual(result: Reconstruction, footage: Footage, t: int) -> float:
@@ -46,8 +40,8 @@ def _residual(result: Reconstruction, footage: Footage, t: int) -> float:
     faces, weights = rasterise((in_crop + 1) / 2 * side, depth, result.faces, (side, side))
     drawn = faces >= 0
     corners = result.faces[faces[drawn]]
-    share = weights[drawn] / depth[corners]     # barycentrics of the screen become those of the surface
-    share /= share.sum(1, keepdims=True)
+    barycentrics = weights[drawn] / depth[corners]     # barycentrics of the screen become those of the surface
+    barycentrics /= barycentrics.sum(1, keepdims=True)
     start = pixel_centres(side)[drawn]
     pixel = 2 * footage.crop_half[t] / side
     subject = np.sqrt(footage.masks[t].sum()) * pixel
@@ -60,15 +54,15 @@ def _residual(result: Reconstruction, footage: Footage, t: int) -> float:
         if weight.sum() < LEAST_CONSISTENT * footage.masks[t].sum() or not weight[drawn].any():
             continue
         led_to = footage.crop_centre[other] + footage.crop_half[other] * (start + flows[pair][drawn])
-        distance = np.linalg.norm(_seen_again(result, other, corners, share) - led_to, axis=1)
-        found.append(weighted_median(distance, weight[drawn]) / subject)
+        distance = np.linalg.norm(_seen_again(result, other, corners, barycentrics) - led_to, axis=1)
+        found.append(weighted_median(distance[:, None], weight[drawn][:, None])[0] / subject)
     return max(found, default=np.nan)
 
 
-def _seen_again(result: Reconstruction, t: int, corners: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Pixels (N, 2) of the full frame at frame t of points given by their face's vertices (N, 3) and shares (N, 3)."""
+def _seen_again(result: Reconstruction, t: int, corners: np.ndarray, barycentrics: np.ndarray) -> np.ndarray:
+    """Pixels (N, 2) of the full frame at frame t of points in faces of vertices (N, 3), by barycentrics (N, 3)."""
     rotation, translation = (a[t].astype(np.float64) for a in (result.camera_rotation, result.camera_translation))
     in_camera = result.vertices[t].astype(np.float64) @ rotation.T + translation
-    points = np.einsum("nk,nkc->nc", share, in_camera[corners])
+    points = np.einsum("nk,nkc->nc", barycentrics, in_camera[corners])
     focal, centre = result.intrinsics[t, :2], result.intrinsics[t, 2:]
     return focal * points[:, :2] / np.maximum(points[:, 2:], 1e-6) + centre

@@ -13,24 +13,24 @@ FRAMES = 16
 """Frames, spread over the clip, that are compared with the first one: steps from frame to frame may be too small."""
 
 SHARE = 0.95
-"""Share of the subject that moves less than is told: a limb that moves counts, a few pixels of noise do not."""
+"""Fraction of the subject that moves less than is returned: a limb that moves counts, a few pixels of noise do not."""
 
 EXPLAINED = 0.6
-"""Share of the difference between two frames beyond which motion does not explain it: it is noise, then, or light."""
+"""Fraction of the difference between two frames beyond which motion does not explain it: it is noise or light."""
 
 ROUNDED = 0.3
 """Squared difference, of 255, that sampling one picture in two crops leaves."""
 
 ANOTHER_PICTURE = 0.2
 """Squared difference between two frames, over the variance of the subject's greys, beyond which it has moved further
-than flow can follow: between places taken at random it is 2."""
+than flow can follow: between pixels taken at random it is 2."""
 
 GRAIN, WINDOW = 1.0, 4.0
-"""Pixels of a crop by which frames are smoothed, against noise, and around a place over which they are compared."""
+"""Pixels of a crop by which frames are smoothed, against noise, and around each pixel over which they are compared."""
 
 
 def motion(footage: Footage) -> float:
-    """How far the subject moves in the picture from the clip's first frame to any other, as a share of its size, the
+    """How far the subject moves in the picture from the clip's first frame to any other, as a fraction of its size, the
     square root of its mask's area; 1 where it moves further than flow can follow. Masks and crops that shake over a
     still picture, noise and light are no motion."""
     others = np.unique(np.linspace(1, len(footage.numbers) - 1, FRAMES).astype(int))
@@ -49,8 +49,8 @@ def _between(footage: Footage, t: int) -> float:
     mean, spread = _light(first, subject)
     mean_then, spread_then = _light(sample(then, stays, cv2.BORDER_REPLICATE), subject)
     then = mean + (then - mean_then) * spread / spread_then
-    still, moved = (_difference(first, sample(then, place, cv2.BORDER_REPLICATE), subject)
-                    for place in (stays, here + flow))
+    still, moved = (_difference(first, sample(then, samples, cv2.BORDER_REPLICATE), subject)
+                    for samples in (stays, here + flow))
     if np.average(np.minimum(still, moved), weights=subject) > ANOTHER_PICTURE * spread**2:
         return 1.0
     way = np.linalg.norm(here + flow - stays, axis=-1) * half_then
@@ -68,6 +68,6 @@ def _light(picture: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
 
 
 def _difference(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Of two pictures (S, S), squared: the mean around each place by a weight (S, S)."""
+    """Of two pictures (S, S), squared: the mean around each pixel by a weight (S, S)."""
     blurred = [cv2.GaussianBlur(values, (0, 0), WINDOW) for values in ((a - b) ** 2 * weight, weight)]
     return blurred[0] / np.maximum(blurred[1], 1e-6)

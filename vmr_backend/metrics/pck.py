@@ -36,7 +36,7 @@ class Transfer:
 
     @property
     def pck(self) -> float | None:
-        """Share of correct keypoints, None where no keypoint is visible in two frames."""
+        """Fraction of correct keypoints, None where no keypoint is visible in two frames."""
         return self.found / self.total if self.total else None
 
 
@@ -47,13 +47,13 @@ def keypoint_transfer(result: Reconstruction, keypoints: Mapping[int, Keypoints]
     A keypoint beside the drawn mesh is put on its nearest drawn pixel. Only those visible in both frames count; where
     the mesh is not drawn at all, they count as not found.
     """
-    place = {int(number): index for index, number in enumerate(result.frames) if int(number) in keypoints}
-    projected = {number: project(result, index)[0] for number, index in place.items()}
+    index_of = {int(number): index for index, number in enumerate(result.frames) if int(number) in keypoints}
+    projected = {number: project(result, index)[0] for number, index in index_of.items()}
     found = total = 0
-    for a in place:
-        anchors = _anchor(result, place[a], keypoints[a].points)
+    for a in index_of:
+        anchors = _anchor(result, index_of[a], keypoints[a].points)
         limit = alpha * np.sqrt(keypoints[a].mask_area)
-        for b in place:
+        for b in index_of:
             both = keypoints[a].visible & keypoints[b].visible
             if a == b or not both.any():
                 continue

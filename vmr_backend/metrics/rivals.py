@@ -8,11 +8,11 @@ from typing import Protocol
 
 OTHER_HEADING, OTHER_TURN, OTHER_ROLL = math.radians(45), math.radians(30), math.radians(30)
 """Cameras that the search left closer than this, in heading, turn and roll, are the same reading of the clip: where
-they began does not tell, those of most starts come together."""
+they began does not count, those of most starts come together."""
 
 
-class Hypothesis(Protocol):
-    """A camera path that was tried, as far as it is looked at here; radians."""
+class ScoredHypothesis(Protocol):
+    """A camera path that was tried, as far as it is compared here; radians."""
 
     found_heading: float
     found_turn: float
@@ -20,8 +20,8 @@ class Hypothesis(Protocol):
     scores: list[float]
 
 
-def rival_gap(hypotheses: Sequence[Hypothesis]) -> float | None:
-    """By how much the nearest rival scores worse than the chosen hypothesis, the first, as a share of its score.
+def rival_gap(hypotheses: Sequence[ScoredHypothesis]) -> float | None:
+    """By how much the nearest rival scores worse than the chosen hypothesis, the first, as a fraction of its score.
 
     A rival ended with another turn, roll or heading (of the mirror plane: half a circle), and was compared with the
     chosen one for as long as any. 0: it fits just as well, so that front and back, or the sense in which the subject
@@ -38,7 +38,7 @@ def rival_gap(hypotheses: Sequence[Hypothesis]) -> float | None:
     return max(best / chosen.scores[rounds - 1] - 1, 0.0)
 
 
-def _is_other(a: Hypothesis, b: Hypothesis) -> bool:
+def _is_other(a: ScoredHypothesis, b: ScoredHypothesis) -> bool:
     apart = abs(a.found_heading - b.found_heading) % math.pi
     return (min(apart, math.pi - apart) > OTHER_HEADING or abs(a.found_turn - b.found_turn) > OTHER_TURN
             or abs(a.roll - b.roll) > OTHER_ROLL)

@@ -8,7 +8,7 @@ from ..reconstruction import Reconstruction
 
 SMALLEST_JUMP = 30.0
 """Degrees from one frame to the next below which no turn is called a jump: at 24 frames a second, two turns a second.
-Flips, which this looks for, are of 90 degrees and more."""
+Flips, which this is to find, are of 90 degrees and more."""
 
 UNUSUAL = 5.0
 """A jump is this many times faster than the clip's usual turn from frame to frame: dancers may spin."""
@@ -28,7 +28,7 @@ def turn(result: Reconstruction, trusted: np.ndarray | None = None) -> float:
     """How far the camera goes round the subject, or the subject turns before it: the largest angle between the
     directions of two views, in degrees, 0 to 180. Rolling about the camera's axis shows nothing new and does not count.
 
-    trusted   (T,) bool, the frames to look at; None: all
+    trusted   (T,) bool, the frames that count; None: all
     """
     directions = view_directions(result)
     if trusted is not None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ..job import BadInput
+from ..parallel import in_parallel
 from ..reconstruction import Reconstruction
 from ..texture.view import camera_points
 from .picture import dimmed, draw, label, outline, paste
@@ -52,13 +52,9 @@ def write_overlay(result: Reconstruction, texture: np.ndarray, frames: Images, p
 
 
 def _pictures(result: Reconstruction, texture: np.ndarray, frames: Images) -> Iterator[np.ndarray]:
-    """All pictures of the movie in order, as many at a time drawn as there are cores."""
-    cores = os.cpu_count() or 1
-    with ThreadPoolExecutor(cores) as pool:
-        for start in range(0, len(result.frames), cores):
-            indices = range(start, min(start + cores, len(result.frames)))
-            images = [frames(index) for index in indices]
-            yield from pool.map(lambda image, index: overlay_frame(result, texture, image, index), images, indices)
+    """All pictures of the movie in order."""
+    footage = ((frames(index), index) for index in range(len(result.frames)))
+    return in_parallel(lambda frame: overlay_frame(result, texture, *frame), footage)
 
 
 def overlay_frame(result: Reconstruction, texture: np.ndarray, image: np.ndarray, index: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..texture.view import View, Window, interpolate, see, textured, vertex_normals, window_of
+from ..texture.view import TexelView, Window, interpolate, see, textured, vertex_normals, window_of
 
 LIGHT = np.array([-0.45, -0.7, -0.55]) / np.linalg.norm([-0.45, -0.7, -0.55])
 """Direction to the lamp in camera axes: over the viewer's left shoulder."""
@@ -66,7 +66,7 @@ def _seen_from_behind(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return (np.cross(b - a, c - a) * a).sum(1) > 0
 
 
-def _light(view: View, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def _light(view: TexelView, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(N,) brightness at the drawn pixels, about 0.3 to 1.15: a soft lamp, the sky, and darker rims."""
     normals = interpolate(vertex_normals(points, faces)[faces].astype(np.float32), view)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ..job import write_whole
+from ..parallel import in_parallel
 from ..reconstruction import Reconstruction
 from ..texture.view import camera_points, project
 from .picture import Picture, dimmed, draw, label, look_from, outline, paste
@@ -43,17 +45,19 @@ def contact_sheet(result: Reconstruction, texture: np.ndarray, frames: Images, t
     """(h, w, 3) uint8 RGB."""
     chosen = np.unique(np.linspace(0, len(result.frames) - 1, COLUMNS).round().astype(int))
     half = _crop_half(result, chosen)
-    footage, over, beside = [], [], []
-    for index in (int(i) for i in chosen):
-        crop, intrinsics = _crop(result, index, half, frames(index))
+
+    def cells(frame: tuple[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        index = frame[0]
+        crop, intrinsics = _crop(result, index, half, frame[1])
         points = camera_points(result, index)
         mesh = draw(points, result.faces, intrinsics, (CELL, CELL), uv=result.uv, texture=texture, shading=0.35,
                     samples=3)
-        footage.append(outline(mesh, crop, 1))
-        over.append(paste(mesh, dimmed(crop)))
-        label(footage[-1], str(result.frames[index]), 8, CELL - 9, 9)
-        beside.append(_alone(_turned(points), result, texture, half, intrinsics))
-    rest = [_rest(result, texture_or_none, *side) for texture_or_none in (None, texture) for side in SIDES]
+        footage = outline(mesh, crop, 1)
+        label(footage, str(result.frames[index]), 8, CELL - 9, 9)
+        return footage, paste(mesh, dimmed(crop)), _alone(_turned(points), result, texture, half, intrinsics)
+
+    footage, over, beside = zip(*in_parallel(cells, ((i, frames(i)) for i in chosen.tolist())), strict=True)
+    rest = list(in_parallel(lambda look: _rest(result, look[0], *look[1]), product((None, texture), SIDES)))
     return _sheet([("Footage with the outline of the mesh", footage), ("Textured mesh over the same footage", over),
                    ("Rest mesh from four sides, grey, then textured", rest),
                    ("The same frames seen from the side, 90 degrees from the camera", beside)], title)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..job import JobRequest, write_whole
 from ..methods import METHODS
-from ..metrics.segmentation import Scores
+from ..metrics.mask_agreement import MaskScores
 from ..reconstruction import REPORT_NAME, Reconstruction
 from ..settings import Settings
 from .trust import Trust
@@ -59,7 +59,7 @@ class Lens:
 
 
 def write_report(folder: Path, *, request: JobRequest, settings: Settings, device: str, stages: Sequence[Stage],
-                 versions: Mapping[str, str] | None = None, scores: Scores | None = None,
+                 versions: Mapping[str, str] | None = None, scores: MaskScores | None = None,
                  colour_error: Mapping[int, float] | None = None, coverage: float | None = None,
                  trust: Trust | None = None, lens: Lens | None = None, left_out: Sequence[tuple[int, str]] = (),
                  hypotheses: Sequence[Any] = (), warnings: Sequence[str] = ()) -> None:
@@ -129,7 +129,7 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
-def _frames(scores: Scores | None, colour_error: Mapping[int, float], trust: Trust | None) -> list[dict[str, Any]]:
+def _frames(scores: MaskScores | None, colour_error: Mapping[int, float], trust: Trust | None) -> list[dict[str, Any]]:
     """One entry for each frame of which something is known, in order."""
     entries: dict[int, dict[str, Any]] = {}
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from ..metrics.coverage import never_seen
 from ..metrics.flow import flow_residuals
+from ..metrics.mask_agreement import MaskScores
 from ..metrics.motion import motion
-from ..metrics.rivals import Hypothesis, rival_gap
-from ..metrics.segmentation import Scores
+from ..metrics.rivals import ScoredHypothesis, rival_gap
 from ..metrics.viewpoints import flipped, turn
 from ..reconstruction import Reconstruction
 from ..video.footage import Footage
@@ -140,8 +140,8 @@ class _Cause:
     advice: str
 
 
-def measure(result: Reconstruction, footage: Footage, scores: Scores, colour_error: Mapping[int, float],
-            hypotheses: Sequence[Hypothesis]) -> Measures:
+def measure(result: Reconstruction, footage: Footage, scores: MaskScores, colour_error: Mapping[int, float],
+            hypotheses: Sequence[ScoredHypothesis]) -> Measures:
     """What there is to say of a result with its coverage.
 
     footage       what it was made of

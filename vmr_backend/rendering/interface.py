@@ -1,4 +1,4 @@
-"""What every renderer takes and gives, and the conventions they share."""
+"""The interface of every renderer, and the conventions common to them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,8 @@ MIN_AREA = 1e-8
 slivers the gradient of barycentric weights is noise. (PyTorch3D draws the same line.)"""
 
 COVERAGE_CUTOFF = 1e-4
-"""A face leaves pixels alone that it would cover by less than this; it sets the reach of the blur (SoftRas uses the
-same idea as `dist_eps`)."""
-
-BACKGROUND_DEPTH = 1e-3
-"""Epsilon of SoftRas's Eq. 6: the normalised inverse depth at which the background stands, just behind every face."""
+"""A face leaves pixels alone that it would cover by less than this; it sets the reach of the blur (SoftRas calls
+the same idea dist_eps)."""
 
 Size = int | tuple[int, int]
 
@@ -41,14 +38,13 @@ class Visibility:
 
 
 class Renderer(Protocol):
-    """Draws a batch of meshes that share their faces.
+    """Draws a batch of meshes with the same faces.
 
     points  (N, V, 3) float32: ndc x (right), ndc y (down), depth z > 0 along the camera's axis. The image spans
             [-1, 1] both ways whatever its size; distances are measured in ndc.
     faces   (F, 3) int32 or int64, either orientation; faces without area or behind the camera are not drawn
     size    int for a square image, else (H, W)
     sigma   softness of edges, in ndc squared: coverage at distance d outside an edge is sigmoid(-d^2 / sigma)
-    gamma   softness in depth: how far in front, as a part of the mesh's depth, a face must be to hide another
     """
 
     def silhouette(self, points: Tensor, faces: Tensor, size: Size, sigma: float) -> Tensor:
@@ -62,18 +58,6 @@ class Renderer(Protocol):
 
     def front_and_nearest(self, points: Tensor, faces: Tensor, size: Size) -> tuple[Visibility, Visibility]:
         """Visibility with and without `cull`."""
-
-    def attributes(
-        self, points: Tensor, faces: Tensor, attributes: Tensor, size: Size, sigma: float, gamma: float
-    ) -> tuple[Tensor, Tensor]:
-        """Attributes (N, V, C) or (V, C) drawn over a black background: image (N, H, W, C) and alpha (N, H, W);
-        gradients to points and attributes."""
-
-    def textured(
-        self, points: Tensor, faces: Tensor, uv: Tensor, texture: Tensor, size: Size, sigma: float, gamma: float
-    ) -> tuple[Tensor, Tensor]:
-        """Texture (Ht, Wt, 3) or (N, Ht, Wt, 3) drawn through the corners' uv (F, 3, 2), v up, over black: image
-        (N, H, W, 3) and alpha (N, H, W); gradients to points and texture."""
 
 
 def image_size(size: Size) -> tuple[int, int]:
@@ -115,19 +99,3 @@ def pixel_centres(size: Size, device="cpu") -> Tensor:
 def reach(sigma: float) -> float:
     """Distance from a face (ndc) beyond which it covers less than COVERAGE_CUTOFF."""
     return math.sqrt(sigma * math.log(1.0 / COVERAGE_CUTOFF - 1.0))
-
-
-def depth_range(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse depths that are 0 and 1 on the scale that sorts faces, one pair per image.
-
-    points  (N, V, 3)
-    Returns far, near (N,): the nearest vertex stands at 1 and the farthest at 1/2, so that the background at
-    BACKGROUND_DEPTH is behind all of them. A flat mesh is given a depth of 1 % so that rounding does not sort it.
-    Without gradient: they only set the scale on which gamma is measured.
-    """
-    depth = points.detach()[..., 2]
-    seen = depth > NEAR
-    inverse = 1.0 / torch.where(seen, depth, 1.0)
-    near = torch.where(seen, inverse, 0.0).amax(-1).clamp(min=1e-12)
-    far = torch.minimum(torch.where(seen, inverse, math.inf).amin(-1), near)
-    return far - (near - far).clamp(min=0.01 * near), near

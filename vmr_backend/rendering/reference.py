@@ -9,16 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .interface import (
-    BACKGROUND_DEPTH,
-    COVERAGE_CUTOFF,
-    Size,
-    Visibility,
-    check_inputs,
-    depth_range,
-    drawn_faces,
-    pixel_centres,
-)
+from .interface import COVERAGE_CUTOFF, Size, Visibility, check_inputs, drawn_faces, pixel_centres
 
 
 class ReferenceRenderer:
@@ -47,27 +38,6 @@ class ReferenceRenderer:
 
     def front_and_nearest(self, points: Tensor, faces: Tensor, size: Size) -> tuple[Visibility, Visibility]:
         return self.visibility(points, faces, size, cull=True), self.visibility(points, faces, size)
-
-    def attributes(
-        self, points: Tensor, faces: Tensor, attributes: Tensor, size: Size, sigma: float, gamma: float
-    ) -> tuple[Tensor, Tensor]:
-        attributes = attributes.double().expand(len(points), *attributes.shape[-2:])
-        at_corners = attributes[:, faces.long()]  # (N, F, 3, C)
-
-        def colour(weights: Tensor) -> Tensor:
-            return torch.einsum("nfhwk,nfkc->nfhwc", weights, at_corners)
-
-        return _draw(points, faces, colour, size, sigma, gamma)
-
-    def textured(
-        self, points: Tensor, faces: Tensor, uv: Tensor, texture: Tensor, size: Size, sigma: float, gamma: float
-    ) -> tuple[Tensor, Tensor]:
-        texture = texture.double().expand(len(points), *texture.shape[-3:])
-
-        def colour(weights: Tensor) -> Tensor:
-            return sample(texture, torch.einsum("nfhwk,fkc->nfhwc", weights, uv.double()))
-
-        return _draw(points, faces, colour, size, sigma, gamma)
 
 
 def _on_screen(points: Tensor, faces: Tensor, size: Size, cull: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,41 +90,3 @@ def soft_coverage(pixels: Tensor, corners: Tensor, drawn: Tensor, sigma: float) 
 def union(coverage: Tensor) -> Tensor:
     """alpha = 1 - prod(1 - D) over the faces (SoftRas Eq. 7)."""
     return 1.0 - (1.0 - coverage).prod(1)
-
-
-def sample(texture: Tensor, uv: Tensor) -> Tensor:
-    """Bilinear look-up of texture (N, Ht, Wt, C) at uv (N, ..., 2): v up, texel centres at +0.5, clamped."""
-    images, height, width, _ = texture.shape
-    x = (uv[..., 0] * width - 0.5).clamp(0.0, width - 1.0)
-    y = ((1.0 - uv[..., 1]) * height - 0.5).clamp(0.0, height - 1.0)
-    left, top = x.detach().floor().clamp(max=max(width - 2, 0)), y.detach().floor().clamp(max=max(height - 2, 0))
-    n = torch.arange(images, device=uv.device).view(-1, *[1] * (uv.ndim - 2))
-
-    def texel(row: Tensor, column: Tensor) -> Tensor:
-        return texture[n, row.long().clamp(max=height - 1), column.long().clamp(max=width - 1)]
-
-    fx, fy = (x - left)[..., None], (y - top)[..., None]
-    upper = texel(top, left) * (1.0 - fx) + texel(top, left + 1) * fx
-    lower = texel(top + 1, left) * (1.0 - fx) + texel(top + 1, left + 1) * fx
-    return upper * (1.0 - fy) + lower * fy
-
-
-def _draw(points: Tensor, faces: Tensor, colour, size: Size, sigma: float, gamma: float) -> tuple[Tensor, Tensor]:
-    """Blends colour(weights) of all faces by coverage and depth (SoftRas Eqs. 5 and 6) over black.
-
-    w_f = D_f exp(z_f / gamma) / (sum_k D_k exp(z_k / gamma) + exp(BACKGROUND_DEPTH / gamma)), z being the inverse depth
-    on the scale of interface.depth_range. Outside a face, weights are those of the clamped barycentrics.
-    """
-    pixels, corners, drawn = _on_screen(points, faces, size)
-    coverage = soft_coverage(pixels, corners, drawn, sigma)
-    weights = barycentric(pixels, corners).clamp(min=0.0)
-    inverse_depth, weights = perspective(weights / weights.sum(-1, keepdim=True), corners)
-    far, near = (bound.double()[:, None, None, None] for bound in depth_range(points))
-    z = (inverse_depth - far) / (near - far)
-    background = z.new_full((len(points), 1, *z.shape[2:]), BACKGROUND_DEPTH)
-    exponent = torch.cat([z.masked_fill(coverage == 0.0, 0.0), background], 1) / gamma
-    exponent = (exponent - exponent.detach().amax(1, keepdim=True)).exp()
-    share = torch.cat([coverage, torch.ones_like(background)], 1) * exponent
-    share = share / share.sum(1, keepdim=True)
-    image = (share[:, :-1, ..., None] * colour(weights)).sum(1)
-    return image.to(points.dtype), union(coverage).to(points.dtype)

@@ -1,4 +1,7 @@
-"""What a mesh shows at sampled pixels of its picture, which vertices it hides itself, and where it is inside out."""
+"""What a mesh shows at sampled pixels, which of its vertices are visible or hidden, and where it is inside out.
+
+Meshes may have borders and several parts. The outside of a face is where its corners run counter-clockwise.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +27,22 @@ class Surface:
 
     corners: Tensor
     """(H, N, 3 P) vertices of the face at each sample."""
-    shares: Tensor
-    """(H, N, P, 3) of these vertices."""
+    barycentrics: Tensor
+    """(H, N, P, 3) of these vertices, perspective-correct."""
     covered: Tensor
     """(H, N, P) bool."""
     index: Tensor
-    """(H, N, P) the face, -1 where there is none."""
+    """(H, N, P) of the face, -1 where there is none."""
     depth: Tensor
     """(H, N, S, S) of the surface in every pixel, 0 where there is none."""
 
     @staticmethod
     def front_and_nearest(points: Tensor, faces: Tensor, pixels: Tensor, size: int,
                           renderer: Renderer) -> tuple[Surface, Surface]:
-        """The nearest surface that turns its outside to the camera, and the nearest at all: points (H, N, V, 3) on the
-        screen, pixels (N, P, 2)."""
+        """The nearest surface that turns its outside to the camera, and the nearest of all.
+
+        points (H, N, V, 3) on the screen, pixels (N, P, 2) columns and rows of pictures of size x size pixels.
+        """
         front, nearest = renderer.front_and_nearest(points.detach().flatten(0, 1), faces, size)
         lead = points.shape[:2]
         return Surface._at(pixels, faces, front, lead), Surface._at(pixels, faces, nearest, lead)
@@ -47,14 +52,14 @@ class Surface:
         columns, rows = pixels.unbind(-1)
         image = torch.arange(len(pixels), device=pixels.device)[:, None]
         index = visible.face_index.unflatten(0, lead)[:, image, rows, columns].long()
-        shares = visible.barycentrics.unflatten(0, lead)[:, image, rows, columns]
+        barycentrics = visible.barycentrics.unflatten(0, lead)[:, image, rows, columns]
         depth = visible.depth.unflatten(0, lead)
-        return Surface(faces[index.clamp_min(0)].flatten(2), shares, index >= 0, index, depth)
+        return Surface(faces[index.clamp_min(0)].flatten(2), barycentrics, index >= 0, index, depth)
 
     def of_vertices(self, values: Tensor) -> Tensor:
-        """Values (H, N, V, C) at the samples' places on the surface: (H, N, P, C)."""
+        """Values (H, N, V, C) of the vertices at the samples (H, N, P, C)."""
         gathered = values.gather(2, self.corners.unsqueeze(-1).expand(-1, -1, -1, values.shape[-1]))
-        return (gathered.unflatten(2, (-1, 3)) * self.shares.unsqueeze(-1)).sum(-2)
+        return (gathered.unflatten(2, (-1, 3)) * self.barycentrics.unsqueeze(-1)).sum(-2)
 
 
 def seen_vertices(points: Tensor, faces: Tensor, size: int, renderer: Renderer) -> Tensor:
@@ -69,10 +74,12 @@ def seen_vertices(points: Tensor, faces: Tensor, size: int, renderer: Renderer) 
 
 
 def hidden_vertices(points: Tensor, faces: Tensor, nearest: Surface) -> Tensor:
-    """Which vertices (H, N, V) of points (H, N, V, 3) turn their outside to the camera behind a nearer surface."""
-    a, b, c = (points[..., faces[:, k], :2] for k in range(3))
-    (x1, y1), (x2, y2) = (b - a).unbind(-1), (c - a).unbind(-1)
-    away = x1 * y2 - y1 * x2
+    """Which vertices (H, N, V) of points (H, N, V, 3) turn their outside to the camera behind a nearer surface.
+
+    Those that turn their inside to it are none, nor are vertices without faces: they are no surface that could be seen.
+    """
+    (x0, x1, x2), (y0, y1, y2) = (points[..., k].contiguous()[..., faces].unbind(-1) for k in range(2))
+    away = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
     turned = points.new_zeros(points.shape[:-1])
     for k in range(3):
         turned = turned.index_add(-1, faces[:, k], away)
@@ -87,7 +94,7 @@ def hidden_vertices(points: Tensor, faces: Tensor, nearest: Surface) -> Tensor:
 def _furthest_around(depth: Tensor) -> Tensor:
     """The greatest depth (..., S, S) of each pixel and its eight neighbours.
 
-    By columns, then by rows: max_pool2d, which finds places too, takes ten times as long on a CPU.
+    By columns, then by rows: max_pool2d, which finds indices too, takes ten times as long on a CPU.
     """
     greatest = functional.pad(depth, (1, 1, 1, 1))
     for dim in (-1, -2):

@@ -11,10 +11,9 @@ import torch
 import warp as wp
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import pad
 
 from . import warp_kernels as kernels
-from .interface import BACKGROUND_DEPTH, Size, Visibility, check_inputs, depth_range, image_size, reach
+from .interface import Size, Visibility, check_inputs, image_size, reach
 
 NEGLIGIBLE = 1e-5
 """The backward pass passes over pixels whose gradient is below this part of the largest in their image."""
@@ -22,12 +21,10 @@ NEGLIGIBLE = 1e-5
 NO_FACE = 0x7FFFFFFFFFFFFFFF
 """Beyond every (depth, face) key of visibility."""
 
-SLOTS = 16
-"""Most launches that share a texture on the CPU. Fixed, since its gradients are added up per launch and their last
-bits must not depend on the number of cores."""
-
 _cores = os.cpu_count() or 1
 _threads = ThreadPoolExecutor(_cores, thread_name_prefix="render")
+CHUNKS = 4 * _cores
+"""Most launches that a batch is cut into on the CPU."""
 
 
 class WarpRenderer:
@@ -51,30 +48,8 @@ class WarpRenderer:
         front, nearest = (_resolved(points, faces, found) for found in _nearest(points, faces, size))
         return front, nearest
 
-    def attributes(
-        self, points: Tensor, faces: Tensor, attributes: Tensor, size: Size, sigma: float, gamma: float
-    ) -> tuple[Tensor, Tensor]:
-        faces = self._indices(faces, points)
-        attributes = attributes.expand(len(points), *attributes.shape[-2:])
-        if attributes.shape[1] != points.shape[1]:
-            raise ValueError(f"there are attributes of {attributes.shape[1]} vertices, but {points.shape[1]} points")
-        return _Shading.apply(points, faces, faces, attributes, None, image_size(size), float(sigma), float(gamma))
-
-    def textured(
-        self, points: Tensor, faces: Tensor, uv: Tensor, texture: Tensor, size: Size, sigma: float, gamma: float
-    ) -> tuple[Tensor, Tensor]:
-        faces = self._indices(faces, points)
-        if uv.shape != (len(faces), 3, 2):
-            raise ValueError(f"uv have shape {tuple(uv.shape)}; {(len(faces), 3, 2)} is needed")
-        texture = texture.reshape(-1, *texture.shape[-3:])
-        if texture.shape[-1] != 3 or len(texture) not in (1, len(points)):
-            raise ValueError(f"the texture has shape {tuple(texture.shape)}; (Ht, Wt, 3) or (N, Ht, Wt, 3) is needed")
-        corners = torch.arange(3 * len(faces), dtype=torch.int32, device=points.device).view(-1, 3)
-        places = uv.detach().reshape(1, -1, 2)
-        return _Shading.apply(points, faces, corners, places, texture, image_size(size), float(sigma), float(gamma))
-
     def _indices(self, faces: Tensor, points: Tensor) -> Tensor:
-        """The faces as kernels take them. Only faces other than the last ones are looked at: a GPU would have to finish
+        """The faces as kernels take them. Only faces other than the last ones are checked: a GPU would have to finish
         all its work to answer, several times in each iteration of a fit."""
         state = faces._version, points.shape[1:], points.device
         if self._last is None or self._last.faces is not faces or self._last.state != state:
@@ -102,11 +77,11 @@ def _nearest(points: Tensor, faces: Tensor, size: Size) -> tuple[Tensor, Tensor]
 
 
 def _resolved(points: Tensor, faces: Tensor, nearest: Tensor) -> Visibility:
-    """What the keys (N, H, W) say."""
+    """The faces that keys (N, H, W) stand for, with barycentrics and depth."""
     face_index, depth = torch.empty_like(nearest, dtype=torch.int32), torch.empty_like(nearest, dtype=points.dtype)
     barycentrics = points.new_empty((*nearest.shape, 3))
-    seen = [_view(nearest), _view(face_index), _view(barycentrics, wp.vec3), _view(depth)]
-    _launch(kernels.visibility_resolve, points, faces, nearest.shape[1], seen)
+    arguments = [_view(nearest), _view(face_index), _view(barycentrics, wp.vec3), _view(depth)]
+    _launch(kernels.visibility_resolve, points, faces, nearest.shape[1], arguments)
     return Visibility(face_index, barycentrics, depth)
 
 
@@ -133,75 +108,10 @@ class _Silhouette(torch.autograd.Function):
         return point_gradients, None, None, None
 
 
-class _Shading(torch.autograd.Function):
-    """Image and alpha of faces whose corners carry values: the colours themselves, or places in a texture.
-
-    corners  (F, 3) int32 rows of values at the corners of each face
-    values   (N or 1, K, C)
-    texture  (N or 1, Ht, Wt, 3), or None where the values are the colours
-    """
-
-    @staticmethod
-    def forward(ctx, points, faces, corners, values, texture, size, sigma, gamma):
-        points, values = _float(points), _float(values)
-        texture = points.new_empty((0, 0, 0, 3)) if texture is None else _float(texture)
-        channels = 3 if len(texture) else values.shape[-1]
-        far, near = depth_range(points)
-        depth_scale = torch.stack([far, 1.0 / (near - far)], -1)
-        log_background, front = _image(points, size), _image(points, size).fill_(BACKGROUND_DEPTH)
-        arguments = [size[1], sigma, reach(sigma), _view(depth_scale, wp.vec2), _lanes(log_background), _lanes(front)]
-        _launch(kernels.shading_depth, points, faces, len(faces), arguments)
-        scene = [size[1], sigma, reach(sigma), _view(depth_scale, wp.vec2), gamma, _lanes(front), _view(corners)]
-        images = []
-        for block in _blocks(values):
-            colour, shares = _image(points, size, 4), torch.exp((BACKGROUND_DEPTH - front) / gamma)
-            surface = [_view(block, wp.vec4), _view(texture, wp.vec3)]
-            arguments = [*scene, *surface, _lanes(colour), _lanes(shares)]
-            _launch(kernels.shading_forward, points, faces, len(faces), arguments)
-            images.append(colour / shares[:, None])
-        image = torch.cat(images, 1)
-        background = log_background.exp_()
-        ctx.save_for_backward(points, faces, corners, values, texture, depth_scale, front, image, shares, background)
-        ctx.sigma, ctx.gamma, ctx.width = sigma, gamma, size[1]
-        return image[:, :channels, :, : size[1]].movedim(1, -1), 1.0 - background[..., : size[1]]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, image_gradient, alpha_gradient):
-        points, faces, corners, values, texture, depth_scale, front, image, shares, background = ctx.saved_tensors
-        sensitivity = _sensitivity(alpha_gradient, background)
-        padding = (0, image.shape[-1] - ctx.width, 0, 0, 0, image.shape[1] - image_gradient.shape[-1])
-        per_share = pad(_without_negligible(image_gradient).movedim(-1, 1), padding) / shares[:, None]
-        depth = [reach(ctx.sigma), _view(depth_scale, wp.vec2), ctx.gamma, _lanes(front)]
-        scene = [ctx.width, ctx.sigma, *depth, _view(corners)]
-        point_gradients = torch.zeros_like(points)
-        texture_gradients = texture.new_zeros((SLOTS if len(texture) == 1 else len(texture), *texture.shape[1:]))
-        value_gradients = []
-        for block, gradient, drawn in zip(_blocks(values), per_share.split(4, 1), image.split(4, 1), strict=True):
-            gradient, level = gradient.contiguous(), (gradient * drawn).sum(1)
-            value_gradients.append(torch.zeros_like(block))
-            surface = [_view(block, wp.vec4), _view(texture, wp.vec3)]
-            incoming = [_lanes(gradient), _lanes(level), _lanes(sensitivity)]
-            found = [_view(point_gradients, wp.vec3), _view(value_gradients[-1], wp.vec4)]
-            arguments = [*scene, *surface, *incoming, *found, _view(texture_gradients, wp.vec3)]
-            _launch(kernels.shading_backward, points, faces, len(faces), arguments, chunks=SLOTS)
-            sensitivity = torch.zeros_like(sensitivity)  # alpha's gradient went with the first block
-        values_gradient = torch.cat(value_gradients, -1)[..., : values.shape[-1]]
-        if len(texture) == 1:
-            texture_gradients = texture_gradients.sum(0, keepdim=True)
-        texture_gradient = texture_gradients if len(texture) else None
-        return point_gradients, None, None, values_gradient, texture_gradient, None, None, None
-
-
-def _image(points: Tensor, size: tuple[int, int], *channels: int) -> Tensor:
-    """Zeros (N, channels, H, W'), W' being the width filled up to whole blocks of lanes."""
+def _image(points: Tensor, size: tuple[int, int]) -> Tensor:
+    """Zeros (N, H, W'), W' being the width filled up to whole blocks of lanes."""
     height, width = size
-    return points.new_zeros((len(points), *channels, height, width + -width % kernels.LANES))
-
-
-def _blocks(values: Tensor) -> list[Tensor]:
-    """Channels (N, K, C) in blocks of the four that the kernels draw at once, the last one filled up with zeros."""
-    return [block.contiguous() for block in pad(values, (0, -values.shape[-1] % 4)).split(4, -1)]
+    return points.new_zeros((len(points), height, width + -width % kernels.LANES))
 
 
 def _float(values: Tensor) -> Tensor:
@@ -241,7 +151,7 @@ def _compile(device: str) -> None:
     wp.load_module(kernels, device=device)
 
 
-def _launch(kernel, points: Tensor, faces: Tensor, threads_per_image: int, arguments: list, chunks: int = 4 * _cores):
+def _launch(kernel, points: Tensor, faces: Tensor, threads_per_image: int, arguments: list):
     """Runs the kernel for every image.
 
     On the CPU the batch is cut into chunks, which the cores share; an image is drawn by one thread from its first face
@@ -255,14 +165,14 @@ def _launch(kernel, points: Tensor, faces: Tensor, threads_per_image: int, argum
     mesh = [_view(points, wp.vec3), _view(faces)]
     if device.is_cuda:
         stream = wp.stream_from_torch(torch.cuda.current_stream(points.device))
-        inputs = [*mesh, 0, 0, *arguments]
+        inputs = [*mesh, 0, *arguments]
         wp.launch(kernel, dim=(images, threads_per_image), inputs=inputs, device=device, stream=stream)
         return
-    chunks = min(images, chunks)
+    chunks = min(images, CHUNKS)
 
     def draw(chunk: int) -> None:
         first, end = (images * k // chunks for k in (chunk, chunk + 1))
-        inputs = [*mesh, first, chunk, *arguments]
+        inputs = [*mesh, first, *arguments]
         wp.launch(kernel, dim=(end - first, threads_per_image), inputs=inputs, device=device)
 
     if chunks == 1:

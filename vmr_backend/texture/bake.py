@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..parallel import in_parallel
 from ..reconstruction import Reconstruction
 from .fill import fill
 from .layout import Layout, lay_out
 from .selection import BEST_FRAMES, FrameView, Images, Selection, frame_view, select
-from .view import View, look_up, project
+from .view import TexelView, look_up, project
 
 MAX_ROWS = 2048
 """Larger maps are enlarged from one of this size: footage holds no more detail, and memory would."""
@@ -92,10 +93,16 @@ def bake_texture(reconstruction: Reconstruction, frames: Images, masks: Images, 
     layout = lay_out(reconstruction.uv, rows, 2 * rows)
     selection = select(reconstruction, frames, masks, lambda done, _: step(done))
     samples = _Samples.none(len(layout.texel))
-    for index in range(count):
-        if selection.weights[index].any():
-            seen = frame_view(reconstruction, index, frames, masks)
-            samples.add(*_collect(seen, reconstruction, index, selection, layout))
+
+    def collect(frame: tuple[int, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        index = frame[0]
+        if not selection.weights[index].any():
+            return None
+        return _collect(frame_view(reconstruction, *frame), reconstruction, index, selection, layout)
+
+    for index, found in enumerate(in_parallel(collect, ((i, frames(i), masks(i)) for i in range(count)))):
+        if found:
+            samples.add(*found)
         step(count + index + 1)
     colours, known = _combine(samples)
     known *= _well_seen(selection, reconstruction, layout)
@@ -122,7 +129,7 @@ def _collect(seen: FrameView, reconstruction: Reconstruction, index: int, select
     return texels[chosen], weight[chosen], colours
 
 
-def _visible(view: View, x: np.ndarray, y: np.ndarray, depth: np.ndarray, extent: float) -> np.ndarray:
+def _visible(view: TexelView, x: np.ndarray, y: np.ndarray, depth: np.ndarray, extent: float) -> np.ndarray:
     """(n,) bool, whether points at window pixels x, y (n,) and depth (n,) are the nearest surface."""
     height, width = view.depth.shape
     column, row = np.floor(x * view.scale).astype(int), np.floor(y * view.scale).astype(int)
@@ -147,7 +154,8 @@ def _combine(samples: _Samples) -> tuple[np.ndarray, np.ndarray]:
     """Colours (N, 3) float32 and (N,) float32 how far they are known, 0 to 1."""
     count = samples.weight.shape[1]
     colours, known = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
-    for start in range(0, count, CHUNK):
+
+    def combine(start: int) -> None:
         chunk = slice(start, start + CHUNK)
         weight = samples.weight[:, chunk].astype(np.float32)
         full, coarse = np.moveaxis(samples.colour[:, chunk], 2, 0).astype(np.float32).reshape(2, 3, *weight.shape)
@@ -160,6 +168,8 @@ def _combine(samples: _Samples) -> tuple[np.ndarray, np.ndarray]:
         colours[chunk] = np.clip(mixed, np.where(held, full, 255).min(1), np.where(held, full, 0).max(1)).T
         # Weights go to zero within a face where the seen part of the surface ends: blend over that face.
         known[chunk] = np.minimum(weight.sum(0) / 0.25, 1)
+
+    list(in_parallel(combine, range(0, count, CHUNK)))
     return colours, known
 
 

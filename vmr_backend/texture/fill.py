@@ -17,10 +17,13 @@ NORMAL_WEIGHT = 0.1
 """Distance, over the shape's extent, that counts as much as a normal turned by 60 degrees: an ear has two sides."""
 
 TORN = 0.25
-"""Extent in uv of a face's mirror image from which it must lie across a seam."""
+"""Extent in uv of a face's mirror image from which it must lie across a seam within its island."""
+
+SAMPLES, LEAST_SAMPLES = 40, 6000
+"""Texels, for each vertex and at least, among which mirror images of vertices are searched."""
 
 NEIGHBOURS = 32
-"""Places near a corner among which one on the right side of the seam is looked for."""
+"""Of these, how many near a corner may be on the right side of the seam."""
 
 OFFSET_REACH = 0.01
 """Screening of the correction that hides the border of mirrored parts; it fades within ten edges or so."""
@@ -31,7 +34,8 @@ def fill(colours: np.ndarray, known: np.ndarray, layout: Layout, rest: np.ndarra
 
     colours  (N, 3) float32, 0..255, read only where known
     known    (N,) float32, 0 unknown to 1 known; between, what is known is blended with what is made up
-    rest     (V, 3) the shape whose mirror plane is x = 0
+    rest     (V, 3) the shape. Colours of its mirror image at x = 0 are used where that lies on the surface; elsewhere,
+             so everywhere on a shape without a mirror plane, colours come from around.
     """
     if not known.any():
         return np.full_like(colours, 128.0)
@@ -52,31 +56,38 @@ def _mirrored(colours: np.ndarray, known: np.ndarray, layout: Layout, rest: np.n
     target = np.einsum("nk,nkc->nc", layout.barycentrics, corner_uv[layout.face])
     wanted = layout.interpolate(rest, faces, slice(None)) * np.array([-1, 1, 1], np.float32)
     wanted -= layout.interpolate(rest, faces, _texels_at(layout, target))
-    error = np.linalg.norm(wanted, axis=1) / np.ptp(rest, axis=0).max()
-    share = np.clip(2 - 2 * error / MIRROR_TOLERANCE, 0, 1)
-    return look_up_uv(layout.spread(colours), target), share * look_up_uv(layout.spread(known), target)
+    error = np.linalg.norm(wanted, axis=1) / _extent(rest, faces)
+    weight = np.clip(2 - 2 * error / MIRROR_TOLERANCE, 0, 1)
+    return look_up_uv(layout.spread(colours), target), weight * look_up_uv(layout.spread(known), target)
 
 
 def _mirror_uv(layout: Layout, rest: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(F, 3, 2) uv, for each face's corners, of the surface at their mirror images.
 
-    Surfaces are told apart by their normals too. Where the corners of a face would land on both sides of a seam, those
-    that are far from the face's middle move to the nearest place on its side.
+    Surfaces are distinguished by their normals too. Where the corners of a face would land on both sides of a seam, on
+    one island or on two, those that are not on the side of the face's middle move to the nearest sample on that side.
     """
-    normals = vertex_normals(rest, faces) * np.ptp(rest, axis=0).max() * NORMAL_WEIGHT
-    place = np.concatenate([rest, normals], 1).astype(np.float32)
-    wanted = place * np.array([-1, 1, 1, -1, 1, 1], np.float32)
-    some = np.arange(0, len(layout.texel), max(len(layout.texel) // (40 * len(rest)), 1))
-    tree, some_uv = cKDTree(layout.interpolate(place, faces, some)), _texel_uv(layout, some)
-    corner_uv = some_uv[tree.query(wanted)[1]][faces]
-    torn = np.flatnonzero(np.ptp(corner_uv, axis=1).max(1) > TORN)
-    middle = some_uv[tree.query(wanted[faces[torn]].mean(1))[1]]
-    near = some_uv[tree.query(wanted[faces[torn]], k=min(NEIGHBOURS, len(some)))[1]]
-    distance = np.abs(near - middle[:, None, None]).max(-1)
+    normals = vertex_normals(rest, faces) * _extent(rest, faces) * NORMAL_WEIGHT
+    oriented = np.concatenate([rest, normals], 1).astype(np.float32)
+    wanted = oriented * np.array([-1, 1, 1, -1, 1, 1], np.float32)
+    samples = max(SAMPLES * len(rest), LEAST_SAMPLES)
+    some = np.arange(0, len(layout.texel), max(len(layout.texel) // samples, 1))
+    tree, some_uv = cKDTree(layout.interpolate(oriented, faces, some)), _texel_uv(layout, some)
+    island = layout.island[layout.face[some]]
+    corner = tree.query(wanted)[1][faces]
+    torn = np.flatnonzero((np.ptp(some_uv[corner], axis=1).max(1) > TORN) | (np.ptp(island[corner], axis=1) > 0))
+    middle = tree.query(wanted[faces[torn]].mean(1))[1][:, None, None]
+    near = tree.query(wanted[faces[torn]], k=np.arange(1, min(NEIGHBOURS, len(some)) + 1))[1]
+    distance = np.abs(some_uv[near] - some_uv[middle]).max(-1) + (island[near] != island[middle])
     # the first, that is the nearest, of those on the middle's side; else the one least far from it
     pick = np.where((distance < TORN).any(-1), (distance < TORN).argmax(-1), distance.argmin(-1))
-    corner_uv[torn] = np.take_along_axis(near, pick[..., None, None], 2)[:, :, 0]
-    return corner_uv
+    corner[torn] = np.take_along_axis(near, pick[..., None], 2)[..., 0]
+    return some_uv[corner]
+
+
+def _extent(rest: np.ndarray, faces: np.ndarray) -> float:
+    """The longest side of the box around a surface."""
+    return np.ptp(rest[faces], axis=(0, 1)).max()
 
 
 def _texel_uv(layout: Layout, texels: np.ndarray) -> np.ndarray:

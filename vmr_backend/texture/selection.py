@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from scipy import sparse
 
+from ..parallel import in_parallel
 from ..reconstruction import Reconstruction
-from .view import View, camera_points, project, see, vertex_normals, window_of
+from .view import TexelView, camera_points, project, see, vertex_normals, window_of
 
 Images = Callable[[int], np.ndarray]
 """Full-frame images by place in the result: (H, W, 3) uint8 RGB, or (H, W) masks; asked for in ascending order."""
@@ -45,7 +46,7 @@ GAIN_LIMIT = 0.4
 class FrameView:
     """One frame of footage where the mesh is seen in it."""
 
-    view: View
+    view: TexelView
     points: np.ndarray
     """(V, 3) float32 vertices in camera space."""
     image: np.ndarray
@@ -67,7 +68,7 @@ class Selection:
     """(V,) float32, 0 to 1: quality of the best view of a vertex, over that of the well seen ones."""
 
 
-def frame_view(reconstruction: Reconstruction, index: int, frames: Images, masks: Images) -> FrameView | None:
+def frame_view(reconstruction: Reconstruction, index: int, image: np.ndarray, mask: np.ndarray) -> FrameView | None:
     """The result's frame `index` with its footage, or None where the mesh is out of the picture or has no mask."""
     points = camera_points(reconstruction, index)
     intrinsics = reconstruction.intrinsics[index]
@@ -75,11 +76,11 @@ def frame_view(reconstruction: Reconstruction, index: int, frames: Images, masks
     window = window_of(points, intrinsics, size)
     if window is None:
         return None
-    mask = window.cut(as_bool(masks(index)))
+    mask = as_bool(window.cut(mask))
     if not mask.any():
         return None
     view = see(points, intrinsics, reconstruction.faces, window, _scale(points, intrinsics, reconstruction.faces))
-    return FrameView(view, points, window.cut(frames(index)), _trust(view, mask, np.ptp(points, axis=0).max()))
+    return FrameView(view, points, window.cut(image), _trust(view, mask, np.ptp(points, axis=0).max()))
 
 
 def as_bool(mask: np.ndarray) -> np.ndarray:
@@ -89,16 +90,20 @@ def as_bool(mask: np.ndarray) -> np.ndarray:
 
 def select(reconstruction: Reconstruction, frames: Images, masks: Images,
            progress: Callable[[int, int], None] | None = None) -> Selection:
-    """Looks at every frame once and weighs, for each vertex, the frames in which it is seen."""
+    """Weighs, for each vertex, the frames in which it is seen; passes through the footage once."""
     count, vertices = len(reconstruction.frames), reconstruction.vertices.shape[1]
     scores = np.zeros((count, vertices), np.float32)
     colours = np.zeros((count, vertices, 3), np.float32)
     sharpness = np.zeros(count, np.float32)
-    for index in range(count):
-        seen = frame_view(reconstruction, index, frames, masks)
+
+    def score(frame: tuple[int, np.ndarray, np.ndarray]) -> None:
+        index = frame[0]
+        seen = frame_view(reconstruction, *frame)
         if seen is not None:
             scores[index], colours[index] = _score(seen, reconstruction, index)
             sharpness[index] = _sharpness(seen)
+
+    for index, _ in enumerate(in_parallel(score, ((i, frames(i), masks(i)) for i in range(count)))):
         if progress:
             progress(index + 1, count)
     if sharpness.any():
@@ -116,7 +121,7 @@ def _scale(points: np.ndarray, intrinsics: np.ndarray, faces: np.ndarray) -> int
     return int(np.clip(np.ceil(np.sqrt(SAMPLES_PER_FACE / max(area, 1e-6))), 1, 4))
 
 
-def _trust(view: View, mask: np.ndarray, extent: float) -> np.ndarray:
+def _trust(view: TexelView, mask: np.ndarray, extent: float) -> np.ndarray:
     """How far each pixel (h, w) of the window is from where something else begins: 0 to 1."""
     depth = np.where(view.drawn, view.depth, np.nan)[::view.scale, ::view.scale]
     edge = np.zeros(depth.shape, bool)

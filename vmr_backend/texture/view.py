@@ -31,7 +31,7 @@ class Window(NamedTuple):
 
 
 @dataclass(frozen=True)
-class View:
+class TexelView:
     """The nearest face at each pixel of a window, drawn at `scale` pixels to one of the full frame."""
 
     window: Window
@@ -73,14 +73,14 @@ def window_of(points: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int],
     return Window(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]))
 
 
-def see(points: np.ndarray, intrinsics: np.ndarray, faces: np.ndarray, window: Window, scale: int = 1) -> View:
+def see(points: np.ndarray, intrinsics: np.ndarray, faces: np.ndarray, window: Window, scale: int = 1) -> TexelView:
     """Draws points (V, 3) in camera space, joined by faces (F, 3), in the window."""
     corner, extent = np.array(window[:2]), np.array(window[2:])
     ndc = (project(points, intrinsics) - corner) / extent * 2 - 1
     points = torch.from_numpy(np.concatenate([ndc, points[:, 2:]], 1).astype(np.float32))
     size = (window.height * scale, window.width * scale)
     seen = _renderer().visibility(points[None], torch.from_numpy(np.ascontiguousarray(faces)), size)
-    return View(window, scale, *(a[0].numpy() for a in (seen.face_index, seen.barycentrics, seen.depth)))
+    return TexelView(window, scale, *(a[0].numpy() for a in (seen.face_index, seen.barycentrics, seen.depth)))
 
 
 @cache
@@ -88,10 +88,10 @@ def _renderer():
     return get_renderer("warp", "cpu")
 
 
-def interpolate(values: np.ndarray, view: View) -> np.ndarray:
+def interpolate(values: np.ndarray, view: TexelView) -> np.ndarray:
     """(N, C) values at the drawn pixels of a view, row by row, from values (F, 3, C) at the corners of the faces."""
     drawn = view.drawn
-    return np.einsum("nk,nkc->nc", view.barycentrics[drawn], values[view.face_index[drawn]])
+    return np.einsum("nk,nkc->nc", view.barycentrics[drawn], values.take(view.face_index[drawn], axis=0))
 
 
 def look_up(image: np.ndarray, x: np.ndarray, y: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
@@ -111,7 +111,7 @@ def look_up_uv(texture: np.ndarray, uv: np.ndarray, interpolation: int = cv2.INT
     return look_up(texture, uv[:, 0] * width, (1 - uv[:, 1]) * height, interpolation)
 
 
-def textured(view: View, uv: np.ndarray, texture: np.ndarray) -> np.ndarray:
+def textured(view: TexelView, uv: np.ndarray, texture: np.ndarray) -> np.ndarray:
     """(h, w, 3) uint8, the mesh in the colours of a texture (H, W, 3) uint8 through uv (F, 3, 2); black elsewhere."""
     image = np.zeros((*view.face_index.shape, 3), np.uint8)
     if view.drawn.any():
@@ -119,7 +119,7 @@ def textured(view: View, uv: np.ndarray, texture: np.ndarray) -> np.ndarray:
     return image
 
 
-def _reduced(texture: np.ndarray, view: View, uv: np.ndarray) -> np.ndarray:
+def _reduced(texture: np.ndarray, view: TexelView, uv: np.ndarray) -> np.ndarray:
     """The texture made small enough that neighbouring pixels of the view do not skip texels (a mipmap's level)."""
     faces, pixels = np.unique(view.face_index[view.drawn], return_counts=True)
     edges = uv[faces, 1:] - uv[faces, :1]

@@ -1,9 +1,10 @@
-"""Training pictures turned, shifted, scaled, mirrored and recoloured at random, with all that is known of them."""
+"""Training pictures turned, shifted, scaled, mirrored and recoloured at random, with all that belongs to them."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from ..geometry.rotations import about_z
 from ..geometry.sphere import mirror_image
 
 ROLL, ZOOM, SHIFT = math.radians(12), 0.12, 0.08
-"""Most by which a picture is turned (radians), scaled (a share) and shifted (crop units): crops of clips are framed
+"""Most by which a picture is turned (radians), scaled (a fraction) and shifted (crop units): crops of clips are framed
 less evenly than those of single pictures."""
 GAIN, BRIGHTNESS = 0.35, 0.15
 """Most by which the contrast of a colour channel, and its level, change."""
@@ -22,7 +23,7 @@ GAIN, BRIGHTNESS = 0.35, 0.15
 
 @dataclass(frozen=True)
 class Examples:
-    """N pictures and what a network should say of them."""
+    """N pictures and what a network should predict of them."""
 
     images: Tensor
     """(N, 3, S, S) in 0..1."""
@@ -41,16 +42,10 @@ class Examples:
     def __getitem__(self, chosen) -> Examples:
         return Examples(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
-    def to(self, device: torch.device) -> Examples:
-        camera = WeakCamera(*(getattr(self.camera, f.name).to(device) for f in fields(self.camera)))
-        tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "camera"}
-        return Examples(camera=camera, **tensors)
-
 
 @dataclass(frozen=True)
-class Variation:
-    """How N pictures are to be changed, drawn before they are dealt out to processes: all see the same whatever their
-    number."""
+class Augmentation:
+    """Of N pictures, drawn before they are dealt out to processes: the same whatever the number of these."""
 
     flip: Tensor
     """(N,) bool, mirrored."""
@@ -66,26 +61,23 @@ class Variation:
     """(N, 3) added to it."""
 
     @staticmethod
-    def draw(count: int, random: torch.Generator) -> Variation:
+    def draw(count: int, random: torch.Generator) -> Augmentation:
         def within(bound: float, *shape: int) -> Tensor:
             return bound * (2 * torch.rand(count, *shape, generator=random) - 1)
 
         flip = torch.rand(count, generator=random) < 0.5
-        return Variation(flip, within(ROLL), within(ZOOM).exp(), within(SHIFT, 2), 1 + within(GAIN, 3),
-                         within(BRIGHTNESS, 3))
+        return Augmentation(flip, within(ROLL), within(ZOOM).exp(), within(SHIFT, 2), 1 + within(GAIN, 3),
+                            within(BRIGHTNESS, 3))
 
-    def __getitem__(self, chosen) -> Variation:
-        return Variation(*(getattr(self, f.name)[chosen] for f in fields(self)))
-
-    def to(self, device: torch.device) -> Variation:
-        return Variation(*(getattr(self, f.name).to(device) for f in fields(self)))
+    def __getitem__(self, chosen) -> Augmentation:
+        return Augmentation(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
 
-def varied(examples: Examples, change: Variation, keypoint_mirror: Tensor, vertex_mirror: Tensor) -> Examples:
-    """The pictures changed, with all that is known of them."""
-    examples = _chosen(change.flip, _mirrored(examples, keypoint_mirror, vertex_mirror), examples)
-    moved = _moved(examples, change.roll, change.zoom, change.shift)
-    images = (moved.images * change.gain[..., None, None] + change.level[..., None, None]).clamp(0, 1)
+def augmented(examples: Examples, by: Augmentation, keypoint_mirror: Tensor, vertex_mirror: Tensor) -> Examples:
+    """The pictures changed, with all that belongs to them."""
+    examples = _chosen(by.flip, _mirrored(examples, keypoint_mirror, vertex_mirror), examples)
+    moved = _moved(examples, by.roll, by.zoom, by.shift)
+    images = (moved.images * by.gain[..., None, None] + by.level[..., None, None]).clamp(0, 1)
     return replace(moved, images=images)
 
 
@@ -98,15 +90,11 @@ def _mirrored(e: Examples, keypoint_mirror: Tensor, vertex_mirror: Tensor) -> Ex
                     e.annotated[:, keypoint_mirror], mirror_image(e.vertices, vertex_mirror), camera, e.cluster)
 
 
-def _chosen(first: Tensor, a: Examples, b: Examples) -> Examples:
-    """Of each picture that from a where `first` (N,), else that from b."""
-    def choose(x: Tensor, y: Tensor) -> Tensor:
-        return torch.where(first.view(-1, *[1] * (x.ndim - 1)), x, y)
-
-    camera = WeakCamera(choose(a.camera.rotation, b.camera.rotation), choose(a.camera.scale, b.camera.scale),
-                        choose(a.camera.shift, b.camera.shift))
-    return Examples(choose(a.images, b.images), choose(a.masks, b.masks), choose(a.keypoints, b.keypoints),
-                    choose(a.annotated, b.annotated), choose(a.vertices, b.vertices), camera, b.cluster)
+def _chosen(first: Tensor, a: Any, b: Any) -> Any:
+    """Of each picture that from a where `first` (N,), else that from b: tensors, or dataclasses of such."""
+    if isinstance(a, Tensor):
+        return torch.where(first.view(-1, *[1] * (a.ndim - 1)), a, b)
+    return replace(a, **{f.name: _chosen(first, getattr(a, f.name), getattr(b, f.name)) for f in fields(a)})
 
 
 def _moved(e: Examples, roll: Tensor, zoom: Tensor, shift: Tensor) -> Examples:
@@ -114,9 +102,9 @@ def _moved(e: Examples, roll: Tensor, zoom: Tensor, shift: Tensor) -> Examples:
     turn = about_z(roll)
     linear = turn[:, :2, :2] * zoom[:, None, None]
     back = torch.linalg.inv(linear)
-    place = torch.cat([back, -back @ shift.unsqueeze(-1)], -1)
+    inverse = torch.cat([back, -back @ shift.unsqueeze(-1)], -1)
     both = torch.cat([e.images, e.masks.unsqueeze(1)], 1)
-    grid = functional.affine_grid(place, list(both.shape), align_corners=False)
+    grid = functional.affine_grid(inverse, list(both.shape), align_corners=False)
     both = functional.grid_sample(both, grid, align_corners=False)
     camera = WeakCamera(turn @ e.camera.rotation, e.camera.scale * zoom,
                         (linear @ e.camera.shift.unsqueeze(-1)).squeeze(-1) + shift)

@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 from ..annotations import FILE_NAME, VISIBLE, Category
 from ..job import BadInput
 from .headers import check_size, picture_size
-from .pictures import LICENCE_UNKNOWN, Collection, MaskSource, Picture, below, placed_keypoints
+from .pictures import LICENCE_UNKNOWN, Collection, LabelledPicture, StoredMask, below, placed_keypoints
 
 LISTS = ("categories", "images", "annotations")
 COMPRESSED = re.compile(r"(?:[P-o]{0,5}[0-O])+")
@@ -77,9 +77,9 @@ def read_coco(path: Path, category: str | None = None) -> Collection:
     folder = _image_folder(path, images, wanted)
     sizes: dict[Path, tuple[int, int] | BadInput] = {}
     pictures, problems = [], []
-    for place, entry in enumerate(wanted, 1):
+    for row, entry in enumerate(wanted, 1):
         try:
-            pictures.append(_picture(entry, f"annotation {_id_of(entry, place)}", shown, images, folder, sizes))
+            pictures.append(_picture(entry, f"annotation {_id_of(entry, row)}", shown, images, folder, sizes))
         except BadInput as error:
             problems.append(str(error))
     return Collection(shown, tuple(pictures), _licence(content), tuple(problems))
@@ -129,7 +129,7 @@ def _is_of_others(entry: Any, category: Any) -> bool:
 
 
 def _picture(entry: Any, of: str, category: Category, images: Mapping[Any, Any], folder: Path,
-             sizes: dict[Path, tuple[int, int] | BadInput]) -> Picture:
+             sizes: dict[Path, tuple[int, int] | BadInput]) -> LabelledPicture:
     if not isinstance(entry, dict):
         raise BadInput(f"{of}: found {_short(entry)}, needs an object")
     image = images.get(_hashable(entry.get("image_id")))
@@ -143,7 +143,7 @@ def _picture(entry: Any, of: str, category: Category, images: Mapping[Any, Any],
     of = f"{name}, {of}"
     mask = _mask(entry.get("segmentation"), size, of)
     keypoints = placed_keypoints(_keypoints(entry, category, of), category.keypoints, size, of)
-    return Picture(file, mask, keypoints, name.replace("\\", "/"))
+    return LabelledPicture(file, mask, keypoints, name.replace("\\", "/"))
 
 
 def _size_of(file: Path, image: Mapping[str, Any], sizes: dict[Path, tuple[int, int] | BadInput]) -> tuple[int, int]:
@@ -160,17 +160,17 @@ def _size_of(file: Path, image: Mapping[str, Any], sizes: dict[Path, tuple[int, 
 
 
 def _agreed_size(file: Path, image: Mapping[str, Any]) -> tuple[int, int]:
-    told = image.get("width"), image.get("height")
-    if not all(type(side) is int for side in told):
-        raise BadInput(f"{image['file_name']}: found a size of {_short(told)}, needs whole numbers of pixels")
-    check_size(told, image["file_name"])
-    if (size := picture_size(file)) not in (None, told):
+    listed = image.get("width"), image.get("height")
+    if not all(type(side) is int for side in listed):
+        raise BadInput(f"{image['file_name']}: found a size of {_short(listed)}, needs whole numbers of pixels")
+    check_size(listed, image["file_name"])
+    if (size := picture_size(file)) not in (None, listed):
         raise BadInput(f"{file}: found an image of {size[0]}x{size[1]} pixels, its annotations are for "
-                       f"{told[0]}x{told[1]}; needs one size")
-    return told
+                       f"{listed[0]}x{listed[1]}; needs one size")
+    return listed
 
 
-def _mask(segmentation: Any, size: tuple[int, int], of: str) -> MaskSource:
+def _mask(segmentation: Any, size: tuple[int, int], of: str) -> StoredMask:
     if isinstance(segmentation, list):
         return _polygons(segmentation, size, of)
     if not isinstance(segmentation, dict):
@@ -223,7 +223,7 @@ def _uncompressed(text: str) -> np.ndarray:
 
 
 def _keypoints(entry: Mapping[str, Any], category: Category, of: str) -> np.ndarray:
-    """(K, 3), none of them told where the annotation has none."""
+    """(K, 3), all of them absent where the annotation has none."""
     count = len(category.keypoints)
     values = entry.get("keypoints") or [0] * 3 * count
     if not isinstance(values, list) or len(values) != 3 * count or not all(map(_is_number, values)):
@@ -264,8 +264,8 @@ def _hashable(value: Any) -> Any:
     return value if type(value) in (int, str) else None
 
 
-def _id_of(entry: Any, place: int) -> str:
-    return str(entry["id"]) if _has_id(entry) else f"number {place}"
+def _id_of(entry: Any, row: int) -> str:
+    return str(entry["id"]) if _has_id(entry) else f"number {row}"
 
 
 def _is_number(value: Any) -> bool:

@@ -8,9 +8,7 @@ from ..job import BadInput
 from .coco import coco_file_in, read_coco
 from .cub import is_cub, read_cub
 from .picture_folder import is_picture_folder, read_picture_folder
-from .pictures import Collection, MaskSource, Picture
-
-__all__ = ["Collection", "MaskSource", "Picture", "open_collection"]
+from .pictures import Collection
 
 LAYOUTS = ("a COCO file, a folder with annotations.json, CUB-200-2011's folder, or a folder with images and masks of "
            "the same names")
@@ -21,9 +19,9 @@ def open_collection(path: Path | str, category: str | None = None) -> Collection
 
     path      a COCO .json file; a folder with annotations.json or with one file in annotations/; CUB-200-2011's
               folder; a folder with images/ and masks/ whose files have the same names, or with X.png and X_mask.png
-    category  which one of a COCO file that holds several; what a plain folder shows, if not what the folder's name says
+    category  which one of a COCO file that holds several; what a plain folder shows, if not its name
 
-    What is broken is left out and told in `problems`; BadInput where nothing is left.
+    What is broken is left out and named in `problems`; BadInput where nothing is left.
     """
     path = Path(path)
     if not path.exists():

@@ -11,9 +11,9 @@ import numpy as np
 from ..job import BadInput
 from ..video.clip import as_rgb, read_image
 from ..video.crops import Crop, crop_track, cut, inside_frame
-from ..video.masks import SMALLEST_AREA
+from ..video.mask_facts import SMALLEST_AREA
 from .headers import check_size
-from .pictures import Collection, Picture
+from .pictures import Collection, LabelledPicture
 
 READERS = 4
 """Threads; decoding runs beside Python, and more only fill the memory with whole pictures."""
@@ -26,19 +26,19 @@ class Crops:
     images: np.ndarray
     """(N, S, S, 3) uint8 RGB, black outside the picture"""
     masks: np.ndarray
-    """(N, S, S) uint8, 255 times the share of the pixel that the subject covers"""
+    """(N, S, S) uint8, 255 times the fraction of the pixel that the subject covers"""
     keypoints: np.ndarray
     """(N, K, 2) float32 crop coordinates; 0 where absent"""
     seen: np.ndarray
     """(N, K) uint8 ABSENT, HIDDEN or VISIBLE"""
     kept: np.ndarray
-    """(N,) int64, place of each in the collection's pictures"""
+    """(N,) int64, index of each in the collection's pictures"""
     problems: tuple[str, ...] = ()
     """one line for each picture that was left out"""
 
 
 def load_crops(collection: Collection, size: int, progress: Callable[[int, int], None] | None = None) -> Crops:
-    """Decode and crop all pictures, in the collection's order; what cannot be used is left out and told.
+    """Decode and crop all pictures, in the collection's order; what cannot be used is left out and reported.
 
     size      S
     progress  called with (pictures done, pictures)
@@ -50,27 +50,27 @@ def load_crops(collection: Collection, size: int, progress: Callable[[int, int],
                   np.zeros((len(pictures), points, 2), np.float32), np.zeros((len(pictures), points), np.uint8),
                   np.arange(len(pictures)))
 
-    def fill(place: int) -> str | None:
+    def fill(index: int) -> str | None:
         try:
-            _fill(crops, place, pictures[place])
+            _fill(crops, index, pictures[index])
         except BadInput as error:
             return str(error)
         return None
 
-    said = []
+    answers = []
     readers = ThreadPoolExecutor(READERS)
     try:
         for done, problem in enumerate(readers.map(fill, range(len(pictures))), 1):
-            said.append(problem)
+            answers.append(problem)
             if progress:
                 progress(done, len(pictures))
     finally:  # where the user cancels, what has not begun is given up
         readers.shutdown(cancel_futures=True)
-    problems = tuple(problem for problem in said if problem)
+    problems = tuple(problem for problem in answers if problem)
     if pictures and len(problems) == len(pictures):
         raise BadInput(f"{collection.category.name}: none of {len(pictures)} pictures can be used, the first: "
                        f"{problems[0]}")
-    return _without(crops, np.array([bool(problem) for problem in said], bool), problems)
+    return _without(crops, np.array([bool(problem) for problem in answers], bool), problems)
 
 
 def dealt_in_turn(parts: Sequence[Crops]) -> Crops:
@@ -82,7 +82,7 @@ def dealt_in_turn(parts: Sequence[Crops]) -> Crops:
     return Crops(images, masks, keypoints, seen, kept[order], tuple(line for part in parts for line in part.problems))
 
 
-def _fill(crops: Crops, place: int, picture: Picture) -> None:
+def _fill(crops: Crops, index: int, picture: LabelledPicture) -> None:
     image, mask = as_rgb(read_image(picture.image)), picture.mask.read()
     height, width = image.shape[:2]
     check_size((width, height), picture.image)
@@ -93,11 +93,11 @@ def _fill(crops: Crops, place: int, picture: Picture) -> None:
         raise BadInput(f"{picture.image}: found a mask of {area} pixels, needs at least {SMALLEST_AREA}")
     crop, size = crop_around(mask), crops.images.shape[1]
     inside = inside_frame(crop, size, (width, height))
-    crops.images[place] = cut(image, crop, size) * inside[..., None]
-    crops.masks[place] = cut(mask.view(np.uint8) * np.uint8(255), crop, size) * inside
-    crops.seen[place] = picture.keypoints[:, 2]
-    told = crops.seen[place] > 0
-    crops.keypoints[place, told] = (picture.keypoints[told, :2] - crop.centre) / crop.half
+    crops.images[index] = cut(image, crop, size) * inside[..., None]
+    crops.masks[index] = cut(mask.view(np.uint8) * np.uint8(255), crop, size) * inside
+    crops.seen[index] = picture.keypoints[:, 2]
+    annotated = crops.seen[index] > 0
+    crops.keypoints[index, annotated] = (picture.keypoints[annotated, :2] - crop.centre) / crop.half
 
 
 def crop_around(mask: np.ndarray) -> Crop:
@@ -111,9 +111,9 @@ def crop_around(mask: np.ndarray) -> Crop:
 def _without(crops: Crops, broken: np.ndarray, problems: tuple[str, ...]) -> Crops:
     """The crops that are not broken, moved together in place: a second copy may not fit into the memory."""
     kept = np.flatnonzero(~broken)
-    for to, place in enumerate(kept):
-        if to != place:
+    for to, index in enumerate(kept):
+        if to != index:
             for values in (crops.images, crops.masks, crops.keypoints, crops.seen):
-                values[to] = values[place]
+                values[to] = values[index]
     count = len(kept)
     return Crops(crops.images[:count], crops.masks[:count], crops.keypoints[:count], crops.seen[:count], kept, problems)

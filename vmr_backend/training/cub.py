@@ -1,4 +1,4 @@
-"""Reads CUB-200-2011 as it is published: lists of images, parts and their places, and segmentations."""
+"""Reads CUB-200-2011 as it is published: lists of images, parts and their positions, and segmentations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..annotations import VISIBLE, Category
 from ..job import BadInput
 from ..video.clip import as_grey, read_image
 from .headers import picture_size
-from .pictures import Collection, Picture, below, placed_keypoints
+from .pictures import Collection, LabelledPicture, below, placed_keypoints
 
 NAME = "bird"
 LICENCE = "non-commercial research and education only"
@@ -32,7 +32,7 @@ FIRST_PIXEL = 0.5
 
 @dataclass(frozen=True)
 class Votes:
-    """A segmentation that tells how many of five people marked each pixel."""
+    """A segmentation that counts how many of five people marked each pixel."""
 
     path: Path
 
@@ -53,9 +53,9 @@ def read_cub(folder: Path, category: str | None = None) -> Collection:
             raise BadInput(f"{folder / name}: not found; CUB-200-2011 has one")
     problems: list[str] = []
     parts = dict(_lines(folder / "parts/parts.txt", lambda number, *words: (int(number), " ".join(words)), problems))
-    place = {number: index for index, number in enumerate(sorted(parts))}
+    column = {number: index for index, number in enumerate(sorted(parts))}
     names = tuple(parts[number] for number in sorted(parts))
-    keypoints = _keypoints(folder / "parts/part_locs.txt", place, problems)
+    keypoints = _keypoints(folder / "parts/part_locs.txt", column, problems)
     training = dict(_lines(folder / "train_test_split.txt", _split_line, problems))
     segmentations = _segmentations(folder)
     pictures = []
@@ -70,7 +70,7 @@ def read_cub(folder: Path, category: str | None = None) -> Collection:
 
 
 def _picture(folder: Path, segmentations: Path, name: str, keypoints: np.ndarray | None, names: tuple[str, ...],
-             training: bool | None) -> Picture:
+             training: bool | None) -> LabelledPicture:
     image = below(folder / "images", name)
     mask = below(segmentations, str(PurePosixPath(name).with_suffix(".png")))
     if keypoints is None or training is None:
@@ -80,19 +80,19 @@ def _picture(folder: Path, segmentations: Path, name: str, keypoints: np.ndarray
     size, mask_size = picture_size(image), picture_size(mask)
     if size is None or size != mask_size:
         raise BadInput(f"{name}: found an image of {size} pixels and a segmentation of {mask_size}, needs one size")
-    return Picture(image, Votes(mask), placed_keypoints(keypoints, names, size, name), name, not training)
+    return LabelledPicture(image, Votes(mask), placed_keypoints(keypoints, names, size, name), name, not training)
 
 
-def _keypoints(path: Path, place: dict[int, int], problems: list[str]) -> dict[int, np.ndarray]:
-    """(K, 3) of each image: visible ones told, all others absent."""
+def _keypoints(path: Path, column: dict[int, int], problems: list[str]) -> dict[int, np.ndarray]:
+    """(K, 3) of each image: visible ones annotated, all others absent."""
     found: dict[int, np.ndarray] = {}
     for image, part, x, y, visible in _lines(path, _part_line, problems):
-        if part not in place:
+        if part not in column:
             problems.append(f"{path.name}: found part {part} of image {image}, needs one of parts.txt")
             continue
-        keypoints = found.setdefault(image, np.zeros((len(place), 3)))
+        keypoints = found.setdefault(image, np.zeros((len(column), 3)))
         if visible:
-            keypoints[place[part]] = x - FIRST_PIXEL, y - FIRST_PIXEL, VISIBLE
+            keypoints[column[part]] = x - FIRST_PIXEL, y - FIRST_PIXEL, VISIBLE
     return found
 
 
@@ -105,7 +105,7 @@ def _split_line(image: str, training: str) -> tuple[int, bool]:
 
 
 def _lines(path: Path, parse: Callable[..., Any], problems: list[str]) -> list[Any]:
-    """What the lines of a list say, parsed word by word; others are told."""
+    """The lines of a list, parsed word by word; others are problems."""
     entries = []
     try:
         text = path.read_text(encoding="utf-8")
@@ -123,8 +123,8 @@ def _lines(path: Path, parse: Callable[..., Any], problems: list[str]) -> list[A
 
 def _segmentations(folder: Path) -> Path:
     """They are published as an archive of their own, which unpacks beside the folder."""
-    for place in (folder / SEGMENTATIONS, folder.parent / SEGMENTATIONS):
-        if place.is_dir():
-            return place
+    for found in (folder / SEGMENTATIONS, folder.parent / SEGMENTATIONS):
+        if found.is_dir():
+            return found
     raise BadInput(f"{folder / SEGMENTATIONS}: not found; CUB-200-2011 has masks in a second archive, "
                    "segmentations.tgz, needs it unpacked there")

@@ -1,7 +1,8 @@
-"""The command `models`: what model files say of themselves, how they score on a collection, and a sheet to look at."""
+"""Facts in model files, scores of the models on a collection, and a sheet of their predictions to look at."""
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import cv2
 import numpy as np
 import torch
 
-from ..arguments import Arguments
 from ..devices import device_of
 from ..geometry.arap import arap_energy
 from ..geometry.rotations import angle_between
@@ -19,8 +19,9 @@ from ..outputs.preview import BOARD
 from ..rendering import Renderer, get_renderer
 from ..vmr.model import Prediction
 from ..vmr.model_file import SHIPPED, LoadedModel, find_model, load_card, load_model
-from .collection import Collection, open_collection
+from .collection import open_collection
 from .crops import Crops, load_crops
+from .pictures import Collection
 from .scores import pictures_of, resized, score
 from .train import FINER
 
@@ -31,20 +32,11 @@ CELL, COLUMNS = 128, 4
 FAR = 1000.0
 """Distance of the camera that stands for a weak perspective one."""
 FROM_ABOVE = np.array([[1.0, 0, 0], [0, 0.0, 1.0], [0, -1.0, 0.0]])
-"""Turns what a camera sees so that it is seen from above, in the camera's axes."""
+"""Rotates a mesh in the camera's axes so that it is seen from above."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Prints a line for each model, returns the exit status. BadInput where something cannot be used."""
-    parser = Arguments(prog="vmr_backend models", description=__doc__)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="files or shipped categories; else all shipped")
-    parser.add_argument("--on", type=Path, metavar="COLLECTION", help="score them on its held-out pictures")
-    parser.add_argument("--category", help="which of the collection's categories")
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw predictions of held-out pictures")
-    parser.add_argument("--device", default="auto")
-    arguments = parser.parse_args(argv)
-    if arguments.sheet and not arguments.on:
-        raise BadInput("--sheet: found no collection, needs --on COLLECTION")
+def inspect(arguments: argparse.Namespace) -> None:
+    """Print a line for each model of the command's arguments. BadInput where something cannot be used."""
     names = arguments.models or sorted(str(path) for path in SHIPPED.glob("*.safetensors"))
     if not names:
         raise BadInput("models: found none that are shipped, needs MODEL")
@@ -56,7 +48,6 @@ def main(argv: list[str] | None = None) -> int:
               f"licence {card.licence}; {_in_words(card.scores)}")
         if arguments.on:
             _inspect(path, arguments, device)
-    return 0
 
 
 def _in_words(scores) -> str:
@@ -64,8 +55,8 @@ def _in_words(scores) -> str:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """How good a model is on held-out pictures of a collection; NaN where the collection does not tell."""
+class ModelEvaluation:
+    """Of a model on held-out pictures of a collection; NaN where the collection lacks the truth."""
 
     iou: float
     pck: float
@@ -73,12 +64,13 @@ class Judged:
     """Median angle between predicted and true cameras, degrees."""
     keypoints: float
     """Mean distance of predicted from true keypoints in space, over the true ones' extent, both in their camera's axes,
-    once size and place agree."""
+    once size and position agree."""
     stretch: float
     """ARAP's energy of the meshes against their base shapes (VMR Eq. 3), object units."""
 
 
-def judge(path: Path, on: Path, category: str | None = None, device: torch.device | None = None) -> Judged:
+def evaluate_model(path: Path, on: Path, category: str | None = None,
+                   device: torch.device | None = None) -> ModelEvaluation:
     """Of a model file on a collection's held-out pictures; collections that were rendered hold the truth, too."""
     device = device or torch.device("cpu")
     loaded, renderer = load_model(path, device), get_renderer("warp", device)
@@ -91,7 +83,8 @@ def judge(path: Path, on: Path, category: str | None = None, device: torch.devic
     turn, keypoints = _off_truth(on / TRUTH_NAME, collection, held_out, crops, prediction, affinity)
     shape = loaded.model.shape
     stretch = arap_energy(prediction.base, prediction.vertices, shape.edges, shape.cotangents(prediction.base))
-    return Judged(scores.iou, np.nan if scores.pck is None else scores.pck, turn, keypoints, float(stretch.mean()))
+    return ModelEvaluation(scores.iou, np.nan if scores.pck is None else scores.pck, turn, keypoints,
+                           float(stretch.mean()))
 
 
 def _held_out(loaded: LoadedModel, collection: Collection) -> tuple[Collection, Crops]:
@@ -108,11 +101,11 @@ def _predicted(loaded: LoadedModel, crops: Crops, renderer: Renderer) -> Predict
 
 def _off_truth(path: Path, collection: Collection, held_out: Collection, crops: Crops, prediction: Prediction,
                affinity: torch.Tensor | None) -> tuple[float, float]:
-    """`turn` and `keypoints` of a Judged."""
+    """`turn` and `keypoints` of a `ModelEvaluation`."""
     if not path.is_file():
         return np.nan, np.nan
-    place = {picture.name: index for index, picture in enumerate(collection.pictures)}
-    rows = [place[held_out.pictures[kept].name] for kept in crops.kept]
+    row = {picture.name: index for index, picture in enumerate(collection.pictures)}
+    rows = [row[held_out.pictures[kept].name] for kept in crops.kept]
     with np.load(path, allow_pickle=False) as truth:
         # Blender's renderer names those of the picture apart from those in space.
         points = truth["keypoints_3d" if "keypoints_3d" in truth else "keypoints"][rows]
@@ -129,11 +122,11 @@ def _off_truth(path: Path, collection: Collection, held_out: Collection, crops: 
     return float(turn.rad2deg().median()), float(((own - true).norm(dim=-1).mean(1) / extent).mean())
 
 
-def _inspect(path: Path, arguments, device: torch.device) -> None:
+def _inspect(path: Path, arguments: argparse.Namespace, device: torch.device) -> None:
     """Score a model on held-out pictures of a collection, and draw some of them."""
-    judged = judge(path, arguments.on, arguments.category, device)
-    said = ", ".join(f"{name} {value:.3f}" for name, value in asdict(judged).items() if np.isfinite(value))
-    print(f"  on held-out pictures of {arguments.on}: {said}")
+    found = evaluate_model(path, arguments.on, arguments.category, device)
+    text = ", ".join(f"{name} {value:.3f}" for name, value in asdict(found).items() if np.isfinite(value))
+    print(f"  on held-out pictures of {arguments.on}: {text}")
     if arguments.sheet:
         loaded, renderer = load_model(path, device), get_renderer("warp", device)
         crops = _held_out(loaded, open_collection(arguments.on, arguments.category))[1]
@@ -149,8 +142,8 @@ def sheet_of(loaded: LoadedModel, crops: Crops, renderer: Renderer, most: int = 
     some = np.unique(np.linspace(0, len(crops.images) - 1, most).round().astype(int))
     images, masks = pictures_of(crops.images[some], crops.masks[some], device)
     prediction, _ = model(resized(images, size), resized(masks.unsqueeze(1), size)[:, 0], renderer)
-    cells = [_cells(crops.images[place], prediction, row, model.shape.faces.cpu().numpy())
-             for row, place in enumerate(some)]
+    cells = [_cells(crops.images[index], prediction, row, model.shape.faces.cpu().numpy())
+             for row, index in enumerate(some)]
     cells += [np.full_like(cells[0], BOARD)] * (-len(cells) % COLUMNS)
     return np.vstack([np.hstack(cells[row:row + COLUMNS]) for row in range(0, len(cells), COLUMNS)])
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..rendering import Renderer
 from ..vmr.model import CategoryModel
-from ..vmr.texture import seen_texels
+from ..vmr.texture import projected_texels
 from .augmentation import Examples
 
 HEAT = 3 / 128
@@ -23,8 +23,8 @@ MOST, BATCH = 512, 32
 def keypoint_map(model: CategoryModel, examples: Examples, renderer: Renderer) -> Tensor:
     """(K, ROWS, COLUMNS) heat of each keypoint on the UV map, the mean over pictures.
 
-    Each annotated keypoint is a spot of heat in its picture, which texture flow pulls onto the map, where the surface
-    is seen: what is hidden takes the colours of its mirror image, but not its keypoints. Summed over pictures, those
+    Each annotated keypoint is a spot of heat in its picture, which texture flow samples onto the map where the surface
+    is visible: what is hidden takes the colours of its mirror image, but not its keypoints. Summed over pictures, those
     whose flow is wrong do not agree, and fade.
     """
     size = examples.masks.shape[-1]
@@ -32,9 +32,9 @@ def keypoint_map(model: CategoryModel, examples: Examples, renderer: Renderer) -
     heat = counted = torch.zeros((), device=device)
     for start in range(0, min(MOST, len(examples.images)), BATCH):
         some = examples[torch.arange(start, min(start + BATCH, len(examples.images)))]
-        prediction, first = model(some.images.to(device), some.masks.to(device), renderer)
-        flow = model.texture_flow(first.code, prediction, renderer, size)
-        _, hidden = seen_texels(model.shape, model.texels, prediction.vertices, prediction.camera, renderer, size)
+        prediction, initial = model(some.images.to(device), some.masks.to(device), renderer)
+        flow = model.texture_flow(initial.encoding.code, prediction, renderer, size)
+        _, hidden = projected_texels(model.shape, model.texels, prediction.vertices, prediction.camera, renderer, size)
         apart = (flow.unsqueeze(1) - some.keypoints.to(device)[:, :, None, None]).square().sum(-1)
         annotated = some.annotated.to(device)[:, :, None, None]
         heat = heat + (annotated * ~hidden.unsqueeze(1) * torch.exp(-apart / (2 * HEAT**2))).sum(0)
@@ -43,15 +43,14 @@ def keypoint_map(model: CategoryModel, examples: Examples, renderer: Renderer) -
 
 
 def held_by_vertices(heat: Tensor, model: CategoryModel) -> Tensor:
-    """Shares (K, V) of vertices in keypoints at the peaks of a map (K, ROWS, COLUMNS); rows sum to 1."""
+    """Weights (K, V) of vertices in keypoints at the peaks of a map (K, ROWS, COLUMNS); rows sum to 1."""
     faces, texels = model.shape.faces, model.texels
     peaks = (heat / heat.amax((1, 2), keepdim=True).clamp_min(1e-12)).pow(PEAK)
-    shares = peaks.new_zeros(len(heat), len(model.shape.places))
+    weights = peaks.new_zeros(len(heat), len(model.shape.places))
     corners = faces[texels.face].flatten(0, 1)
     for corner in range(3):
-        given = (peaks * texels.shares[..., corner]).flatten(1)
-        shares.index_add_(1, corners[:, corner], given)
-    return shares / shares.sum(1, keepdim=True).clamp_min(1e-12)
+        weights.index_add_(1, corners[:, corner], (peaks * texels.barycentrics[..., corner]).flatten(1))
+    return weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What a training tells of itself: lines of JSON, and curves for TensorBoard."""
+"""The log of a training: lines of JSON, and curves for TensorBoard."""
 
 from __future__ import annotations
 

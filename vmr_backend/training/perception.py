@@ -1,4 +1,4 @@
-"""How pictures look to a network that has seen many: a distance of textures that forgives what the eye forgives."""
+"""A perceptual distance of textures: that of the features of a network trained on ImageNet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..vmr.texture import Painted
 
 
 class Perception(nn.Module):
-    """Zhang et al. (2018) with ResNet-18 taught on ImageNet, all channels alike; CMR's and VMR's texture term."""
+    """Zhang et al. (2018) with ResNet-18, all channels alike; CMR's and VMR's texture term."""
 
     def __init__(self, imagenet: Mapping[str, Tensor]):
         """imagenet  torchvision's weights of resnet18; ValueError where they are of another network"""
@@ -23,11 +23,11 @@ class Perception(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Perception:
-        """It stays as it was taught, its batch norms too."""
+        """It stays in evaluation mode, its batch norms too."""
         return super().train(False)
 
     def forward(self, painting: Painted, images: Tensor, masks: Tensor) -> Tensor:
-        """How far painted meshes look from images (N, 3, S, S) within masks (N, S, S): (N,)."""
+        """(N,) between painted meshes and images (N, 3, S, S), within masks (N, S, S)."""
         weight = masks * painting.covered
         drawn, _ = self.network(cut_out(painting.images, weight))
         with torch.no_grad():
@@ -35,6 +35,6 @@ class Perception(nn.Module):
         total = torch.zeros_like(weight[:, 0, 0])
         for one, other in zip(drawn, true, strict=True):
             apart = (functional.normalize(one, dim=1) - functional.normalize(other, dim=1)).square().sum(1)
-            share = functional.adaptive_avg_pool2d(weight, (apart.shape[1], apart.shape[2]))
-            total = total + (apart * share).sum((1, 2)) / share.sum((1, 2)).clamp_min(1e-3) / len(drawn)
+            area = functional.adaptive_avg_pool2d(weight, (apart.shape[1], apart.shape[2]))
+            total = total + (apart * area).sum((1, 2)) / area.sum((1, 2)).clamp_min(1e-3) / len(drawn)
         return total

@@ -11,7 +11,7 @@ from ..annotations import Category
 from ..job import BadInput
 from ..video.clip import IMAGE_SUFFIXES
 from .headers import picture_size
-from .pictures import LICENCE_UNKNOWN, Collection, MaskFile, Picture
+from .pictures import LICENCE_UNKNOWN, Collection, LabelledPicture, MaskFile
 
 IMAGES, MASKS, MASK_ENDING = "images", "masks", "_mask"
 
@@ -41,14 +41,14 @@ def read_picture_folder(folder: Path, category: str | None = None) -> Collection
     return Collection(shown, tuple(pictures), LICENCE_UNKNOWN, tuple(problems))
 
 
-def _picture(folder: Path, image: Path, mask: Path | None) -> Picture:
+def _picture(folder: Path, image: Path, mask: Path | None) -> LabelledPicture:
     if mask is None:
         raise BadInput(f"{image}: found an image without a mask, needs both")
     size, mask_size = picture_size(image), picture_size(mask)
     if size and mask_size and size != mask_size:
         raise BadInput(f"{mask}: found a mask of {mask_size[0]}x{mask_size[1]} pixels for an image of "
                        f"{size[0]}x{size[1]}; needs one size")
-    return Picture(image, MaskFile(mask), np.zeros((0, 3)), image.relative_to(folder).as_posix())
+    return LabelledPicture(image, MaskFile(mask), np.zeros((0, 3)), image.relative_to(folder).as_posix())
 
 
 def _by_name(folder: Path, files: Iterable[Path], problems: list[str]) -> dict[str, Path]:

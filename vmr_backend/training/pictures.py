@@ -21,7 +21,7 @@ EDGE_TOLERANCE = 1.0
 """Pixels by which a keypoint may lie outside the picture: some count pixels from 1, some click on the very border."""
 
 
-class MaskSource(Protocol):
+class StoredMask(Protocol):
     """Where a picture's mask is read from when it is needed."""
 
     def read(self) -> np.ndarray:
@@ -41,17 +41,17 @@ class MaskFile:
 
 
 @dataclass(frozen=True)
-class Picture:
+class LabelledPicture:
     """One subject in one image; an image of several is several pictures."""
 
     image: Path
-    mask: MaskSource
+    mask: StoredMask
     keypoints: np.ndarray
     """(K, 3) x and y in pixels of the image, pixel centres at +0.5, and ABSENT, HIDDEN or VISIBLE."""
     name: str = ""
-    """The image below the collection's folder, with forward slashes; empty: the image's file name is told instead."""
+    """The image below the collection's folder, with forward slashes; empty: the image's file name stands for it."""
     held_out: bool | None = None
-    """Whether the collection's makers keep it for testing; None where they do not say."""
+    """Whether the collection's makers keep it for testing; None where they keep none apart."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Collection:
     """Pictures of one category."""
 
     category: Category
-    pictures: tuple[Picture, ...]
+    pictures: tuple[LabelledPicture, ...]
     licence: str
     """Of the pictures, in words."""
     problems: tuple[str, ...] = ()
@@ -77,19 +77,19 @@ class Collection:
     def split(self, held_out: float = 0.1) -> tuple[Collection, Collection]:
         """For training, and held out; the makers' own split where there is one.
 
-        held_out  share of the images, 0 to 1, met on average. A picture's side depends on nothing but its name: it
+        held_out  fraction of the images, 0 to 1, met on average. A picture's side depends on nothing but its name: it
                   stays where it is when others come or go. Of few pictures all may fall on one side.
 
-        What was left out is told by the whole only.
+        Problems stay with the whole.
         """
         own = any(picture.held_out is not None for picture in self.pictures)
-        kept = [bool(p.held_out) if own else _place(p.name or p.image.name) < held_out for p in self.pictures]
+        kept = [bool(p.held_out) if own else _fraction_of(p.name or p.image.name) < held_out for p in self.pictures]
         parts = [tuple(p for p, out in zip(self.pictures, kept, strict=True) if out == side) for side in (False, True)]
         return replace(self, pictures=parts[0], problems=()), replace(self, pictures=parts[1], problems=())
 
 
-def _place(name: str) -> float:
-    """A number in 0..1 that looks random and is always the same for a name."""
+def _fraction_of(name: str) -> float:
+    """A number in 0..1, as if drawn at random, but always the same for a name."""
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
 
 
@@ -106,11 +106,12 @@ def placed_keypoints(keypoints: np.ndarray, names: Iterable[str], size: tuple[in
 
     size  width and height of the picture
     """
-    told = keypoints[:, 2] > ABSENT
+    annotated = keypoints[:, 2] > ABSENT
     inside = ((keypoints[:, :2] >= -EDGE_TOLERANCE) & (keypoints[:, :2] <= np.add(size, EDGE_TOLERANCE))).all(1)
-    for name, (x, y, _) in zip(np.array(list(names), object)[told & ~inside], keypoints[told & ~inside], strict=True):
+    outside = annotated & ~inside
+    for name, (x, y, _) in zip(np.array(list(names), object)[outside], keypoints[outside], strict=True):
         raise BadInput(f"{of}: found {name} at {x:g}, {y:g}, outside the picture of {size[0]}x{size[1]} pixels; needs "
                        "keypoints inside")
-    placed = np.where(told[:, None], keypoints, 0)
+    placed = np.where(annotated[:, None], keypoints, 0)
     placed[:, :2] = np.clip(placed[:, :2], 0, size)
     return placed

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 from ..arguments import Arguments
 from ..job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, BadInput, Event
+from ..process import stop_with_standard_input
 
 PROGRAM = Path(__file__).resolve().parents[2] / "scene" / "blend_program.py"
 """Of the extension, which the backend is a part of."""
@@ -22,7 +21,7 @@ SECONDS_TO_END = 5
 
 
 def main(argv: list[str]) -> int:
-    """Render as the arguments say, passing Blender's news on; returns the exit status (job.py)."""
+    """Render as the arguments say, passing Blender's events on; returns the exit status (job.py)."""
     parser = Arguments(
         prog="python -m vmr_backend render-dataset",
         description="Render an image collection with masks and keypoints of an object in a .blend file. What is "
@@ -36,7 +35,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--size", type=int, default=128, metavar="S", help="sides of the pictures, pixels")
     parser.add_argument("--seed", type=int, default=0, metavar="K")
     parser.add_argument("--engine", type=str.upper, choices=ENGINES, default="CYCLES",
-                        help="CYCLES computes on the processor; AUTO is EEVEE where Blender sees a GPU, else CYCLES")
+                        help="CYCLES computes on the processor; AUTO is EEVEE where Blender finds a GPU, else CYCLES")
     parser.add_argument("--keypoints", default="", metavar="A,B,C",
                         help="names of bones (their heads), of bones' tips ('NAME tip') or of vertex groups; default: "
                              "chosen by themselves")
@@ -76,7 +75,7 @@ def _start_of(program: str) -> list[str]:
 
 
 def _run(command: list[str], watches_standard_input: bool) -> int:
-    """Start Blender, pass its events on, and end with it; whatever else it says goes to standard error.
+    """Start Blender, pass its events on, and end with it; all other output goes to standard error.
 
     Blender ends when the pipe to it does, however this process goes.
     """
@@ -85,7 +84,7 @@ def _run(command: list[str], watches_standard_input: bool) -> int:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", errors="replace") as blender:
         try:
             if watches_standard_input:
-                _pass_end_of_standard_input_to(blender)
+                stop_with_standard_input(blender.kill)
             for line in blender.stdout:
                 event = Event.parse(line)
                 print(line.rstrip("\n"), file=sys.stderr if event is None else sys.stdout, flush=True)
@@ -102,17 +101,6 @@ def _run(command: list[str], watches_standard_input: bool) -> int:
     if not error:
         print(Event("error", message=f"Blender ended without a word (status {status})").line(), flush=True)
     return EXIT_FAILED
-
-
-def _pass_end_of_standard_input_to(blender: subprocess.Popen) -> None:
-    def watch() -> None:
-        # Not through sys.stdin: Python aborts at its end where a thread holds that one's lock.
-        while os.read(0, 4096):
-            pass
-        blender.kill()
-        os._exit(EXIT_CANCELLED)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _end(blender: subprocess.Popen) -> None:

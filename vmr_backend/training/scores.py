@@ -19,14 +19,14 @@ PCK_THRESHOLD = 0.1
 
 
 @dataclass(frozen=True)
-class Scores:
+class ModelScores:
     """Means over pictures."""
 
     iou: float
     """Intersection over union of mesh and mask, both drawn without soft edges."""
     pck: float | None
-    """Share of seen keypoints nearer than PCK_THRESHOLD of the box's longer side, the mean over kinds of keypoints;
-    None where there are none."""
+    """Fraction of visible keypoints nearer than PCK_THRESHOLD of the box's longer side, the mean over their kinds; None
+    where there are none."""
 
     def __str__(self) -> str:
         return f"mask IoU {self.iou:.3f}" + (f", PCK@{PCK_THRESHOLD:g} {self.pck:.3f}" if self.pck is not None else "")
@@ -36,10 +36,10 @@ class Scores:
 
 
 @torch.no_grad()
-def score(model: CategoryModel, affinity: Tensor | None, crops: Crops, renderer: Renderer) -> Scores:
+def score(model: CategoryModel, affinity: Tensor | None, crops: Crops, renderer: Renderer) -> ModelScores:
     """Of a model on held-out crops, which may be finer than the pictures it takes.
 
-    affinity  (K, V) shares of vertices in keypoints; None without keypoints
+    affinity  (K, V) weights of vertices in keypoints; None without keypoints
     """
     size, device = model.architecture.image_size, model.anchors.device
     overlaps, right, counted = [], np.zeros(crops.keypoints.shape[1]), np.zeros(crops.keypoints.shape[1])
@@ -59,7 +59,7 @@ def score(model: CategoryModel, affinity: Tensor | None, crops: Crops, renderer:
     model.train(was_training)
     kinds = counted > 0
     pck = float((right[kinds] / counted[kinds]).mean()) if affinity is not None and kinds.any() else None
-    return Scores(float(torch.cat(overlaps).mean()), pck)
+    return ModelScores(float(torch.cat(overlaps).mean()), pck)
 
 
 def pictures_of(images: np.ndarray, masks: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,8 @@ from ..geometry.sphere import Sphere, icosphere
 from ..rendering import Renderer
 from ..vmr.model_file import level_of
 from .crops import Crops
-from .structure import left_of, structure_of
+from .structure_from_motion.model import Tracks, left_of
+from .structure_from_motion.solve import structure_of
 from .template import radii_of, template_of
 
 LEVEL = 3
@@ -26,7 +27,7 @@ NEAREST = 24
 SMALLEST_SCALE = 0.2
 """Crop units per object unit: a crop shows the whole subject, hardly more."""
 UNKNOWN = float("nan")
-"""Scale of a picture that tells too little of its camera."""
+"""Scale of a picture that does not determine its camera."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class Start:
     """(V, 3) object units."""
     sphere: Sphere
     camera: WeakCamera
-    """Of all pictures; its scale is UNKNOWN where nothing is known of it."""
+    """Of all pictures; its scale is UNKNOWN where a picture does not determine it."""
     affinity: Tensor | None
-    """(K, V) shares of vertices in keypoints, rows sum to 1; None where keypoints are not used."""
+    """(K, V) weights of vertices in keypoints, rows sum to 1; None where keypoints are not used."""
 
     def tensors(self) -> dict[str, Tensor]:
         """For a checkpoint."""
@@ -51,10 +52,10 @@ class Start:
     @staticmethod
     def of_tensors(tensors: dict[str, Tensor]) -> Start:
         """From a checkpoint."""
-        places = tensors["places"].numpy()
-        ball = icosphere(level_of(len(places)))
+        positions = tensors["places"].numpy()
+        ball = icosphere(level_of(len(positions)))
         camera = WeakCamera(*(tensors[f"start_{name}"] for name in ("rotation", "scale", "shift")))
-        return Start(tensors["template"], Sphere(places, ball.faces, ball.mirror), camera, tensors.get("affinity"))
+        return Start(tensors["template"], Sphere(positions, ball.faces, ball.mirror), camera, tensors.get("affinity"))
 
 
 def weak_start(crops: Crops, category: Category, renderer: Renderer, seed: int,
@@ -62,7 +63,7 @@ def weak_start(crops: Crops, category: Category, renderer: Renderer, seed: int,
     """Cameras from the structure of the keypoints, and tubes around their skeleton as the first shape (CMR's start, but
     for the tubes)."""
     mirror = np.array(category.mirror)
-    structure = structure_of(crops.keypoints, crops.seen, category.mirror, left_of(category.keypoints))
+    structure = structure_of(Tracks.of(crops.keypoints, crops.seen, category.mirror, left_of(category.keypoints)))
     progress(1, 2)
     radii = radii_of(structure, category.skeleton, crops.keypoints, crops.seen, crops.masks)
     template, sphere = template_of(structure.keypoints, category.skeleton, mirror, radii, icosphere(LEVEL), renderer,
@@ -77,7 +78,7 @@ def weak_start(crops: Crops, category: Category, renderer: Renderer, seed: int,
 
 def self_start(crops: Crops, category: Category, renderer: Renderer, seed: int,
                progress: Callable[[int, int], None]) -> Start:
-    """A template learnt from masks, and the best of several cameras for each picture (UMR)."""
+    """A template fitted to masks, and the best of several cameras for each picture (UMR)."""
     from .views import views_of
 
     views = views_of(crops.masks, renderer, seed, progress)
@@ -85,13 +86,13 @@ def self_start(crops: Crops, category: Category, renderer: Renderer, seed: int,
 
 
 def affinity_of(vertices: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """Shares (K, V) of vertices (V, 3) whose means are the keypoints (K, 3): a joint inside a limb is held by the ring
+    """Weights (K, V) of vertices (V, 3) whose means are the keypoints (K, 3): a joint inside a limb is held by the ring
     of vertices around it. Rows sum to 1, none is below zero."""
-    shares = np.zeros((len(keypoints), len(vertices)))
-    for row, point in zip(shares, keypoints, strict=True):
+    weights = np.zeros((len(keypoints), len(vertices)))
+    for row, point in zip(weights, keypoints, strict=True):
         near = np.argsort(np.linalg.norm(vertices - point, axis=1))[:NEAREST]
-        # The mean and the sum count most; what is left is spread evenly.
+        # The mean and the sum count most; what is left free is spread evenly.
         system = np.vstack([30 * vertices[near].T, np.full(len(near), 30.0), 0.3 * np.eye(len(near))])
         found, _ = nnls(system, np.concatenate([30 * point, [30.0], np.zeros(len(near))]))
         row[near] = found / found.sum() if found.sum() > 0 else 1 / len(near)
-    return shares
+    return weights

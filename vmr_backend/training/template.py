@@ -23,7 +23,7 @@ from ..job import BadInput
 from ..rendering import Renderer
 from ..vmr.model_file import STRENGTH
 from ..vmr.objective import INSIDE, facing, places_inside
-from .structure import Structure
+from .structure_from_motion.model import Structure
 
 LEGS, STEPS, VIEWS, SIZE = 3, 250, 12, 64
 """Legs of descent with vertices spread evenly in between, steps of each, views of a step and pixels across them."""
@@ -34,15 +34,15 @@ FILL = 0.85
 FIRST_SIZE = 0.5
 """Of the tubes' half extents, of the ellipsoid that they are drawn from."""
 WEIGHTS = {"mask": 1.0, "contour": 6.0, "facing": 5.0, "laplacian": 30.0, "surface": 10.0, "outward": 1.0}
-"""Of the terms, as in the fit of a clip; the smoothness less, since nothing here is noisy. Silhouettes do not tell a
-solid body from one with a groove along its back and belly, nor a leg from one that is inside out: vertices are held to
-the tubes' surface, and faces to look away from their middle lines."""
+"""Of the terms, as in the fit of a clip; the smoothness less, since nothing here is noisy. A solid body
+has the silhouettes of one with a groove along its back and belly, and of one with a leg inside out: vertices are held
+to the tubes' surface, and normals to point away from their middle lines."""
 THIN_QUANTILE = 0.3
-"""Of a part's thickness over pictures: seen against the body, a part looks thicker than it is."""
+"""Of a part's thickness over pictures: before the body, a part appears thicker than it is."""
 SMALLEST_RADIUS, LARGEST_RADIUS = 0.015, 0.2
 """Object units."""
 ALONG = np.linspace(0.25, 0.75, 5)
-"""Shares of a part's length at which its thickness is measured."""
+"""Fractions of a part's length at which its thickness is measured."""
 
 
 def radii_of(structure: Structure, skeleton: Sequence[tuple[int, int]], keypoints: np.ndarray, seen: np.ndarray,
@@ -60,8 +60,8 @@ def radii_of(structure: Structure, skeleton: Sequence[tuple[int, int]], keypoint
         both = np.flatnonzero((seen[:, a] > 0) & (seen[:, b] > 0) & usable)
         if not len(both):
             continue
-        places = keypoints[both, a, None] + ALONG[:, None] * (keypoints[both, b] - keypoints[both, a])[:, None]
-        column, row = ((places + 1) * size / 2).astype(int).clip(0, size - 1).transpose(2, 0, 1)
+        samples = keypoints[both, a, None] + ALONG[:, None] * (keypoints[both, b] - keypoints[both, a])[:, None]
+        column, row = ((samples + 1) * size / 2).astype(int).clip(0, size - 1).transpose(2, 0, 1)
         thickness = np.median(inside[both[:, None], row, column], 1) * 2 / size / structure.scales[both]
         radii[index] = np.quantile(thickness, THIN_QUANTILE)
     return radii.clip(SMALLEST_RADIUS, LARGEST_RADIUS)
@@ -69,7 +69,7 @@ def radii_of(structure: Structure, skeleton: Sequence[tuple[int, int]], keypoint
 
 def template_of(keypoints: np.ndarray, skeleton: Sequence[tuple[int, int]], mirror: np.ndarray, radii: np.ndarray,
                 sphere: Sphere, renderer: Renderer, seed: int) -> tuple[np.ndarray, Sphere]:
-    """Vertices (V, 3) of a shape made from the sphere, symmetric in x = 0, and the sphere with their places.
+    """Vertices (V, 3) of a shape made from the sphere, symmetric in x = 0, and the sphere with their positions.
 
     keypoints (K, 3) object space, mirror (K,), radii (P,) of the skeleton's parts. Where there is no skeleton, the
     shape is the convex hull of the keypoints (CMR).
@@ -113,8 +113,8 @@ def away_from(keypoints: np.ndarray, parts: dict[tuple, float]) -> Away:
 
     def away(points: Tensor) -> tuple[Tensor, Tensor]:
         from_start = points.unsqueeze(-2) - start
-        share = (from_start * along).sum(-1) / along.square().sum(-1).clamp_min(1e-12)
-        off = from_start - share.clamp(0, 1).unsqueeze(-1) * along
+        fraction = (from_start * along).sum(-1) / along.square().sum(-1).clamp_min(1e-12)
+        off = from_start - fraction.clamp(0, 1).unsqueeze(-1) * along
         distance, nearest = ((off.square().sum(-1) + 1e-12).sqrt() - radii).min(-1)
         off = off.take_along_dim(nearest[..., None, None], -2).squeeze(-2)
         return distance, torch.nn.functional.normalize(off, dim=-1)
@@ -129,17 +129,17 @@ def hull_of(points: np.ndarray, sphere: Sphere) -> np.ndarray:
     try:
         planes = ConvexHull(points - centre).equations
     except QhullError:
-        raise BadInput("keypoints: found their mean places in one plane, needs some that stand out of it") from None
+        raise BadInput("keypoints: found their mean positions in one plane, needs some that stand out of it") from None
     towards = np.maximum(sphere.vertices @ planes[:, :3].T, 1e-9)
     return centre + sphere.vertices * (-planes[:, 3] / towards).min(1, keepdims=True)
 
 
 def drawn_over(points: np.ndarray, faces: np.ndarray, away: Away, sphere: Sphere, renderer: Renderer,
                seed: int) -> tuple[np.ndarray, Sphere]:
-    """The sphere fitted to a body, points (N, 3) and faces, that is symmetric in x = 0, by how it looks from all round
-    and by the distance from its surface.
+    """The sphere fitted to a body, points (N, 3) and faces, that is symmetric in x = 0, by its silhouettes from all
+    round and by the distance from its surface.
 
-    Returns vertices (V, 3) and the sphere with their places, spread evenly over the shape.
+    Returns vertices (V, 3) and the sphere with their positions, spread evenly over the shape.
     """
     random = torch.Generator().manual_seed(seed)
     body, body_faces = torch.from_numpy(points).float(), torch.from_numpy(faces)
@@ -185,7 +185,7 @@ def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tenso
 
 
 def _turned_inwards(vertices: Tensor, faces: Tensor, away: Away) -> Tensor:
-    """The share (N,) of a mesh's area, seen along the way out of the body, that turns its outside inwards."""
+    """The fraction (N,) of a mesh's area whose outside turns inwards, projected along the way out of the body."""
     a, b, c = (vertices[:, faces[:, k]] for k in range(3))
     normals = torch.linalg.cross(b - a, c - a)
     out = away(((a + b + c) / 3).detach())[1]

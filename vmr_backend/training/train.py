@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,26 +18,28 @@ from torch import Tensor
 from ..annotations import Category
 from ..bodies.category import CategoryShape, Handles, evenly
 from ..checkpoint import Checkpoint
+from ..devices import on_device
 from ..geometry import sphere as spheres
 from ..job import BadInput, EventLog
 from ..rendering import Renderer, get_renderer
-from ..settings import TrainingSettings, training_settings_of
 from ..vmr.encoders import ResNet18
 from ..vmr.model import Architecture, CategoryModel
 from ..vmr.model_file import STRENGTH, ModelCard, load_card, load_model, save_model
 from ..vmr.objective import INSIDE, Targets, places_inside
 from .augmentation import Examples
-from .collection import Collection, open_collection
+from .collection import open_collection
+from .command import MODEL_NAME, TrainingRequest
 from .crops import Crops, dealt_in_turn, load_crops
 from .instances import Instances, descend
 from .keypoint_map import distance_from, held_by_vertices, keypoint_map
 from .log import TrainingLog
-from .network import LEARNER, Learner, Plan, process
+from .network import PREFIX, Trainer, TrainingPlan, process
 from .perception import Perception
-from .scores import Scores, pictures_of, score
+from .pictures import Collection
+from .scores import ModelScores, pictures_of, score
+from .settings import TrainingSettings
 from .starts import Start, self_start, weak_start
 
-MODEL_NAME = "model.safetensors"
 BEST_NAME = "best.safetensors"
 """The best model so far, of a training that is under way."""
 PREVIOUS_NAME = "previous.safetensors"
@@ -45,7 +47,7 @@ PREVIOUS_NAME = "previous.safetensors"
 LOGGED_EVERY = 20
 """Steps from one line of the log to the next."""
 STAGES = {"pictures": 2.0, "structure": 4.0, "mean_shape": 4.0, "instances": 40.0, "network": 100.0, "scores": 1.0}
-"""Shares of a training's time, for the forecast."""
+"""Of a training's time, for the forecast."""
 
 FINER = 2
 """Held-out pictures are scored at so many times the network's picture size."""
@@ -56,43 +58,26 @@ KEPT_EVERY = 16
 TABLES = ("turn", "placement", "handles")
 """What is fitted of an instance."""
 POOR_FIT = 0.6
-"""Mask IoU below which a picture's fitted mesh is no example to learn from."""
-LOOKING, SEEING = 0.25, 0.25
-"""Shares of the steps after which second looks are taught, and predictions compared with the pictures themselves."""
+"""Mask IoU below which a picture's fitted mesh is no training example."""
+REFINEMENT_FROM, PICTURES_FROM = 0.25, 0.25
+"""Fractions of the steps, as in `TrainingPlan`."""
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class TrainingRequest:
-    """One training as asked for."""
-
-    collection: str
-    """Path of the image collection."""
-    category: str | None = None
-    """Which of the collection's; None where it has one."""
-    training: str = "weak"
-    settings: dict[str, Any] = field(default_factory=dict)
-    device: str = "auto"
-    seed: int = 0
-    imagenet: str | None = None
-    """Torchvision's ResNet-18 weights, a file: textures are compared as they see them, and the encoder resnet18 starts
-    with them."""
-
-
 def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
-          device: torch.device) -> Scores | None:
+          device: torch.device) -> ModelScores | None:
     """Carry out a training and leave MODEL_NAME in its folder; its scores, in the first process.
 
     BadInput where something cannot be used, or where there is nothing left to resume.
     """
-    settings = training_settings_of(request.settings)
+    settings = TrainingSettings().with_values(request.settings)
     log.plan(STAGES)
     if resume:
         _go_on(folder, settings.steps)
     kept = Checkpoint.load(folder) if resume else None
     torch.manual_seed(request.seed)
-    renderer = get_renderer("warp", device)
+    renderer = get_renderer(request.renderer, device)
 
     collection = open_collection(Path(request.collection), request.category)
     log.progress("pictures", 0, 1000, collection.summary())
@@ -112,19 +97,19 @@ def train(request: TrainingRequest, folder: Path, log: EventLog, resume: bool,
     work = _Work(request, settings, folder, log, device, renderer, collection.category, crops, kept)
     start = work.start(kept)
     shape, instances = work.instances(start, kept)
-    model, examples = work.beginning(shape, instances)
+    model, examples = work.untrained(shape, instances)
     if imagenet and settings.encoder == "resnet18":
         model.encoder.load_imagenet(imagenet)
     card = ModelCard(collection.category, request.training, model.architecture, collection.licence,
                      settings=dict(settings.items()), pictures=len(crops.images), steps=settings.steps)
     affinity = None if start.affinity is None else start.affinity.to(device)
     perception = Perception(imagenet).to(device) if imagenet else None
-    work.learn(model, examples, affinity, perception, tests, kept, card)
+    work.train_network(model, examples, affinity, perception, tests, kept, card)
     return work.finish(examples, tests, card) if process()[0] == 0 else None
 
 
 def _go_on(folder: Path, steps: int) -> None:
-    """Take up a finished training again, to learn for more steps; BadInput where there are none left."""
+    """Take up a finished training again, for more steps; BadInput where there are none left."""
     finished, best = folder / MODEL_NAME, folder / BEST_NAME
     if not finished.exists():
         return
@@ -136,7 +121,7 @@ def _go_on(folder: Path, steps: int) -> None:
 
 
 def _crops(collection: Collection, size: int, log: EventLog, first: float, last: float) -> Crops:
-    """All crops, of which each process reads its share."""
+    """All crops, of which each process reads a part."""
     def progress(step: int, steps: int) -> None:
         log.progress("pictures", round(1000 * (first + (last - first) * step / steps)), 1000)
 
@@ -187,7 +172,7 @@ def imagenet_weights(path: Path) -> dict[str, Tensor]:
 
 
 class _Work:
-    """What all stages of one training share."""
+    """A training's stages, and what they have in common."""
 
     def __init__(self, request: TrainingRequest, settings: TrainingSettings, folder: Path, log: EventLog,
                  device: torch.device, renderer: Renderer, category: Category, crops: Crops,
@@ -256,7 +241,7 @@ class _Work:
                        torch.from_numpy(self.crops.seen > 0).float())
 
     def _mean_shape(self, start: Start, targets: Targets, affinity: Tensor | None) -> Tensor:
-        """The mean shape (V, 3), learnt from some pictures."""
+        """The mean shape (V, 3), fitted to some pictures."""
         shape = self._shape(start.template, start.sphere)
         random = torch.Generator().manual_seed(self.request.seed)
         torch.manual_seed(self.request.seed)
@@ -270,17 +255,18 @@ class _Work:
             for _ in range(passes):
                 yield from torch.randperm(len(some), generator=random).split(TOGETHER)
 
-        told = _counter(lambda step: self.log.progress("mean_shape", step, steps))
-        descend(shape, _on(few, self.device), _on(targets[some], self.device), affinity, batches(), self.weights,
-                self.renderer, True, told)
+        number = count(1)
+        few, true = on_device(few, self.device), on_device(targets[some], self.device)
+        descend(shape, few, true, affinity, batches(), self.weights, self.renderer, True,
+                lambda _: self.log.progress("mean_shape", next(number), steps))
         return shape.bases().detach()[0]
 
     def _fit(self, shape: CategoryShape, instances: Instances, targets: Targets, affinity: Tensor | None,
              batch: Tensor, iterations: int) -> None:
         """The meshes of one batch of pictures, in place."""
-        few = _on(instances[batch], self.device)
+        few = on_device(instances[batch], self.device)
         every = torch.arange(len(batch), device=self.device)
-        descend(shape, few, _on(targets[batch], self.device), affinity, (every for _ in range(iterations)),
+        descend(shape, few, on_device(targets[batch], self.device), affinity, (every for _ in range(iterations)),
                 self.weights, self.renderer, False, lambda _: None)
         for name in TABLES:
             getattr(instances, name)[batch] = getattr(few, name).cpu()
@@ -293,12 +279,12 @@ class _Work:
             for number, batch in enumerate(batches):
                 if number % processes == rank:
                     own[batch] = table[batch]
-            own = own.to(self.device)  # GPUs speak with each other only
+            own = own.to(self.device)  # NCCL reduces on GPUs only
             torch.distributed.all_reduce(own)
             table.copy_(own)
 
-    def beginning(self, shape: CategoryShape, instances: Instances) -> tuple[CategoryModel, Examples]:
-        """An untaught model with its shape bases, and the examples that it learns from."""
+    def untrained(self, shape: CategoryShape, instances: Instances) -> tuple[CategoryModel, Examples]:
+        """An untrained model with its shape bases, and its training examples."""
         vertices, overlaps = self._fitted(shape, instances)
         good = torch.nonzero((overlaps > POOR_FIT) & vertices.isfinite().all(-1).all(-1))[:, 0]
         if len(good) < len(overlaps):
@@ -315,7 +301,7 @@ class _Work:
                               STRENGTH).to(self.device)
         s = self.settings
         torch.manual_seed(self.request.seed)
-        model = CategoryModel(final, Architecture(s.encoder, s.image_size, s.hypotheses, s.looks)).to(self.device)
+        model = CategoryModel(final, Architecture(s.encoder, s.image_size, s.hypotheses, s.refinements)).to(self.device)
         camera = instances.camera[good]
         model.usual_place.copy_(instances.placement[good].mean(0))
         images, masks = pictures_of(self.crops.images[good.numpy()], self.crops.masks[good.numpy()],
@@ -330,7 +316,7 @@ class _Work:
         masks = torch.from_numpy(self.crops.masks) > 127
         base = shape.base(evenly(1, 1).to(self.device))
         for batch in torch.arange(len(masks)).split(64):
-            some = _on(instances[batch], self.device)
+            some = on_device(instances[batch], self.device)
             vertices = shape.deformed(base.expand(len(batch), -1, -1), some.handles)
             drawn = self.renderer.visibility(some.camera.project(vertices), shape.faces, masks.shape[-1])
             covered, mask = drawn.face_index.cpu() >= 0, masks[batch]
@@ -338,38 +324,37 @@ class _Work:
             found.append(vertices.cpu())
         return torch.cat(found), torch.cat(overlaps)
 
-    def learn(self, model: CategoryModel, examples: Examples, affinity: Tensor | None,
-              perception: Perception | None, tests: Crops, kept: Checkpoint | None, card: ModelCard) -> None:
-        """Teach the model and leave its best state, by scores on held-out pictures, in BEST_NAME."""
+    def train_network(self, model: CategoryModel, examples: Examples, affinity: Tensor | None,
+                      perception: Perception | None, tests: Crops, kept: Checkpoint | None, card: ModelCard) -> None:
+        """Train the model and leave its best state, by scores on held-out pictures, in BEST_NAME."""
         s = self.settings
-        plan = Plan(s.steps, s.batch, s.learning_rate, LOOKING, SEEING, self.weights)
+        plan = TrainingPlan(s.steps, s.batch, s.learning_rate, REFINEMENT_FROM, PICTURES_FROM, self.weights)
         mirror = torch.tensor(self.category.mirror, dtype=torch.int64)
-        learner = Learner(model, affinity, examples, mirror, plan, self.renderer, self.request.seed,
-                          perception)
-        best: Scores | None = None
+        trainer = Trainer(model, affinity, examples, mirror, plan, self.renderer, self.request.seed, perception)
+        best: ModelScores | None = None
         if kept and "step" in kept.facts:
-            learner.restore(kept.tensors, int(kept.facts["step"]))
-            best = Scores(**kept.facts["best"])
+            trainer.restore(kept.tensors, int(kept.facts["step"]))
+            best = ModelScores(**kept.facts["best"])
         with TrainingLog(self.folder) if process()[0] == 0 else nullcontext() as record:
-            while learner.step < s.steps:
-                parts = learner.learn()
-                self.log.progress("network", learner.step, s.steps)
-                if record and learner.step % LOGGED_EVERY == 0:
-                    record.write(learner.step, parts)
-                if learner.step % s.validate_every == 0 or learner.step == s.steps:
+            while trainer.step < s.steps:
+                parts = trainer.update()
+                self.log.progress("network", trainer.step, s.steps)
+                if record and trainer.step % LOGGED_EVERY == 0:
+                    record.write(trainer.step, parts)
+                if trainer.step % s.validate_every == 0 or trainer.step == s.steps:
                     scores = score(model, affinity, tests, self.renderer)
                     if record:
-                        record.write(learner.step, {f"held_out_{k}": v for k, v in scores.as_facts().items()})
-                    self.log.progress("network", learner.step, s.steps, f"Step {learner.step}: {scores}")
+                        record.write(trainer.step, {f"held_out_{k}": v for k, v in scores.as_facts().items()})
+                    self.log.progress("network", trainer.step, s.steps, f"Step {trainer.step}: {scores}")
                     if best is None or merit(scores) >= merit(best):
                         best = scores
                         if record:
                             save_model(self.folder / BEST_NAME, model, affinity, card)
-                    self._keep(self._facts | {"step": learner.step, "best": asdict(best)},
-                               self._tensors | learner.tensors())
+                    self._keep(self._facts | {"step": trainer.step, "best": asdict(best)},
+                               self._tensors | trainer.tensors())
 
-    def finish(self, examples: Examples, tests: Crops, card: ModelCard) -> Scores:
-        """Give the best state its keypoints' places on the surface, score it as it will be used, leave MODEL_NAME."""
+    def finish(self, examples: Examples, tests: Crops, card: ModelCard) -> ModelScores:
+        """Find the keypoints of the best state on the surface, score it as it will be used, leave MODEL_NAME."""
         loaded = load_model(self.folder / BEST_NAME, self.device)
         affinity = loaded.affinity
         if affinity is not None:
@@ -390,7 +375,7 @@ class _Work:
 
     def _keep(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._facts = facts
-        self._tensors = {name: value for name, value in tensors.items() if not name.startswith(LEARNER)}
+        self._tensors = {name: value for name, value in tensors.items() if not name.startswith(PREFIX)}
         if process()[0] == 0:
             Checkpoint(facts, tensors).save(self.folder)
 
@@ -403,17 +388,6 @@ def cluster_shapes(vertices: Tensor, bases: int, seed: int) -> tuple[Tensor, Ten
     return centres, torch.from_numpy(found.labels_).long()
 
 
-def merit(scores: Scores) -> float:
+def merit(scores: ModelScores) -> float:
     """What the best of several states is chosen by."""
     return scores.iou + (scores.pck or 0.0)
-
-
-def _on(tensors: Any, device: torch.device) -> Any:
-    """A dataclass of tensors on a device."""
-    return replace(tensors, **{f.name: getattr(tensors, f.name).to(device) for f in fields(tensors)})
-
-
-def _counter(tell: Callable[[int], None]) -> Callable[[Any], None]:
-    """Something to call at each step, which tells how many there were."""
-    step = count(1)
-    return lambda _: tell(next(step))

@@ -19,7 +19,7 @@ from .movie import LARGEST_PICTURE, Movie, open_movie, read_movie
 
 # Bad input is one line of ours on standard error: OpenCV keeps quiet.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-# Pillow's own limit is for web pages; ours is told in one line.
+# Pillow's own limit is for web pages; ours is an error of one line.
 Image.MAX_IMAGE_PIXELS = None
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
@@ -62,7 +62,7 @@ def open_clip(
 ) -> Clip:
     """Open a video file, a folder of images, or the images `files` (then `path` only names the clip).
 
-    last          number of the last frame that will be read; a long video is not looked through behind it
+    last          number of the last frame that will be read; a long video is not read behind it
     shown         what Blender shows of the video; None: as the newest Blender would show it
     pixel_aspect  width of a pixel over its height: frames are widened, or heightened, to square ones. None: as a video
                   says; images are square
@@ -180,7 +180,7 @@ def _refuse_large(path: Path, data: np.ndarray) -> None:
         with Image.open(io.BytesIO(data.tobytes())) as header:
             width, height = header.size
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        return  # OpenCV tells what is wrong
+        return  # OpenCV's error says what is wrong
     if width * height > LARGEST_PICTURE:
         raise BadInput(f"{path}: found an image of {width}x{height} pixels; needs at most "
                        f"{LARGEST_PICTURE // 1_000_000} million")
@@ -291,9 +291,9 @@ def _behind_a_gap(clip: Clip) -> tuple[str, ...]:
 
 
 def _read_images(clip: Clip, numbers: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
-    places = np.searchsorted(clip.numbers, numbers)
-    for number, place in zip(numbers, places, strict=True):
-        yield int(number), str(clip.files[place]), read_image(clip.files[place])
+    for number in map(int, numbers):
+        path = clip.files[np.searchsorted(clip.numbers, number)]
+        yield number, str(path), read_image(path)
 
 
 def _read_movie(clip: Clip, numbers: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:

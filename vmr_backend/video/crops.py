@@ -56,9 +56,9 @@ def cut(image: np.ndarray, crop: Crop, size: int) -> np.ndarray:
     fine = size * oversampling
     pixel = 2 * crop.half / fine
     left, top = crop.centre - crop.half + pixel / 2 - 0.5  # of the first pixel's centre, as an index into the image
-    place = np.array([[pixel, 0, left], [0, pixel, top]])
+    affine = np.array([[pixel, 0, left], [0, pixel, top]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    window = cv2.warpAffine(image, place, (fine, fine), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    window = cv2.warpAffine(image, affine, (fine, fine), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return window if oversampling == 1 else cv2.resize(window, (size, size), interpolation=cv2.INTER_AREA)
 
 

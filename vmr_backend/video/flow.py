@@ -1,6 +1,6 @@
 """Optical flow between two frames in crop coordinates, with a forward-backward consistency check.
 
-OpenCV's DIS finds it unless another way is chosen (raft.py).
+OpenCV's DIS finds it unless another way is chosen (flow_finders.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FINEST = 2
 
 
 @dataclass(frozen=True)
-class View:
+class FlowFrame:
     """What flow needs of a full frame."""
 
     grey: np.ndarray
@@ -49,11 +49,11 @@ def dis(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
 
 
-def flow_between(a: View, b: View, size: int, find: FlowFinder = dis) -> PairFlow:
+def flow_between(a: FlowFrame, b: FlowFrame, size: int, find: FlowFinder = dis) -> PairFlow:
     """Flow of the subject between two frames, given at the `size` x `size` pixels of their crops.
 
-    Both frames are seen through windows of one size and zoom, each on its own crop's centre: the subject stays near
-    its place, however fast the camera follows it, and the brightness pattern keeps its scale. The background is
+    Both frames are seen through windows of one size and zoom, each on its own crop's centre: the subject stays where
+    it is, however fast the camera follows it, and the brightness pattern keeps its scale. The background is
     painted over in the subject's mean grey, so that its motion does not leak across the outline (on the rendered
     clips the end-point error falls by a tenth).
     """
@@ -68,7 +68,7 @@ def flow_between(a: View, b: View, size: int, find: FlowFinder = dis) -> PairFlo
 
 @dataclass(frozen=True)
 class CropFlow:
-    """Flow of T crops of S pixels between frames that are `gap` places apart, in crop coordinates of each."""
+    """Flow of T crops of S pixels between frames that are `gap` indices apart, in crop coordinates of each."""
 
     gap: int
     forward: np.ndarray
@@ -83,7 +83,7 @@ class CropFlow:
 def crop_flow(images: np.ndarray, masks: np.ndarray, gap: int, find: FlowFinder = dis) -> CropFlow:
     """Flow across a gap from crops (T, S, S, 3) uint8 and masks (T, S, S) in 0..1, at half their resolution.
 
-    Limbs that swing in between fail the consistency check, so what is left tells how the body as a whole has turned;
+    Limbs that swing in between fail the consistency check, so what is left is how the body as a whole has turned;
     steps from frame to frame add up their errors instead.
     """
     size = masks.shape[1]
@@ -124,7 +124,7 @@ def consistency(there: np.ndarray, back: np.ndarray) -> np.ndarray:
 
 
 def sample(values: np.ndarray, ndc: np.ndarray, outside: int = cv2.BORDER_CONSTANT) -> np.ndarray:
-    """Values (S, S[, C]) of a crop at crop coordinates (..., 2), bilinear; zero outside unless told to replicate."""
+    """Values (S, S[, C]) of a crop at crop coordinates (..., 2), bilinear; zero outside unless `outside` replicates."""
     index = ((ndc + 1) * (values.shape[0] / 2) - 0.5).astype(np.float32)
     return cv2.remap(values, index[..., 0], index[..., 1], cv2.INTER_LINEAR, borderMode=outside)
 
@@ -133,7 +133,7 @@ def _squared_length(vectors: np.ndarray) -> np.ndarray:
     return vectors[..., 0] ** 2 + vectors[..., 1] ** 2
 
 
-def _subject_windows(a: View, b: View, half: float, resolution: int) -> list[np.ndarray]:
+def _subject_windows(a: FlowFrame, b: FlowFrame, half: float, resolution: int) -> list[np.ndarray]:
     """Windows of half side `half` px around both crops' centres, the background in one grey: two (R, R) uint8."""
     windows = []
     for view in (a, b):

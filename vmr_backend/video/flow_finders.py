@@ -34,7 +34,7 @@ def _raft() -> nn.Module:
 
 
 def by_network(network: nn.Module, device: torch.device) -> FlowFinder:
-    """A finder that asks a network as torchvision has them: two pictures (1, 3, H, W) in -1..1 to a list of ever better
+    """A finder by a network as torchvision has them: two pictures (1, 3, H, W) in -1..1 to a list of ever better
     flows (1, 2, H, W), px."""
     network = network.eval().to(device)
 

@@ -1,4 +1,8 @@
-"""Reads a clip and its masks into what the methods fit: crops, soft masks, flow, and what to doubt."""
+"""Reads a clip and its masks into what the methods fit: crops, soft masks, flow, and what to doubt.
+
+clip.py decodes frames, masks.py finds the subject in them, crops.py cuts it out, and flow.py follows it: `load_footage`
+goes this way once, downwards.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +16,10 @@ import numpy as np
 from ..job import BadInput
 from .clip import Clip, as_grey, as_rgb, open_clip, read_frames, select
 from .crops import Crop, crop_track, cut, inside_frame, pixel_centres
-from .flow import FlowFinder, PairFlow, View, dis, flow_between, sample
-from .masks import (
-    MaskFacts,
-    MaskSource,
-    absent,
-    area_doubts,
-    border_weight,
-    mask_facts,
-    open_masks,
-    others_of,
-    read_masks,
-    touching_doubts,
-    unpack_mask,
-)
+from .flow import FlowFinder, FlowFrame, PairFlow, dis, flow_between, sample
+from .full_frames import FullFrames
+from .mask_facts import absent, area_doubts, border_weight, touching_doubts
+from .masks import SubjectMasks, load_masks
 from .subjects import Choice
 
 LARGEST_GAP = 2
@@ -58,7 +52,7 @@ class Footage:
     images: np.ndarray
     """(T, S, S, 3) uint8 RGB, black where not `inside`"""
     masks: np.ndarray
-    """(T, S, S) float32 0..1, the share of the pixel that the subject covers"""
+    """(T, S, S) float32 0..1, the fraction of the pixel that the subject covers"""
     inside: np.ndarray
     """(T, S, S) bool, the pixel's centre lies inside the full frame and on no other subject, which may hide this one"""
     crop_centre: np.ndarray
@@ -85,6 +79,8 @@ class Footage:
     """frames of the range that are not among `numbers`, and why"""
     notes: Sequence[str] = ()
     """how masks were read and matched with frames, in a line each, where they are not plain"""
+    full: FullFrames | None = None
+    """the full frames and masks that the crops were cut from"""
 
 
 def load_footage(
@@ -109,7 +105,7 @@ def load_footage(
     choice      which subject is meant where the masks hold several
     flow        finds the flow from frame to frame
 
-    Masks are read first, then frames, each one at a time: memory holds the crops and two full frames.
+    Masks are read first, then frames, each once and one at a time: memory holds the crops and two full frames.
     Raises BadInput with one line that says what cannot be used.
     """
     if crop_size < SMALLEST_CROP:
@@ -118,19 +114,17 @@ def load_footage(
     selected = select(clip, first, last)
     if len(selected) < 2:
         raise BadInput(f"{clip.path}: found a single frame ({selected[0]}) to work on; needs at least 2")
-    source = open_masks(masks_path, clip, selected, choice)
     steps = 2 * len(selected)
 
     def report(done: int) -> None:
         if progress:
             progress(done, steps)
 
-    facts = _look_at_masks(source, selected, report)
-    kept, left_out = _leave_out(clip, source, selected, facts)
-    seen = steps - len(kept)
-    footage = _cut_crops(clip, kept, [facts[int(n)] for n in kept], left_out, crop_size, flow,
-                         lambda done: report(seen + done))
-    return replace(footage, notes=source.notes)
+    masks = load_masks(masks_path, clip, selected, choice, report)
+    numbers, left_out = _leave_out(clip, masks, selected)
+    full = FullFrames(clip, numbers, [masks.facts[int(n)] for n in numbers])
+    footage = _cut_crops(full, crop_size, flow, lambda done: report(steps - len(numbers) + done))
+    return replace(footage, left_out=left_out, notes=masks.notes)
 
 
 def downsample(footage: Footage, size: int) -> Footage:
@@ -164,26 +158,14 @@ def downsample(footage: Footage, size: int) -> Footage:
     )
 
 
-def _look_at_masks(source: MaskSource, selected: np.ndarray, report: Callable[[int], None]) -> dict[int, MaskFacts]:
-    """First pass: what the mask of each frame says; frames without a mask are missing."""
-    with_mask = np.array([n for n in selected if int(n) in source.number_of], np.int32)
-    facts = {}
-    for step, (number, mask, brightest, others) in enumerate(read_masks(source, with_mask), 1):
-        facts[number] = mask_facts(mask, brightest, others)
-        report(step)
-    return facts
-
-
-def _leave_out(
-    clip: Clip, source: MaskSource, selected: np.ndarray, facts: dict[int, MaskFacts]
-) -> tuple[np.ndarray, list[tuple[int, str]]]:
+def _leave_out(clip: Clip, masks: SubjectMasks, selected: np.ndarray) -> tuple[np.ndarray, list[tuple[int, str]]]:
     """Frames that are fitted (T,) int32, and the others of the range with the reason."""
-    name = f"{clip.path}" if source.is_alpha else f"{source.clip.path}"
+    facts, name = masks.facts, masks.path
     if not any(f.area for f in facts.values()):
         brightest = max(f.brightest for f in facts.values())
         raise BadInput(f"{name}: every mask is empty (brightest value {brightest} of 255); needs white on black")
     whole = clip.image_size[0] * clip.image_size[1]
-    if source.is_alpha and all(f.area == whole for f in facts.values()):
+    if masks.is_alpha and all(f.area == whole for f in facts.values()):
         raise BadInput(f"{name}: no masks were given and the alpha is opaque throughout; needs masks, white on black")
     reasons = dict(zip(facts, absent(list(facts.values())), strict=True))
     left_out = [(int(n), reasons.get(int(n), "there is no mask")) for n in selected]
@@ -196,16 +178,9 @@ def _leave_out(
     return kept, left_out
 
 
-def _cut_crops(
-    clip: Clip,
-    numbers: np.ndarray,
-    facts: list[MaskFacts],
-    left_out: list[tuple[int, str]],
-    size: int,
-    find: FlowFinder,
-    report: Callable[[int], None],
-) -> Footage:
-    """Second pass: every frame once, into crops and flow."""
+def _cut_crops(full: FullFrames, size: int, find: FlowFinder, report: Callable[[int], None]) -> Footage:
+    """Every frame once, into crops of `size` pixels and flow."""
+    clip, numbers, facts = full.clip, full.numbers, full.facts
     centre, half = crop_track(np.array([f.box for f in facts], float), numbers)
     crops = [Crop(c, float(h)) for c, h in zip(centre, half, strict=True)]
     count = len(numbers)
@@ -217,16 +192,16 @@ def _cut_crops(
     linked = np.diff(numbers) <= (LARGEST_GAP + 1) * np.median(np.diff(clip.numbers))
     before = None
     for t, (_, image) in enumerate(read_frames(clip, numbers)):
-        if (others := others_of(facts[t], clip.image_size)) is not None:
-            inside[t] &= cut(others * np.uint8(255), crops[t], size) < 128
+        if facts[t].others is not None:
+            inside[t] &= cut(facts[t].others.mask(), crops[t], size) < 128
         images[t] = as_rgb(cut(image, crops[t], size)) * inside[t, ..., None]
-        view = View(as_grey(image), unpack_mask(facts[t], clip.image_size), crops[t])
-        masks[t] = cut(view.mask, crops[t], size) * (inside[t] / np.float32(255))
+        frame = FlowFrame(as_grey(image), facts[t].mask(), crops[t])
+        masks[t] = cut(frame.mask, crops[t], size) * (inside[t] / np.float32(255))
         if before is not None and linked[t - 1]:
-            pair = flow_between(before, view, size, find)
+            pair = flow_between(before, frame, size, find)
             flow[:, t - 1] = pair.forward, pair.backward
             weight[:, t - 1] = _flow_weights(pair, masks[t - 1], masks[t])
-        before = view
+        before = frame
         report(t + 1)
     border = [border_weight(f) for f in facts]
     sharpness = _sharpness(images, masks)
@@ -249,7 +224,8 @@ def _cut_crops(
                 for (_, b), f, a, s in zip(border, facts, area_doubts(facts), blurs, strict=True)],
         sharpness=sharpness,
         colour_weight=colour_weight,
-        left_out=left_out,
+        left_out=[],
+        full=full,
     )
 
 

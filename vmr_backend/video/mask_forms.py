@@ -1,4 +1,4 @@
-"""Tells how masks say what the subject is: white on black, labels, colours, cut-outs or alpha; once for all of them."""
+"""Finds out how masks mark the subject: white on black, labels, colours, cut-outs or alpha; once for all of them."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ ALIKE = 12
 APART = 48
 """Least difference between two flat colours that were compressed."""
 PURE_LABELS = 0.99
-"""Share of the subject's pixels that have the few values of labels; edges of soft or compressed masks are more."""
+"""Fraction of the subject's pixels that have the few values of labels; edges of soft or compressed masks are more."""
 LEAST_LABELLED = 0.02
-"""Share of what is not black that labels take beside void; less is dirt in white masks."""
-FLAT_SHARE = 0.4
-"""Share of the subject's inner pixels, without its edges, that are flat in labels, however soft these are."""
-BORDER_SHARE = 0.9
-"""Share of the pictures' border from which on a colour is what the subject lies on."""
-WHITE_BORDER_SHARE = 0.98
+"""Fraction of what is not black that labels take beside void; less is dirt in white masks."""
+FLAT_FRACTION = 0.4
+"""Fraction of the subject's inner pixels, without its edges, that are flat in labels, however soft these are."""
+BORDER_FRACTION = 0.9
+"""Fraction of the pictures' border from which on a colour is what the subject lies on."""
+WHITE_BORDER_FRACTION = 0.98
 """... if it is white, which may also be a subject that fills the picture."""
 LEAST_BLACK = 0.005
-"""Share of the pixels from which on black is the background where the border is of many colours."""
+"""Fraction of the pixels from which on black is the background where the border is of many colours."""
 PURE_BLACK = 0.7
 """... of its dark pixels that differ by nothing but compression; in the shadows of a picture they are fewer."""
 THIN = 0.1
-"""Share of inner pixels below which subjects are as thin as lines."""
+"""Fraction of inner pixels below which subjects are as thin as lines."""
 MOST_LOSSY_LABELS = 8
 BLACK_AND_WHITE = 0.95
-"""Share of pixels in the darkest or brightest quarter from which on grey pictures are masks, however noisy."""
+"""Fraction of pixels in the darkest or brightest quarter from which on grey pictures are masks, however noisy."""
 STRANGE = 0.01
 """Of the labels' pixels; as many of another flat colour are of one more subject."""
 CORE = 0.5
 """A subject's core is as far from its outline as this, over the farthest point."""
-EVEN_SHARE = 0.75
+EVEN_FRACTION = 0.75
 """Of the core of one colour, and of labels all over an image."""
 SLOW_RISE = 0.4
 """Brightness just inside the outline over the core's, below which a soft matte rises; cut-outs begin at once."""
@@ -102,7 +102,7 @@ class Reading:
     """How all images of a sequence are read."""
 
     form: Form = Form.BRIGHTNESS
-    said: str = ""
+    note: str = ""
     """In one line, where it is not plain white on black."""
     level: int = 127
     background: tuple[int, ...] | None = (0, 0, 0)
@@ -138,7 +138,7 @@ def read_mask_image(path: Path) -> MaskImage:
                 palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)[:, ::-1]
                 values = np.array(image)
                 used = np.unique(values)
-                # Greys are told by their brightness, unless the palette shows several labels alike.
+                # Greys are read by their brightness, unless the palette shows several labels alike.
                 if (palette != palette[:, :1]).any() or len(np.unique(palette[used], axis=0)) < len(used):
                     return MaskImage(str(path), pixels, values, palette)
             elif image.mode.startswith("I;16"):
@@ -252,18 +252,18 @@ def _of_values(found: np.ndarray, palette: np.ndarray | None = None) -> Reading:
     labels = tuple(int(value) for value in np.unique(found) if value)
     void = VOID if len(labels) > 1 and VOID in labels and labels[-2] <= LARGEST_GREY_LABEL else None
     labels = tuple(label for label in labels if label != void)
-    said = f"read as labels: the one there is, {labels[0]}, is the subject" if len(labels) == 1 else ""
-    if void and said:
-        said += f"; {void} counts neither as subject nor as background"
-    return Reading(Form.VALUES, said, labels=labels, void=void, palette=palette)
+    note = f"read as labels: the one there is, {labels[0]}, is the subject" if len(labels) == 1 else ""
+    if void and note:
+        note += f"; {void} counts neither as subject nor as background"
+    return Reading(Form.VALUES, note, labels=labels, void=void, palette=palette)
 
 
 def _by_colour(images: Sequence[MaskImage], name: Path | str) -> Reading:
     pixels = [_bgr(image.pixels) for image in images]
     grey = all(_is_grey(p) for p in pixels)
-    background, share = _background(pixels)
+    background, fraction = _background(pixels)
     if background is None:
-        found = _flat_colours(pixels, [np.ones(p.shape[:2], bool) for p in pixels], least=EVEN_SHARE)
+        found = _flat_colours(pixels, [np.ones(p.shape[:2], bool) for p in pixels], least=EVEN_FRACTION)
         if found is None and not (grey and _is_black_and_white(pixels)):
             raise _no_masks(name)
         bright = [colour for colour in found or () if max(colour) > NEAR_BLACK]
@@ -278,45 +278,45 @@ def _by_colour(images: Sequence[MaskImage], name: Path | str) -> Reading:
         return _of_colours(found, background, grey)
     one = found[0] if found else _soft_colour(pixels, shown, grey)
     if one is not None:
-        return _of_one_colour(one, background, share)
+        return _of_one_colour(one, background, fraction)
     if not _are_cut_outs(shown):
         raise _no_masks(name)
     return Reading(Form.CUT_OUT, f"read as cut-outs: everything that is not {_word(background)} is the subject",
                    _level(pixels, background), background)
 
 
-def _of_one_colour(colour: tuple[int, ...], background: tuple[int, ...], share: float) -> Reading:
+def _of_one_colour(colour: tuple[int, ...], background: tuple[int, ...], fraction: float) -> Reading:
     """What is nearer to a colour than to the background; bright pixels where that is white on black."""
     if max(background) > NEAR_BLACK:
         return Reading(Form.CUT_OUT, f"read as {_word(colour)} on {_word(background)}: everything that is not "
                        f"{_word(background)} is the subject", _apart(colour, background) // 2, background)
     plain = max(colour) - min(colour) < COLOURED and max(colour) > 127
-    if plain and share < 0.5:
-        return Reading(said="read as white on black, although the border is mostly white: invert them if the subject "
+    if plain and fraction < 0.5:
+        return Reading(note="read as white on black, although the border is mostly white: invert them if the subject "
                             "is black")
-    said = "" if plain else f"read as {colour_name(colour)} on black: what is brighter than half of that is the subject"
-    return Reading(said=said, level=127 if max(colour) > 127 else max(colour) // 2)
+    note = "" if plain else f"read as {colour_name(colour)} on black: what is brighter than half of that is the subject"
+    return Reading(note=note, level=127 if max(colour) > 127 else max(colour) // 2)
 
 
 def _of_colours(found: Sequence[tuple[int, ...]], background: tuple[int, ...] | None, grey: bool) -> Reading:
     """Grey labels are called by their value, others numbered by their hue, from red."""
     colours = [colour for colour in found if len(found) == 1 or _apart(colour, VOID_COLOUR) > ALIKE]
     void = VOID if len(colours) < len(found) else None
-    colours.sort(key=lambda colour: colour if grey else _place(colour))
+    colours.sort(key=lambda colour: colour if grey else _hue_order(colour))
     labels = tuple(colour[0] for colour in colours) if grey else tuple(range(1, len(colours) + 1))
-    said = f"read as colours: the one there is, {colour_name(colours[0])}, is the subject" if len(labels) == 1 else ""
-    return Reading(Form.COLOURS, said, background=background, colours=tuple(colours), labels=labels, void=void)
+    note = f"read as colours: the one there is, {colour_name(colours[0])}, is the subject" if len(labels) == 1 else ""
+    return Reading(Form.COLOURS, note, background=background, colours=tuple(colours), labels=labels, void=void)
 
 
 def _background(pixels: Sequence[np.ndarray]) -> tuple[tuple[int, ...] | None, float]:
     """What the subject lies on: the colour of most of the border, or else black, if there is enough of it; None where
-    every pixel may be of a subject. And the share of the border that has it."""
+    every pixel may be of a subject. And the fraction of the border that has it."""
     border = _border(pixels)
     colour = _most_frequent(border)
-    share = float((_difference(border[None], colour) <= NEAR_BLACK).mean())
-    least = BORDER_SHARE if min(colour) < 255 - NEAR_BLACK else WHITE_BORDER_SHARE
-    if max(colour) > NEAR_BLACK and share >= least:
-        return colour, share
+    fraction = float((_difference(border[None], colour) <= NEAR_BLACK).mean())
+    least = BORDER_FRACTION if min(colour) < 255 - NEAR_BLACK else WHITE_BORDER_FRACTION
+    if max(colour) > NEAR_BLACK and fraction >= least:
+        return colour, fraction
     dark = np.concatenate([p[brightness(p) <= NEAR_BLACK] for p in pixels])
     if len(dark) < LEAST_BLACK * sum(p[..., 0].size for p in pixels):
         return None, 0
@@ -332,10 +332,10 @@ def _border(pixels: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _flat_colours(pixels: Sequence[np.ndarray], shown: Sequence[np.ndarray],
-                  exactly: bool = False, least: float = FLAT_SHARE) -> list[tuple[int, ...]] | None:
+                  exactly: bool = False, least: float = FLAT_FRACTION) -> list[tuple[int, ...]] | None:
     """The few colours in which all that is `shown` (H, W) bool is painted flat; None where it is a picture, or soft.
 
-    least       share of what is shown, without its edges, that is flat
+    least       fraction of what is shown, without its edges, that is flat
     exactly     not as they are after compression
     """
     inner = [_eroded(s) for s in shown]
@@ -394,13 +394,13 @@ def _soft_colour(pixels: Sequence[np.ndarray], shown: Sequence[np.ndarray], grey
     if not grey and _of_other_hue(np.concatenate([p[s] for p, s in zip(pixels, shown, strict=True)]), colour) > 0.05:
         return None
     even = (_difference(core[None], colour)[0] <= ALIKE) & np.concatenate(calm)
-    if even.mean() >= EVEN_SHARE or grey and rim.size and np.median(rim) < SLOW_RISE * max(colour):
+    if even.mean() >= EVEN_FRACTION or grey and rim.size and np.median(rim) < SLOW_RISE * max(colour):
         return colour
     return None
 
 
 def _of_other_hue(pixels: np.ndarray, colour: tuple[int, ...]) -> float:
-    """Share of the brighter pixels (n, 3) that are no darker shade of a colour."""
+    """Fraction of the brighter pixels (n, 3) that are no darker shade of a colour."""
     brightest = pixels.max(1)
     lit = brightest > 2 * NEAR_BLACK
     shades = pixels[lit] / np.maximum(brightest[lit], 1)[:, None] - np.array(colour) / max(*colour, 1)
@@ -409,12 +409,12 @@ def _of_other_hue(pixels: np.ndarray, colour: tuple[int, ...]) -> float:
 
 def _are_cut_outs(shown: Sequence[np.ndarray]) -> bool:
     """Whether what is `shown` (H, W) bool has an outline, other than a picture's."""
-    share = []
+    fraction = []
     for s in shown:
         if s.any():
             rows, columns = np.flatnonzero(s.any(1)), np.flatnonzero(s.any(0))
-            share.append(s.sum() / ((np.ptp(rows) + 1) * (np.ptp(columns) + 1)))
-    return np.median(share) < LARGEST_CUT_OUT
+            fraction.append(s.sum() / ((np.ptp(rows) + 1) * (np.ptp(columns) + 1)))
+    return np.median(fraction) < LARGEST_CUT_OUT
 
 
 def _is_black_and_white(pixels: Sequence[np.ndarray]) -> bool:
@@ -469,11 +469,11 @@ def _by_nearest_colour(image: MaskImage, reading: Reading) -> np.ndarray:
                        f"{', '.join(reading.label_names(reading.labels))}; needs the same colours in all masks")
     labels, unsure = _nearest_colours(image, reading)
     if unsure.any() and not unsure.all():
-        _, places = cv2.distanceTransformWithLabels(unsure.view(np.uint8), cv2.DIST_L2, 3,
+        _, nearest = cv2.distanceTransformWithLabels(unsure.view(np.uint8), cv2.DIST_L2, 3,
                                                     labelType=cv2.DIST_LABEL_PIXEL)
-        of_place = np.zeros(places.max() + 1, np.uint8)
-        of_place[places[~unsure]] = labels[~unsure]
-        labels[unsure] = of_place[places[unsure]]
+        label_of = np.zeros(nearest.max() + 1, np.uint8)
+        label_of[nearest[~unsure]] = labels[~unsure]
+        labels[unsure] = label_of[nearest[unsure]]
     return labels
 
 
@@ -543,7 +543,7 @@ def _count(masks: Sequence[np.ndarray]) -> int:
 
 def _most_frequent(pixels: np.ndarray) -> tuple[int, ...]:
     """The colour of most of some pixels (n, 3), give or take what compression does."""
-    pixels = pixels[:: 1 + len(pixels) // 20000]  # so many tell it
+    pixels = pixels[:: 1 + len(pixels) // 20000]  # so many are enough
     bins = (pixels // 16).astype(int) @ [256, 16, 1]
     about = np.median(pixels[bins == np.bincount(bins).argmax()], 0)
     return tuple(np.median(pixels[np.abs(pixels - about).max(1) <= ALIKE], 0).astype(int).tolist())
@@ -558,7 +558,7 @@ def _word(colour: Sequence[int]) -> str:
     return name.split()[0] if name.startswith(("black", "white")) else name
 
 
-def _place(colour: tuple[int, ...]) -> tuple:
+def _hue_order(colour: tuple[int, ...]) -> tuple:
     """Where a colour (BGR) stands among others: from red by hue, greys last."""
     blue, green, red = (c / 255 for c in colour)
     hue, *_ = colorsys.rgb_to_hsv(red, green, blue)

@@ -65,9 +65,9 @@ def _by_picture(masks: Clip, clip: Clip, selected: np.ndarray) -> tuple[dict[int
     pictures = pictures_shown(clip.movie)
     if pictures is None or len(numbers) != pictures[-1] + 1:
         return None
-    said = (f"as many as the movie has pictures, {len(numbers)}, of which {clip.movie.count} frames are shown at a "
+    note = (f"as many as the movie has pictures, {len(numbers)}, of which {clip.movie.count} frames are shown at a "
             "steady rate: each frame gets the mask of the picture that it shows")
-    return _pairs(clip.numbers, numbers[pictures], selected), said
+    return _pairs(clip.numbers, numbers[pictures], selected), note
 
 
 def _of_movie(masks: Clip, clip: Clip, selected: np.ndarray) -> tuple[dict[int, int], str]:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..job import JobRequest
+
 FRAGMENT = 0.1
-"""Patches below this share of the subject's area belong to it where they lie in its box."""
+"""Patches below this fraction of the subject's area belong to it where they lie in its box."""
 BRUSH = 0.2
 """A patch that overlaps two subjects by less than this of the one against the other only brushes the lesser."""
 REMAINS = 0.5
@@ -17,7 +19,7 @@ REMAINS = 0.5
 STRAY = 0.15
 """Fragments lie as near as this to where the subject was, over the square root of its area."""
 LOST = 0.1
-"""A subject that overlaps by less than this share of what it was is not the same."""
+"""A subject that overlaps by less than this fraction of what it was is not the same."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,12 @@ class Choice:
     """Left, top, width, height in pixels of the full frame."""
     at: int | None = None
     """Number of the frame that the box is of; None: the first that has a mask."""
+
+    @staticmethod
+    def of(request: JobRequest, scale: np.ndarray | float = 1.0) -> Choice:
+        """The choice of a request; scale: (2,) pixels that are read over those of its file, x and y."""
+        box = request.box and (np.reshape(request.box, (2, 2)) * scale).ravel().tolist()
+        return Choice(request.subject, box, request.at)
 
     def __bool__(self) -> bool:
         return self.label is not None or self.box is not None
@@ -70,10 +78,10 @@ def follow(
     numbers  frames, ascending
     start    the frame in which the `subject` (H, W) bool is known
     """
-    place = list(numbers).index(start)
+    index = list(numbers).index(start)
     others = mask_of(start) & ~subject
     yield start, subject, others
-    for way in (numbers[place + 1 :], reversed(numbers[:place])):
+    for way in (numbers[index + 1 :], reversed(numbers[:index])):
         last, last_others = subject, others
         for number in way:
             mask = mask_of(number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,11 @@ from ..reconstruction import Reconstruction
 from ..rendering import Renderer
 from ..settings import Settings
 from ..video.footage import Footage
-from .model import State
+from .model import STATE_NAMES, State
 from .model_file import STRENGTH, LoadedModel
 from .poses import BATCH, candidates, steady_state
 from .registration import laid_on
-from .windows import Learner, adapt, windows_of
+from .windows import OnlineAdaptation, adapt, windows_of
 
 LARGEST_ERROR = 0.25
 """Pixels by which the perspective camera's picture may differ from the weak perspective one's."""
@@ -68,29 +68,29 @@ def adapt_clip(fitter: Fitter, loaded: LoadedModel, course: Course, priors: Prio
     stages = Stages(course, {"settings": dict(settings.items()), "model": dict(loaded.card.scores)})
     view = View.of(footage, priors, settings, device)
     images, masks = _all_pictures(footage, loaded, device)
-    adapted = _Adapted(Learner(loaded.model, len(images), course.seed))
-    stages.state = lambda: ({}, adapted.tensors())
+    progress = _Progress(OnlineAdaptation(loaded.model, len(images), course.seed))
+    stages.state = lambda: ({}, progress.tensors())
     if stages.found:
-        stages.resumed(lambda found: adapted.resume(found.tensors, device))
+        stages.resumed(lambda found: progress.resume(found.tensors, device))
 
     def predict(_: np.random.Generator, report: Report) -> None:
-        adapted.steady = _steady(loaded, images, masks, view, priors, renderer, report)
+        progress.steady = _steady(loaded, images, masks, view, priors, renderer, report)
 
     stages.run("prediction", predict)
-    steady = adapted.steady
+    steady = progress.steady
     assert steady is not None
 
     def after_window() -> None:
         stages.save()
-        course.show(lambda: _of_state(footage, loaded, adapted.learner.told.state(steady)))
+        course.show(lambda: _of_state(footage, loaded, progress.adaptation.blended.state(steady)))
 
     course.show(lambda: _of_state(footage, loaded, steady))
     if settings.iterations:
-        stages.run("adaptation", lambda _, report: adapt(adapted.learner, footage, images, masks, steady.rotation,
+        stages.run("adaptation", lambda _, report: adapt(progress.adaptation, footage, images, masks, steady.rotation,
                                                          settings, renderer, report, after_window))
-    state = replace(adapted.learner.told.state(), rotation=steady.rotation) if settings.iterations else steady
+    state = replace(progress.adaptation.blended.state(), rotation=steady.rotation) if settings.iterations else steady
     base = None if like is None else laid_on(loaded.model.shape, like.rest_vertices, like.faces)
-    adapted.start(solution := solution_of(loaded, state, view, base))
+    progress.start(solution := solution_of(loaded, state, view, base))
 
     def fit_subject(random: np.random.Generator, report: Report) -> None:
         def after_step(step: int, steps: int) -> None:
@@ -118,7 +118,7 @@ def solution_of(loaded: LoadedModel, state: State, view: View, base: Tensor | No
     """
     shape = loaded.model.shape
     if base is None:
-        base = shape.base(basis_weights(state.shares).mean(0, keepdim=True)).detach()
+        base = shape.base(basis_weights(state.basis_logits).mean(0, keepdim=True)).detach()
     own = CategoryShape(base, shape.sphere, Handles(shape.weights.clone(), shape.twin.clone()), STRENGTH)
     body = CategoryBody(own, state.handles, _arrays_of(loaded))
     return Solution(body, FrameCameras(view, state.camera)).to(base.device)
@@ -155,11 +155,11 @@ def _steady(loaded: LoadedModel, images: Tensor, masks: Tensor, view: View, prio
     return steady_state(found, view.numbers, view.hints, turning)
 
 
-class _Adapted:
+class _Progress:
     """How far a run has come, and the tensors that it goes on from."""
 
-    def __init__(self, learner: Learner):
-        self.learner = learner
+    def __init__(self, adaptation: OnlineAdaptation):
+        self.adaptation = adaptation
         self.steady: State | None = None
         """What is predicted of each frame by itself, under the camera's path."""
         self._solution: Solution | None = None
@@ -168,13 +168,14 @@ class _Adapted:
     def tensors(self) -> dict[str, Tensor]:
         assert self.steady is not None
         solution = {} if self._solution is None else self._solution.state_dict()
-        return (self.learner.tensors() | {f"steady.{f.name}": getattr(self.steady, f.name) for f in fields(State)}
+        steady = zip(STATE_NAMES, self.steady.tensors(), strict=True)
+        return (self.adaptation.tensors() | {f"steady.{name}": value for name, value in steady}
                 | {f"solution.{name}": value for name, value in solution.items()})
 
     def resume(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
         """KeyError, ValueError or RuntimeError where the tensors are of another model or clip."""
-        self.learner.take_up(tensors)
-        self.steady = State(*(tensors[f"steady.{f.name}"].to(device) for f in fields(State)))
+        self.adaptation.restore(tensors)
+        self.steady = State(*(tensors[f"steady.{name}"].to(device) for name in STATE_NAMES))
         self._found = {name.removeprefix("solution."): value for name, value in tensors.items()
                        if name.startswith("solution.")}
 

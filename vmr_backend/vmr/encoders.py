@@ -1,4 +1,4 @@
-"""What a network sees in a picture: ResNet-18, and a small encoder for processors without a GPU."""
+"""Image encoders: ResNet-18, and a small one for processors without a GPU; heatmaps of landmarks."""
 
 from __future__ import annotations
 
@@ -9,20 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..rendering.interface import pixel_centres
-from ..video.features import Residual
+from ..segmentation.features import Residual
 
 GRID = 4
-"""Cells across the features that are handed on: where in the picture something is must not be lost."""
-AROUND = 1.6
-"""Cells from the hottest one up to which heat tells where a landmark is."""
-
-
-def encoder_of(name: str, extra: int, size: int) -> SmallEncoder | ResNet18:
-    """The encoder of that name, for pictures (N, 3 + extra, S, S), the first three channels RGB.
-
-    It gives feature maps (N, C, H, W) of its `widths`, each half as fine as the one before, and a code (N, size).
-    """
-    return SmallEncoder(extra, size) if name == "small" else ResNet18(extra, size)
+"""Cells across the pooled features: where in the picture something is must not be lost."""
+ARGMAX_RADIUS = 1.6
+"""Cells around a heatmap's maximum whose mean is a landmark's position."""
 
 
 class SmallEncoder(nn.Module):
@@ -108,8 +100,15 @@ class ResNet18(nn.Module):
         self.load_state_dict({name: state[name] for name in own}, strict=False)
 
 
+ENCODERS: dict[str, type[SmallEncoder] | type[ResNet18]] = {"small": SmallEncoder, "resnet18": ResNet18}
+"""Encoders of pictures (N, 3 + extra, S, S), the first three channels RGB.
+
+They output feature maps (N, C, H, W) of their `widths`, each half as fine as the one before, and a code (N, size).
+"""
+
+
 class Landmarks(nn.Module):
-    """Where in the picture some places of the surface are: a heat map for each."""
+    """Heatmaps of where in the picture some vertices are."""
 
     WIDTH = 64
 
@@ -122,42 +121,42 @@ class Landmarks(nn.Module):
                                   nn.Conv2d(self.WIDTH, count, 1))
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Heat (N, count, H, W), logits, as fine as the finest map."""
+        """(N, count, H, W) logits, as fine as the finest map."""
         size = maps[0].shape[-2:]
         mixed = sum(functional.interpolate(beside(one), size=size, mode="bilinear", align_corners=False)
                     for beside, one in zip(self.beside, maps, strict=True))
         return self.heat(mixed)
 
 
-def read_heat(heat: Tensor) -> tuple[Tensor, Tensor]:
-    """Places (N, M, 2), crop coordinates, that heat (N, M, H, W) tells, and how sure they are (N, M).
+def local_soft_argmax(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions (N, M, 2), crop coordinates, of the maxima of heatmaps (N, M, H, W), and their confidence (N, M).
 
-    A place is the mean of the heat around its greatest: of two legs that may be the one looked for, the mean of all
-    heat lies between (Sun et al. 2018 take that), where no leg is.
+    A position is the mean of the heatmap around its maximum: of two legs that may be the one looked for, the mean of
+    the whole heatmap lies between (Sun et al. 2018 take that), where no leg is.
     """
-    height, width = heat.shape[-2:]
-    centres = pixel_centres((height, width), heat.device).to(heat).flatten(0, 1)
-    share = heat.flatten(2).softmax(-1)
+    height, width = heatmaps.shape[-2:]
+    centres = pixel_centres((height, width), heatmaps.device).to(heatmaps).flatten(0, 1)
+    probability = heatmaps.flatten(2).softmax(-1)
     apart = torch.cdist(centres, centres) * max(height, width) / 2
-    around = share * (apart <= AROUND).to(heat)[share.argmax(-1)]
-    certainty = around.sum(-1)
-    return around @ centres / certainty.unsqueeze(-1), certainty
+    around = probability * (apart <= ARGMAX_RADIUS).to(heatmaps)[probability.argmax(-1)]
+    confidence = around.sum(-1)
+    return around @ centres / confidence.unsqueeze(-1), confidence
 
 
-def heat_loss(heat: Tensor, places: Tensor) -> Tensor:
-    """Cross-entropy (N, M) of heat (N, M, H, W) with places (N, M, 2), crop coordinates, each dealt out to the four
-    cells around it as bilinear interpolation would."""
-    height, width = heat.shape[-2:]
-    log_share = heat.flatten(2).log_softmax(-1)
-    size = places.new_tensor([width, height])
-    at = ((places + 1) * size / 2 - 0.5).clamp_min(0).minimum(size - 1)
+def heatmap_loss(heatmaps: Tensor, positions: Tensor) -> Tensor:
+    """Cross-entropy (N, M) of heatmaps (N, M, H, W) with positions (N, M, 2), crop coordinates, each split between the
+    four cells around it as in bilinear interpolation."""
+    height, width = heatmaps.shape[-2:]
+    log_probability = heatmaps.flatten(2).log_softmax(-1)
+    size = positions.new_tensor([width, height])
+    at = ((positions + 1) * size / 2 - 0.5).clamp_min(0).minimum(size - 1)
     first = at.floor().minimum(size - 2)
     beyond = at - first
     loss = torch.zeros_like(at[..., 0])
     for right, across in enumerate((1 - beyond[..., 0], beyond[..., 0])):
         for down, along in enumerate((1 - beyond[..., 1], beyond[..., 1])):
             cell = ((first[..., 1] + down) * width + first[..., 0] + right).long()
-            loss = loss - across * along * log_share.gather(-1, cell.unsqueeze(-1)).squeeze(-1)
+            loss = loss - across * along * log_probability.gather(-1, cell.unsqueeze(-1)).squeeze(-1)
     return loss
 
 
@@ -171,8 +170,8 @@ def standardised(images: Tensor) -> Tensor:
     return (images - mean) / deviation
 
 
-def weightless(module: nn.Linear) -> nn.Linear:
-    """A layer that says zero until it has learnt."""
+def zero_initialised(module: nn.Linear) -> nn.Linear:
+    """A layer that outputs zero before it is trained."""
     nn.init.zeros_(module.weight)
     nn.init.zeros_(module.bias)
     return module
@@ -181,7 +180,7 @@ def weightless(module: nn.Linear) -> nn.Linear:
 def cut_out(images: Tensor, masks: Tensor) -> Tensor:
     """Network input (N, 4, S, S) of images (N, 3, S, S) and masks (N, S, S) in 0..1: the subject alone, and its mask.
 
-    What stands behind the subject tells nothing of it, and clips have masks as training pictures do.
+    The background is no evidence of the subject, and clips have masks as training pictures do.
     """
     masks = masks.unsqueeze(1)
     return torch.cat([standardised(images) * masks, masks], 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,68 +15,72 @@ from ..geometry.cameras import LEVEL_CAMERA, WeakCamera
 from ..geometry.rotations import about_z, angle_between, from_axis_angle, from_two_columns
 from ..losses import contour_loss, silhouette_loss
 from ..rendering import Renderer
-from .encoders import Landmarks, cut_out, encoder_of, read_heat, weightless
+from .encoders import ENCODERS, Landmarks, cut_out, local_soft_argmax, zero_initialised
 from .objective import places_inside
 from .texture import FlowCorrection, Texels, surface_flow
 
 CODE = 256
 """Of a picture; CMR: 200."""
 HIDDEN = 512
-"""Width between what is seen and what is read off it."""
+"""Width of the hidden layers."""
 HANDLE_UNITS = (1.0,) * 3 + (0.3,) * 6
-"""What 1 in the network's words means for a handle: radians, logarithm of a scale, object units."""
-PLACE_UNIT = 0.3
-"""Crop units, likewise, and for the scale's logarithm."""
+"""What 1 in the network's output means for a handle: radians, logarithm of a scale, object units."""
+PLACEMENT_UNIT = 0.3
+"""Likewise: crop units, also of the scale's logarithm."""
 LANDMARKS = 64
-"""Places of the surface that are looked for in a picture."""
+"""Vertices that are found in a picture."""
 LANDMARK_UNIT, MASK_UNIT, CONTOUR_UNIT = 1 / 3, 1 / 5, 1 / 80
-"""What 1 means, where a second look reads by how much landmarks are off, and how the mask and its places pull."""
-PULLING = 128
-"""Places inside a mask that pull at a mesh."""
+"""What 1 means in the input of a refinement: residuals of landmarks, gradients of the mask and contour terms."""
+CONTOUR_SAMPLES = 128
+"""Inside a mask, for the gradient of the contour term."""
 MISFIT = 0.03
 """Crop units by which a camera's landmarks must be further off for it to be e times less likely."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a model file says of its network."""
+    """Of a model file's network."""
 
     encoder: str = "small"
     image_size: int = 96
     """Pixels across the pictures it takes."""
     hypotheses: int = 8
     """Cameras tried, each around a heading of its own."""
-    looks: int = 6
-    """How often a mesh is compared with the landmarks seen and with the mask, and corrected."""
+    refinements: int = 6
+    """Iterations in which the mesh is compared with the landmarks found and with the mask, and corrected."""
+
+
+STATE_NAMES = "shares", "handles", "rotation", "place"
+"""Of the tensors of a `State` in checkpoints."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What a model believes of N pictures, in the network's words."""
+    """What is predicted of N pictures: all that their meshes and cameras follow from."""
 
-    shares: Tensor
-    """(N, N_b) logits of the shape bases."""
+    basis_logits: Tensor
+    """(N, N_b), whose softmax are the basis weights."""
     handles: Tensor
     """(N, H, HANDLE_SIZE)."""
     rotation: Tensor
     """(N, 3, 3), object to camera."""
-    place: Tensor
+    placement: Tensor
     """(N, 3) shift in crop units and the scale's logarithm."""
 
     @property
     def camera(self) -> WeakCamera:
-        return WeakCamera(self.rotation, self.place[:, 2].exp(), self.place[:, :2])
+        return WeakCamera(self.rotation, self.placement[:, 2].exp(), self.placement[:, :2])
 
     def tensors(self) -> tuple[Tensor, ...]:
         """All of it, in order."""
-        return self.shares, self.handles, self.rotation, self.place
+        return self.basis_logits, self.handles, self.rotation, self.placement
 
     def detached(self) -> State:
         return State(*(value.detach() for value in self.tensors()))
 
     def flat(self) -> Tensor:
-        """(N, C) as a second look reads it."""
-        return torch.cat([self.shares, self.handles.flatten(1), self.rotation.flatten(1), self.place], 1)
+        """(N, C), input of a refinement."""
+        return torch.cat([self.basis_logits, self.handles.flatten(1), self.rotation.flatten(1), self.placement], 1)
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Hypotheses:
-    """The cameras that a model weighs for N pictures."""
+    """Camera hypotheses of N pictures."""
 
     rotations: Tensor
     """(N, C, 3, 3), object to camera."""
@@ -108,40 +113,36 @@ class Hypotheses:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What N pictures say before a mesh is made of it."""
+class Encoding:
+    """What the convolutional part of the network makes of N pictures."""
 
     code: Tensor
     """(N, CODE)."""
     landmarks: Tensor
-    """(N, M, 2) where the landmarks are, crop coordinates."""
-    certainty: Tensor
-    """(N, M) of that."""
-    heat: Tensor
-    """(N, M, H, W) that they were read from, logits."""
+    """(N, M, 2) crop coordinates."""
+    confidence: Tensor
+    """(N, M) of the landmarks."""
+    heatmaps: Tensor
+    """(N, M, H, W) of the landmarks, logits."""
     masks: Tensor
     """(N, S, S) in 0..1, as given."""
 
     def flat(self) -> Tensor:
-        """(N, C) as a network reads it."""
-        return torch.cat([self.code, self.landmarks.flatten(1), self.certainty], 1)
+        """(N, C), input of the fully connected layers."""
+        return torch.cat([self.code, self.landmarks.flatten(1), self.confidence], 1)
 
 
 @dataclass(frozen=True)
-class FirstLook:
-    """What N pictures say by themselves."""
+class InitialPrediction:
+    """Of N pictures, before any refinement."""
 
-    seen: Seen
+    encoding: Encoding
     state: State
     """With the likeliest camera."""
     hypotheses: Hypotheses
 
-    @property
-    def code(self) -> Tensor:
-        return self.seen.code
-
     def state_under(self, index: Tensor) -> State:
-        """With one hypothesis (N,) of the cameras each."""
+        """With one camera hypothesis (N,) each."""
         return replace(self.state, rotation=self.hypotheses.chosen(index))
 
 
@@ -151,9 +152,9 @@ class CategoryModel(nn.Module):
     anchors: Tensor
     """(C, 3, 3) object to camera, headings all round; a level camera."""
     landmarks: Tensor
-    """(M,) vertices that are looked for in pictures."""
+    """(M,) vertices that are found in pictures."""
     usual_place: Tensor
-    """(3,) shift and logarithm of the scale from which corrections start."""
+    """(3,) mean placement, which the network's output is added to."""
 
     def __init__(self, shape: CategoryShape, architecture: Architecture, landmarks: Tensor | None = None):
         """landmarks  (M,) vertices, as an earlier model of the shape chose them; None to choose them"""
@@ -165,108 +166,112 @@ class CategoryModel(nn.Module):
         self.register_buffer("anchors", LEVEL_CAMERA @ about_z(headings))
         self.register_buffer("landmarks", landmarks_of(shape) if landmarks is None else landmarks)
         self.register_buffer("usual_place", torch.zeros(3))
-        self.encoder = encoder_of(architecture.encoder, 1, CODE)
+        self.encoder = ENCODERS[architecture.encoder](1, CODE)
         self.finder = Landmarks(self.encoder.widths, len(self.landmarks))
-        seen, state = CODE + 3 * len(self.landmarks), bases + handles * HANDLE_SIZE
-        self.trunk = nn.Sequential(nn.Linear(seen, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, HIDDEN),
+        encoded, state = CODE + 3 * len(self.landmarks), bases + handles * HANDLE_SIZE
+        self.trunk = nn.Sequential(nn.Linear(encoded, HIDDEN), nn.ReLU(inplace=True), nn.Linear(HIDDEN, HIDDEN),
                                    nn.ReLU(inplace=True))
-        self.body = weightless(nn.Linear(HIDDEN, state + 3))
-        self.probabilities = weightless(nn.Linear(HIDDEN, architecture.hypotheses))
-        self.turns = weightless(nn.Linear(HIDDEN, architecture.hypotheses * 6))
-        if architecture.looks:
-            compared = seen + state + 9 + 3 + 3 * (len(self.landmarks) + 2 * handles)
+        self.body = zero_initialised(nn.Linear(HIDDEN, state + 3))
+        self.probabilities = zero_initialised(nn.Linear(HIDDEN, architecture.hypotheses))
+        self.turns = zero_initialised(nn.Linear(HIDDEN, architecture.hypotheses * 6))
+        if architecture.refinements:
+            compared = encoded + state + 9 + 3 + 3 * (len(self.landmarks) + 2 * handles)
             self.second_trunk = nn.Sequential(nn.Linear(compared, HIDDEN), nn.ReLU(inplace=True),
                                               nn.Linear(HIDDEN, HIDDEN), nn.ReLU(inplace=True))
-            self.correction = weightless(nn.Linear(HIDDEN, state + 3 + 3))
-            # What pulls at a handle mostly moves it along: no trunk is needed to learn that.
-            self.direct_correction = weightless(nn.Linear(compared, state + 3 + 3))
+            self.correction = zero_initialised(nn.Linear(HIDDEN, state + 3 + 3))
+            # A step down the gradient is linear in it: no hidden layer is needed for that.
+            self.direct_correction = zero_initialised(nn.Linear(compared, state + 3 + 3))
         self.flow_correction = FlowCorrection(CODE)
         self.texels = Texels(shape.sphere)
 
-    def first_look(self, images: Tensor, masks: Tensor) -> FirstLook:
-        """What the picture alone says."""
+    def initial_prediction(self, images: Tensor, masks: Tensor) -> InitialPrediction:
+        """From images (N, 3, S, S) and masks (N, S, S) in 0..1, without refinement."""
         maps, code = self.encoder(cut_out(images, masks))
-        heat = self.finder(maps)
-        seen = Seen(code, *read_heat(heat), heat, masks)
-        found = self.trunk(seen.flat())
-        shares, handles, place = self._in_units(self.body(found))
-        turns = from_two_columns(self.turns(found).unflatten(1, (-1, 6)))
-        hypotheses = Hypotheses(turns @ self.anchors, self.probabilities(found))
-        state = State(shares, handles, hypotheses.rotations[:, 0], self.usual_place + place)
-        first = FirstLook(seen, state, hypotheses)
-        return replace(first, state=first.state_under(self._likeliest(first)))
+        heatmaps = self.finder(maps)
+        encoding = Encoding(code, *local_soft_argmax(heatmaps), heatmaps, masks)
+        hidden = self.trunk(encoding.flat())
+        logits, handles, placement = self._in_units(self.body(hidden))
+        turns = from_two_columns(self.turns(hidden).unflatten(1, (-1, 6)))
+        hypotheses = Hypotheses(turns @ self.anchors, self.probabilities(hidden))
+        state = State(logits, handles, hypotheses.rotations[:, 0], self.usual_place + placement)
+        initial = InitialPrediction(encoding, state, hypotheses)
+        return replace(initial, state=initial.state_under(self._likeliest(initial)))
 
     @torch.no_grad()
-    def _likeliest(self, first: FirstLook) -> Tensor:
-        """(N,) the hypothesis that is believed most and whose landmarks are least off."""
-        points = self.predict(first.state).vertices[:, self.landmarks]
-        cameras, (count, hypotheses) = first.hypotheses.rotations.flatten(0, 1), first.hypotheses.logits.shape
-        each = State(first.state.shares, first.state.handles, cameras,
-                     first.state.place.repeat_interleave(hypotheses, 0)).camera
-        seen = each.project(points.repeat_interleave(hypotheses, 0))[..., :2].unflatten(0, (count, hypotheses))
-        off = (seen - first.seen.landmarks.unsqueeze(1)).norm(dim=-1).mean(-1)
-        return (first.hypotheses.logits.log_softmax(1) - off / MISFIT).argmax(1)
+    def _likeliest(self, initial: InitialPrediction) -> Tensor:
+        """(N,) the hypothesis of high probability and small residuals of the landmarks."""
+        points = self.predict(initial.state).vertices[:, self.landmarks]
+        cameras, (count, hypotheses) = initial.hypotheses.rotations.flatten(0, 1), initial.hypotheses.logits.shape
+        each = State(initial.state.basis_logits, initial.state.handles, cameras,
+                     initial.state.placement.repeat_interleave(hypotheses, 0)).camera
+        projected = each.project(points.repeat_interleave(hypotheses, 0))[..., :2].unflatten(0, (count, hypotheses))
+        residual = (projected - initial.encoding.landmarks.unsqueeze(1)).norm(dim=-1).mean(-1)
+        return (initial.hypotheses.logits.log_softmax(1) - residual / MISFIT).argmax(1)
 
-    def look_again(self, seen: Seen, before: Prediction, renderer: Renderer) -> State:
-        """A state corrected by comparing the mesh found so far with the picture: where landmarks are seen and where it
-        has them, and how the mask pulls at it.
+    def refinements(self, encoding: Encoding, prediction: Prediction, renderer: Renderer) -> Iterator[Prediction]:
+        """A prediction, and what each iteration of its refinement makes of it."""
+        yield prediction
+        for _ in range(self.architecture.refinements):
+            prediction = self.predict(self._corrected(encoding, prediction, renderer))
+            yield prediction
 
-        This is a descent whose steps are learnt (Song et al. 2020): what it reads are gradients, and what it says are
-        corrections.
+    def refined(self, encoding: Encoding, prediction: Prediction, renderer: Renderer) -> Prediction:
+        """The last of the `refinements`."""
+        *_, last = self.refinements(encoding, prediction, renderer)
+        return last
+
+    def _corrected(self, encoding: Encoding, before: Prediction, renderer: Renderer) -> State:
+        """A state after one iteration of refinement: a descent whose steps are learnt (Song et al. 2020).
+
+        The network reads residuals of the landmarks and gradients of the mask terms, and outputs corrections.
         """
         state = before.state.detached()
         camera, vertices = state.camera, before.vertices.detach()
-        off = seen.landmarks - camera.project(vertices)[:, self.landmarks, :2]
-        pulls = self._pulls(camera, vertices, seen.masks, renderer)
-        compared = torch.cat([in_object(off, camera) / LANDMARK_UNIT, *pulls], 1)
-        read = torch.cat([seen.flat(), state.flat(), compared.flatten(1)], 1)
-        found = self.correction(self.second_trunk(read)) + self.direct_correction(read)
-        body, turn = found.split([found.shape[1] - 3, 3], 1)
-        shares, handles, place = self._in_units(body)
-        return State(state.shares + shares, state.handles + handles, from_axis_angle(turn) @ state.rotation,
-                     state.place + place)
+        residuals = encoding.landmarks - camera.project(vertices)[:, self.landmarks, :2]
+        gradients = self._mask_gradients(camera, vertices, encoding.masks, renderer)
+        compared = torch.cat([in_object(residuals, camera) / LANDMARK_UNIT, *gradients], 1)
+        read = torch.cat([encoding.flat(), state.flat(), compared.flatten(1)], 1)
+        output = self.correction(self.second_trunk(read)) + self.direct_correction(read)
+        body, turn = output.split([output.shape[1] - 3, 3], 1)
+        logits, handles, placement = self._in_units(body)
+        return State(state.basis_logits + logits, state.handles + handles, from_axis_angle(turn) @ state.rotation,
+                     state.placement + placement)
 
-    def _pulls(self, camera: WeakCamera, vertices: Tensor, masks: Tensor,
-               renderer: Renderer) -> tuple[Tensor, Tensor]:
-        """How masks (N, S, S), and places inside them, pull at each handle of meshes (N, V, 3): the falling gradient of
-        `silhouette_loss` and `contour_loss`, (N, H, 3) each."""
+    def _mask_gradients(self, camera: WeakCamera, vertices: Tensor, masks: Tensor,
+                        renderer: Renderer) -> tuple[Tensor, Tensor]:
+        """Negative gradients of `silhouette_loss` and `contour_loss` of meshes (N, V, 3) against masks (N, S, S) by the
+        shifts of the handles, (N, H, 3) each."""
         size = masks.shape[-1]
-        chance = (torch.arange(PULLING, device=masks.device) + 0.5) / PULLING
+        chance = (torch.arange(CONTOUR_SAMPLES, device=masks.device) + 0.5) / CONTOUR_SAMPLES
         with torch.enable_grad():
             points = camera.project(vertices).requires_grad_()
             alpha = renderer.silhouette(points, self.shape.faces, size, softness(size))
             mask = silhouette_loss(alpha, masks, torch.ones_like(alpha)).sum()
             contour = contour_loss(points[..., :2], places_inside(masks, chance.expand(len(masks), -1))).sum()
             gradients = [torch.autograd.grad(term, points)[0][..., :2] for term in (mask, contour)]
-        pulls = [in_object(-self.shape.weights.T @ gradient, camera) for gradient in gradients]
-        return pulls[0] / MASK_UNIT, pulls[1] / CONTOUR_UNIT
+        of_mask, of_contour = (in_object(-self.shape.weights.T @ gradient, camera) for gradient in gradients)
+        return of_mask / MASK_UNIT, of_contour / CONTOUR_UNIT
 
-    def _in_units(self, said: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of the shares, handles and place that a network's words (N, C) mean."""
+    def _in_units(self, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Basis logits, handles and placement in their units, from a network's output (N, C)."""
         bases, handles = len(self.shape.latent), self.shape.weights.shape[1]
-        shares, motion, place = said.split([bases, handles * HANDLE_SIZE, 3], 1)
-        return shares, motion.unflatten(1, (-1, HANDLE_SIZE)) * said.new_tensor(HANDLE_UNITS), PLACE_UNIT * place
+        logits, motion, placement = output.split([bases, handles * HANDLE_SIZE, 3], 1)
+        return (logits, motion.unflatten(1, (-1, HANDLE_SIZE)) * output.new_tensor(HANDLE_UNITS),
+                PLACEMENT_UNIT * placement)
 
     def predict(self, state: State) -> Prediction:
-        base = self.shape.base(basis_weights(state.shares))
+        base = self.shape.base(basis_weights(state.basis_logits))
         return Prediction(state, base, self.shape.deformed(base, state.handles))
 
     def texture_flow(self, code: Tensor, prediction: Prediction, renderer: Renderer, size: int) -> Tensor:
-        """Where the texels of the UV map find their colours (N, ROWS, COLUMNS, 2), crop coordinates."""
+        """(N, ROWS, COLUMNS, 2) crop coordinates at which texels of the UV map find their colours."""
         return self.flow_correction(code) + surface_flow(self.shape, self.texels, prediction.vertices,
                                                          prediction.camera, renderer, size)
 
-    def forward(self, images: Tensor, masks: Tensor, renderer: Renderer) -> tuple[Prediction, FirstLook]:
-        """What is believed after the last look, and what the first one said, of images (N, 3, S, S) and masks (N, S, S)
-        in 0..1."""
-        first = self.first_look(images, masks)
-        return self.looked(first.seen, self.predict(first.state), renderer), first
-
-    def looked(self, seen: Seen, prediction: Prediction, renderer: Renderer) -> Prediction:
-        """What is believed after the last look, from what was before the first of them."""
-        for _ in range(self.architecture.looks):
-            prediction = self.predict(self.look_again(seen, prediction, renderer))
-        return prediction
+    def forward(self, images: Tensor, masks: Tensor, renderer: Renderer) -> tuple[Prediction, InitialPrediction]:
+        """The refined and the initial prediction of images (N, 3, S, S) and masks (N, S, S) in 0..1."""
+        initial = self.initial_prediction(images, masks)
+        return self.refined(initial.encoding, self.predict(initial.state), renderer), initial
 
 
 def nearest_hypotheses(hypotheses: Tensor, rotations: Tensor) -> Tensor:
@@ -275,7 +280,7 @@ def nearest_hypotheses(hypotheses: Tensor, rotations: Tensor) -> Tensor:
 
 
 def in_object(vectors: Tensor, camera: WeakCamera) -> Tensor:
-    """Vectors of the picture (N, P, 2), crop units, as they lie in object space (N, P, 3), object units."""
+    """Vectors of the picture (N, P, 2), crop units, in object space (N, P, 3), object units."""
     flat = torch.cat([vectors, torch.zeros_like(vectors[..., :1])], -1)
     return flat @ camera.rotation / camera.scale[:, None, None]
 

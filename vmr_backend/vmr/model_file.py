@@ -19,7 +19,8 @@ from ..annotations import Category
 from ..bodies.category import CategoryShape, Handles
 from ..geometry import sphere as spheres
 from ..job import BadInput, write_whole
-from ..settings import ENCODERS, TRAININGS
+from ..settings import RENAMED, TRAININGS
+from .encoders import ENCODERS
 from .model import Architecture, CategoryModel
 
 FORMAT_VERSION = 2
@@ -31,19 +32,19 @@ STRENGTH = 8.0
 """Of the preconditioner that keeps shapes smooth."""
 BASES, AFFINITY, LANDMARKS, PLACES = "bases", "affinity", "landmarks", "shape.places"
 SMALLEST = {"image_size": 16, "hypotheses": 1}
-MOST = {"image_size": 1024, "hypotheses": 256, "looks": 16}
-"""Of an architecture's numbers: a stranger's file asks for no more."""
+MOST = {"image_size": 1024, "hypotheses": 256, "refinements": 16}
+"""Of an architecture's numbers, in files by strangers."""
 DERIVED = ("shape.latent", "anchors")
 """Tensors of a model that follow from the rest."""
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model file says of its model."""
+    """Facts about a model, in its file."""
 
     category: Category
     training: str
-    """weak or self."""
+    """One of TRAININGS."""
     architecture: Architecture
     licence: str
     """Of the pictures it was trained on."""
@@ -56,16 +57,16 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model and what its file says of it."""
+    """The content of a model file."""
 
     model: CategoryModel
     affinity: Tensor | None
-    """(K, V) shares of vertices in keypoints, rows sum to 1; None without keypoints."""
+    """(K, V) weights of vertices in keypoints, rows sum to 1; None without keypoints."""
     card: ModelCard
 
 
 def save_model(path: Path, model: CategoryModel, affinity: Tensor | None, card: ModelCard) -> None:
-    """Write a model in half precision, but for places on the sphere; whole or not at all."""
+    """Write a model in half precision, but for positions on the sphere; whole or not at all."""
     tensors = {name: value for name, value in model.state_dict().items() if name not in DERIVED}
     tensors[BASES] = model.shape.bases()
     if affinity is not None:
@@ -87,7 +88,7 @@ SHIPPED = Path(__file__).parents[2] / "models"
 
 
 def find_model(name: str) -> Path:
-    """The file of a shipped category or of a path; BadInput says what there is."""
+    """The file of a shipped category or of a path; BadInput names what there is."""
     path = Path(name)
     if path.is_file():
         return path
@@ -99,7 +100,7 @@ def find_model(name: str) -> Path:
 
 
 def load_card(path: Path) -> ModelCard:
-    """What a model file says of its model; BadInput where it is none."""
+    """The facts in a model file; BadInput where it is none."""
     try:
         if path.stat().st_size > LARGEST:
             raise BadInput(f"{path}: found {path.stat().st_size} bytes, needs a model file below {LARGEST}")
@@ -114,7 +115,8 @@ def _card_of(path: Path, metadata: Mapping[str, str]) -> ModelCard:
         facts = json.loads(metadata[FACTS])
         version = facts.pop("version")
         if version == FORMAT_VERSION:
-            category, architecture = _category_of(facts.pop("category")), Architecture(**facts.pop("architecture"))
+            numbers = {RENAMED.get(name, name): value for name, value in facts.pop("architecture").items()}
+            category, architecture = _category_of(facts.pop("category")), Architecture(**numbers)
             card = ModelCard(category, architecture=architecture, **facts)
             if not (_is_buildable(architecture) and _is_sound(card)):
                 raise ValueError(facts)
@@ -167,7 +169,7 @@ def load_model(path: Path, device: torch.device) -> LoadedModel:
         affinity = tensors.get(AFFINITY)
         if affinity is not None:
             _check_shape(AFFINITY, affinity, (len(card.category.keypoints), len(model.shape.places)))
-            _check_shares(AFFINITY, affinity)
+            _check_weights(AFFINITY, affinity)
     except KeyError as error:
         raise _broken(path, f"without {error.args[0]}") from None
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
@@ -180,20 +182,20 @@ def _broken(path: Path, reason: str) -> BadInput:
 
 
 def _model_of(tensors: Mapping[str, Tensor], card: ModelCard, device: torch.device) -> CategoryModel:
-    bases, places, weights = tensors[BASES], tensors[PLACES], tensors["shape.weights"]
+    bases, positions, weights = tensors[BASES], tensors[PLACES], tensors["shape.weights"]
     twin = tensors["shape.twin"]
-    ball = spheres.icosphere(level_of(places.numel() // 3))
-    _check_shape(PLACES, places, ball.vertices.shape)
-    _check_shape(BASES, bases, (max(1, bases.numel() // places.numel()), *places.shape))
-    _check_shape("shape.weights", weights, (len(places), twin.numel()))
+    ball = spheres.icosphere(level_of(positions.numel() // 3))
+    _check_shape(PLACES, positions, ball.vertices.shape)
+    _check_shape(BASES, bases, (max(1, bases.numel() // positions.numel()), *positions.shape))
+    _check_shape("shape.weights", weights, (len(positions), twin.numel()))
     _check_shape("shape.twin", twin, (twin.numel(),))
-    _check_shares("shape.weights", weights)
+    _check_weights("shape.weights", weights)
     landmarks = tensors[LANDMARKS]
-    _check_shape(LANDMARKS, landmarks, (min(landmarks.numel(), len(places)),))
-    for name, index, count in (("shape.twin", twin, len(twin)), (LANDMARKS, landmarks, len(places))):
+    _check_shape(LANDMARKS, landmarks, (min(landmarks.numel(), len(positions)),))
+    for name, index, count in (("shape.twin", twin, len(twin)), (LANDMARKS, landmarks, len(positions))):
         if index.is_floating_point() or not ((index >= 0) & (index < count)).all():
             raise ValueError(f"{name} that point elsewhere")
-    sphere = spheres.Sphere(_placed(places, ball), ball.faces, ball.mirror)
+    sphere = spheres.Sphere(_on_sphere(positions, ball), ball.faces, ball.mirror)
     shape = CategoryShape(bases.to(device), sphere, Handles(weights, twin.long()), STRENGTH)
     model = CategoryModel(shape, card.architecture, landmarks.long()).to(device)
     own = {name: value for name, value in model.state_dict().items() if name not in DERIVED}
@@ -205,9 +207,9 @@ def _model_of(tensors: Mapping[str, Tensor], card: ModelCard, device: torch.devi
     return model
 
 
-def _placed(places: Tensor, ball: spheres.Sphere) -> np.ndarray:
-    """Places (V, 3) float64 on the sphere, and those of the poles exactly there; ValueError where there is none."""
-    found = torch.nn.functional.normalize(places.double(), dim=1).numpy()
+def _on_sphere(positions: Tensor, ball: spheres.Sphere) -> np.ndarray:
+    """Positions (V, 3) float64 on the sphere, the poles exactly at theirs; ValueError where there is none."""
+    found = torch.nn.functional.normalize(positions.double(), dim=1).numpy()
     at_pole = abs(ball.vertices[:, 2]) > 1 - 1e-9
     found[at_pole] = ball.vertices[at_pole]
     if (np.linalg.det(found[ball.faces]) > 0).mean() < 0.9:  # A sphere that was spread evenly may hold some folds.
@@ -220,9 +222,9 @@ def _check_shape(name: str, value: Tensor, needed: Sequence[int]) -> None:
         raise ValueError(f"{name} of shape {tuple(value.shape)}, needs {tuple(needed)}")
 
 
-def _check_shares(name: str, value: Tensor) -> None:
+def _check_weights(name: str, value: Tensor) -> None:
     if (value < 0).any() or ((value.sum(1) - 1).abs() > 0.01).any():
-        raise ValueError(f"{name} whose rows are no shares")
+        raise ValueError(f"{name} whose rows are no weights")
 
 
 def level_of(vertices: int) -> int:

@@ -11,15 +11,15 @@ from torch.nn import functional
 from .. import losses
 from ..rendering import Renderer
 from ..rendering.surface import seen_vertices
-from ..video.correspondence import Correspondence
+from ..segmentation.correspondence import Correspondence
 from .model import Prediction
 
 SAMPLES = 48
-"""Places of each part in each frame."""
+"""Of each part in each frame."""
 SIZE = 64
-"""Pixels across the pictures that tell which vertices are seen."""
+"""Pixels across, at which visible vertices are determined."""
 LEAST = 4
-"""Cells of a frame that a part is seen in, at the least."""
+"""Cells of a frame that show a part, at the least."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Parts:
 
     labels: Tensor
     """(V,) part of each vertex, -1 for none."""
-    places: Tensor
-    """(T, L, P, 2) samples of each part in each frame, crop coordinates."""
+    samples: Tensor
+    """(T, L, P, 2) of each part in each frame, crop coordinates."""
     weight: Tensor
     """(T, L) 1 where a frame shows a part, else 0."""
 
@@ -40,16 +40,15 @@ class Parts:
         """Random parts of the middle frame, followed both ways; the mesh of each frame (T) votes on its vertices'."""
         middle = len(seen.inside) // 2
         maps = seen.propagate(painted_parts(seen.inside[middle], count, random), middle)
-        places, weight = _samples(maps, seen.inside, random)
-        return Parts(_voted(prediction, maps, faces, renderer), places, weight)
+        return Parts(_voted(prediction, maps, faces, renderer), *_samples(maps, seen.inside, random))
 
     def __getitem__(self, frames: Tensor) -> Parts:
-        return Parts(self.labels, self.places[frames], self.weight[frames])
+        return Parts(self.labels, self.samples[frames], self.weight[frames])
 
     def loss(self, points: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
         """`part_loss` (N,) of meshes on the screen (N, V, 3), one for each of these frames."""
         seen = seen_vertices(points, faces, SIZE, renderer)
-        return losses.part_loss(points[..., :2], self.places, self.labels, seen, self.weight)
+        return losses.part_loss(points[..., :2], self.samples, self.labels, seen, self.weight)
 
 
 def painted_parts(mask: Tensor, count: int, random: torch.Generator) -> Tensor:
@@ -71,19 +70,19 @@ def painted_parts(mask: Tensor, count: int, random: torch.Generator) -> Tensor:
 
 
 def _samples(maps: Tensor, inside: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Places (T, L, P, 2) in the cells where each part of the maps (T, L, H, W) is the likeliest; weights (T, L)."""
+    """Samples (T, L, P, 2) in the cells where each part of the maps (T, L, H, W) is the likeliest; weights (T, L)."""
     frames, parts, height, width = maps.shape
     own = functional.one_hot(maps.argmax(1), parts).movedim(-1, 1) * inside.unsqueeze(1)
     cells = own.sum((2, 3))
     chance = own.flatten(0, 1).flatten(1).float() + (cells.flatten() == 0)[:, None]
     picked = torch.multinomial(chance.cpu(), SAMPLES, replacement=True, generator=random).to(maps.device)
     within = torch.rand(*picked.shape, 2, generator=random).to(maps)
-    places = (torch.stack([picked % width, picked // width], -1) + within) * (2 / maps.new_tensor([width, height])) - 1
-    return places.view(frames, parts, SAMPLES, 2), (cells >= LEAST).to(maps)
+    samples = (torch.stack([picked % width, picked // width], -1) + within) * (2 / maps.new_tensor([width, height])) - 1
+    return samples.view(frames, parts, SAMPLES, 2), (cells >= LEAST).to(maps)
 
 
 def _voted(prediction: Prediction, maps: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
-    """(V,) the part that most of the frames have a vertex in, of those that show it; -1 where none does."""
+    """(V,) the part that a vertex is in in most of the frames that show it; -1 where none does."""
     points = prediction.camera.project(prediction.vertices)
     votes = functional.grid_sample(maps, points[:, :, None, :2], align_corners=False)[..., 0]
     votes = (votes * seen_vertices(points, faces, SIZE, renderer).unsqueeze(1)).sum(0)

@@ -1,4 +1,4 @@
-"""How a category model sees a clip: what each frame says by itself, under the one path of the camera that fits all."""
+"""A category model's prediction of a clip: each frame by itself, under the one path of the camera that fits all."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from ..geometry.arap import arap_energy
 from ..geometry.rotations import angle_between, from_axis_angle, to_axis_angle
 from ..losses import silhouette_loss
 from ..rendering import Renderer
-from .model import MISFIT, CategoryModel, FirstLook, Prediction, State
+from .model import MISFIT, CategoryModel, InitialPrediction, Prediction, State
 
 BATCH = 32
-"""Frames looked at together."""
-DISBELIEF, SILHOUETTE, STRETCH = 0.5, 2.0, 30.0
-"""What the logarithm of a hypothesis' probability, its silhouette's error and its stretching count against it, beside
-landmarks that are off."""
+"""Frames predicted together."""
+IMPROBABILITY, SILHOUETTE, STRETCH = 0.5, 2.0, 30.0
+"""Weights of a hypothesis' negative log probability, its silhouette's error and its stretching, beside the landmarks'
+residuals."""
 TURNING, USUAL_TURN = 5.0, 0.2
-"""What a turn from one frame to the next counts, per radian, and the radians below which it counts less."""
+"""Weight of a turn from one frame to the next, per radian, and the radians below which it counts less."""
 SMOOTHING, REACH = 4.0, 3.0
-"""Standard deviation of the smoothing over time, in frames, and how many of it are looked at to each side."""
+"""Standard deviation of the smoothing over time, in frames, and how many of it the window reaches to each side."""
 OUTLYING = 0.1
-"""Radians beyond which a rotation that is off its neighbours' counts less and less."""
+"""Radians beyond which residuals of rotations count less and less."""
 ROUNDS = 8
 """Of smoothing, each with weights from the one before."""
-CONTRADICTED = 20.0
-"""What a radian away from a user's hint counts."""
+HINT = 20.0
+"""Weight of a user's hint, per radian."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What is believed of T frames under each of C hypotheses of the camera."""
+    """Predictions of T frames under each of C hypotheses of the camera."""
 
     states: list[State]
     """C states of T frames."""
     costs: Tensor
-    """(T, C) what speaks against each."""
+    """(T, C) of each."""
 
     @property
     def rotations(self) -> Tensor:
@@ -57,18 +57,18 @@ class Candidates:
 @torch.no_grad()
 def candidates(model: CategoryModel, images: Tensor, masks: Tensor, renderer: Renderer,
                progress: Callable[[int, int], None]) -> Candidates:
-    """What a model believes of frames (T, 3, S, S) with masks (T, S, S) in 0..1, each by itself, under every camera."""
+    """Predictions of frames (T, 3, S, S) with masks (T, S, S) in 0..1, each by itself, under every hypothesis."""
     count = model.architecture.hypotheses
     states: list[list[State]] = [[] for _ in range(count)]
     costs: list[list[Tensor]] = [[] for _ in range(count)]
     done, chunks = 0, list(zip(images.split(BATCH), masks.split(BATCH), strict=True))
     for few, few_masks in chunks:
-        first = model.first_look(few, few_masks)
+        initial = model.initial_prediction(few, few_masks)
         for which in range(count):
             index = torch.full((len(few),), which, device=few.device)
-            prediction = model.looked(first.seen, model.predict(first.state_under(index)), renderer)
+            prediction = model.refined(initial.encoding, model.predict(initial.state_under(index)), renderer)
             states[which].append(prediction.state)
-            costs[which].append(_cost(model, first, prediction, which, renderer))
+            costs[which].append(_cost(model, initial, prediction, which, renderer))
             done += 1
             progress(done, count * len(chunks))
     return Candidates([_joined(parts) for parts in states], torch.stack([torch.cat(parts) for parts in costs], 1))
@@ -78,16 +78,17 @@ def _joined(parts: list[State]) -> State:
     return State(*map(torch.cat, zip(*(part.tensors() for part in parts), strict=True)))
 
 
-def _cost(model: CategoryModel, first: FirstLook, prediction: Prediction, which: int, renderer: Renderer) -> Tensor:
-    """(N,) what speaks against one hypothesis."""
-    points, masks = prediction.camera.project(prediction.vertices), first.seen.masks
+def _cost(model: CategoryModel, initial: InitialPrediction, prediction: Prediction, which: int,
+          renderer: Renderer) -> Tensor:
+    """(N,) of one hypothesis."""
+    points, masks = prediction.camera.project(prediction.vertices), initial.encoding.masks
     alpha = renderer.silhouette(points, model.shape.faces, masks.shape[-1], softness(masks.shape[-1]))
-    off = (points[:, model.landmarks, :2] - first.seen.landmarks).norm(dim=-1)
+    residual = (points[:, model.landmarks, :2] - initial.encoding.landmarks).norm(dim=-1)
     stretch = arap_energy(prediction.base, prediction.vertices, model.shape.edges,
                           model.shape.cotangents(prediction.base))
     return (SILHOUETTE * silhouette_loss(alpha, masks, torch.ones_like(alpha)) + STRETCH * stretch
-            + (first.seen.certainty * off).mean(1) / MISFIT
-            - DISBELIEF * first.hypotheses.logits.log_softmax(1)[:, which])
+            + (initial.encoding.confidence * residual).mean(1) / MISFIT
+            - IMPROBABILITY * initial.hypotheses.logits.log_softmax(1)[:, which])
 
 
 def steady_state(found: Candidates, numbers: Tensor, hints: Hints | None = None,
@@ -95,13 +96,13 @@ def steady_state(found: Candidates, numbers: Tensor, hints: Hints | None = None,
     """The state of each frame under the camera's likeliest path, which is smoothed.
 
     numbers  (T,) of the frames
-    hints    which way the subject faces in some frames, as a user sees it
+    hints    which way the subject faces in some frames, by the user
     turning  (T, 3, 3) object to camera, up to one rotation of the object, where the camera is solved
     """
     costs, rotations = found.costs, found.rotations
     if hints is not None:
         off = angle_between(rotations[hints.frames], hints.rotations.to(costs).unsqueeze(1))
-        costs = costs.index_add(0, hints.frames, CONTRADICTED * off)
+        costs = costs.index_add(0, hints.frames, HINT * off)
     relative = rotations if turning is None else turning.mT.unsqueeze(1) @ rotations
     state = found.along(likeliest_path(costs, relative))
     if turning is None:
@@ -125,11 +126,11 @@ def likeliest_path(costs: Tensor, rotations: Tensor) -> Tensor:
 
 
 def smooth_path(rotations: Tensor, numbers: Tensor) -> Tensor:
-    """Rotations (T, 3, 3) at frame numbers (T,), each moved to where a line through its neighbours has it, in which
-    those that are far off count little: what a model guesses frame by frame jitters, and a camera does not."""
+    """Rotations (T, 3, 3) at frame numbers (T,), each moved onto a line fitted robustly to its neighbours (iteratively
+    reweighted least squares): predictions frame by frame jitter, and a camera does not."""
     reach = min(len(rotations) - 1, round(SMOOTHING * REACH))
-    places = torch.arange(len(rotations), device=rotations.device)[:, None]
-    beside = places + torch.arange(-reach, reach + 1, device=rotations.device)
+    indices = torch.arange(len(rotations), device=rotations.device)[:, None]
+    beside = indices + torch.arange(-reach, reach + 1, device=rotations.device)
     inside = (beside >= 0) & (beside < len(rotations))
     beside = beside.clamp(0, len(rotations) - 1)
     step = numbers.diff().median().clamp_min(1)
@@ -148,7 +149,7 @@ def smooth_path(rotations: Tensor, numbers: Tensor) -> Tensor:
 
 
 def middle_rotation(rotations: Tensor) -> Tensor:
-    """(3, 3) the rotation in the middle of rotations (T, 3, 3), from which those that are far off pull little."""
+    """(3, 3) a robust mean of rotations (T, 3, 3): outliers count little."""
     apart = angle_between(rotations.unsqueeze(1), rotations.unsqueeze(0))
     middle = rotations[apart.sum(1).argmin()]
     for _ in range(ROUNDS):

@@ -33,8 +33,8 @@ class Texels(nn.Module):
 
     face: Tensor
     """(ROWS, COLUMNS) int64, the face nearest to each texel in the map."""
-    shares: Tensor
-    """(ROWS, COLUMNS, 3) of its corners."""
+    barycentrics: Tensor
+    """(ROWS, COLUMNS, 3) in it."""
     uv: Tensor
     """(F, 3, 2) of face corners, in -1..1, v down, as a texture is looked up."""
 
@@ -45,19 +45,19 @@ class Texels(nn.Module):
         values = np.concatenate([layout.face[:, None].astype(np.float64), layout.barycentrics], 1)
         whole = torch.from_numpy(layout.spread(values))
         self.register_buffer("face", whole[..., 0].long(), persistent=False)
-        self.register_buffer("shares", whole[..., 1:].float(), persistent=False)
+        self.register_buffer("barycentrics", whole[..., 1:].float(), persistent=False)
         looked_up = np.stack([2 * uv[..., 0] - 1, 1 - 2 * uv[..., 1]], -1)
         self.register_buffer("uv", torch.from_numpy(looked_up).float(), persistent=False)
 
     def of_vertices(self, values: Tensor, faces: Tensor) -> Tensor:
         """Values (N, V, C) at the texels (N, ROWS, COLUMNS, C)."""
-        return (values[:, faces[self.face]] * self.shares.unsqueeze(-1)).sum(-2)
+        return (values[:, faces[self.face]] * self.barycentrics.unsqueeze(-1)).sum(-2)
 
 
-def seen_texels(shape: CategoryShape, texels: Texels, vertices: Tensor, camera: WeakCamera, renderer: Renderer,
-                size: int) -> tuple[Tensor, Tensor]:
-    """Where texels are projected to (N, ROWS, COLUMNS, 2), crop coordinates, and which (N, ROWS, COLUMNS) a nearer part
-    of the surface hides."""
+def projected_texels(shape: CategoryShape, texels: Texels, vertices: Tensor, camera: WeakCamera, renderer: Renderer,
+                     size: int) -> tuple[Tensor, Tensor]:
+    """Texels in the picture (N, ROWS, COLUMNS, 2), crop coordinates, and which (N, ROWS, COLUMNS) a nearer part of the
+    surface hides."""
     points = camera.project(vertices)
     at = texels.of_vertices(points, shape.faces)
     depth = renderer.visibility(points, shape.faces, size).depth.unsqueeze(1)
@@ -69,17 +69,17 @@ def seen_texels(shape: CategoryShape, texels: Texels, vertices: Tensor, camera: 
 
 def surface_flow(shape: CategoryShape, texels: Texels, vertices: Tensor, camera: WeakCamera,
                  renderer: Renderer, size: int) -> Tensor:
-    """Where texels are seen (N, ROWS, COLUMNS, 2), crop coordinates; hidden ones where their mirror image is seen.
+    """Texels in the picture (N, ROWS, COLUMNS, 2), crop coordinates; hidden ones where their mirror image is visible.
 
-    What neither shows is looked for where it would be seen through the body.
+    Where both are hidden, a texel stays where it would be seen through the body.
     """
-    at, hidden = seen_texels(shape, texels, vertices, camera, renderer, size)
+    at, hidden = projected_texels(shape, texels, vertices, camera, renderer, size)
     mirrored, mirrored_hidden = at.flip(2), hidden.flip(2)
     return torch.where((hidden & ~mirrored_hidden).unsqueeze(-1), mirrored, at)
 
 
 class FlowCorrection(nn.Module):
-    """What a code adds to the flow that follows from mesh and camera: nothing, until it has learnt."""
+    """Predicts from a code what is added to the flow that follows from mesh and camera; zero before it is trained."""
 
     WIDTH = 16
 
@@ -102,13 +102,13 @@ class FlowCorrection(nn.Module):
 
 
 def sampled(images: Tensor, flow: Tensor) -> Tensor:
-    """Textures (N, 3, ROWS, COLUMNS) that a flow reads off images (N, 3, S, S)."""
+    """Textures (N, 3, ROWS, COLUMNS) that a flow samples from images (N, 3, S, S)."""
     return functional.grid_sample(images, flow, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 @dataclass(frozen=True)
 class Painted:
-    """Textures as a camera sees them on meshes."""
+    """Textures rendered on meshes."""
 
     images: Tensor
     """(N, 3, S, S), black where there is no mesh."""
@@ -129,7 +129,7 @@ def painted(shape: CategoryShape, texels: Texels, vertices: Tensor, camera: Weak
 
 def structure_loss(painting: Painted, images: Tensor, masks: Tensor) -> Tensor:
     """How far painted meshes are off images (N, 3, S, S) within masks (N, S, S): colours, and their slopes at several
-    scales, which see what blur hides. Needs no weights, unlike a perceptual distance. Returns (N,)."""
+    scales, which blur lowers. Needs no weights, unlike a perceptual distance. Returns (N,)."""
     weight = (masks * painting.covered).unsqueeze(1)
     difference = (painting.images - images) * weight
     area = weight.sum((1, 2, 3)).clamp_min(1)
@@ -152,6 +152,6 @@ def barriers(masks: Tensor) -> Tensor:
 
 
 def distance_loss(flow: Tensor, barrier: Tensor) -> Tensor:
-    """How far flow (N, ROWS, COLUMNS, 2) reads beside the subject: the mean barrier where it does. Returns (N,)."""
+    """How far flow (N, ROWS, COLUMNS, 2) samples beside the subject: the mean barrier there. Returns (N,)."""
     read = functional.grid_sample(barrier.unsqueeze(1), flow, padding_mode="border", align_corners=False)
     return read.mean((1, 2, 3))

@@ -1,7 +1,7 @@
-"""VMR's online adaptation: the network learns from a clip, a sliding window of frames at a time (VMR 3.2).
+"""VMR's online adaptation: the network is trained on a clip, a sliding window of frames at a time (VMR 3.2).
 
-What a window teaches may spoil what an earlier one did. So each window tells what it believes of its frames before the
-next begins, and where windows overlap, what they tell is blended.
+A later window may spoil what an earlier one achieved. So the frames of each window are predicted before the next
+begins, and where windows overlap, predictions are blended.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ..fitting.data_terms import softness
 from ..geometry.arap import best_rotations
 from ..geometry.rotations import angle_between
 from ..rendering import Renderer
+from ..segmentation.correspondence import Correspondence
+from ..segmentation.features import Features
 from ..settings import Settings
-from ..video.correspondence import Correspondence
-from ..video.features import Features
 from ..video.footage import Footage
-from .model import CategoryModel, FirstLook, Prediction, State, nearest_hypotheses
+from .model import CategoryModel, InitialPrediction, Prediction, State, nearest_hypotheses
 from .objective import INSIDE, Targets, compared_of, places_inside, terms
 from .parts import Parts
 from .texture import barriers, distance_loss, painted, sampled, structure_loss
@@ -34,26 +34,26 @@ CLIP = 1.0
 
 
 def windows_of(frames: int, window: int, stride: int) -> list[range]:
-    """Places of each window's frames: `window` neighbours, from one to the next `stride` later; the last ends with the
-    clip."""
+    """Indices of each window's frames: `window` neighbours, from one window to the next `stride` later; the last ends
+    with the clip."""
     last = max(0, frames - window)
     return [range(start, min(start + window, frames)) for start in (*range(0, last, stride), last)]
 
 
-class Learner:
-    """A model that learns from a clip's windows, and what it told so far."""
+class OnlineAdaptation:
+    """A model, its optimiser, and the blended predictions of the windows done so far."""
 
     def __init__(self, model: CategoryModel, frames: int, seed: int):
-        self.model, self.told, self.done = model, Blend(frames), 0
+        self.model, self.blended, self.done = model, BlendedStates(frames), 0
         self.random = torch.Generator().manual_seed(seed)
         self._optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
 
-    def learn(self, total: Tensor) -> None:
-        """One step down a loss; FloatingPointError where it is none."""
-        if not torch.isfinite(total):
+    def step(self, loss: Tensor) -> None:
+        """One step of the optimiser; FloatingPointError where the loss is not finite."""
+        if not torch.isfinite(loss):
             raise FloatingPointError("the adaptation diverged; another seed, or lower loss weights, may help")
         self._optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         self._optimiser.step()
 
@@ -62,10 +62,10 @@ class Learner:
         moments = {f"adam.{index}.{name}": value for index, values in self._optimiser.state_dict()["state"].items()
                    for name, value in values.items()}
         return ({f"model.{name}": value for name, value in self.model.state_dict().items()} | moments
-                | {f"told.{name}": value for name, value in self.told.tensors().items()}
+                | {f"told.{name}": value for name, value in self.blended.tensors().items()}
                 | {"random": self.random.get_state(), "done": torch.tensor(self.done)})
 
-    def take_up(self, tensors: Mapping[str, Tensor]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from there; KeyError, ValueError or RuntimeError where the tensors are of another model or clip."""
         def under(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -77,42 +77,43 @@ class Learner:
             moments.setdefault(int(index), {})[kind] = value
         self._optimiser.load_state_dict(self._optimiser.state_dict() | {"state": moments})
         device = next(self.model.parameters()).device
-        self.told.take_up({name: value.to(device) for name, value in under("told.").items()})
+        self.blended.restore({name: value.to(device) for name, value in under("told.").items()})
         self.random.set_state(tensors["random"])
         self.done = int(tensors["done"])
 
 
-def adapt(learner: Learner, footage: Footage, images: Tensor, masks: Tensor, rotations: Tensor, settings: Settings,
-          renderer: Renderer, progress: Callable[[int, int], None], after_window: Callable[[], None]) -> None:
-    """Teach the model, in place, by the frames of a clip; `learner.told` blends what it predicts of each of them.
+def adapt(adaptation: OnlineAdaptation, footage: Footage, images: Tensor, masks: Tensor, rotations: Tensor,
+          settings: Settings, renderer: Renderer, progress: Callable[[int, int], None],
+          after_window: Callable[[], None]) -> None:
+    """Train the model, in place, on the frames of a clip; `adaptation.blended` then has the predictions of all.
 
     images, masks  (T, 3, S, S) and (T, S, S) in 0..1, of the footage as the model takes them
-    rotations      (T, 3, 3) the path of the camera, which chooses among hypotheses and is held on to
+    rotations      (T, 3, 3) the path of the camera, which chooses among hypotheses and which predictions stay close to
     after_window   called after each window
     """
-    model, random, windows = learner.model, learner.random, windows_of(len(images), settings.window, settings.stride)
-    weights = settings.weights()
+    model, random, weights = adaptation.model, adaptation.random, settings.weights()
+    windows = windows_of(len(images), settings.window, settings.stride)
     features = Features.shipped(images.device) if weights["part"] else None
     steps = len(windows) * settings.iterations
-    for number, window in list(enumerate(windows))[learner.done:]:
+    for number, window in list(enumerate(windows))[adaptation.done:]:
         frames, parts = torch.tensor(window), None
         if features is not None:
-            believed = _believed(model, images[frames], masks[frames], rotations[frames], renderer)
-            parts = Parts.follow(Correspondence.of(footage, window, features), settings.parts, believed,
+            predicted = _predicted(model, images[frames], masks[frames], rotations[frames], renderer)
+            parts = Parts.follow(Correspondence.of(footage, window, features), settings.parts, predicted,
                                  model.shape.faces, renderer, random)
         for iteration in range(settings.iterations):
             some = torch.randperm(len(window), generator=random)[: settings.frames_per_iteration]
             chosen = frames[some]
-            learner.learn(_objective(model, images[chosen], masks[chosen], rotations[chosen], parts and parts[some],
-                                     weights, renderer, random))
+            adaptation.step(_objective(model, images[chosen], masks[chosen], rotations[chosen], parts and parts[some],
+                                       weights, renderer, random))
             progress(number * settings.iterations + iteration + 1, steps)
-        learner.told.add(frames, _believed(model, images[frames], masks[frames], rotations[frames], renderer).state,
-                         1 - (frames - frames.float().mean()).abs() / (len(frames) / 2 + 1))
-        learner.done = number + 1
+        state = _predicted(model, images[frames], masks[frames], rotations[frames], renderer).state
+        adaptation.blended.add(frames, state, 1 - (frames - frames.float().mean()).abs() / (len(frames) / 2 + 1))
+        adaptation.done = number + 1
         after_window()
 
 
-class Blend:
+class BlendedStates:
     """States of T frames as weighted means over windows."""
 
     def __init__(self, frames: int):
@@ -120,7 +121,7 @@ class Blend:
         self._sums: State | None = None
 
     def add(self, frames: Tensor, state: State, weight: Tensor) -> None:
-        """What a window tells of some frames (N,), and how much that counts (N,)."""
+        """Blend in the state of some frames (N,), as a window predicts it, with weights (N,)."""
         if self._sums is None:
             self._sums = State(*(value.new_zeros(len(self._weight), *value.shape[1:]) for value in state.tensors()))
         self._weight[frames] += weight
@@ -128,14 +129,14 @@ class Blend:
             whole[frames] += weight.to(part).view(-1, *[1] * (part.ndim - 1)) * part
 
     def state(self, others: State | None = None) -> State:
-        """Of all frames; others  what is believed of those that no window told of"""
+        """Of all frames; others  of those that are in no window yet"""
         assert self._sums is not None
         mean = [whole / self._weight.to(whole).clamp_min(1e-9).view(-1, *[1] * (whole.ndim - 1))
                 for whole in self._sums.tensors()]
         if others is not None:
-            untold = self._weight == 0
+            missing = self._weight == 0
             for whole, other in zip(mean, others.tensors(), strict=True):
-                whole[untold] = other[untold]
+                whole[missing] = other[missing]
         state = State(*mean)
         return replace(state, rotation=best_rotations(state.rotation.mT))
 
@@ -145,7 +146,7 @@ class Blend:
             return {}
         return {"weight": self._weight} | {str(k): value for k, value in enumerate(self._sums.tensors())}
 
-    def take_up(self, tensors: Mapping[str, Tensor]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from weights and sums of as many frames; ValueError where there are more or fewer."""
         if not tensors:
             return
@@ -154,30 +155,30 @@ class Blend:
         self._weight, self._sums = tensors["weight"].cpu(), State(*(tensors[str(k)] for k in range(len(fields(State)))))
 
 
-def _first_look(model: CategoryModel, images: Tensor, masks: Tensor, rotations: Tensor) -> tuple[FirstLook, State]:
-    """What frames say by themselves, under the hypothesis nearest to the path of the camera (N, 3, 3)."""
-    first = model.first_look(images, masks)
-    return first, first.state_under(nearest_hypotheses(first.hypotheses.rotations.detach(), rotations))
+def _initial(model: CategoryModel, images: Tensor, masks: Tensor,
+             rotations: Tensor) -> tuple[InitialPrediction, Prediction]:
+    """The initial prediction, under the hypothesis nearest to the path of the camera (N, 3, 3)."""
+    initial = model.initial_prediction(images, masks)
+    nearest = nearest_hypotheses(initial.hypotheses.rotations.detach(), rotations)
+    return initial, model.predict(initial.state_under(nearest))
 
 
 @torch.no_grad()
-def _believed(model: CategoryModel, images: Tensor, masks: Tensor, rotations: Tensor,
-              renderer: Renderer) -> Prediction:
-    first, state = _first_look(model, images, masks, rotations)
-    return model.looked(first.seen, model.predict(state), renderer)
+def _predicted(model: CategoryModel, images: Tensor, masks: Tensor, rotations: Tensor,
+               renderer: Renderer) -> Prediction:
+    initial, prediction = _initial(model, images, masks, rotations)
+    return model.refined(initial.encoding, prediction, renderer)
 
 
 def _objective(model: CategoryModel, images: Tensor, masks: Tensor, rotations: Tensor, parts: Parts | None,
                weights: dict[str, float], renderer: Renderer, random: torch.Generator) -> Tensor:
-    """What is wrong with what the model believes of N frames after each of its looks."""
-    first, state = _first_look(model, images, masks, rotations)
+    """The weighted terms of N frames, summed over the iterations of refinement."""
+    initial, start = _initial(model, images, masks, rotations)
     chance = torch.rand(len(images), INSIDE, generator=random).to(images.device)
     nothing = images.new_zeros(len(images), 0, 2)
     targets = Targets(masks, places_inside(masks, chance), nothing, nothing[..., 0])
-    prediction, total = model.predict(state), images.new_zeros(())
-    for look in range(model.architecture.looks + 1):
-        if look:
-            prediction = model.predict(model.look_again(first.seen, prediction, renderer))
+    total = images.new_zeros(())
+    for prediction in model.refinements(initial.encoding, start, renderer):
         found = terms(model.shape, prediction.base, prediction.vertices, prediction.camera, None, targets, renderer,
                       compared_of(len(images), random))
         found["proportion"] = unevenness(model.shape, prediction.state.handles)
@@ -188,7 +189,7 @@ def _objective(model: CategoryModel, images: Tensor, masks: Tensor, rotations: T
                "base_swap": base_swap_loss(model, prediction, masks, renderer)}
     if parts is not None:
         swapped["part"] = parts.loss(prediction.camera.project(prediction.vertices), model.shape.faces, renderer)
-    swapped |= _texture_terms(model, first, prediction, images, masks, renderer)
+    swapped |= _texture_terms(model, initial.encoding.code, prediction, images, masks, renderer)
     return total + losses.weighted(swapped, weights)
 
 
@@ -200,14 +201,14 @@ def base_swap_loss(model: CategoryModel, prediction: Prediction, masks: Tensor, 
     return losses.silhouette_loss(alpha, masks, torch.ones_like(alpha))
 
 
-def _texture_terms(model: CategoryModel, first: FirstLook, prediction: Prediction, images: Tensor, masks: Tensor,
+def _texture_terms(model: CategoryModel, code: Tensor, prediction: Prediction, images: Tensor, masks: Tensor,
                    renderer: Renderer) -> dict[str, Tensor]:
-    """How well each frame is painted with the texture of another (VMR Eq. 5), and where textures are looked for; (N,).
+    """How far off each frame painted with the texture of another is (VMR Eq. 5), and texture flow beside masks; (N,).
 
     Gradients reach the mesh and camera that a texture is read with, not those that it is painted on.
     """
     size = images.shape[-1]
-    flow = model.texture_flow(first.code, prediction, renderer, size)
+    flow = model.texture_flow(code, prediction, renderer, size)
     textures = sampled(images, flow).roll(1, 0)
     painting = painted(model.shape, model.texels, prediction.vertices, prediction.camera, textures, renderer, size)
     return {"texture_swap": structure_loss(painting, images, masks),

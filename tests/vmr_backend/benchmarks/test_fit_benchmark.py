@@ -110,3 +110,18 @@ def test_without_the_sample_a_clip_is_needed(monkeypatch, tmp_path, capsys):
 def test_the_sample_has_all_that_is_measured():
     assert all(path.exists() for path in (fit.SAMPLE.frames, fit.SAMPLE.masks, fit.SAMPLE.gt))
     assert list(DECIMALS) == ["J", "J_min", "F", "chamfer", "pose_chamfer", "track", "pck_t"]
+
+
+def test_another_checkout_runs_in_turns_and_the_fastest_of_each_is_shown(clip, tmp_path, monkeypatch, capsys):
+    seconds, roots = iter([5.0, 4.0, 6.0, 3.0]), []
+
+    def run(*arguments):
+        roots.append(arguments[-1])
+        return Measured(next(seconds), {}, None, {})
+
+    monkeypatch.setattr(fit, "run_and_measure", run)
+    assert main(["benchmark", "fit", *named(clip), "--presets", "preview", "--before", str(tmp_path),
+                 "--rounds", "2"]) == 0
+    assert roots == [tmp_path, fit.ROOT] * 2
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows[0] == ["preview", "before", "preview", "now"] and rows[1] == ["whole", "run", "s", "5.0", "3.0"]

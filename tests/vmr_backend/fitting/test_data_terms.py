@@ -8,7 +8,7 @@ import torch
 from spheres import screen, sphere_seen_by
 
 from vmr_backend.bodies.sphere_bones import RestMesh
-from vmr_backend.fitting.batch import FrameBatch, PairFlow
+from vmr_backend.fitting.batch import BatchFlow, FrameBatch
 from vmr_backend.fitting.body import Constraints
 from vmr_backend.fitting.camera import ELEVATION, INITIAL_COVER
 from vmr_backend.fitting.data_terms import data_terms
@@ -63,7 +63,7 @@ def batch_of(link: Link) -> FrameBatch:
     second = first + GAP
     flow, weight = (torch.cat([ahead[first], back[second]]) for ahead, back in (
         (link.forward, link.backward), (link.forward_weight, link.backward_weight)))
-    return FrameBatch(torch.cat([first, second]), (PairFlow(partner, flow, weight),))
+    return FrameBatch(torch.cat([first, second]), (BatchFlow(partner, flow, weight),))
 
 
 def terms_of(solution: Solution, seen: Observations, link=None) -> dict[str, torch.Tensor]:

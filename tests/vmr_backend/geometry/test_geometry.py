@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from odd_meshes import ODD_MESHES, grid, two_balls, with_lonely
 from scipy.spatial.transform import Rotation
 
 from vmr_backend.geometry import arap, cameras, rotations, skinning, sphere, topology
@@ -126,7 +127,7 @@ def test_a_half_turn_has_one_of_its_two_axis_angles():
 def weighted_edges(rest, ball):
     edges = topology.edges_of(ball.faces)
     opposite = torch.from_numpy(topology.opposite_edges(ball.faces, edges))
-    return torch.from_numpy(edges), topology.cotangent_weights(rest, torch.from_numpy(ball.faces), opposite)
+    return torch.from_numpy(edges), topology.cotangent_weights(rest, torch.from_numpy(ball.faces), opposite, len(edges))
 
 
 def arap_of(posed, rest, ball):
@@ -167,18 +168,39 @@ def test_best_rotations_of_what_fell_on_a_line_turn_it_right_and_stay_finite():
         assert torch.linalg.matrix_norm(arap.best_rotations(undecided)) < 2
 
 
-def test_arap_energy_is_the_mean_over_neighbourhoods_seen_from_both_ends():
-    ball = sphere.icosphere(1)
-    rest, posed = torch.from_numpy(ball.vertices), torch.from_numpy(ball.vertices) + 0.1 * normals(42, 3)
+@pytest.mark.parametrize("ball", [sphere.icosphere(1), *ODD_MESHES.values()], ids=["a ball", *ODD_MESHES])
+def test_arap_energy_is_the_mean_over_neighbourhoods_seen_from_both_ends(ball):
+    rest = torch.from_numpy(ball.vertices)
+    posed = rest + 0.1 * normals(*rest.shape)
     edges, weights = weighted_edges(rest, ball)
     ends = [(int(i), int(j), float(w)) for (i, j), w in zip(edges, weights, strict=True)]
     total = 0.0
     for v in range(len(rest)):
         around = [(j if i == v else i, w) for i, j, w in ends if v in (i, j)]
+        if not around:
+            continue
         turn = rotations_by_decomposition(sum(w * torch.outer(rest[v] - rest[k], posed[v] - posed[k])
                                               for k, w in around))
         total += sum(w * (posed[v] - posed[k] - turn @ (rest[v] - rest[k])).norm() for k, w in around)
     assert torch.isclose(arap_of(posed, rest, ball), total / (2 * weights.sum()), rtol=1e-4)
+
+
+def test_parts_may_move_rigidly_each_by_itself():
+    mesh = two_balls()
+    rest, half = torch.from_numpy(mesh.vertices), len(mesh.vertices) // 2
+    moved = torch.cat([rest[:half] @ random_rotation(3).T, rest[half:] @ random_rotation(4).T + 2])
+    assert arap_of(moved, rest, mesh) < 1e-8
+
+
+def test_a_sheet_costs_what_it_is_stretched_by_and_lonely_vertices_cost_nothing():
+    for mesh in (grid(), with_lonely(grid())):
+        rest = torch.from_numpy(mesh.vertices)
+        stretched = (rest @ random_rotation(5).T * 1.2).requires_grad_()
+        energy = arap_of(stretched, rest, mesh)
+        assert energy.item() == pytest.approx(0.2, rel=1e-4), "edges of length 1 have all the weight"
+        energy.backward()
+        lonely = ~np.isin(np.arange(len(rest)), mesh.faces)
+        assert torch.isfinite(stretched.grad).all() and not stretched.grad[lonely].any()
 
 
 def test_arap_energy_descends_to_the_rest_shape():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 from spheres import fitter_of
+from vmr_backend.metrics.segmentation import evaluate
 
 from vmr_backend.checkpoint import Checkpoint
 from vmr_backend.fitting.result import Fit
@@ -16,7 +17,6 @@ from vmr_backend.fitting.stages import Course
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.job import BadInput
 from vmr_backend.lasr.fit import costs_of, fit
-from vmr_backend.metrics.segmentation import evaluate
 from vmr_backend.priors import Priors, Rotations, Shape
 from vmr_backend.reconstruction import Reconstruction
 from vmr_backend.settings import Settings
@@ -28,17 +28,24 @@ class Interrupted(Exception):
     """As when the user stops a run."""
 
 
-def run(egg, settings, seed=0, folder=None, resume=False, until=None, news=None, known=NOTHING) -> Fit:
-    """A fit of the egg; `until` names a stage that is interrupted as it begins."""
+def run(egg, settings, seed=0, folder=None, resume=False, until=None, news=None, known=NOTHING, kept=()) -> Fit:
+    """A fit of the egg; `until` names a stage that is interrupted as it begins, `kept` those at whose beginning its
+    folder is copied to where `left_at` says: as a run that is killed there leaves it."""
 
     def progress(stage, step, steps):
         if stage == until:
             raise Interrupted
+        if stage in kept and not left_at(stage, folder).exists():
+            shutil.copytree(folder, left_at(stage, folder))
         if news is not None:
             news.append((stage, step, steps))
 
     course = Course(seed, progress, folder=folder, resume=resume)
     return fit(fitter_of(egg.footage, settings), course, known)
+
+
+def left_at(stage: str, folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}-{stage}")
 
 
 def same(a: Reconstruction, b: Reconstruction) -> bool:
@@ -52,8 +59,13 @@ def brief(quick) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def short(turning_egg, brief) -> Fit:
-    return run(turning_egg, brief)
+def short_folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("short")
+
+
+@pytest.fixture(scope="module")
+def short(turning_egg, brief, short_folder) -> Fit:
+    return run(turning_egg, brief, folder=short_folder, kept=("coarse", "finest"))
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +145,13 @@ def zooming(quick):
 
 
 @pytest.fixture(scope="module")
-def zoomed(turning_egg, zooming) -> Reconstruction:
-    return run(turning_egg, zooming).reconstruction
+def zoomed_folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("zoomed")
+
+
+@pytest.fixture(scope="module")
+def zoomed(turning_egg, zooming, zoomed_folder) -> Reconstruction:
+    return run(turning_egg, zooming, folder=zoomed_folder, kept=("finest",)).reconstruction
 
 
 def test_a_fitted_focal_length_is_one_for_the_clip_and_the_result_is_seen_with_it(turning_egg, zoomed):
@@ -147,10 +164,8 @@ def test_a_fitted_focal_length_is_one_for_the_clip_and_the_result_is_seen_with_i
     assert evaluate(result, turning_egg.masks).j.mean() > 0.85
 
 
-def test_a_resumed_run_goes_on_with_the_focal_length_fitted_so_far(turning_egg, zooming, zoomed, tmp_path):
-    with pytest.raises(Interrupted):
-        run(turning_egg, zooming, folder=tmp_path, until="finest")
-    resumed = run(turning_egg, zooming, folder=tmp_path, resume=True)
+def test_a_resumed_run_goes_on_with_the_focal_length_fitted_so_far(turning_egg, zooming, zoomed, zoomed_folder):
+    resumed = run(turning_egg, zooming, folder=left_at("finest", zoomed_folder), resume=True)
     assert same(resumed.reconstruction, zoomed)
 
 
@@ -220,25 +235,16 @@ def test_a_hint_says_which_of_two_ways_the_subject_turns_and_faces(turning_egg, 
         assert np.degrees(error).max() < 20
 
 
-@pytest.fixture(scope="module")
-def stopped(turning_egg, brief, tmp_path_factory):
-    """Gives the folder of a run that was interrupted as a stage began; each time a copy of it."""
-    folders = {}
-
-    def copy(stage, to: Path) -> Path:
-        if stage not in folders:
-            folders[stage] = tmp_path_factory.mktemp(stage)
-            with pytest.raises(Interrupted):
-                run(turning_egg, brief, folder=folders[stage], until=stage)
-        return shutil.copytree(folders[stage], to / "stopped")
-
-    return copy
+@pytest.fixture
+def stopped(short, short_folder, tmp_path):
+    """Gives a copy of the folder of a run that ended as a stage began."""
+    return lambda stage: shutil.copytree(left_at(stage, short_folder), tmp_path / "stopped")
 
 
 @pytest.mark.parametrize("stage", ["coarse", "finest"])
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(turning_egg, brief, short, stopped, tmp_path, stage):
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(turning_egg, brief, short, stopped, stage):
     news = []
-    resumed = run(turning_egg, brief, folder=stopped(stage, tmp_path), resume=True, news=news)
+    resumed = run(turning_egg, brief, folder=stopped(stage), resume=True, news=news)
     assert news[0][0] == stage, "what is done is not done again"
     assert same(resumed.reconstruction, short.reconstruction)
     assert resumed.hypotheses == short.hypotheses and resumed.seconds.keys() == short.seconds.keys()
@@ -251,16 +257,16 @@ def test_a_run_is_resumed_whatever_number_of_bones_its_shape_asked_for(turning_e
     run(turning_egg, seven, folder=tmp_path, resume=True)
 
 
-def test_a_run_that_is_not_resumed_starts_over(turning_egg, brief, stopped, tmp_path):
+def test_a_run_that_is_not_resumed_starts_over(turning_egg, brief, stopped):
     news = []
     with pytest.raises(Interrupted):
-        run(turning_egg, brief, folder=stopped("finest", tmp_path), until="coarse", news=news)
+        run(turning_egg, brief, folder=stopped("finest"), until="coarse", news=news)
     assert {stage for stage, _, _ in news} == {"camera"}
 
 
 @pytest.mark.parametrize("spoil", ["settings", "clip", "facts"])
-def test_a_checkpoint_that_does_not_fit_is_told(turning_egg, brief, stopped, tmp_path, spoil):
-    folder = stopped("finest", tmp_path)
+def test_a_checkpoint_that_does_not_fit_is_told(turning_egg, brief, stopped, spoil):
+    folder = stopped("finest")
     if spoil == "settings":
         brief = brief.with_values({"bones": 5})
     elif spoil == "clip":

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vmr_backend.metrics.flow import flow_residuals, weighted_median
+from vmr_backend.metrics.flow import flow_residuals
 from vmr_backend.reconstruction import Reconstruction
+from vmr_backend.texture.selection import weighted_median
 from vmr_backend.video.footage import Footage
 
 SIDE = 48
@@ -142,4 +143,5 @@ def test_the_weighted_median_is_that_of_repeated_values():
     random = np.random.default_rng(0)
     values, weights = random.normal(size=31), random.integers(0, 5, 31)
     repeated = np.sort(np.repeat(values, weights))
-    assert weighted_median(values, weights.astype(float)) == repeated[(len(repeated) - 1) // 2]
+    found = weighted_median(values[:, None], weights[:, None].astype(float))
+    assert found.tolist() == [repeated[(len(repeated) - 1) // 2]]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vmr_backend.job import JobRequest
-from vmr_backend.metrics.segmentation import Scores
+from vmr_backend.metrics.mask_agreement import MaskScores
 from vmr_backend.outputs.report import Lens, Stage, installed_versions, plain, write_report
 from vmr_backend.outputs.trust import Measures, judge
 from vmr_backend.settings import settings_of
@@ -36,7 +36,7 @@ def test_the_report_says_what_was_asked_for_and_what_it_took(tmp_path):
 
 def test_frames_carry_their_scores_and_doubts(tmp_path):
     j, f = np.array([0.9, 0.92, 0.6, 0.91]), np.array([0.95, 0.96, 0.5, 0.9])
-    scores = Scores(np.array([3, 4, 5, 6], np.int32), j, f)
+    scores = MaskScores(np.array([3, 4, 5, 6], np.int32), j, f)
     measures = Measures(
         frames=scores.frames, j=j, flow_residual=np.array([0.01, 0.01, np.nan, 0.02]),
         colour_error=np.array([np.nan, 12, 20, np.nan]), flipped=np.zeros(4, bool),

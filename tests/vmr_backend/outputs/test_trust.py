@@ -8,7 +8,7 @@ import pytest
 from turning_eggs import speckled, write
 
 from vmr_backend.metrics.coverage import coverage
-from vmr_backend.metrics.segmentation import evaluate
+from vmr_backend.metrics.mask_agreement import evaluate
 from vmr_backend.outputs.trust import DOUBTFUL, Measures, doubts, judge, measure
 from vmr_backend.video.footage import load_footage
 

@@ -4,8 +4,6 @@ import pytest
 import torch
 from renderer_meshes import scattered_faces, sheet
 
-from vmr_backend.rendering.interface import depth_range
-
 
 def points_of(faces=3):
     points, faces = scattered_faces(images=1, faces=faces)
@@ -35,18 +33,3 @@ def test_no_faces_or_no_images(reference, images, faces):
     faces = torch.arange(12).view(4, 3)[:faces]
     assert reference.silhouette(points, faces, 8, 1e-3).shape == (images, 8, 8)
     assert (reference.visibility(points, faces, 8).face_index == -1).all()
-
-
-def test_shading_gradients_are_those_of_finite_differences(reference, monkeypatch):
-    points, faces = points_of()
-    random = torch.Generator().manual_seed(0)
-    values = torch.rand(9, 2, dtype=torch.float64, generator=random).requires_grad_()
-    texture = torch.rand(4, 5, 3, dtype=torch.float64, generator=random).requires_grad_()
-    uv = torch.rand(len(faces), 3, 2, dtype=torch.float64, generator=random)
-    # The scale of depth is taken as given by its gradient, so it must stand still here too.
-    scale = depth_range(points)
-    monkeypatch.setattr("vmr_backend.rendering.reference.depth_range", lambda _: scale)
-    assert torch.autograd.gradcheck(lambda p, a: reference.attributes(p, faces, a, (5, 6), 0.05, 0.1), (points, values))
-    assert torch.autograd.gradcheck(
-        lambda p, t: reference.textured(p, faces, uv, t, (5, 6), 0.05, 0.1), (points, texture)
-    )

@@ -1,12 +1,21 @@
-"""Which vertices a mesh hides itself, on balls that stand in a row."""
+"""Which vertices are visible and which a mesh hides itself, on balls in a row, on sheets and on a tube."""
 
+import numpy as np
 import pytest
 import torch
+from odd_meshes import Mesh, cylinder, grid, with_lonely
 from scipy.spatial.transform import Rotation
 
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.rendering import get_renderer
-from vmr_backend.rendering.surface import HIDDEN_DEPTH, Surface, _furthest_around, facing_all_round, hidden_vertices
+from vmr_backend.rendering.surface import (
+    HIDDEN_DEPTH,
+    Surface,
+    _furthest_around,
+    facing_all_round,
+    hidden_vertices,
+    seen_vertices,
+)
 
 SIZE = 48
 CPU = torch.device("cpu")
@@ -71,6 +80,38 @@ def test_nothing_is_hidden_outside_of_the_picture_nor_just_behind_the_surface():
         behind = torch.cat([wall, wall * torch.tensor([0.1, 0.1, 1]) + torch.tensor([0, 0, gap])])[None, None]
         found = hidden_in(behind, torch.arange(6).view(2, 3))[0, 0]
         assert found.tolist() == [False] * 3 + [gap > HIDDEN_DEPTH] * 3
+
+
+def sheets_in_a_row() -> Mesh:
+    """A sheet that covers the picture's left half, a larger one behind it, and vertices without faces."""
+    vertices, faces = with_lonely(grid(5, 5))
+    ahead, behind = vertices / 5 - [0.95, 0.5, 0], vertices / 2.6 - [0.96, 0.96, 0]
+    vertices = np.concatenate([ahead + [0, 0, 2], behind + [0, 0, 2.5]])
+    return Mesh(vertices, np.concatenate([faces, faces + len(ahead)])[:, ::-1].copy())
+
+
+def test_a_sheet_hides_what_is_behind_it_and_its_back_hides_nothing_of_its_own():
+    mesh = sheets_in_a_row()
+    points, count = torch.from_numpy(mesh.vertices).float(), len(mesh.vertices) // 2
+    faces = torch.from_numpy(mesh.faces)
+    low, high = points[1:count][points[1:count, 2] == 2].aminmax(dim=0)
+    covered = ((points[:, :2] > low[:2]) & (points[:, :2] < high[:2])).all(1)
+    expected = covered & (torch.arange(2 * count) >= count) & (points[:, 2] == 2.5)
+    assert 3 < expected.sum() < 20
+    assert torch.equal(hidden_in(points[None, None], faces)[0, 0], expected)
+    assert not hidden_in(points[None, None], faces.flip(1)).any(), "they turn their insides to the camera"
+    seen = seen_vertices(points[None], faces, SIZE, get_renderer("warp", CPU))[0]
+    assert seen[:count][points[:count, 2] == 2].all() and not seen[~torch.isin(torch.arange(2 * count), faces)].any()
+
+
+def test_through_an_open_tube_its_inside_is_seen_and_not_hidden():
+    mesh = cylinder(16, 3)
+    points = torch.from_numpy(mesh.vertices).float() * torch.tensor([0.9, 0.9, 1]) + torch.tensor([0, 0, 3])
+    points[:, :2] *= 3 / points[:, 2:]
+    faces, renderer = torch.from_numpy(mesh.faces), get_renderer("warp", CPU)
+    assert seen_vertices(points[None], faces, SIZE, renderer).all()
+    assert not hidden_in(points[None, None], faces).any()
+    assert facing_all_round(points[None, None], faces, renderer).isfinite().all()
 
 
 def test_every_frame_and_hypothesis_hides_its_own():

@@ -5,11 +5,14 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from odd_meshes import box_uv
 
+from vmr_backend.geometry.sphere import U_MARGIN
 from vmr_backend.texture import selection
 from vmr_backend.texture.bake import MAX_ROWS, _robust_mean, bake_texture
 from vmr_backend.texture.layout import lay_out
 from vmr_backend.texture.selection import weighted_median
+from vmr_backend.texture.view import look_up_uv
 
 SIZE = 96
 
@@ -37,6 +40,20 @@ def test_what_the_frames_show_comes_back(egg):
     assert error[seen & on_surface].mean() < 1
     assert np.quantile(error[seen & on_surface], 0.99) < 4
     assert 0.75 < texture.seen < 0.95, "neither pole is seen at more than a grazing angle"
+
+
+def test_a_map_of_six_islands_shows_the_same(egg_from_one_side):
+    result = egg_from_one_side.result
+    uv = box_uv(result.rest_vertices, result.faces).astype(np.float32)
+    texture = baked(egg_from_one_side, uv=uv)
+    layout = lay_out(uv, SIZE, 2 * SIZE)
+    x, y, z = layout.interpolate(result.rest_vertices / [0.35, 0.5, 0.4], result.faces, slice(None)).T
+    u, v = np.arctan2(x, -y) / (2 * np.pi) + 0.5, np.arcsin(z.clip(-1, 1)) / np.pi + 0.5
+    true = look_up_uv(egg_from_one_side.texture, np.stack([(u + U_MARGIN) / (1 + 2 * U_MARGIN), v], 1))
+    error = np.abs(texture.image.reshape(-1, 3)[layout.texel].astype(float) - true).mean(1)
+    seen = texture.coverage.ravel()[layout.texel] > 0
+    assert 0.3 < seen.mean() < 0.6 and error[seen].mean() < 1.5
+    assert np.median(error[~seen & (x < -0.3)]) < 4, "mirrored, from islands to islands"
 
 
 def test_fine_detail_is_not_blurred_by_many_frames(egg, filmed):

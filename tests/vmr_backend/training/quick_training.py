@@ -13,7 +13,7 @@ from vmr_backend.training import train as trainings
 from vmr_backend.training.command import processes
 from vmr_backend.training.train import TrainingRequest, train
 
-QUICK = {"image_size": 32, "bases": 2, "handles": 6, "hypotheses": 4, "looks": 1, "mean_shape_pictures": 8,
+QUICK = {"image_size": 32, "bases": 2, "handles": 6, "hypotheses": 4, "refinements": 1, "mean_shape_pictures": 8,
          "mean_shape_passes": 2, "instance_iterations": 3, "steps": 10, "batch": 2, "validate_every": 5}
 
 

@@ -1,26 +1,26 @@
-"""Variations of training pictures: all that is known of a picture still agrees with it afterwards."""
+"""Augmentations of training pictures: all that belongs to a picture still agrees with it afterwards."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from tiny_trainings import AFFINITY, KEYPOINT_MIRROR, MIRROR, drawn_masks, toy_examples
 
-from vmr_backend.training.augmentation import Examples, Variation, varied
+from vmr_backend.training.augmentation import Augmentation, Examples, augmented
 
 COUNT, FINE = 8, 96
 
 
-def still(count: int = COUNT, **changes) -> Variation:
-    """No variation, but for some of it."""
+def still(count: int = COUNT, **changes) -> Augmentation:
+    """No augmentation, but for some of it."""
     zero, one = torch.zeros(count), torch.ones(count)
     rest = {"flip": zero.bool(), "roll": zero, "zoom": one, "shift": torch.zeros(count, 2),
             "gain": torch.ones(count, 3), "level": torch.zeros(count, 3)}
-    return Variation(**(rest | changes))
+    return Augmentation(**(rest | changes))
 
 
-def change(examples: Examples, variation: Variation) -> Examples:
-    return varied(examples, variation, KEYPOINT_MIRROR, MIRROR)
+def change(examples: Examples, augmentation: Augmentation) -> Examples:
+    return augmented(examples, augmentation, KEYPOINT_MIRROR, MIRROR)
 
 
 def flat(examples: Examples) -> list[torch.Tensor]:
@@ -35,10 +35,9 @@ def examples():
 
 
 @pytest.mark.parametrize("flipped", [False, True])
-def test_mesh_camera_and_keypoints_agree_after_any_variation(examples, flipped):
-    drawn = Variation.draw(COUNT, torch.Generator().manual_seed(1))
-    found = change(examples, Variation(torch.full((COUNT,), flipped), drawn.roll, drawn.zoom, drawn.shift, drawn.gain,
-                                       drawn.level))
+def test_mesh_camera_and_keypoints_agree_after_any_augmentation(examples, flipped):
+    drawn = Augmentation.draw(COUNT, torch.Generator().manual_seed(1))
+    found = change(examples, replace(drawn, flip=torch.full((COUNT,), flipped)))
     projected = (AFFINITY @ found.camera.project(found.vertices))[..., :2]
     assert torch.allclose(projected, found.keypoints, atol=1e-5)
     assert not torch.allclose(found.keypoints, examples.keypoints, atol=0.01)
@@ -47,8 +46,8 @@ def test_mesh_camera_and_keypoints_agree_after_any_variation(examples, flipped):
 
 
 @pytest.mark.parametrize("flipped", [False, True])
-def test_the_mask_is_the_drawing_of_the_mesh_after_any_variation(examples, flipped):
-    drawn = Variation.draw(COUNT, torch.Generator().manual_seed(2))
+def test_the_mask_is_the_drawing_of_the_mesh_after_any_augmentation(examples, flipped):
+    drawn = Augmentation.draw(COUNT, torch.Generator().manual_seed(2))
     found = change(examples, still(flip=torch.full((COUNT,), flipped), roll=drawn.roll, zoom=drawn.zoom,
                                    shift=drawn.shift))
     mask, mesh = found.masks > 0.5, drawn_masks(found.vertices, found.camera, FINE) > 0.5
@@ -59,20 +58,20 @@ def test_the_mask_is_the_drawing_of_the_mesh_after_any_variation(examples, flipp
 
 
 def test_the_picture_goes_with_its_mask(examples):
-    drawn = Variation.draw(COUNT, torch.Generator().manual_seed(3))
+    drawn = Augmentation.draw(COUNT, torch.Generator().manual_seed(3))
     found = change(examples, still(roll=drawn.roll, zoom=drawn.zoom, shift=drawn.shift, flip=drawn.flip))
     lit = found.images.sum(1) > 0
     assert not lit[found.masks == 0].any() and lit[found.masks > 0.5].float().mean() > 0.99
 
 
 def test_a_keypoint_is_where_its_colour_is(examples):
-    """A picture that is white around one keypoint is so after the variation, too."""
+    """A picture that is white around one keypoint is so after the augmentation, too."""
     grid = (2 * torch.arange(FINE) + 1) / FINE - 1
     spot = ((grid - examples.keypoints[:, 0, 0, None, None]).square()
             + (grid[:, None] - examples.keypoints[:, 0, 1, None, None]).square()) < 0.004
     marked = Examples(spot.float().unsqueeze(1).expand(-1, 3, -1, -1), *(
         getattr(examples, f.name) for f in fields(examples)[1:]))
-    drawn = Variation.draw(COUNT, torch.Generator().manual_seed(4))
+    drawn = Augmentation.draw(COUNT, torch.Generator().manual_seed(4))
     found = change(marked, still(flip=drawn.flip, roll=drawn.roll, zoom=drawn.zoom, shift=drawn.shift))
     weight = found.images[:, 0]
     x, y = ((weight * axis).sum((1, 2)) / weight.sum((1, 2)) for axis in (grid, grid[:, None]))
@@ -87,7 +86,7 @@ def test_mirroring_twice_changes_nothing(examples):
         assert torch.allclose(before.float(), after.float(), atol=1e-4)
 
 
-def test_no_variation_changes_nothing(examples):
+def test_no_augmentation_changes_nothing(examples):
     for before, after in zip(flat(examples), flat(change(examples, still())), strict=True):
         assert torch.allclose(before.float(), after.float(), atol=1e-4)
 
@@ -100,15 +99,15 @@ def test_annotations_change_sides_with_their_keypoints(examples):
 
 
 def test_colours_stay_between_black_and_white_and_each_channel_changes_by_itself(examples):
-    drawn = Variation.draw(COUNT, torch.Generator().manual_seed(5))
+    drawn = Augmentation.draw(COUNT, torch.Generator().manual_seed(5))
     found = change(examples, still(gain=drawn.gain, level=drawn.level)).images
     assert found.min() >= 0 and found.max() <= 1
     expected = (examples.images * drawn.gain[:, :, None, None] + drawn.level[:, :, None, None]).clamp(0, 1)
     assert torch.allclose(found, expected, atol=1e-5)
 
 
-def test_variations_stay_within_their_bounds_and_flip_every_second_picture():
-    drawn = Variation.draw(4000, torch.Generator().manual_seed(0))
+def test_augmentations_stay_within_their_bounds_and_flip_every_second_picture():
+    drawn = Augmentation.draw(4000, torch.Generator().manual_seed(0))
     assert 0.46 < drawn.flip.float().mean() < 0.54
     for values, low, high in ((drawn.roll.rad2deg(), -12, 12), (drawn.zoom, 0.886, 1.128), (drawn.shift, -0.08, 0.08),
                               (drawn.gain, 0.65, 1.35), (drawn.level, -0.15, 0.15)):
@@ -116,8 +115,8 @@ def test_variations_stay_within_their_bounds_and_flip_every_second_picture():
         assert values.min() < low + 0.05 * (high - low) and values.max() > high - 0.05 * (high - low)
 
 
-def test_a_share_of_a_variation_is_the_variation_of_that_share(examples):
-    drawn = Variation.draw(COUNT, torch.Generator().manual_seed(6))
+def test_a_share_of_a_augmentation_is_the_augmentation_of_that_share(examples):
+    drawn = Augmentation.draw(COUNT, torch.Generator().manual_seed(6))
     whole = flat(change(examples, drawn))
     for own in (slice(0, None, 3), slice(1, None, 3), slice(2, None, 3)):
         for all_of_it, part in zip(whole, flat(change(examples[own], drawn[own])), strict=True):

@@ -8,12 +8,12 @@ from tiny_collections import coco_of, cub_in, ellipse, painted, save
 
 from vmr_backend.annotations import Category
 from vmr_backend.job import BadInput
-from vmr_backend.training.collection import Collection, Picture, open_collection
-from vmr_backend.training.pictures import MaskFile, below
+from vmr_backend.training.collection import open_collection
+from vmr_backend.training.pictures import Collection, LabelledPicture, MaskFile, below
 
 
 def collection_of(names):
-    pictures = [Picture(path, MaskFile(path), np.zeros((0, 3)), name) for path, name in names]
+    pictures = [LabelledPicture(path, MaskFile(path), np.zeros((0, 3)), name) for path, name in names]
     return Collection(Category("cow"), tuple(pictures), "CC0")
 
 

@@ -1,6 +1,7 @@
 """Sizes in the headers of image files, against decoding them."""
 
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -41,8 +42,14 @@ def test_other_formats_keep_their_size_until_they_are_decoded(tmp_path):
     assert picture_size(path) is None
 
 
+def png_of(side):
+    """Whole, but for its header, which claims another size."""
+    header = b"IHDR" + struct.pack(">II", side, side) + encoded(".png")[24:29]
+    return encoded(".png")[:12] + header + struct.pack(">I", zlib.crc32(header)) + encoded(".png")[33:]
+
+
 @pytest.mark.parametrize("content", [b"", b"text", encoded(".png")[:20], encoded(".jpg")[:30], b"\xff\xd8\xff",
-                                     b"\xff\xd8" + b"\xff\xe0\x00\x00" * 9])
+                                     b"\xff\xd8" + b"\xff\xe0\x00\x00" * 9, png_of(0)])
 def test_what_is_no_image_is_refused(tmp_path, content):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
@@ -50,10 +57,10 @@ def test_what_is_no_image_is_refused(tmp_path, content):
         picture_size(path)
 
 
-def test_what_would_fill_the_memory_or_is_nothing_is_refused(tmp_path):
+def test_what_would_fill_the_memory_or_is_not_there_is_refused(tmp_path):
     path = tmp_path / "a.png"
-    for side in (0, 2**31 - 1):
-        path.write_bytes(encoded(".png")[:16] + struct.pack(">II", side, side) + bytes(20))
+    for side in (2**14 + 1, 2**31 - 1):
+        path.write_bytes(png_of(side))
         with pytest.raises(BadInput, match=f"found a size of {side}x{side}"):
             picture_size(path)
     with pytest.raises(BadInput, match="cannot be read"):

@@ -21,7 +21,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def examples(model):
-    """Pictures whose keypoints are where the model believes its vertices to be, from all round."""
+    """Pictures whose keypoints are where the model predicts its vertices, from all round."""
     examples = toy_examples(12, bend=0.0)
     with torch.no_grad():
         prediction, _ = model(examples.images, examples.masks, RENDERER)
@@ -33,7 +33,7 @@ def test_heat_is_greatest_where_the_keypoint_is_on_the_map(model, examples):
     heat = keypoint_map(model, examples, RENDERER)
     places = model.texels.of_vertices(model.shape.places[None], model.shape.faces)[0]
     for row, vertex in zip(heat, KEYPOINTS, strict=True):
-        if row.max() > 0.5:  # else the one heading that an untaught model believes in hides it
+        if row.max() > 0.5:  # else the one heading that an untrained model predicts hides it
             assert (places.flatten(0, 1)[row.argmax()] - BALL[vertex]).norm() < 0.3
 
 

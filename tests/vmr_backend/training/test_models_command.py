@@ -1,4 +1,4 @@
-"""`models`: what model files say of themselves, how they do on a collection, and the sheet that it draws."""
+"""`models`: facts in model files, how models do on a collection, and the sheet that it draws."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from samples.families.render import write_collection
 from vmr_backend import cli
 from vmr_backend.bodies.category import CategoryShape, Handles, ellipsoid
 from vmr_backend.geometry.sphere import icosphere
-from vmr_backend.training.inspection import judge
+from vmr_backend.training.inspection import evaluate_model
 from vmr_backend.vmr.model import Architecture, CategoryModel
 from vmr_backend.vmr.model_file import ModelCard, save_model
 
@@ -26,7 +26,7 @@ def collection(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory):
-    """An untaught model that takes every bird for the same egg."""
+    """An untrained model that takes every bird for the same egg."""
     torch.manual_seed(0)
     sphere, category = icosphere(2), FAMILIES["bird"].category
     body = ellipsoid(sphere, (0.2, 0.4, 0.25))
@@ -47,9 +47,9 @@ def test_a_model_tells_what_it_is(model_file, capsys):
 
 
 def test_held_out_pictures_judge_a_model_against_the_truth_that_a_renderer_left(model_file, collection):
-    judged = judge(model_file, collection)
+    judged = evaluate_model(model_file, collection)
     assert 0 < judged.iou < 0.8 and 0 <= judged.pck < 0.5
-    assert 20 < judged.turn < 180, "an untaught model always looks the same way"
+    assert 20 < judged.turn < 180, "an untrained model always predicts the same camera"
     assert judged.keypoints > 0.05
     assert judged.stretch == pytest.approx(0, abs=2e-4), "but for half precision"
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_trainings import drawn_masks, toy_examples, toy_learner
+from tiny_trainings import drawn_masks, toy_examples, toy_trainer
 from torch.nn import functional
 
 from vmr_backend.training.perception import Perception
@@ -47,11 +47,11 @@ def test_what_lies_outside_the_mask_or_the_mesh_does_not_count(perception, image
 def test_a_training_learns_by_it_and_leaves_it_alone(perception):
     before = {name: value.clone() for name, value in perception.state_dict().items()}
     examples = toy_examples()
-    learner, plain = toy_learner(examples, perception=perception), toy_learner(examples)
-    assert learner.learn()["texture"] != pytest.approx(plain.learn()["texture"], rel=0.01)
-    assert learner.model.flow_correction.flow.weight.any(), "something was learnt"
+    trainer, plain = toy_trainer(examples, perception=perception), toy_trainer(examples)
+    assert trainer.update()["texture"] != pytest.approx(plain.update()["texture"], rel=0.01)
+    assert trainer.model.flow_correction.flow.weight.any(), "it was trained"
     assert all(torch.equal(value, before[name]) for name, value in perception.state_dict().items())
-    assert not any("perception" in name for name in learner.tensors()), "no part of a checkpoint"
+    assert not any("perception" in name for name in trainer.tensors()), "no part of a checkpoint"
 
 
 def test_gradients_reach_the_painting(perception):

@@ -6,7 +6,7 @@ import torch
 from tiny_trainings import AFFINITY, RENDERER, SIZE, drawn_masks, toy_camera, toy_examples, toy_model
 
 from vmr_backend.training.crops import Crops
-from vmr_backend.training.scores import Scores, pictures_of, resized, score
+from vmr_backend.training.scores import ModelScores, pictures_of, resized, score
 
 COUNT, FINE = 70, 96
 """More than one batch; finer than the network's pictures."""
@@ -14,8 +14,8 @@ COUNT, FINE = 70, 96
 
 @pytest.fixture(scope="module")
 def model():
-    """It says something else of each picture."""
-    made = toy_model(looks=0).eval()
+    """It predicts something else of each picture."""
+    made = toy_model(refinements=0).eval()
     torch.manual_seed(1)
     with torch.no_grad():
         for layer in (made.body, made.turns, made.probabilities):
@@ -74,7 +74,7 @@ def test_without_keypoints_there_is_no_pck(model, crops):
 
 
 def test_what_is_drawn_in_the_very_mask_has_an_iou_of_one(crops):
-    model = toy_model(looks=0)
+    model = toy_model(refinements=0)
     camera = toy_camera(1, torch.Generator().manual_seed(0))
     with torch.no_grad():
         model.usual_place.copy_(torch.tensor([*camera.shift[0], camera.scale[0].log()]))
@@ -87,8 +87,8 @@ def test_what_is_drawn_in_the_very_mask_has_an_iou_of_one(crops):
 
 
 def test_scores_say_what_they_are():
-    assert str(Scores(0.71234, 0.5)) == "mask IoU 0.712, PCK@0.1 0.500"
-    assert Scores(0.71234, 0.5).as_facts() == {"iou": 0.7123, "pck": 0.5}
+    assert str(ModelScores(0.71234, 0.5)) == "mask IoU 0.712, PCK@0.1 0.500"
+    assert ModelScores(0.71234, 0.5).as_facts() == {"iou": 0.7123, "pck": 0.5}
 
 
 def test_pictures_are_averaged_over_pixels():

@@ -1,4 +1,4 @@
-"""The first shape of a category: as thick as the masks say, symmetric, right side out, and it looks like its tubes."""
+"""The first shape of a category: as thick as in the masks, symmetric, right side out, seen as its tubes."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from vmr_backend.geometry.topology import winding_numbers
 from vmr_backend.job import BadInput
 from vmr_backend.training import template
 from vmr_backend.training.starts import affinity_of
-from vmr_backend.training.structure import Structure
+from vmr_backend.training.structure_from_motion.model import Structure
 from vmr_backend.training.template import away_from, hull_of, radii_of, template_of, tubes_of
 
 SPHERE = icosphere(3)
@@ -71,7 +71,7 @@ def test_it_looks_like_its_tubes_from_all_round(drawn, azimuth):
 
 
 def test_it_is_solid_and_its_outside_is_out(drawn):
-    """A silhouette would not tell of a groove along the back, or of walls that have passed through each other."""
+    """A silhouette does not show a groove along the back, or of walls that have passed through each other."""
     grid = np.meshgrid(np.linspace(-0.3, 0.3, 11), np.linspace(-0.6, 0.6, 21), np.linspace(-0.5, 0.4, 15))
     points = np.stack(grid, -1).reshape(-1, 3)
     rounds = winding_numbers(torch.from_numpy(points), torch.from_numpy(drawn[0]), torch.from_numpy(drawn[1].faces))
@@ -90,11 +90,11 @@ def test_distances_are_those_from_capsules_and_grow_on_the_way_out():
 
 
 def test_keypoints_inside_the_shape_are_means_of_vertices_around_them(drawn):
-    shares = affinity_of(drawn[0], FOUR_LEGGED)
-    assert (shares >= 0).all() and np.allclose(shares.sum(1), 1)
-    assert np.linalg.norm(shares @ drawn[0] - FOUR_LEGGED, axis=1).max() < min(RADII)
-    mirrored = shares[MIRROR][:, drawn[1].mirror]
-    assert np.abs((mirrored - shares) @ drawn[0]).max() < 1e-3
+    weights = affinity_of(drawn[0], FOUR_LEGGED)
+    assert (weights >= 0).all() and np.allclose(weights.sum(1), 1)
+    assert np.linalg.norm(weights @ drawn[0] - FOUR_LEGGED, axis=1).max() < min(RADII)
+    mirrored = weights[MIRROR][:, drawn[1].mirror]
+    assert np.abs((mirrored - weights) @ drawn[0]).max() < 1e-3
 
 
 def capsules_seen_by(structure: Structure, radii, size: int) -> tuple[np.ndarray, np.ndarray]:

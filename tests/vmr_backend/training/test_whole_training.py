@@ -119,7 +119,7 @@ def test_an_interrupted_training_goes_on_to_the_same_model(animals, trained, tmp
 
 
 def test_processes_share_a_training_and_come_to_the_model_of_one(animals, tmp_path):
-    """Each reads its share of the pictures, fits its share of the meshes and learns from its share of each batch."""
+    """Each reads its part of the pictures, fits its part of the meshes and descends by its part of each batch."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     # One thread each, so that sums are rounded alike.
@@ -196,6 +196,10 @@ def test_what_cannot_be_trained_is_told_in_a_line_before_any_picture_is_read(ani
     with pytest.raises(BadInput, match="weights.pth: found no .*; needs"):
         (tmp_path / "weights.pth").write_text("weights")
         request = TrainingRequest(str(animals), settings=QUICK, imagenet=str(tmp_path / "weights.pth"))
+        train(request, tmp_path / "out", InterruptedLog(tmp_path / "out", None), False, CPU)
+    monkeypatch.setitem(sys.modules, "vmr_backend.rendering.pytorch3d_renderer", None)
+    with pytest.raises(BadInput, match="renderer: found 'pytorch3d'"):
+        request = TrainingRequest(str(animals), settings=QUICK, renderer="pytorch3d")
         train(request, tmp_path / "out", InterruptedLog(tmp_path / "out", None), False, CPU)
 
 

@@ -1,4 +1,4 @@
-"""Drawings of toy animals, eggs with a nose, as examples that a small network learns from in a moment."""
+"""Drawings of toy animals, eggs with a nose, as examples that a small network is trained on in a moment."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from vmr_backend.geometry.cameras import LEVEL_CAMERA, WeakCamera
 from vmr_backend.geometry.rotations import about_z
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.rendering import get_renderer
-from vmr_backend.settings import TrainingSettings
 from vmr_backend.training.augmentation import Examples
-from vmr_backend.training.network import Learner, Plan
+from vmr_backend.training.network import Trainer, TrainingPlan
 from vmr_backend.training.perception import Perception
+from vmr_backend.training.settings import TrainingSettings
 from vmr_backend.vmr.model import Architecture, CategoryModel
 
 SIZE = 32
@@ -27,8 +27,7 @@ KEYPOINTS = [FRONT, TOP, LEFT, int(MIRROR[LEFT])]
 """Vertices at which the keypoints are."""
 KEYPOINT_MIRROR = torch.tensor([0, 1, 3, 2])
 AFFINITY = torch.nn.functional.one_hot(torch.tensor(KEYPOINTS), len(BALL)).float()
-WEIGHTS = {name.removeprefix("weight_"): value for name, value in TrainingSettings().items()
-           if name.startswith("weight_")}
+WEIGHTS = TrainingSettings().weights()
 
 
 def toy_shape(handles: int = 6) -> CategoryShape:
@@ -49,7 +48,7 @@ def drawn_masks(vertices: torch.Tensor, camera: WeakCamera, size: int = SIZE) ->
 
 @torch.no_grad()
 def toy_examples(count: int = 8, seed: int = 0, size: int = SIZE, bend: float = 0.1) -> Examples:
-    """Toy animals in several poses, and all that is known of them; their colours tell where on the body they are."""
+    """Toy animals in several poses, and all that belongs to them; colours stand for positions on the body."""
     random, shape = torch.Generator().manual_seed(seed), toy_shape()
     handles = bend * torch.randn(count, shape.weights.shape[1], HANDLE_SIZE, generator=random)
     vertices, camera = shape.deformed(BODY.expand(count, -1, -1), handles), toy_camera(count, random)
@@ -62,13 +61,14 @@ def toy_examples(count: int = 8, seed: int = 0, size: int = SIZE, bend: float = 
                     annotated, vertices, camera, torch.zeros(count, dtype=torch.int64))
 
 
-def toy_model(looks: int = 1) -> CategoryModel:
-    """Untaught, the same each time."""
+def toy_model(refinements: int = 1) -> CategoryModel:
+    """Untrained, the same each time."""
     torch.manual_seed(0)
-    return CategoryModel(toy_shape(), Architecture("small", SIZE, 4, looks))
+    return CategoryModel(toy_shape(), Architecture("small", SIZE, 4, refinements))
 
 
-def toy_learner(examples: Examples | None = None, perception: Perception | None = None, **plan) -> Learner:
-    chosen = {"steps": 40, "batch": 5, "rate": 1e-3, "looking": 0.0, "seeing": 0.0, "weights": WEIGHTS} | plan
-    return Learner(toy_model(), AFFINITY, examples or toy_examples(), KEYPOINT_MIRROR, Plan(**chosen), RENDERER, 3,
-                   perception)
+def toy_trainer(examples: Examples | None = None, perception: Perception | None = None, **plan) -> Trainer:
+    chosen = {"steps": 40, "batch": 5, "rate": 1e-3, "refinement_from": 0.0, "pictures_from": 0.0,
+              "weights": WEIGHTS} | plan
+    return Trainer(toy_model(), AFFINITY, examples or toy_examples(), KEYPOINT_MIRROR, TrainingPlan(**chosen), RENDERER,
+                   3, perception)

@@ -6,7 +6,7 @@ import pytest
 from tiny_clips import film, pose
 
 from vmr_backend.video.crops import Crop, cut, pixel_centres
-from vmr_backend.video.flow import View, consistency, crop_flow, flow_between, over_mean, sample
+from vmr_backend.video.flow import FlowFrame, consistency, crop_flow, flow_between, over_mean, sample
 
 SIZE = 64
 STILL = pose(64, 48)
@@ -26,7 +26,7 @@ CROPS = {
 
 def views(clip, crops):
     return [
-        View(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), mask, crop)
+        FlowFrame(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), mask, crop)
         for frame, mask, crop in zip(clip.frames, clip.masks, crops, strict=True)
     ]
 

@@ -1,5 +1,6 @@
 """Footage: what the methods are handed, from files to crops, flow, weights and doubts."""
 
+import shutil
 import tracemalloc
 from dataclasses import fields
 from pathlib import Path
@@ -14,7 +15,7 @@ from vmr_backend.video import Footage, downsample, load_footage
 from vmr_backend.video.crops import pixel_centres
 from vmr_backend.video.flow import sample
 
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
+SAMPLE = Path(__file__).parents[3] / "samples" / "painted_dog"
 
 
 def load(folder, clip, size=64, numbers=None, **options) -> Footage:
@@ -246,6 +247,19 @@ def test_a_long_clip_takes_little_more_memory_than_its_crops(tmp_path):
     assert more <= 32 * count * small**2
 
 
+def test_full_frames_and_masks_go_with_the_crops_in_any_order(tmp_path):
+    clip = walk(5)
+    clip.masks[1][:] = 0
+    frames, masks = write_clip(tmp_path, clip)
+    full = load_footage(frames, masks, crop_size=32).full
+    shutil.rmtree(masks)  # they were read once, for all
+    for index, number in ((0, 0), (3, 4), (1, 2), (1, 2)):
+        np.testing.assert_array_equal(full.frame(index), clip.frames[number])
+        np.testing.assert_array_equal(full.mask(index), clip.masks[number] > 127)
+    assert [(number, mask.sum()) for number, mask in full.masks()] == [
+        (number, (clip.masks[number] > 127).sum()) for number in (0, 2, 3, 4)]
+
+
 def test_progress_goes_up_to_its_end(tmp_path):
     clip = walk(5)
     clip.masks[2][:] = 0
@@ -347,10 +361,8 @@ def test_a_crop_too_small_to_fit_anything_is_refused(tmp_path):
     assert "crop size: found 4 pixels; needs at least 16" in refused(*write_clip(tmp_path, walk(2)), crop_size=4)
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the development footage is not here")
-@pytest.mark.parametrize("name", ["davis/camel", "rendered/fox_run"])
-def test_flow_on_real_footage_warps_the_next_image_onto_this_one(name):
-    footage = load_footage(SHARED / name / "frames", SHARED / name / "masks", last=5, crop_size=128)
+def test_flow_of_the_sample_clip_warps_the_next_image_onto_this_one():
+    footage = load_footage(SAMPLE / "clip.mp4", SAMPLE / "masks", last=5, crop_size=128)
     check(footage)
     images = footage.images.astype(np.float32)
     good = footage.flow_forward_weight > 0.5

@@ -9,7 +9,7 @@ from tiny_clips import HEIGHT, WIDTH, film, pose, texture, write_images, write_v
 from vmr_backend.job import BadInput
 from vmr_backend.video import load_footage
 from vmr_backend.video.clip import open_clip
-from vmr_backend.video.masks import open_masks, read_masks
+from vmr_backend.video.masks import load_masks
 from vmr_backend.video.subjects import Choice
 
 COUNT = 6
@@ -76,10 +76,10 @@ def clip(tmp_path_factory):
 def read(clip):
     """What is said of masks, and the least share in which a frame's mask agrees with the true one."""
     def read_them(path, subject=SUBJECT, choice=None):
-        source = open_masks(path, clip, clip.numbers, choice)
-        shares = [(mask & true).sum() / (mask | true).sum()
-                  for (_, mask, *_), true in zip(read_masks(source, clip.numbers), subject, strict=True)]
-        return source.notes, min(shares)
+        masks = load_masks(path, clip, clip.numbers, choice)
+        found = [facts.mask() > 0 for facts in masks.facts.values()]
+        shares = [(mask & true).sum() / (mask | true).sum() for mask, true in zip(found, subject, strict=True)]
+        return masks.notes, min(shares)
     return read_them
 
 
@@ -197,11 +197,11 @@ def test_void_counts_neither_as_subject_nor_as_background(tmp_path, clip, kind):
     labels = [np.where(ring, 255, mask).astype(np.uint8) for ring, mask in zip(RING, greys(1, 1), strict=True)]
     masks = write_images(tmp_path / "m", labels) if kind == "grey" else palette_images(
         tmp_path / "m", labels, *[BLACK, (128, 0, 0), *[BLACK] * 253, (224, 224, 192)])
-    source = open_masks(masks, clip, clip.numbers)
-    assert source.notes == [ONE_LABEL.format(1) + "; 255 counts neither as subject nor as background"]
-    for (_, mask, _, others), ring, subject in zip(read_masks(source, clip.numbers), RING, SUBJECT, strict=True):
-        np.testing.assert_array_equal(others, ring)
-        np.testing.assert_array_equal(mask, subject & ~ring)
+    found = load_masks(masks, clip, clip.numbers)
+    assert found.notes == [ONE_LABEL.format(1) + "; 255 counts neither as subject nor as background"]
+    for facts, ring, subject in zip(found.facts.values(), RING, SUBJECT, strict=True):
+        np.testing.assert_array_equal(facts.others.mask() > 0, ring)
+        np.testing.assert_array_equal(facts.mask() > 0, subject & ~ring)
 
 
 TWO = {

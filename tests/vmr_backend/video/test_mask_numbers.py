@@ -9,7 +9,7 @@ from tiny_clips import write_images, write_video
 
 from vmr_backend.job import BadInput
 from vmr_backend.video.clip import open_clip, select
-from vmr_backend.video.masks import open_masks, read_masks
+from vmr_backend.video.masks import load_masks
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from odd_movies import PLAIN, Movie, write  # noqa: E402
@@ -40,9 +40,8 @@ def masks_of(folder, numbers):
 def matched(clip_path, masks_path, first=None, last=None):
     """Frame number → place of its mask in order, and what was said."""
     clip = open_clip(clip_path)
-    source = open_masks(masks_path, clip, select(clip, first, last))
-    frames = np.array(sorted(source.number_of), np.int32)
-    return {n: int(mask[20].sum()) - 5 for n, mask, *_ in read_masks(source, frames)}, source.notes
+    masks = load_masks(masks_path, clip, select(clip, first, last))
+    return {n: int((facts.mask()[20] > 0).sum()) - 5 for n, facts in masks.facts.items()}, masks.notes
 
 
 def refused(clip_path, masks_path, first=None, last=None) -> str:

@@ -7,16 +7,8 @@ from tiny_clips import HEIGHT, WIDTH, texture, walk, with_alpha, write_clip, wri
 
 from vmr_backend.job import BadInput
 from vmr_backend.video.clip import open_clip, select
-from vmr_backend.video.masks import (
-    absent,
-    area_doubts,
-    border_weight,
-    mask_facts,
-    mask_values,
-    open_masks,
-    read_masks,
-    unpack_mask,
-)
+from vmr_backend.video.mask_facts import absent, area_doubts, border_weight, mask_facts
+from vmr_backend.video.masks import load_masks, mask_values
 
 
 def numbered_masks(count, shape=(20, 30)):
@@ -30,9 +22,8 @@ def numbered_masks(count, shape=(20, 30)):
 def matched(clip_path, masks_path, first=None, last=None) -> dict[int, int]:
     """Frame number → which of `numbered_masks` it was given."""
     clip = open_clip(clip_path)
-    source = open_masks(masks_path, clip, select(clip, first, last))
-    frames = np.array(sorted(source.number_of), np.int32)
-    return {n: int(mask[0].sum()) - 1 for n, mask, *_ in read_masks(source, frames)}
+    facts = load_masks(masks_path, clip, select(clip, first, last)).facts
+    return {n: int((one.mask()[0] > 0).sum()) - 1 for n, one in facts.items()}
 
 
 def plain_frames(folder, numbers):
@@ -94,10 +85,9 @@ def test_white_is_brighter_than_half(tmp_path, deep):
     soft[:, 19], soft[:, 20], soft[:, 21:] = 127, 128, 255
     image = soft.astype(np.uint16) * 257 if deep else soft
     clip = open_clip(write_images(tmp_path, [image] * 2))
-    source = open_masks(tmp_path, clip, clip.numbers)
-    _, mask, brightest, _ = next(read_masks(source, clip.numbers))
-    assert mask[0].tolist() == [False] * 20 + [True] * 10
-    assert brightest == 255 and source.notes == []
+    masks = load_masks(tmp_path, clip, clip.numbers)
+    assert (masks.facts[0].mask()[0] > 0).tolist() == [False] * 20 + [True] * 10
+    assert masks.facts[0].brightest == 255 and masks.notes == []
 
 
 def test_masks_of_another_size_are_resized_without_shifting(tmp_path):
@@ -105,10 +95,9 @@ def test_masks_of_another_size_are_resized_without_shifting(tmp_path):
     small[6:12, 8:16] = 255
     frames = write_images(tmp_path / "f", walk(2).frames)
     clip = open_clip(frames)
-    source = open_masks(write_images(tmp_path / "m", [small] * 2), clip, clip.numbers)
-    _, mask, *_ = next(read_masks(source, clip.numbers))
-    assert mask.shape == (HEIGHT, WIDTH)
-    assert mask_facts(mask, 255).box == (32, 24, 64, 48)
+    facts = load_masks(write_images(tmp_path / "m", [small] * 2), clip, clip.numbers).facts[0]
+    assert facts.mask().shape == (HEIGHT, WIDTH)
+    assert facts.box == (32, 24, 64, 48)
 
 
 def test_facts_hold_box_area_and_the_mask_itself():
@@ -119,7 +108,7 @@ def test_facts_hold_box_area_and_the_mask_itself():
     assert facts.box == (5, 10, 25, 20)
     assert facts.area == mask.sum()
     assert facts.contact == (0, 0, 0, 0)
-    np.testing.assert_array_equal(unpack_mask(facts, (60, 40)), mask * np.uint8(255))
+    np.testing.assert_array_equal(facts.mask(), mask * np.uint8(255))
 
 
 @pytest.mark.parametrize(
@@ -170,8 +159,7 @@ def test_a_mask_much_smaller_than_its_neighbours_is_doubted():
 def refused(clip_path, masks_path) -> str:
     clip = open_clip(clip_path)
     with pytest.raises(BadInput) as caught:
-        source = open_masks(masks_path, clip, clip.numbers)
-        list(read_masks(source, clip.numbers))
+        load_masks(masks_path, clip, clip.numbers)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -196,8 +184,8 @@ def test_a_single_mask_of_another_size_is_resized(tmp_path, odd, size):
     frames, masks = write_clip(tmp_path, clip)
     write_images(masks, [cv2.resize(clip.masks[odd], size, interpolation=cv2.INTER_NEAREST)], numbers=[odd])
     opened = open_clip(frames)
-    for number, mask, *_ in read_masks(open_masks(masks, opened, opened.numbers), opened.numbers):
-        true = clip.masks[number] > 0
+    for number, facts in load_masks(masks, opened, opened.numbers).facts.items():
+        mask, true = facts.mask() > 0, clip.masks[number] > 0
         assert mask.shape == true.shape and (mask & true).sum() > 0.94 * (mask | true).sum()
 
 

@@ -17,7 +17,7 @@ from tiny_clips import walk, write_images, write_video
 from vmr_backend.job import BadInput, JobRequest, ShownMovie
 from vmr_backend.video import load_footage
 from vmr_backend.video.clip import open_clip, open_footage, read_frames
-from vmr_backend.video.masks import open_masks, read_masks
+from vmr_backend.video.masks import load_masks
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from odd_movies import PLAIN, Movie, picture, write  # noqa: E402
@@ -137,7 +137,8 @@ def test_masks_have_the_frames_own_pixels(tmp_path):
     for size in ((64, 96), (128, 96)):  # as the file has them, or as they are seen
         images = [cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) for mask in tiny.masks]
         masks = write_images(tmp_path / f"masks {size[0]}", images)
-        for number, mask, *_ in read_masks(open_masks(masks, clip, clip.numbers), clip.numbers):
+        for number, facts in load_masks(masks, clip, clip.numbers).facts.items():
+            mask = facts.mask() > 0
             assert mask.shape == (96, 128) and (mask == (tiny.masks[number] > 127)).mean() > 0.98
 
 
@@ -163,8 +164,8 @@ def test_a_squeezed_film_is_cropped_as_the_same_film_in_square_pixels(tmp_path):
 def test_a_movie_with_alpha_is_its_own_mask(tmp_path, suffix):
     clip = open_clip(made(tmp_path / f"clip.{suffix}", ALPHA[suffix]))
     true = picture(0, alpha=True)[..., 3] > 127
-    for _, mask, *_ in read_masks(open_masks(None, clip, clip.numbers), clip.numbers):
-        assert (mask == true).mean() > 0.99
+    for facts in load_masks(None, clip, clip.numbers).facts.values():
+        assert ((facts.mask() > 0) == true).mean() > 0.99
 
 
 def test_a_movie_without_alpha_is_told_so(tmp_path):

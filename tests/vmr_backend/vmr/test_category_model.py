@@ -1,5 +1,6 @@
-"""The network of a category: what it says before it has learnt anything, at any size, and which weights it takes."""
+"""The network of a category: what it predicts before it is trained, at any size, and which weights it takes."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from tiny_models import RENDERER, SPHERE, eggs, level_camera, model_of, pictures
 from torch.nn import functional
 
 from vmr_backend.geometry.cameras import WeakCamera
-from vmr_backend.vmr.encoders import Landmarks, ResNet18, cut_out, heat_loss, read_heat, standardised
+from vmr_backend.vmr.encoders import Landmarks, ResNet18, cut_out, heatmap_loss, local_soft_argmax, standardised
 from vmr_backend.vmr.model import MISFIT, in_object
 
 USUAL = torch.tensor([0.1, -0.05, math.log(0.7)])
@@ -66,26 +67,26 @@ def features(w: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("encoder", ["small", "resnet18"])
 @pytest.mark.parametrize("size", [64, 96])
 @torch.no_grad()
-def test_every_look_says_something_finite_at_any_size(encoder, size):
-    model = taught_a_little(model_of(encoder=encoder, image_size=size, looks=2)).eval()
+def test_every_refinement_is_finite_at_any_size(encoder, size):
+    model = taught_a_little(model_of(encoder=encoder, image_size=size, refinements=2)).eval()
     images, masks = pictures(3, size)
-    first = model.first_look(images, masks)
-    prediction = model.predict(first.state)
-    for _ in range(2):
-        state = model.look_again(first.seen, prediction, RENDERER)
-        assert not torch.equal(state.handles, prediction.state.handles)
-        prediction = model.predict(state)
+    initial = model.initial_prediction(images, masks)
+    predictions = list(model.refinements(initial.encoding, model.predict(initial.state), RENDERER))
+    assert len(predictions) == 3
+    for before, prediction in itertools.pairwise(predictions):
+        state = prediction.state
+        assert not torch.equal(state.handles, before.state.handles)
         eye = torch.eye(3).expand(3, 3, 3)
         assert torch.allclose(state.rotation @ state.rotation.mT, eye, atol=1e-5)
         assert prediction.vertices.isfinite().all() and prediction.camera.scale.isfinite().all()
     assert torch.equal(prediction.vertices, model(images, masks, RENDERER)[0].vertices)
-    flow = model.texture_flow(first.code, prediction, RENDERER, size)
+    flow = model.texture_flow(initial.encoding.code, prediction, RENDERER, size)
     assert flow.shape == (3, 64, 128, 2) and flow.isfinite().all()
 
 
 @torch.no_grad()
-def test_untaught_it_sees_the_mean_shape_at_the_usual_place():
-    model = model_of(looks=2)
+def test_untrained_it_predicts_the_mean_shape_at_the_mean_placement():
+    model = model_of(refinements=2)
     model.usual_place.copy_(USUAL)
     prediction, first = model(*pictures(3, 64), RENDERER)
     assert torch.allclose(prediction.vertices, eggs(2).mean(0).expand(3, -1, -1), atol=1e-5)
@@ -96,12 +97,12 @@ def test_untaught_it_sees_the_mean_shape_at_the_usual_place():
 
 
 @torch.no_grad()
-def test_second_looks_change_nothing_until_they_have_learnt():
-    model = taught_a_little(model_of(looks=2))
+def test_refinements_change_nothing_until_they_are_trained():
+    model = taught_a_little(model_of(refinements=2))
     for parameter in (*model.correction.parameters(), *model.direct_correction.parameters()):
         parameter.zero_()
-    prediction, first = model(*pictures(3, 64), RENDERER)
-    assert torch.allclose(prediction.state.flat(), first.state.flat(), atol=1e-6)
+    prediction, initial = model(*pictures(3, 64), RENDERER)
+    assert torch.allclose(prediction.state.flat(), initial.state.flat(), atol=1e-6)
 
 
 def test_vectors_of_the_picture_move_points_by_as_much():
@@ -113,67 +114,67 @@ def test_vectors_of_the_picture_move_points_by_as_much():
 
 
 @torch.no_grad()
-def test_masks_pull_the_mesh_towards_them():
+def test_gradients_of_masks_move_the_mesh_towards_them():
     model = model_of()
     eggs_seen, camera = eggs(1), level_camera(1, 0.4, 0.8)
     points = camera.project(eggs_seen)
     mask = (RENDERER.visibility(points, model.shape.faces, 64).face_index >= 0).float()
     beside = replace(camera, shift=torch.tensor([[0.1, -0.05]]))
-    for pull, still in zip(model._pulls(beside, eggs_seen, mask, RENDERER),
-                           model._pulls(camera, eggs_seen, mask, RENDERER), strict=True):
+    for pull, still in zip(model._mask_gradients(beside, eggs_seen, mask, RENDERER),
+                           model._mask_gradients(camera, eggs_seen, mask, RENDERER), strict=True):
         back = camera.project(pull.sum(1, keepdim=True))[0, 0, :2]
         assert torch.cosine_similarity(back, torch.tensor([-0.1, 0.05]), dim=0) > 0.95
         assert still.sum(1).norm() < 0.2 * pull.sum(1).norm(), "what fits is left alone"
 
 
 @torch.no_grad()
-def test_the_camera_is_taken_that_is_believed_and_whose_landmarks_are_least_off():
+def test_the_camera_is_taken_of_high_probability_and_small_residuals_of_the_landmarks():
     model = taught_a_little(model_of())
-    first = model.first_look(*pictures(4, 64))
+    first = model.initial_prediction(*pictures(4, 64))
     points = model.predict(first.state).vertices[:, model.landmarks]
     for number in range(4):
         costs = []
-        for rotation, belief in zip(first.hypotheses.rotations[number], first.hypotheses.logits[number].softmax(0),
+        for rotation, probability in zip(first.hypotheses.rotations[number], first.hypotheses.logits[number].softmax(0),
                                     strict=True):
             camera = WeakCamera(rotation[None], first.state.camera.scale[[number]], first.state.camera.shift[[number]])
-            off = (camera.project(points[[number]])[0, :, :2] - first.seen.landmarks[number]).norm(dim=-1).mean()
-            costs.append(off / MISFIT - belief.log())
+            off = (camera.project(points[[number]])[0, :, :2] - first.encoding.landmarks[number]).norm(dim=-1).mean()
+            costs.append(off / MISFIT - probability.log())
         best = int(torch.stack(costs).argmin())
         assert torch.equal(first.state.rotation[number], first.hypotheses.rotations[number, best])
 
 
 @torch.no_grad()
-def test_landmarks_are_sought_in_heat_as_fine_as_the_finest_map():
+def test_heatmaps_of_landmarks_are_as_fine_as_the_finest_map():
     maps = [torch.zeros(1, 8, 16, 16), torch.zeros(1, 16, 8, 8)]
     assert Landmarks((8, 16), 3)(maps).shape == (1, 3, 16, 16)
 
 
-def test_landmarks_are_where_the_heat_is_greatest_and_not_between_two_legs():
+def test_landmarks_are_at_the_maximum_of_a_heatmap_and_not_between_two_legs():
     heat = torch.full((1, 3, 16, 16), -50.0)
     heat[0, 0, 5, 12] = heat[0, 1, 0, 0] = 0
     # Two legs, one hotter; of its heat a quarter lies in the next cell.
     heat[0, 2, 9, [2, 3, 13]] = torch.log(torch.tensor([0.45, 0.15, 0.4]))
-    places, certainty = read_heat(heat)
+    positions, confidence = local_soft_argmax(heat)
     expected = torch.tensor([[25 / 16 - 1, 11 / 16 - 1], [1 / 16 - 1, 1 / 16 - 1], [5.5 / 16 - 1, 19 / 16 - 1]])
-    assert torch.allclose(places[0], expected, atol=1e-4)
-    assert torch.allclose(certainty[0], torch.tensor([1.0, 1.0, 0.6]), atol=1e-4)
+    assert torch.allclose(positions[0], expected, atol=1e-4)
+    assert torch.allclose(confidence[0], torch.tensor([1.0, 1.0, 0.6]), atol=1e-4)
 
 
-def test_heat_is_told_of_places_as_bilinear_interpolation_reads_it():
-    """Against SciPy's interpolation of the logarithm of the heat."""
+def test_the_loss_of_a_heatmap_is_what_bilinear_interpolation_makes_of_it():
+    """Against SciPy's interpolation of the log probabilities."""
     random = np.random.default_rng(3)
     heat = random.normal(size=(2, 5, 8, 12))
-    places = random.uniform(-0.85, 0.85, size=(2, 5, 2))
-    shares = log_softmax(heat.reshape(2, 5, -1), axis=-1).reshape(heat.shape)
-    expected = [[-map_coordinates(shares[n, m], [[(y + 1) * 4 - 0.5], [(x + 1) * 6 - 0.5]], order=1)[0]
-                 for m, (x, y) in enumerate(places[n])] for n in range(2)]
-    found = heat_loss(torch.from_numpy(heat), torch.from_numpy(places))
+    positions = random.uniform(-0.85, 0.85, size=(2, 5, 2))
+    log_probability = log_softmax(heat.reshape(2, 5, -1), axis=-1).reshape(heat.shape)
+    expected = [[-map_coordinates(log_probability[n, m], [[(y + 1) * 4 - 0.5], [(x + 1) * 6 - 0.5]], order=1)[0]
+                 for m, (x, y) in enumerate(positions[n])] for n in range(2)]
+    found = heatmap_loss(torch.from_numpy(heat), torch.from_numpy(positions))
     assert np.allclose(found, expected, atol=1e-12)
 
 
-def test_heat_is_told_of_places_beyond_the_picture_at_its_rim():
+def test_positions_beyond_the_picture_count_at_its_rim():
     heat = torch.zeros(1, 1, 4, 4).requires_grad_()
-    heat_loss(heat, torch.tensor([[[1.5, 0.25]]])).sum().backward()
+    heatmap_loss(heat, torch.tensor([[[1.5, 0.25]]])).sum().backward()
     assert heat.grad[0, 0, 2, 3] < -0.9 and (heat.grad > 0).sum() == 15
 
 
@@ -193,18 +194,18 @@ def test_hypotheses_look_from_all_round():
     assert torch.allclose(headings.diff(), torch.full((7,), math.pi / 4), atol=1e-4)
 
 
-def test_the_background_says_nothing():
+def test_the_background_does_not_count():
     model = taught_a_little(model_of()).eval()
     images, masks = pictures(2, 64)
     elsewhere = torch.where(masks.unsqueeze(1) > 0, images, 1 - images)
-    assert torch.equal(model.first_look(images, masks).code, model.first_look(elsewhere, masks).code)
+    assert torch.equal(*(model.initial_prediction(some, masks).encoding.code for some in (images, elsewhere)))
 
 
-def test_every_part_of_the_network_learns():
+def test_every_part_of_the_network_has_gradients():
     model = taught_a_little(model_of())
     images, masks = pictures(2, 64)
     prediction, first = model(images, masks, RENDERER)
-    flow = model.texture_flow(first.code, prediction, RENDERER, 64)
+    flow = model.texture_flow(first.encoding.code, prediction, RENDERER, 64)
     again = model.predict(first.state)
     loss = sum(value.square().sum() for value in (prediction.vertices, prediction.camera.project(prediction.vertices),
                                                   again.vertices, again.camera.project(again.vertices), flow,

@@ -46,7 +46,7 @@ def written(path, tensors, facts):
 
 
 def refused(path, naming: str = "") -> str:
-    """What is said of a file that is refused."""
+    """The reason why a file is refused."""
     with pytest.raises(BadInput) as caught:
         load_model(path, CPU)
     said = str(caught.value)
@@ -70,16 +70,22 @@ def test_what_is_loaded_predicts_what_was_saved_to_half_precision(encoder, tmp_p
     assert (one.vertices - other.vertices).abs().max() < 1e-4
     assert (one.camera.project(one.vertices) - other.camera.project(other.vertices)).abs().max() < 1e-4
     assert (first.hypotheses.rotations - again.hypotheses.rotations).abs().max() < 1e-4
-    flows = [m.texture_flow(look.code, seen, RENDERER, 64)
-             for m, look, seen in ((model, first, one), (loaded.model, again, other))]
+    flows = [m.texture_flow(initial.encoding.code, refined, RENDERER, 64)
+             for m, initial, refined in ((model, first, one), (loaded.model, again, other))]
     assert (flows[0] - flows[1]).abs().mean() < 1e-4
     assert (loaded.affinity - AFFINITY).abs().max() < 1e-3
     assert not loaded.model.training
 
 
-def test_what_it_says_of_itself_comes_back(saved, model):
+def test_its_card_comes_back(saved, model):
     assert load_card(saved) == card_of(model)
     assert load_model(saved, CPU).card == card_of(model)
+
+
+def test_a_file_that_calls_its_refinements_as_earlier_ones_do_is_read(saved, model):
+    tensors, facts = parts_of(saved)
+    facts["architecture"]["looks"] = facts["architecture"].pop("refinements")
+    assert load_model(written(saved, tensors, facts), CPU).card == card_of(model)
 
 
 def test_a_model_without_keypoints_has_none(model, tmp_path):
@@ -148,7 +154,8 @@ def test_another_version_is_refused(saved, version):
 @pytest.mark.parametrize("change", [
     {"architecture": {"encoder": "resnet50"}}, {"architecture": None},
     {"architecture": {"encoder": "small", "image_size": 64.5}}, {"architecture": {"image_size": 10**6}},
-    {"architecture": {"image_size": 0}}, {"architecture": {"hypotheses": 0}}, {"architecture": {"looks": 100}},
+    {"architecture": {"image_size": 0}}, {"architecture": {"hypotheses": 0}}, {"architecture": {"refinements": 100}},
+    {"architecture": {"looks": 100}},
     {"category": "bird"}, {"category": {"name": "bird", "skeleton": [[0, 1, 2]]}}, {"category": {"name": 7}},
     {"category": {"name": "bird", "keypoints": ["a"], "skeleton": [[0, 1]]}},
     {"category": {"name": "bird", "keypoints": "abc"}}, {"category": {"name": "bird\nBird"}},
@@ -193,7 +200,7 @@ def test_numbers_that_are_not_finite_are_refused(saved, name, value):
     refused(written(saved, tensors, facts), "finite")
 
 
-def test_places_that_are_on_no_sphere_and_twins_that_are_none_are_refused(saved):
+def test_positions_that_are_on_no_sphere_and_twins_that_are_none_are_refused(saved):
     tensors, facts = parts_of(saved)
     for name, value in (("shape.places", 0 * BALL), ("shape.places", -BALL), ("shape.places", BALL.flip(0)),
                         ("shape.twin", 0 * tensors["shape.twin"] + 99), ("shape.twin", tensors["shape.twin"] - 9),

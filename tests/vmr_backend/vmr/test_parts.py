@@ -6,7 +6,7 @@ from tiny_models import RENDERER, model_of, pictures, taught_a_little
 
 from vmr_backend.losses import part_loss
 from vmr_backend.rendering.surface import seen_vertices
-from vmr_backend.video.correspondence import Correspondence
+from vmr_backend.segmentation.correspondence import Correspondence
 from vmr_backend.vmr.parts import Parts, painted_parts
 
 
@@ -91,7 +91,7 @@ def test_parts_that_are_where_the_mesh_has_them_cost_little_and_moved_ones_much(
     parts = Parts.follow(Correspondence(each_its_own, still, still, inside), 6, prediction, model.shape.faces, RENDERER,
                          generator())
     assert set(parts.labels.tolist()) == {-1, *range(6)} and (parts.labels >= 0).float().mean() > 0.3
-    assert parts.places.shape[:2] == (count, 6) and bool((parts.weight == 1).all())
+    assert parts.samples.shape[:2] == (count, 6) and bool((parts.weight == 1).all())
     aside = points + torch.tensor([0.2, 0.0, 0.0])
     here, there = (parts.loss(p, model.shape.faces, RENDERER).mean() for p in (points, aside))
     assert there > 2 * here

@@ -1,4 +1,4 @@
-"""The one path of the camera through what frames say by themselves: against enumeration, and around outliers."""
+"""The one path of the camera through predictions of single frames: against enumeration, and around outliers."""
 
 import itertools
 import math
@@ -37,7 +37,7 @@ def turning(frames, degrees=5.0) -> torch.Tensor:
 
 
 def found_at(rotations: torch.Tensor, costs: torch.Tensor) -> Candidates:
-    """Candidates whose places tell which they are."""
+    """Candidates whose placements are their numbers."""
     frames, count = costs.shape
     return Candidates([State(torch.zeros(frames, 1), torch.zeros(frames, 2, 9), rotations[:, k],
                              torch.full((frames, 3), float(k))) for k in range(count)], costs)
@@ -87,9 +87,9 @@ def test_the_middle_of_rotations_is_their_mean_but_for_those_far_off():
 def test_a_hint_decides_between_two_sides():
     rotations = torch.stack([turning(9, 0.0), about_z(torch.tensor(math.pi)) @ turning(9, 0.0)], 1)
     found = found_at(rotations, torch.tensor([[0.0, 0.5]]).expand(9, 2))
-    assert (steady_state(found, torch.arange(9.0)).place == 0).all()
+    assert (steady_state(found, torch.arange(9.0)).placement == 0).all()
     hints = Hints(torch.tensor([4]), rotations[4:5, 1])
-    assert (steady_state(found, torch.arange(9.0), hints).place == 1).all(), "the hint of one frame holds for all"
+    assert (steady_state(found, torch.arange(9.0), hints).placement == 1).all(), "the hint of one frame holds for all"
 
 
 def test_with_a_solved_camera_the_path_turns_as_that_does():
@@ -99,7 +99,7 @@ def test_with_a_solved_camera_the_path_turns_as_that_does():
     assert angle_between(state.rotation, solve @ rest).max() < 0.01
 
 
-def test_every_camera_is_looked_at_and_the_best_candidate_is_the_state_along_its_path():
+def test_every_hypothesis_is_evaluated_and_the_best_candidate_is_the_state_along_its_path():
     model, (images, masks) = taught_a_little(model_of()), pictures(3, 64)
     told = []
     found = candidates(model, images, masks, RENDERER, lambda step, steps: told.append((step, steps)))

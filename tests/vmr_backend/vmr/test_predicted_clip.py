@@ -12,7 +12,7 @@ from tiny_models import model_of
 from vmr_backend import cli
 from vmr_backend.annotations import Category
 from vmr_backend.geometry.cameras import WeakCamera, project
-from vmr_backend.metrics.segmentation import evaluate
+from vmr_backend.metrics.mask_agreement import evaluate
 from vmr_backend.reconstruction import Reconstruction
 from vmr_backend.vmr.clip import LARGEST_ERROR, long_focus
 from vmr_backend.vmr.model_file import ModelCard, save_model

@@ -1,4 +1,4 @@
-"""The network learns from a clip, window by window: an untaught one comes to cover discs, and windows are blended."""
+"""The network is trained on a clip, window by window: one from nothing comes to cover discs; windows are blended."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from vmr_backend.fitting.data_terms import softness
 from vmr_backend.losses import silhouette_loss
 from vmr_backend.settings import Settings
 from vmr_backend.vmr.model import State
-from vmr_backend.vmr.windows import Blend, Learner, adapt, base_swap_loss, windows_of
+from vmr_backend.vmr.windows import BlendedStates, OnlineAdaptation, adapt, base_swap_loss, windows_of
 
 QUICK = Settings().with_values({"window": 4, "stride": 2, "iterations": 15, "frames_per_iteration": 3,
                                 "weight_part": 0})
@@ -33,13 +33,13 @@ def state_with(value: float, rotation: torch.Tensor, count: int) -> State:
                  torch.full((count, 3), value))
 
 
-def test_where_windows_overlap_what_they_tell_is_blended_by_weight():
+def test_where_windows_overlap_predictions_are_blended_by_weight():
     a, b = (torch.from_numpy(Rotation.from_rotvec([0, 0, angle]).as_matrix()).float() for angle in (0.2, 0.4))
-    blend = Blend(4)
+    blend = BlendedStates(4)
     blend.add(torch.tensor([0, 1, 2]), state_with(1.0, a, 3), torch.tensor([1.0, 1.0, 0.5]))
     blend.add(torch.tensor([1, 2, 3]), state_with(3.0, b, 3), torch.tensor([1.0, 0.5, 2.0]))
     found = blend.state()
-    assert found.place[:, 0].tolist() == [1, 2, 2, 3] and found.handles[:, 2, 5].tolist() == [1, 2, 2, 3]
+    assert found.placement[:, 0].tolist() == [1, 2, 2, 3] and found.handles[:, 2, 5].tolist() == [1, 2, 2, 3]
     middle = torch.from_numpy(Rotation.from_rotvec([0, 0, 0.3]).as_matrix()).float()
     torch.testing.assert_close(found.rotation, torch.stack([a, middle, middle, b]), rtol=0, atol=1e-5)
 
@@ -65,37 +65,37 @@ def error_of(model, state: State, masks) -> float:
         return float(silhouette_loss(alpha, masks, torch.ones_like(alpha)).mean())
 
 
-def learnt(model, images, masks, rotations, settings, seed, told) -> State:
+def adapted(model, images, masks, rotations, settings, seed, told) -> State:
     """After the windows of pictures that are no clip: nothing is followed from one to the next."""
     windows = []
-    learner = Learner(model, len(images), seed)
-    adapt(learner, None, images, masks, rotations, settings, RENDERER, lambda *step: told.append(step),
-          lambda: windows.append(learner.done))
+    adaptation = OnlineAdaptation(model, len(images), seed)
+    state = adapt(adaptation, None, images, masks, rotations, settings, RENDERER, lambda *step: told.append(step),
+                  lambda: windows.append(adaptation.done))
     assert windows == [number + 1 for number in range(len(windows_of(len(images), settings.window, settings.stride)))]
-    return learner.told.state()
+    return state
 
 
-def test_what_is_believed_after_the_windows_covers_the_masks_better():
+def test_predictions_after_the_windows_cover_the_masks_better():
     model, (images, masks) = taught_a_little(model_of()), pictures(6, 64)
     with torch.no_grad():
         before, _ = model(images, masks, RENDERER)
     told = []
-    state = learnt(model, images, masks, before.state.rotation, QUICK, 0, told)
+    state = adapted(model, images, masks, before.state.rotation, QUICK, 0, told)
     assert told == [(step, 30) for step in range(1, 31)], "two windows"
     assert error_of(model, state, masks) < 0.8 * error_of(model_like(), before.state, masks)
 
 
 def model_like():
-    """As it was before it learnt."""
+    """As it was before its training."""
     return taught_a_little(model_of())
 
 
-def test_the_same_seed_teaches_the_same():
+def test_the_same_seed_gives_the_same_model():
     images, masks = pictures(3, 64)
     settings = QUICK.with_values({"iterations": 3})
     found = []
     for seed in (1, 1, 2):
         model = model_like()
         rotations = model(images, masks, RENDERER)[0].state.rotation.detach()
-        found.append(learnt(model, images, masks, rotations, settings, seed, []).handles)
+        found.append(adapted(model, images, masks, rotations, settings, seed, []).handles)
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
