@@ -69,10 +69,10 @@ def adapted(model, images, masks, rotations, settings, seed, told) -> State:
     """After the windows of pictures that are no clip: nothing is followed from one to the next."""
     windows = []
     adaptation = OnlineAdaptation(model, len(images), seed)
-    state = adapt(adaptation, None, images, masks, rotations, settings, RENDERER, lambda *step: told.append(step),
-                  lambda: windows.append(adaptation.done))
+    adapt(adaptation, None, images, masks, rotations, settings, RENDERER, lambda *step: told.append(step),
+          lambda: windows.append(adaptation.done))
     assert windows == [number + 1 for number in range(len(windows_of(len(images), settings.window, settings.stride)))]
-    return state
+    return adaptation.blended.state()
 
 
 def test_predictions_after_the_windows_cover_the_masks_better():
