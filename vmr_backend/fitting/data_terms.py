@@ -21,6 +21,13 @@ def softness(size: int) -> float:
     return (2 * EDGE_SOFTNESS / size) ** 2
 
 
+def mask_term(points: Tensor, faces: Tensor, masks: Tensor, renderer: Renderer) -> Tensor:
+    """`silhouette_loss` (N,) of meshes on the screen (N, V, 3) against masks (N, S, S) in 0..1."""
+    size = masks.shape[-1]
+    alpha = renderer.silhouette(points, faces, size, softness(size))
+    return losses.silhouette_loss(alpha, masks, torch.ones_like(alpha))
+
+
 def data_terms(points: Tensor, faces: Tensor, seen: Observations, batch: FrameBatch, renderer: Renderer,
                colours: Tensor | None = None, free_hidden: bool = False) -> dict[str, Tensor]:
     """What sets meshes apart from the batch's frames, unweighted, one value per hypothesis (H,).

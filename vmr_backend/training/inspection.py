@@ -17,12 +17,13 @@ from ..job import BadInput, write_whole
 from ..outputs.picture import draw, outline, paste
 from ..outputs.preview import BOARD
 from ..rendering import Renderer, get_renderer
+from ..vmr.encoders import at_size
 from ..vmr.model import Prediction
 from ..vmr.model_file import SHIPPED, LoadedModel, find_model, load_card, load_model
 from .collection import open_collection
 from .crops import Crops, load_crops
 from .pictures import Collection
-from .scores import pictures_of, resized, score
+from .scores import pictures_of, score
 from .train import FINER
 
 TRUTH_NAME = "truth.npz"
@@ -96,7 +97,7 @@ def _held_out(loaded: LoadedModel, collection: Collection) -> tuple[Collection, 
 def _predicted(loaded: LoadedModel, crops: Crops, renderer: Renderer) -> Prediction:
     model, size = loaded.model, loaded.model.architecture.image_size
     images, masks = pictures_of(crops.images, crops.masks, model.anchors.device)
-    return model(resized(images, size), resized(masks.unsqueeze(1), size)[:, 0], renderer)[0]
+    return model(*at_size(images, masks, size), renderer)[0]
 
 
 def _off_truth(path: Path, collection: Collection, held_out: Collection, crops: Crops, prediction: Prediction,
@@ -141,7 +142,7 @@ def sheet_of(loaded: LoadedModel, crops: Crops, renderer: Renderer, most: int = 
     size = model.architecture.image_size
     some = np.unique(np.linspace(0, len(crops.images) - 1, most).round().astype(int))
     images, masks = pictures_of(crops.images[some], crops.masks[some], device)
-    prediction, _ = model(resized(images, size), resized(masks.unsqueeze(1), size)[:, 0], renderer)
+    prediction, _ = model(*at_size(images, masks, size), renderer)
     cells = [_cells(crops.images[index], prediction, row, model.shape.faces.cpu().numpy())
              for row, index in enumerate(some)]
     cells += [np.full_like(cells[0], BOARD)] * (-len(cells) % COLUMNS)

@@ -177,6 +177,13 @@ def zero_initialised(module: nn.Linear) -> nn.Linear:
     return module
 
 
+def at_size(images: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Images (N, 3, S, S) and masks (N, S, S) of `size` pixels, averaged over the area of each."""
+    images, masks = (functional.interpolate(values, size=(size, size), mode="area")
+                     for values in (images, masks.unsqueeze(1)))
+    return images, masks[:, 0]
+
+
 def cut_out(images: Tensor, masks: Tensor) -> Tensor:
     """Network input (N, 4, S, S) of images (N, 3, S, S) and masks (N, S, S) in 0..1: the subject alone, and its mask.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import losses
 from ..bodies.category import unevenness
-from ..fitting.data_terms import softness
+from ..fitting.data_terms import mask_term
 from ..geometry.arap import best_rotations
 from ..geometry.rotations import angle_between
 from ..rendering import Renderer
@@ -23,7 +23,7 @@ from ..segmentation.features import Features
 from ..settings import Settings
 from ..video.footage import Footage
 from .model import CategoryModel, InitialPrediction, Prediction, State, nearest_hypotheses
-from .objective import INSIDE, Targets, compared_of, places_inside, terms
+from .objective import INSIDE, Targets, compared_of, samples_inside, terms
 from .parts import Parts
 from .texture import barriers, distance_loss, painted, sampled, structure_loss
 
@@ -123,19 +123,19 @@ class BlendedStates:
     def add(self, frames: Tensor, state: State, weight: Tensor) -> None:
         """Blend in the state of some frames (N,), as a window predicts it, with weights (N,)."""
         if self._sums is None:
-            self._sums = State(*(value.new_zeros(len(self._weight), *value.shape[1:]) for value in state.tensors()))
+            self._sums = State(*(value.new_zeros(len(self._weight), *value.shape[1:]) for value in state.values()))
         self._weight[frames] += weight
-        for whole, part in zip(self._sums.tensors(), state.tensors(), strict=True):
+        for whole, part in zip(self._sums.values(), state.values(), strict=True):
             whole[frames] += weight.to(part).view(-1, *[1] * (part.ndim - 1)) * part
 
     def state(self, others: State | None = None) -> State:
         """Of all frames; others  of those that are in no window yet"""
         assert self._sums is not None
         mean = [whole / self._weight.to(whole).clamp_min(1e-9).view(-1, *[1] * (whole.ndim - 1))
-                for whole in self._sums.tensors()]
+                for whole in self._sums.values()]
         if others is not None:
             missing = self._weight == 0
-            for whole, other in zip(mean, others.tensors(), strict=True):
+            for whole, other in zip(mean, others.values(), strict=True):
                 whole[missing] = other[missing]
         state = State(*mean)
         return replace(state, rotation=best_rotations(state.rotation.mT))
@@ -144,7 +144,7 @@ class BlendedStates:
         """The weights and sums so far."""
         if self._sums is None:
             return {}
-        return {"weight": self._weight} | {str(k): value for k, value in enumerate(self._sums.tensors())}
+        return {"weight": self._weight} | {str(k): value for k, value in enumerate(self._sums.values())}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from weights and sums of as many frames; ValueError where there are more or fewer."""
@@ -176,7 +176,7 @@ def _objective(model: CategoryModel, images: Tensor, masks: Tensor, rotations: T
     initial, start = _initial(model, images, masks, rotations)
     chance = torch.rand(len(images), INSIDE, generator=random).to(images.device)
     nothing = images.new_zeros(len(images), 0, 2)
-    targets = Targets(masks, places_inside(masks, chance), nothing, nothing[..., 0])
+    targets = Targets(masks, samples_inside(masks, chance), nothing, nothing[..., 0])
     total = images.new_zeros(())
     for prediction in model.refinements(initial.encoding, start, renderer):
         found = terms(model.shape, prediction.base, prediction.vertices, prediction.camera, None, targets, renderer,
@@ -196,9 +196,7 @@ def _objective(model: CategoryModel, images: Tensor, masks: Tensor, rotations: T
 def base_swap_loss(model: CategoryModel, prediction: Prediction, masks: Tensor, renderer: Renderer) -> Tensor:
     """How far silhouettes are off masks (N, S, S) where frames swap their base shapes (VMR Eq. 6); (N,)."""
     vertices = model.shape.deformed(prediction.base.roll(1, 0), prediction.state.handles)
-    size = masks.shape[-1]
-    alpha = renderer.silhouette(prediction.camera.project(vertices), model.shape.faces, size, softness(size))
-    return losses.silhouette_loss(alpha, masks, torch.ones_like(alpha))
+    return mask_term(prediction.camera.project(vertices), model.shape.faces, masks, renderer)
 
 
 def _texture_terms(model: CategoryModel, code: Tensor, prediction: Prediction, images: Tensor, masks: Tensor,
