@@ -60,7 +60,7 @@ class RestMesh(nn.Module):
     opposite: Tensor
     """(F, 3), for cotangent weights."""
     neighbours: Tensor
-    """(E, 2) faces that share an edge."""
+    """(P, 3) pairs of faces that share an edge, from `neighbouring_faces`."""
 
     def __init__(self, vertices: Tensor, sphere: spheres.Sphere, strength: float):
         super().__init__()
@@ -142,7 +142,7 @@ class Skeleton(nn.Module):
     def skin_weights(self, rest: Tensor, positions: Tensor) -> Tensor:
         """(V, B) of the rest mesh (V, 3), whose vertices have these positions (V, 3) on the unit sphere.
 
-        Two legs stand side by side in space, yet far apart on the sphere: there a bone tells its own from the other.
+        Two legs stand side by side in space, yet far apart on the sphere: there a bone holds its own and not the other.
         """
         turn = from_axis_angle(self._even(self.orientation, self.turned))
         precision = self._even(self.log_precision).exp().unsqueeze(-1) * turn
@@ -263,7 +263,7 @@ class SphereBones(nn.Module):
     def grow_skeleton(self, bones: int) -> None:
         """Give the single hypothesis bones, spread evenly over its body; in mirrored pairs where it has two sides.
 
-        Where it has bones already, new ones take their place and go on with their motion.
+        Where it has bones already, new ones replace them and go on with their motion.
         """
         every = torch.arange(len(self.view.numbers), device=self.faces.device)
         symmetric = Constraints(symmetry=1.0)

@@ -1,4 +1,4 @@
-"""What a category model makes of a clip: its mesh and camera in each frame; each by itself, or one subject in all."""
+"""What a category model makes of a clip: a mesh and camera in each frame; each by itself, or one subject in all."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def costs_of(settings: Settings, frames: int) -> dict[str, float]:
 
 def adapt_clip(fitter: Fitter, loaded: LoadedModel, course: Course, priors: Priors,
                like: Reconstruction | None = None) -> Fit:
-    """The subject of the fitter's footage as a category model knows its kind.
+    """Reconstruct the subject of the fitter's footage with a model of its category.
 
     priors  what is known of the camera beforehand
     like    a result of the same subject: its rest shape is the base shape that the closing pass starts from

@@ -131,7 +131,7 @@ class Landmarks(nn.Module):
 def local_soft_argmax(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     """Positions (N, M, 2), crop coordinates, of the maxima of heatmaps (N, M, H, W), and their confidence (N, M).
 
-    A position is the mean of the heatmap around its maximum: of two legs that may be the one looked for, the mean of
+    A position is the mean of the heatmap around its maximum: of two legs that may be the one sought, the mean of
     the whole heatmap lies between (Sun et al. 2018 take that), where no leg is.
     """
     height, width = heatmaps.shape[-2:]

@@ -1,4 +1,4 @@
-"""What a category model's mesh should look like in a picture: every term but those of texture (VMR 3.1, CMR, UMR)."""
+"""How far a category model's mesh is from what a picture shows: every term but those of texture (VMR 3.1, CMR, UMR)."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def adapt(adaptation: OnlineAdaptation, footage: Footage, images: Tensor, masks:
         frames, parts = torch.tensor(window), None
         if features is not None:
             predicted = _predicted(model, images[frames], masks[frames], rotations[frames], renderer)
-            parts = Parts.follow(Correspondence.of(footage, window, features), settings.parts, predicted,
+            parts = Parts.propagate(Correspondence.of(footage, window, features), settings.parts, predicted,
                                  model.shape.faces, renderer, random)
         for iteration in range(settings.iterations):
             some = torch.randperm(len(window), generator=random)[: settings.frames_per_iteration]
