@@ -17,7 +17,7 @@ from ..fitting.time_networks import TimeNetwork, cosine_waves, low_pass, time_em
 from ..fitting.view import View
 from ..geometry import sphere as spheres
 from ..geometry.arap import arap_energy
-from ..geometry.body import parts_of_body, spread_out
+from ..geometry.body import parts_of_body, spread_out, twins_of
 from ..geometry.resampling import spread_evenly
 from ..geometry.rotations import from_axis_angle, to_axis_angle
 from ..geometry.skinning import blend_skinning, gaussian_skin_weights, rigid_motions
@@ -77,8 +77,7 @@ class RestMesh(nn.Module):
     @property
     def sphere(self) -> spheres.Sphere:
         """Where on the sphere its vertices are."""
-        positions, faces, mirror = (buffer.cpu().numpy() for buffer in (self.positions, self.faces, self.mirror))
-        return spheres.Sphere(positions.astype(np.float64), faces, mirror)
+        return spheres.sphere_of(self.positions, self.faces, self.mirror)
 
     def forward(self, symmetry: float = 0.0) -> Tensor:
         """(H, V, 3); `symmetry` blends from the free shape (0) to its mean with its mirror image (1)."""
@@ -270,16 +269,13 @@ class SphereBones(nn.Module):
         moved = self.posed(every, symmetric).vertices[0] if self.skeleton else None
         rest, positions = self.mesh(1.0)[0], self.mesh.positions
         parts = parts_of_body(rest, positions, self.mesh.faces)
-        spread = parts.features
-        chosen = spread_out(spread, parts.central, self.mesh.mirror, bones)
-        own = torch.cdist(spread, spread[chosen]).argmin(1)
+        chosen = spread_out(parts.features, parts.central, self.mesh.mirror, bones)
+        own = torch.cdist(parts.features, parts.features[chosen]).argmin(1)
         centres = torch.stack([parts.held[own == b].mean(0) for b in range(len(chosen))])
-        image = torch.where(parts.central, self.mesh.mirror, torch.arange(len(rest), device=rest.device))
-        anchors = torch.stack([positions[chosen], positions[image[chosen]]], 1)
-        partner = torch.where(parts.central, torch.arange(len(rest), device=rest.device), self.mesh.mirror)[chosen]
-        twin = (partner[:, None] == chosen).int().argmax(1)
-        radius = 0.6 / math.sqrt(len(chosen))
-        self.skeleton = Skeleton(self.view, centres, anchors, twin, radius).to(rest.device)
+        image = torch.where(parts.central[chosen], self.mesh.mirror[chosen], chosen)
+        anchors = torch.stack([positions[chosen], positions[image]], 1)
+        twin = twins_of(chosen, parts.central, self.mesh.mirror)
+        self.skeleton = Skeleton(self.view, centres, anchors, twin, 0.6 / math.sqrt(len(chosen))).to(rest.device)
         self.skeleton.join(rest, positions)
         if moved is not None:
             self.skeleton.follow(rest, positions, moved)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import warp_kernels as kernels
-from .interface import Size, Visibility, check_inputs, image_size, reach
+from .interface import Renderer, Size, Visibility, check_inputs, image_size, reach
 
 NEGLIGIBLE = 1e-5
 """The backward pass passes over pixels whose gradient is below this part of the largest in their image."""
@@ -27,7 +27,7 @@ CHUNKS = 4 * _cores
 """Most launches that a batch is cut into on the CPU."""
 
 
-class WarpRenderer:
+class WarpRenderer(Renderer):
     """Draws with Warp kernels on the CPU or a CUDA device (see interface.Renderer)."""
 
     def __init__(self, device="cpu"):

@@ -20,7 +20,7 @@ from ..parallel import in_parallel
 from ..reconstruction import Reconstruction
 from .fill import fill
 from .layout import Layout, lay_out
-from .selection import BEST_FRAMES, FrameView, Images, Selection, frame_view, select
+from .selection import BEST_FRAMES, FrameView, Images, Selection, frame_view, geman_mcclure, select
 from .view import TexelView, look_up, project
 
 MAX_ROWS = 2048
@@ -183,7 +183,7 @@ def _robust_mean(values: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np
     middle = np.take_along_axis(order, (passed < passed[-1] / 2).sum(0, keepdims=True).clip(max=len(weight) - 1), 0)
     mean = np.take_along_axis(values, middle[None], 1)
     for _ in range(3):
-        agreement = 1 / (1 + (np.abs(values - mean).sum(0) / (3 * OUTLIER)) ** 2) ** 2
+        agreement = geman_mcclure(np.abs(values - mean).sum(0) / (3 * OUTLIER))
         agreeing = weight * agreement
         mean = (values * agreeing).sum(1, keepdims=True) / np.maximum(agreeing.sum(0), 1e-20)
     return mean[:, 0], agreement

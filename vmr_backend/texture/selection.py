@@ -208,11 +208,12 @@ def _agreement(colours: np.ndarray, scores: np.ndarray) -> np.ndarray:
     difference = np.abs(colours - typical).mean(-1)
     of_frame = weighted_median(difference.T, scores.T)
     common = np.median(of_frame)
-    return _geman_mcclure(difference / COLOUR_TOLERANCE) * \
-        _geman_mcclure(np.maximum(of_frame - common, 0) / (common + COLOUR_TOLERANCE / 4))[:, None]
+    return geman_mcclure(difference / COLOUR_TOLERANCE) * \
+        geman_mcclure(np.maximum(of_frame - common, 0) / (common + COLOUR_TOLERANCE / 4))[:, None]
 
 
-def _geman_mcclure(x: np.ndarray) -> np.ndarray:
+def geman_mcclure(x: np.ndarray) -> np.ndarray:
+    """Robust weights of residuals x: 1 at 0, a quarter at 1."""
     return 1 / (1 + x * x) ** 2
 
 

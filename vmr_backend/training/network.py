@@ -10,6 +10,7 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..checkpoint import moments_of, restore_moments, under
 from ..fitting.optimise import falling
 from ..job import BadInput
 from ..losses import weighted
@@ -178,22 +179,14 @@ class Trainer:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that `restore` needs to go on, by names that start with PREFIX."""
-        found = {f"{PREFIX}model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            found |= {f"{PREFIX}optimiser.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-        return {name: value.detach().cpu() for name, value in found.items()}
+        found = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        found |= {f"optimiser.{name}": value for name, value in moments_of(self.optimiser).items()}
+        return {PREFIX + name: value.detach().cpu() for name, value in found.items()}
 
     def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Go on where `tensors` were taken, after so many steps."""
-        of_model = PREFIX + "model."
-        self.model.load_state_dict({name.removeprefix(of_model): value for name, value in tensors.items()
-                                    if name.startswith(of_model)})
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith(PREFIX + "optimiser."):
-                index, key = name.removeprefix(PREFIX + "optimiser.").split(".")
-                states.setdefault(int(index), {})[key] = value
-        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": states})
+        self.model.load_state_dict(under(PREFIX + "model.", tensors))
+        restore_moments(self.optimiser, under(PREFIX + "optimiser.", tensors))
         self.step = step
 
 

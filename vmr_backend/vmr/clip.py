@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..bodies.category import CategoryBody, CategoryShape, Handles, basis_weights
+from ..checkpoint import under
 from ..fitting.batch import runs_and_pairs
 from ..fitting.camera import FrameCameras
 from ..fitting.fitter import Fitter, Schedule, Solution
@@ -177,8 +178,7 @@ class _Progress:
         """KeyError, ValueError or RuntimeError where the tensors are of another model or clip."""
         self.adaptation.restore(tensors)
         self.steady = State(*(tensors[f"steady.{name}"].to(device) for name in STATE_NAMES))
-        self._found = {name.removeprefix("solution."): value for name, value in tensors.items()
-                       if name.startswith("solution.")}
+        self._found = under("solution.", tensors)
 
     def start(self, solution: Solution) -> None:
         """Fit this solution, or go on from what a checkpoint holds of it."""

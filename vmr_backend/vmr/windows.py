@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .. import losses
 from ..bodies.category import unevenness
+from ..checkpoint import moments_of, restore_moments, under
 from ..fitting.data_terms import mask_term
 from ..geometry.arap import best_rotations
 from ..geometry.rotations import angle_between
@@ -59,25 +60,17 @@ class OnlineAdaptation:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a run needs to go on after its last window."""
-        moments = {f"adam.{index}.{name}": value for index, values in self._optimiser.state_dict()["state"].items()
-                   for name, value in values.items()}
-        return ({f"model.{name}": value for name, value in self.model.state_dict().items()} | moments
+        return ({f"model.{name}": value for name, value in self.model.state_dict().items()}
+                | {f"adam.{name}": value for name, value in moments_of(self._optimiser).items()}
                 | {f"told.{name}": value for name, value in self.blended.tensors().items()}
                 | {"random": self.random.get_state(), "done": torch.tensor(self.done)})
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from there; KeyError, ValueError or RuntimeError where the tensors are of another model or clip."""
-        def under(prefix: str) -> dict[str, Tensor]:
-            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-        self.model.load_state_dict(under("model."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in under("adam.").items():
-            index, _, kind = name.partition(".")
-            moments.setdefault(int(index), {})[kind] = value
-        self._optimiser.load_state_dict(self._optimiser.state_dict() | {"state": moments})
+        self.model.load_state_dict(under("model.", tensors))
+        restore_moments(self._optimiser, under("adam.", tensors))
         device = next(self.model.parameters()).device
-        self.blended.restore({name: value.to(device) for name, value in under("told.").items()})
+        self.blended.restore({name: value.to(device) for name, value in under("told.", tensors).items()})
         self.random.set_state(tensors["random"])
         self.done = int(tensors["done"])
 
