@@ -24,7 +24,7 @@ from .metrics.coverage import coverage
 from .metrics.mask_agreement import evaluate
 from .outputs.overlay import write_overlay
 from .outputs.preview import write_preview
-from .outputs.report import Lens, Stage, write_report
+from .outputs.report import Lens, StageTime, write_report
 from .outputs.trust import judge, measure
 from .priors import check_camera, priors_of
 from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME, Reconstruction
@@ -66,7 +66,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     # Until the footage is read, nobody knows how many frames there are.
     log.plan(_costs(request, settings, settings.window))
     snapshots = Snapshots(folder)
-    stages: list[Stage] = []
+    stages: list[StageTime] = []
 
     with _timed(stages, "footage", device):
         clip = open_footage(request)
@@ -92,7 +92,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         course = Course(request.seed, log.progress, offer, folder, resume)
         found = METHODS[request.method].start(FitInputs(fitter, course, priors, category, like))
     fit_memory = stages.pop().peak_memory_mib
-    stages += [Stage(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
+    stages += [StageTime(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 
     result = found.reconstruction
     frames = footage.full
@@ -141,10 +141,10 @@ def _costs(request: JobRequest, settings: Settings, frames: int) -> dict[str, fl
 
 
 @contextmanager
-def _timed(stages: list[Stage], name: str, device: torch.device) -> Iterator[None]:
+def _timed(stages: list[StageTime], name: str, device: torch.device) -> Iterator[None]:
     begin = time.monotonic()
     yield
-    stages.append(Stage(name, time.monotonic() - begin, _peak_memory_mib(device)))
+    stages.append(StageTime(name, time.monotonic() - begin, _peak_memory_mib(device)))
 
 
 def _peak_memory_mib(device: torch.device) -> float | None:

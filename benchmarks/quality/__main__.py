@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vmr_backend.arguments import Arguments
-from vmr_backend.benchmarks.fit import Clip, add_method, model_for, values_of
+from vmr_backend.benchmarks.fit import BenchmarkClip, add_method, model_for, values_of
 from vmr_backend.job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, BadInput, JobRequest, write_whole
 from vmr_backend.outputs.sides import spread_over, write_sides
 from vmr_backend.reconstruction import Reconstruction
@@ -92,11 +92,11 @@ def _runs_of(arguments: argparse.Namespace) -> list[SeriesRun]:
     return runs
 
 
-def _clips_of(arguments: argparse.Namespace) -> list[Clip]:
+def _clips_of(arguments: argparse.Namespace) -> list[BenchmarkClip]:
     if arguments.clip:
         if not arguments.masks:
             raise BadInput("--clip: found no masks to compare with, needs --masks, too")
-        return [Clip(arguments.clip.stem, arguments.clip, arguments.masks, arguments.gt, arguments.keypoints)]
+        return [BenchmarkClip(arguments.clip.stem, arguments.clip, arguments.masks, arguments.gt, arguments.keypoints)]
     clips = read_clips(arguments.clips)
     names = [clip.name for clip in clips]
     if unknown := [name for name in arguments.only or () if name not in names]:

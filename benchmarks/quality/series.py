@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vmr_backend.benchmarks.fit import DECIMALS, Clip, RunFailed, run_and_measure, shown
+from vmr_backend.benchmarks.fit import DECIMALS, BenchmarkClip, RunFailed, run_and_measure, shown
 from vmr_backend.job import BadInput
 from vmr_backend.outputs.sides import spread_over, write_sides
 from vmr_backend.reconstruction import Reconstruction
@@ -41,7 +41,7 @@ STEPS = {"lasr": (), "vmr": ("visits", "iterations")}
 class SeriesRun:
     """One run of a series."""
 
-    clip: Clip
+    clip: BenchmarkClip
     preset: str
     seed: int
     version: str
@@ -68,7 +68,7 @@ class SeriesRun:
         return "-".join(filter(None, [self.clip.name, self.preset, method, settings, str(self.seed)]))
 
 
-def read_clips(path: Path) -> list[Clip]:
+def read_clips(path: Path) -> list[BenchmarkClip]:
     """The clips of a TOML file: a table for each, named as the clip; paths count from the file's folder."""
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -83,7 +83,7 @@ def read_clips(path: Path) -> list[Clip]:
                 or not all(isinstance(value, str) for value in entry.values()):
             raise BadInput(f"{path}: clip {name} needs frames and masks, may have gt, keypoints, range, model; all "
                            "texts")
-        clips.append(Clip(name, range=entry.get("range"), model=entry.get("model"),
+        clips.append(BenchmarkClip(name, range=entry.get("range"), model=entry.get("model"),
                           **{key: (path.parent / entry[key]).resolve() for key in FILES if key in entry}))
     if not clips:
         raise BadInput(f"{path}: found no clip, needs a table for each, [name] with frames and masks")

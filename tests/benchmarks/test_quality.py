@@ -13,7 +13,7 @@ from model_files import save_model
 from benchmarks.quality import series
 from benchmarks.quality.__main__ import main
 from benchmarks.quality.series import SeriesRun, ablation_table, ablations, code_version, read_clips, results_table
-from vmr_backend.benchmarks.fit import Clip, Measured, model_for
+from vmr_backend.benchmarks.fit import BenchmarkClip, Measured, model_for
 from vmr_backend.geometry.sphere import icosphere, spherical_uv
 from vmr_backend.reconstruction import Reconstruction
 from vmr_backend.settings import settings_of
@@ -240,7 +240,7 @@ def test_the_project_measures_itself_on_its_own_sample_alone():
 
 
 def test_a_run_has_a_short_name_of_its_own():
-    clip = Clip("dog", None, None)
+    clip = BenchmarkClip("dog", None, None)
     assert SeriesRun(clip, "high", 0, "a1").name == "dog-high-0"
     assert SeriesRun(clip, "high", 3, "a1", {"weight_flow": 0}).name == "dog-high-weight_flow=0-3"
     assert SeriesRun(clip, "high", 3, "a1", {}, "vmr", "models/goat.safetensors").name == "dog-high-vmr-goat-3"

@@ -34,7 +34,7 @@ COUNTS = ("iterations", "visits")
 
 
 @dataclass(frozen=True)
-class Clip:
+class BenchmarkClip:
     """Footage with what is known of it."""
 
     name: str
@@ -52,8 +52,8 @@ class Clip:
 
 
 SAMPLE_FOLDER = ROOT / "samples" / "painted_dog"
-SAMPLE = Clip("painted_dog", SAMPLE_FOLDER / "clip.mp4", SAMPLE_FOLDER / "masks", SAMPLE_FOLDER / "ground_truth.npz",
-              model="quadruped")
+SAMPLE = BenchmarkClip("painted_dog", SAMPLE_FOLDER / "clip.mp4", SAMPLE_FOLDER / "masks",
+                       SAMPLE_FOLDER / "ground_truth.npz", model="quadruped")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def add_method(parser: argparse.ArgumentParser) -> None:
                              "starts from (default: nothing)")
 
 
-def model_for(clip: Clip, method: str, asked: str | None) -> str | None:
+def model_for(clip: BenchmarkClip, method: str, asked: str | None) -> str | None:
     """The category model that a clip is run with: what is asked for; else what the clip names, if the method needs one.
 
     BadInput where the method needs one and there is none, or where there is no such model.
@@ -128,9 +128,9 @@ def model_for(clip: Clip, method: str, asked: str | None) -> str | None:
     return model
 
 
-def run_and_measure(clip: Clip, folder: Path, preset: str, seed: int = 0, settings: Mapping[str, Any] | None = None,
-                    device: str = "auto", method: str = "lasr", model: str | None = None,
-                    root: Path = ROOT) -> Measured:
+def run_and_measure(clip: BenchmarkClip, folder: Path, preset: str, seed: int = 0,
+                    settings: Mapping[str, Any] | None = None, device: str = "auto", method: str = "lasr",
+                    model: str | None = None, root: Path = ROOT) -> Measured:
     """Reconstruct a clip in a process of its own, so that its memory is its own, then evaluate what it left.
 
     BadInput or RunFailed with the line that the run left where it gives no result.
@@ -218,12 +218,12 @@ def values_of(texts: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _clip_of(arguments) -> Clip:
+def _clip_of(arguments) -> BenchmarkClip:
     """The clip asked for, the sample where none is."""
     if arguments.clip:
         if not arguments.masks:
             raise BadInput("--clip: found no masks to compare with, needs --masks, too")
-        return Clip(arguments.clip.stem, arguments.clip, arguments.masks, arguments.gt, arguments.keypoints,
+        return BenchmarkClip(arguments.clip.stem, arguments.clip, arguments.masks, arguments.gt, arguments.keypoints,
                     arguments.frames)
     if arguments.masks or arguments.gt or arguments.keypoints:
         raise BadInput("--clip: found none beside what is known of it, needs the footage")

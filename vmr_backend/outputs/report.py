@@ -27,7 +27,7 @@ PACKAGES = ("numpy", "scipy", "opencv-python-headless", "torch", "warp-lang", "s
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageTime:
     """One part of a run."""
 
     name: str
@@ -58,7 +58,7 @@ class Lens:
         return Lens(math.degrees(2 * math.atan(width / 2 / focal)), focal, source)
 
 
-def write_report(folder: Path, *, request: JobRequest, settings: Settings, device: str, stages: Sequence[Stage],
+def write_report(folder: Path, *, request: JobRequest, settings: Settings, device: str, stages: Sequence[StageTime],
                  versions: Mapping[str, str] | None = None, scores: MaskScores | None = None,
                  colour_error: Mapping[int, float] | None = None, coverage: float | None = None,
                  trust: Trust | None = None, lens: Lens | None = None, left_out: Sequence[tuple[int, str]] = (),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vmr_backend.benchmarks import fit
-from vmr_backend.benchmarks.fit import DECIMALS, Clip, Measured, run_and_measure, scaled_iterations, table
+from vmr_backend.benchmarks.fit import DECIMALS, BenchmarkClip, Measured, run_and_measure, scaled_iterations, table
 from vmr_backend.cli import main
 from vmr_backend.job import BadInput
 from vmr_backend.reconstruction import Reconstruction
@@ -17,7 +17,7 @@ SMALL_FLAGS = [part for name, value in SMALL.items() for part in ("--set", f"{na
 
 
 @pytest.fixture(scope="module")
-def clip(egg_from_one_side, tmp_path_factory) -> Clip:
+def clip(egg_from_one_side, tmp_path_factory) -> BenchmarkClip:
     """Six frames of the egg with masks and true meshes."""
     folder = tmp_path_factory.mktemp("clip")
     for kind in ("frames", "masks"):
@@ -29,7 +29,7 @@ def clip(egg_from_one_side, tmp_path_factory) -> Clip:
     cameras[:, :3, :3] = egg_from_one_side.result.camera_rotation
     np.savez(folder / "gt.npz", vertices=egg_from_one_side.result.vertices, faces=egg_from_one_side.result.faces,
              world_to_camera=cameras)
-    return Clip("egg", folder / "frames", folder / "masks", folder / "gt.npz")
+    return BenchmarkClip("egg", folder / "frames", folder / "masks", folder / "gt.npz")
 
 
 def named(clip):
@@ -85,7 +85,7 @@ def test_what_a_run_refuses_is_told(clip, tmp_path):
     with pytest.raises(BadInput, match="setting bones: found 0"):
         run_and_measure(clip, tmp_path, "preview", settings={"bones": 0})
     with pytest.raises(BadInput, match="nowhere"):
-        run_and_measure(Clip("egg", tmp_path / "nowhere", clip.masks), tmp_path, "preview")
+        run_and_measure(BenchmarkClip("egg", tmp_path / "nowhere", clip.masks), tmp_path, "preview")
 
 
 @pytest.mark.parametrize("arguments, words", [
@@ -102,7 +102,7 @@ def test_bad_arguments_are_one_line(arguments, words, capsys):
 
 
 def test_without_the_sample_a_clip_is_needed(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(fit, "SAMPLE", Clip("painted_dog", tmp_path / "clip.mp4", tmp_path / "masks"))
+    monkeypatch.setattr(fit, "SAMPLE", BenchmarkClip("painted_dog", tmp_path / "clip.mp4", tmp_path / "masks"))
     assert main(["benchmark", "fit"]) == 2
     assert "needs --clip and --masks" in capsys.readouterr().err
 

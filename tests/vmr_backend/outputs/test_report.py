@@ -8,7 +8,7 @@ import pytest
 
 from vmr_backend.job import JobRequest
 from vmr_backend.metrics.mask_agreement import MaskScores
-from vmr_backend.outputs.report import Lens, Stage, installed_versions, plain, write_report
+from vmr_backend.outputs.report import Lens, StageTime, installed_versions, plain, write_report
 from vmr_backend.outputs.trust import Measures, judge
 from vmr_backend.settings import settings_of
 
@@ -17,7 +17,8 @@ def report(folder, **changes):
     facts = {
         "request": JobRequest("/clips/fox.mp4", "/clips/masks", preset="preview", settings={"bones": 7}),
         "settings": settings_of("preview", {"bones": 7}), "device": "cpu",
-        "stages": [Stage("video", np.float32(1.5), 300.0), Stage("fit", 60.0, None), Stage("bake", 8.0, 720.0)],
+        "stages": [StageTime("footage", np.float32(1.5), 300.0), StageTime("fit", 60.0, None),
+                   StageTime("texture", 8.0, 720.0)],
     } | changes
     write_report(folder, **facts)
     return json.loads((folder / "report.json").read_text(encoding="utf-8"))
