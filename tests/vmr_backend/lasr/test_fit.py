@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 from spheres import fitter_of
-from vmr_backend.metrics.segmentation import evaluate
+from vmr_backend.metrics.mask_agreement import evaluate
 
 from vmr_backend.checkpoint import Checkpoint
 from vmr_backend.fitting.result import Fit
