@@ -125,8 +125,8 @@ def test_a_run_tells_how_far_it_is_until_it_is_done(job, done):
     fractions = [event.fraction for event in news if event.event == "progress"]
     assert fractions == sorted(fractions) and fractions[0] < 0.1 and fractions[-1] == 1.0
     stages = list(dict.fromkeys(event.stage for event in news if event.event == "progress"))
-    assert stages == ["footage", "camera", "coarse", "fine", "finest", "texture", "pictures"]
-    assert {event.event for event in news} <= {"progress", "warning"}
+    assert stages == ["footage", "camera", "coarse", "fine", "finest", "texture", "measures", "pictures"]
+    assert [event.event for event in news if event.event not in ("progress", "warning")] == ["result"]
     assert (job / "events.jsonl").read_text(encoding="utf-8") == done.out
 
 
@@ -136,7 +136,7 @@ def test_a_run_writes_down_what_was_asked_for_and_how_well_it_went(clip, job, do
     report = json.loads((job / "report.json").read_text(encoding="utf-8"))
     assert report["settings"] == dict(Settings().with_values(QUICK).items())
     assert [stage["name"] for stage in report["stages"]] == [
-        "footage", "camera", "coarse", "fine", "finest", "texture", "pictures"]
+        "footage", "camera", "coarse", "fine", "finest", "texture", "measures"]
     assert len(report["hypotheses"]) == 2 and report["hypotheses"][0]["kept"]
     assert report["lens"]["source"] == "assumed" and report["lens"]["field_of_view"] == pytest.approx(30)
     assert report["scores"]["scored_frames"] == FRAMES and report["scores"]["J"] > 0.75
