@@ -410,8 +410,8 @@ class EventLog:
         line = event.line() + "\n"
         self._stream.write(line)
         self._stream.flush()
-        with open(self.folder / EVENTS_NAME, "a", encoding="utf-8") as file:
-            file.write(line)
+        with contextlib.suppress(OSError), open(self.folder / EVENTS_NAME, "a", encoding="utf-8") as file:
+            file.write(line)  # where the disk is full, those who listen still hear why the run fails
 
 
 def take_place(folder: Path) -> None:
