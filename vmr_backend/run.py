@@ -33,7 +33,7 @@ from .rendering import get_renderer
 from .settings import Settings, settings_of
 from .snapshots import Snapshots
 from .texture.bake import bake_texture
-from .video.clip import as_rgb, open_footage, read_image
+from .video.clip import as_rgb, open_footage, read_image, select
 from .video.flow_finders import flow_finder
 from .video.footage import load_footage
 from .video.full_frames import FullFrames
@@ -64,13 +64,12 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     renderer = get_renderer(request.renderer, device)
     category = load_model(find_model(request.model), device) if request.model else None
     like = Reconstruction.load(Path(request.shape)) if request.shape else None
-    # Until the footage is read, nobody knows how many frames there are.
-    log.plan(_costs(request, settings, settings.window))
     snapshots = Snapshots(folder)
     stages: list[StageTime] = []
 
     with _timed(stages, "footage", device):
         clip = open_footage(request)
+        log.plan(_costs(request, settings, len(select(clip, request.first, request.last))))
         # Frames are read, and fitted, in square pixels; what is said and saved is in those of the file.
         priors = priors_of(request, clip.scale)
         check_camera(priors, clip.image_size)
@@ -78,7 +77,6 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
                                crop_size=settings.crop_size, choice=Choice.of(request, clip.scale),
                                flow=flow_finder(settings.flow, device),
                                progress=lambda step, steps: log.progress("footage", step, steps))
-    log.plan(_costs(request, settings, len(footage.numbers)))
     warnings = [*clip.remarks, *footage.notes]
     warnings += [f"{len(footage.left_out)} frames were left out; the first is frame {number}: {reason}"
                  for number, reason in footage.left_out[:1]]
@@ -141,11 +139,10 @@ def draw_pictures(folder: Path, log: EventLog) -> None:
 
 
 def _costs(request: JobRequest, settings: Settings, frames: int) -> dict[str, float]:
-    """About how long each stage takes, for the forecast of the time left."""
+    """About how long each stage takes, in milliseconds on two cores, for the forecast of the time left."""
     of_fit = METHODS[request.method].costs(settings, frames, request.model is not None)
-    whole = sum(of_fit.values())
-    return {"footage": whole * 0.06, **of_fit, "texture": whole * 0.06, "measures": whole * 0.02,
-            "pictures": whole * 0.03}
+    return {"footage": 70.0 * frames, **of_fit, "texture": 130.0 * frames, "measures": 120.0 * frames,
+            "pictures": 130.0 * frames}
 
 
 @contextmanager
