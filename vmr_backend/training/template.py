@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import losses
 from ..fitting.data_terms import softness
-from ..fitting.optimise import UniformAdam
+from ..fitting.optimise import UniformAdam, descend
 from ..geometry.cameras import LEVEL_CAMERA, WeakCamera
 from ..geometry.resampling import spread_evenly
 from ..geometry.rotations import about_x, about_z
@@ -21,8 +21,9 @@ from ..geometry.sphere import Sphere, icosphere, mirror_image
 from ..geometry.topology import edges_of
 from ..job import BadInput
 from ..rendering import Renderer
+from ..rendering.surface import facing_everywhere
 from ..vmr.model_file import STRENGTH
-from ..vmr.objective import INSIDE, facing, places_inside
+from ..vmr.objective import INSIDE, places_inside
 from .structure_from_motion.model import Structure
 
 LEGS, STEPS, VIEWS, SIZE = 3, 250, 12, 64
@@ -162,8 +163,10 @@ def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tenso
     edges = torch.from_numpy(edges_of(sphere.faces))
     preconditioner = Preconditioner(sphere.faces, len(vertices), STRENGTH, vertices.device)
     latent = preconditioner.latent(vertices[None]).requires_grad_()
-    optimiser = UniformAdam([{"params": [latent], "lr": RATE}])
-    for _ in range(STEPS):
+    shape = vertices[None]
+
+    def evaluate(_: int) -> dict[str, Tensor]:
+        nonlocal shape
         free = preconditioner.vertices(latent)
         shape = (free + mirror_image(free, mirror)) / 2
         camera, chance = _random_view(random, scale), torch.rand(VIEWS, INSIDE, generator=random)
@@ -174,13 +177,13 @@ def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tenso
         alpha = renderer.silhouette(points, faces, SIZE, softness(SIZE))
         found = {"mask": losses.silhouette_loss(alpha, mask, torch.ones_like(mask)),
                  "contour": losses.contour_loss(points[..., :2], places_inside(mask, chance)),
-                 "facing": facing(points, faces, renderer, SIZE),
+                 "facing": facing_everywhere(points, faces, SIZE, renderer),
                  "laplacian": losses.laplacian_loss(shape, edges),
                  "surface": losses.charbonnier(away(shape)[0].square(), 0.02).mean(-1),
                  "outward": _turned_inwards(shape, faces, away)}
-        optimiser.zero_grad()
-        sum(WEIGHTS[name] * value.mean() for name, value in found.items()).backward()
-        optimiser.step()
+        return {name: value.mean() for name, value in found.items()}
+
+    descend([{"params": [latent], "lr": RATE, "optimiser": UniformAdam}], evaluate, lambda step: WEIGHTS, STEPS)
     return shape[0].detach()
 
 

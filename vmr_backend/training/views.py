@@ -30,7 +30,8 @@ from ..geometry.sphere import Sphere, icosphere, mirror_image, subdivided
 from ..geometry.topology import edges_of
 from ..job import BadInput
 from ..rendering import Renderer
-from ..vmr.objective import facing, places_inside
+from ..rendering.surface import facing_everywhere
+from ..vmr.objective import places_inside
 
 FEWEST = 8
 """Masks; fewer show too little of a body."""
@@ -414,7 +415,7 @@ def _misfit(template: _Template, poses: _Poses, pictures: _Pictures, renderer: R
     alpha = _silhouettes(points, template.faces, renderer)
     each = (losses.silhouette_loss(alpha, pictures.masks, torch.ones_like(alpha))
             + WEIGHTS["contour"] * losses.contour_loss(points[..., :2], pictures.inside)
-            + WEIGHTS["facing"] * facing(points, template.faces, renderer, SIZE) + poses.unlikeliness())
+            + WEIGHTS["facing"] * facing_everywhere(points, template.faces, SIZE, renderer) + poses.unlikeliness())
     return (each.mean() + WEIGHTS["laplacian"] * losses.laplacian_loss(vertices, template.edges)
             + WEIGHTS["roundness"] * _unroundness(vertices, template.faces)
             + WEIGHTS["ridge"] * template.ridge.sunk(vertices))
