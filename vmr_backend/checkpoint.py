@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
+from torch.optim import Optimizer
 
 from .job import CHECKPOINT_NAME, TENSORS_NAME, BadInput, write_whole
 
@@ -50,6 +53,26 @@ class Checkpoint:
     def remove(folder: Path) -> None:
         for name in (FACTS, TENSORS):
             (folder / name).unlink(missing_ok=True)
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names start with a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def moments_of(optimiser: Optimizer) -> dict[str, Tensor]:
+    """The state of an optimiser's parameters, named INDEX.NAME."""
+    return {f"{index}.{name}": torch.as_tensor(value)
+            for index, values in optimiser.state_dict()["state"].items() for name, value in values.items()}
+
+
+def restore_moments(optimiser: Optimizer, moments: Mapping[str, Tensor]) -> None:
+    """Go on from the state that `moments_of` gave; ValueError where it is another optimiser's."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in moments.items():
+        index, name = key.split(".")
+        state.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
 
 
 def _unreadable(path: Path, why: object) -> BadInput:

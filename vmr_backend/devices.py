@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields, replace
-from typing import Any
 
 import torch
 
@@ -28,10 +26,3 @@ def device_of(name: str) -> torch.device:
 
 def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {os.cpu_count()} cores"
-
-
-def on_device(value: Any, device: torch.device) -> Any:
-    """A tensor there, or a dataclass of tensors and of such dataclasses."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    return replace(value, **{f.name: on_device(getattr(value, f.name), device) for f in fields(value)})

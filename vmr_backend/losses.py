@@ -90,19 +90,19 @@ def _nearest(points: np.ndarray, samples: np.ndarray, among: np.ndarray, asked: 
     return found
 
 
-def part_loss(points: Tensor, samples: Tensor, labels: Tensor, seen: Tensor, weight: Tensor) -> Tensor:
+def part_loss(points: Tensor, samples: Tensor, labels: Tensor, visible: Tensor, weight: Tensor) -> Tensor:
     """How far the vertices of each part are from its samples in the picture, and these from them (VMR Eq. 4): (N,).
 
     points  (N, V, 2) projected vertices
     samples (N, L, P, 2) of each part in each picture
     labels  (V,) part of each vertex, -1 for none
-    seen    (N, V) bool: a hidden vertex has no distance
+    visible (N, V) bool: a hidden vertex has no distance
     weight  (N, L) of each part in each picture, 0 where it is not to be seen
 
-    Distances as they are, not squared: labels that were carried wrongly lie far off.
+    Distances as they are, not squared: labels that were propagated wrongly lie far off.
     """
     of_part = labels == torch.arange(samples.shape[1], device=labels.device)[:, None]
-    chosen = (of_part & seen.unsqueeze(1)).unsqueeze(-1)
+    chosen = (of_part & visible.unsqueeze(1)).unsqueeze(-1)
     apart = (points[:, None, :, None] - samples[:, :, None]).square().sum(-1)
     apart = charbonnier(apart, 0.02).masked_fill(~chosen, torch.inf)
     there = weight * chosen.flatten(2).any(-1)

@@ -25,7 +25,7 @@ class Rotations:
 
 @dataclass(frozen=True)
 class Shape:
-    """What the subject looks like at rest."""
+    """The subject's form at rest."""
 
     vertices: np.ndarray
     """(V, 3) as large as the crops show it: crop units in the middle of the clip. Front -y, up z."""
@@ -58,7 +58,7 @@ NEAR = 2
 
 
 def priors_of(request: JobRequest, scale: Sequence[float] | np.ndarray = (1, 1)) -> Priors:
-    """What a request tells of the camera, in square pixels: those of the file times `scale`, x and y."""
+    """What a request gives of the camera, in square pixels: those of the file times `scale`, x and y."""
     point, focal = request.principal_point, request.focal_length
     return Priors(focal and focal * float(scale[0]),
                  (point[0] * float(scale[0]), point[1] * float(scale[1])) if point else None, _rotations(request.hints),

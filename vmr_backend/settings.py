@@ -225,7 +225,7 @@ class Settings(Tunables):
     weight_hints: float = weight(0.3, "Facing Hints", "Angle of the camera to the facing hints, above 20 degrees",
                                   "measured", "lasr")
 
-    weight_part: float = weight(3.0, "Parts", "Parts followed through a window against where the mesh has them",
+    weight_part: float = weight(3.0, "Parts", "Parts propagated through a window against where the mesh has them",
                                  "VMR Eq. 4; UMR: 10 of another form", "vmr")
     weight_base_swap: float = weight(1.0, "Base Shape Swap", "Silhouette of one frame with the base shape of another",
                                       "VMR Eq. 6", "vmr")

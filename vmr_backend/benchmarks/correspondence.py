@@ -1,4 +1,4 @@
-"""How well masks are carried from the middle frame to all: `python -m vmr_backend benchmark correspondence`."""
+"""How well masks are propagated from the middle frame to all: `python -m vmr_backend benchmark correspondence`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEIGHT, LEAST_HEIGHT = 240, 32
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Carries the middle frame's mask both ways, prints J and F over the other frames, returns the exit status."""
+    """Propagates the middle frame's mask both ways, prints J and F over the other frames, returns the exit status."""
     parser = Arguments(prog="vmr_backend benchmark correspondence", description=__doc__)
     parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="folders with frames/ and masks/")
     parser.add_argument("--height", type=int, default=HEIGHT, help="pixels of the pictures that are compared")
@@ -37,11 +37,11 @@ def main(argv: list[str] | None = None) -> int:
     print("clip            by          J      F  J_min  seconds")
     for folder, (full, count) in zip(arguments.clips, clips, strict=True):
         pictures, masks = [], []
-        for place in range(count):
-            picture = full.frame(place)
+        for index in range(count):
+            picture = full.frame(index)
             width = round(picture.shape[1] * arguments.height / picture.shape[0])
             pictures.append(cv2.resize(picture, (width, arguments.height), interpolation=cv2.INTER_AREA))
-            masks.append(full.mask(place))
+            masks.append(full.mask(index))
         begin = time.monotonic()
         seen = Correspondence.of_pictures(pictures, network)
         for name, carry in (("features", seen.propagate), ("flow", seen.propagate_by_flow)):
@@ -67,8 +67,8 @@ def _scores(carry, masks: list[np.ndarray], start: int, seen: Correspondence) ->
     painted = cv2.resize(masks[start].astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     labels = torch.from_numpy(np.stack([1 - painted, painted])).to(seen.features)
     carried = carry(labels, start)[:, 1].cpu().numpy()
-    found = [cv2.resize(share, mask.shape[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
-             for share, mask in zip(carried, masks, strict=True)]
-    others = [place for place in range(len(masks)) if place != start]
+    found = [cv2.resize(one, mask.shape[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
+             for one, mask in zip(carried, masks, strict=True)]
+    others = [index for index in range(len(masks)) if index != start]
     return ([region_similarity(found[t], masks[t]) for t in others],
             [contour_accuracy(found[t], masks[t]) for t in others])

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 def row(name: str, measured: tuple[int, np.ndarray, np.ndarray, np.ndarray]) -> str:
     gap, error, motion, weight = measured
     if not len(error):
-        raise BadInput(f"--gaps: found {gap}, across which nothing stays in sight; needs fewer frames apart")
+        raise BadInput(f"--gaps: found {gap}, across which nothing stays visible; needs fewer frames apart")
     sure = weight > TRUSTED
     there = error[sure].mean() if sure.any() else np.nan
     return f"{name:5s} {gap:3d} {motion.mean():10.2f} {error.mean():10.2f} {np.median(error):8.2f} " \
@@ -66,17 +66,17 @@ def row(name: str, measured: tuple[int, np.ndarray, np.ndarray, np.ndarray]) -> 
 
 def errors(found: CropFlow, surface: ShownSurface, footage: Footage) \
         -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    """The gap, and at all places (N,) that both frames show: the end-point error and the motion in the full frame, px,
+    """The gap, and at all pixels (N,) that both frames show: the end-point error and the motion in the full frame, px,
     and the weight of the flow."""
     size = found.forward.shape[1]
-    small, places = downsample(footage, size), pixel_centres(size)
+    small, centres = downsample(footage, size), pixel_centres(size)
     kept: list[list[np.ndarray]] = [[], [], []]
     for t in range(len(found.forward)):
         target, seen = surface.seen_from(t, t + found.gap)
         seen &= small.masks[t] > 0.5
         half, shift = footage.crop_half[t + found.gap], footage.crop_centre[t + found.gap] - footage.crop_centre[t]
-        off = np.linalg.norm(places + found.forward[t] - target, axis=2) * half
-        motion = np.linalg.norm(target * half + shift - places * footage.crop_half[t], axis=2)
+        off = np.linalg.norm(centres + found.forward[t] - target, axis=2) * half
+        motion = np.linalg.norm(target * half + shift - centres * footage.crop_half[t], axis=2)
         for values, more in zip(kept, (off, motion, found.forward_weight[t]), strict=True):
             values.append(np.asarray(more[seen], np.float32))
     error, motion, weight = (np.concatenate(values) for values in kept)
@@ -96,7 +96,7 @@ def surface_of(path: Path, footage: Footage) -> ShownSurface:
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise BadInput(f"{path}: is no truth for this clip ({error}); {needed}") from None
     pixels = np.stack([fx * x / depth + cx, fy * y / depth + cy], -1)
-    places = (pixels - footage.crop_centre[:, None]) / footage.crop_half[:, None, None]
+    positions = (pixels - footage.crop_centre[:, None]) / footage.crop_half[:, None, None]
     scale = np.ptp(vertices, axis=1).max()
-    points = torch.from_numpy(np.concatenate([places, depth[..., None] / scale], -1).astype(np.float32))
+    points = torch.from_numpy(np.concatenate([positions, depth[..., None] / scale], -1).astype(np.float32))
     return ShownSurface.of(points, torch.from_numpy(faces.astype(np.int64)), CROP // 2, get_renderer("warp"))

@@ -8,7 +8,7 @@ import torch
 
 from ..arguments import Arguments
 from ..bodies.category import CategoryShape, Handles, ellipsoid
-from ..devices import device_name, device_of, on_device
+from ..devices import device_name, device_of
 from ..geometry.cameras import LEVEL_CAMERA, WeakCamera
 from ..geometry.sphere import icosphere
 from ..rendering import Renderer, get_renderer
@@ -77,7 +77,7 @@ def _timed(encoder: str, size: int, batch: int, parts: tuple[bool, bool, bool] |
     else:
         architecture = Architecture(encoder, size, settings.hypotheses, settings.refinements)
         model = CategoryModel(shape, architecture).to(device)
-        draws = on_device(Draws.draw(batch, torch.Generator().manual_seed(0)), device)
+        draws = Draws.draw(batch, torch.Generator().manual_seed(0)).to(device)
         loss = BatchLoss(model, affinity, renderer, weights)
 
         def step() -> None:

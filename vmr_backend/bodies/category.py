@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,13 +15,13 @@ from ..fitting.body import Constraints, Pose
 from ..fitting.optimise import RowAdam, UniformAdam, rows_of
 from ..geometry import sphere as spheres
 from ..geometry.arap import arap_energy
-from ..geometry.body import parts_of_body, spread_out
+from ..geometry.body import parts_of_body, spread_out, twins_of
 from ..geometry.rotations import from_axis_angle
 from ..geometry.smoothing import Preconditioner
 from ..geometry.topology import cotangent_weights, edges_of, opposite_edges
 
 HANDLE_SIZE = 9
-"""Numbers that say what a handle does: axis-angle in radians, logarithms of three scales, shift in object units."""
+"""Numbers of a handle: axis-angle in radians, logarithms of three scales, shift in object units."""
 
 HANDLES_PER_VERTEX = 4
 REACH = 0.7
@@ -58,8 +57,7 @@ class Handles:
         logits = -(apart / (REACH * between.amin(1).mean())).square()
         kept = logits.topk(min(HANDLES_PER_VERTEX, len(chosen)), 1).indices
         logits = torch.full_like(logits, -torch.inf).scatter(1, kept, logits.gather(1, kept))
-        partner = torch.where(parts.central, torch.arange(len(vertices)), mirror)[chosen]
-        twin = (partner[:, None] == chosen).int().argmax(1)
+        twin = twins_of(chosen, parts.central, mirror)
         weights = logits.softmax(1)
         return Handles((weights + weights[mirror][:, twin]) / 2, twin)
 
@@ -103,8 +101,7 @@ class CategoryShape(nn.Module):
     @property
     def sphere(self) -> spheres.Sphere:
         """Where on the sphere the vertices are."""
-        return spheres.Sphere(self.places.cpu().numpy().astype(np.float64), self.faces.cpu().numpy(),
-                              self.mirror.cpu().numpy())
+        return spheres.sphere_of(self.places, self.faces, self.mirror)
 
     def bases(self) -> Tensor:
         """(N_b, V, 3), each symmetric at x = 0."""

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 SHARED = 0.02
 """Of what two bones hold: from here on they are neighbours, whom a joint suits better than bones that only lie near."""
 SHORTEST = 0.02
-"""Of a bone, as a share of the mesh's longest extent: a joint next to its parent's still has a direction."""
+"""Of a bone, over the mesh's longest extent: a joint next to its parent's still has a direction."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,14 @@ def armature_of(vertices: np.ndarray, weights: np.ndarray, tree: Tree, twin: np.
     extent = np.ptp(vertices, axis=0).max()
     lengths = np.maximum(np.linalg.norm(tails - tree.joints, axis=1), SHORTEST * extent)
     rest = np.stack([_frame(joint, tail - joint) for joint, tail in zip(tree.joints, tails, strict=True)])
-    place = np.empty(len(order), np.int32)
-    place[order] = np.arange(len(order))
-    parents = np.where(tree.parents[order] < 0, -1, place[tree.parents[order]]).astype(np.int32)
-    names = _names(parents, place[twin[order]], (tree.joints + tails)[order, 0], tails[order, 1])
+    rank = np.argsort(order).astype(np.int32)
+    parents = np.where(tree.parents[order] < 0, -1, rank[tree.parents[order]])
+    names = _names(parents, rank[twin[order]], (tree.joints + tails)[order, 0], tails[order, 1])
     return Armature(np.array(order), parents, rest[order], lengths[order], names)
 
 
 def _means(vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(B, 3) mean places of what bones hold."""
+    """(B, 3) mean positions of what bones hold."""
     return weights.T @ vertices / np.maximum(weights.sum(0), 1e-9)[:, None]
 
 
@@ -131,7 +130,7 @@ def _frame(origin: np.ndarray, way: np.ndarray) -> np.ndarray:
 
 def _names(parents: np.ndarray, twin: np.ndarray, x: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Chains are numbered from front (-y) to back by where they end (B,), bones outwards; a bone and its mirror image
-    share a name but for the side, which x (B,) tells."""
+    share a name but for the side, by x (B,)."""
     chain = _chains(parents)
     members = [np.flatnonzero(chain == c) for c in np.unique(chain[1:])]
     names = np.full(len(parents), "", object)

@@ -17,7 +17,7 @@ from ..fitting.time_networks import TimeNetwork, cosine_waves, low_pass, time_em
 from ..fitting.view import View
 from ..geometry import sphere as spheres
 from ..geometry.arap import arap_energy
-from ..geometry.body import parts_of_body, spread_out
+from ..geometry.body import parts_of_body, spread_out, twins_of
 from ..geometry.resampling import spread_evenly
 from ..geometry.rotations import from_axis_angle, to_axis_angle
 from ..geometry.skinning import blend_skinning, gaussian_skin_weights, rigid_motions
@@ -60,7 +60,7 @@ class RestMesh(nn.Module):
     opposite: Tensor
     """(F, 3), for cotangent weights."""
     neighbours: Tensor
-    """(E, 2) faces that share an edge."""
+    """(P, 3) pairs of faces that share an edge, from `neighbouring_faces`."""
 
     def __init__(self, vertices: Tensor, sphere: spheres.Sphere, strength: float):
         super().__init__()
@@ -77,8 +77,7 @@ class RestMesh(nn.Module):
     @property
     def sphere(self) -> spheres.Sphere:
         """Where on the sphere its vertices are."""
-        positions, faces, mirror = (buffer.cpu().numpy() for buffer in (self.positions, self.faces, self.mirror))
-        return spheres.Sphere(positions.astype(np.float64), faces, mirror)
+        return spheres.sphere_of(self.positions, self.faces, self.mirror)
 
     def forward(self, symmetry: float = 0.0) -> Tensor:
         """(H, V, 3); `symmetry` blends from the free shape (0) to its mean with its mirror image (1)."""
@@ -142,7 +141,7 @@ class Skeleton(nn.Module):
     def skin_weights(self, rest: Tensor, positions: Tensor) -> Tensor:
         """(V, B) of the rest mesh (V, 3), whose vertices have these positions (V, 3) on the unit sphere.
 
-        Two legs stand side by side in space, yet far apart on the sphere: there a bone tells its own from the other.
+        Two legs stand side by side in space, yet far apart on the sphere: there a bone holds its own and not the other.
         """
         turn = from_axis_angle(self._even(self.orientation, self.turned))
         precision = self._even(self.log_precision).exp().unsqueeze(-1) * turn
@@ -263,23 +262,20 @@ class SphereBones(nn.Module):
     def grow_skeleton(self, bones: int) -> None:
         """Give the single hypothesis bones, spread evenly over its body; in mirrored pairs where it has two sides.
 
-        Where it has bones already, new ones take their place and go on with their motion.
+        Where it has bones already, new ones replace them and go on with their motion.
         """
         every = torch.arange(len(self.view.numbers), device=self.faces.device)
         symmetric = Constraints(symmetry=1.0)
         moved = self.posed(every, symmetric).vertices[0] if self.skeleton else None
         rest, positions = self.mesh(1.0)[0], self.mesh.positions
         parts = parts_of_body(rest, positions, self.mesh.faces)
-        spread = parts.features
-        chosen = spread_out(spread, parts.central, self.mesh.mirror, bones)
-        own = torch.cdist(spread, spread[chosen]).argmin(1)
+        chosen = spread_out(parts.features, parts.central, self.mesh.mirror, bones)
+        own = torch.cdist(parts.features, parts.features[chosen]).argmin(1)
         centres = torch.stack([parts.held[own == b].mean(0) for b in range(len(chosen))])
-        image = torch.where(parts.central, self.mesh.mirror, torch.arange(len(rest), device=rest.device))
-        anchors = torch.stack([positions[chosen], positions[image[chosen]]], 1)
-        partner = torch.where(parts.central, torch.arange(len(rest), device=rest.device), self.mesh.mirror)[chosen]
-        twin = (partner[:, None] == chosen).int().argmax(1)
-        radius = 0.6 / math.sqrt(len(chosen))
-        self.skeleton = Skeleton(self.view, centres, anchors, twin, radius).to(rest.device)
+        image = torch.where(parts.central[chosen], self.mesh.mirror[chosen], chosen)
+        anchors = torch.stack([positions[chosen], positions[image]], 1)
+        twin = twins_of(chosen, parts.central, self.mesh.mirror)
+        self.skeleton = Skeleton(self.view, centres, anchors, twin, 0.6 / math.sqrt(len(chosen))).to(rest.device)
         self.skeleton.join(rest, positions)
         if moved is not None:
             self.skeleton.follow(rest, positions, moved)

@@ -46,26 +46,26 @@ Draw = Callable[[Observations, int, int, np.random.Generator], FrameBatch]
 """Draws the batch of an iteration: observations, about how many frames, the iteration's number, chance."""
 
 
-def pairs(seen: Observations, count: int, iteration: int, random: np.random.Generator) -> FrameBatch:
+def pairs(observations: Observations, count: int, iteration: int, random: np.random.Generator) -> FrameBatch:
     """Pairs of neighbours in every other iteration, in the rest pairs further apart."""
-    link = seen.links[0 if iteration % 2 == 0 else iteration // 2 % len(seen.links)]
-    return _pairs(seen, link, count, random)
+    link = observations.links[0 if iteration % 2 == 0 else iteration // 2 % len(observations.links)]
+    return _pairs(observations, link, count, random)
 
 
-def runs_and_pairs(seen: Observations, count: int, iteration: int, random: np.random.Generator) -> FrameBatch:
+def runs_and_pairs(observations: Observations, count: int, iteration: int, random: np.random.Generator) -> FrameBatch:
     """Runs of neighbours and pairs further apart, in turn."""
-    far = seen.links[1:]
+    far = observations.links[1:]
     if iteration % 2 and far:
-        return _pairs(seen, far[iteration // 2 % len(far)], count, random)
-    total = len(seen.masks)
+        return _pairs(observations, far[iteration // 2 % len(far)], count, random)
+    total = len(observations.masks)
     run = min(RUN, total)
     # Beyond both ends, too, so that the first and last frames are drawn as often as others.
     first = random.integers(-(run // 2), total - run + run // 2 + 1, max(1, count // run))
-    starts = torch.from_numpy(first.clip(0, total - run)).to(seen.masks.device, non_blocking=True)
+    starts = torch.from_numpy(first.clip(0, total - run)).to(observations.masks.device, non_blocking=True)
     step = torch.arange(run, device=starts.device)
     frames = (starts[:, None] + step).flatten()
     index = torch.arange(len(frames), device=starts.device).view(-1, run)
-    link = seen.links[0]
+    link = observations.links[0]
     later, earlier = ((index + side).clamp(index[:, :1], index[:, -1:]).flatten() for side in (1, -1))
     index = index.flatten()
     return FrameBatch(frames, (
@@ -73,9 +73,9 @@ def runs_and_pairs(seen: Observations, count: int, iteration: int, random: np.ra
         BatchFlow(earlier, link.backward[frames], link.backward_weight[frames] * (earlier != index)[:, None])), run)
 
 
-def _pairs(seen: Observations, link: Link, count: int, random: np.random.Generator) -> FrameBatch:
-    first = torch.from_numpy(random.permutation(len(seen.masks) - link.gap)[: max(1, count // 2)])
-    first = first.to(seen.masks.device, non_blocking=True)
+def _pairs(observations: Observations, link: Link, count: int, random: np.random.Generator) -> FrameBatch:
+    first = torch.from_numpy(random.permutation(len(observations.masks) - link.gap)[: max(1, count // 2)])
+    first = first.to(observations.masks.device, non_blocking=True)
     second = first + link.gap
     partner = torch.arange(2 * len(first), device=first.device).roll(len(first))
     return FrameBatch(torch.cat([first, second]), (BatchFlow(

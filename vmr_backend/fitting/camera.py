@@ -54,7 +54,7 @@ class Cameras(Protocol):
 
 
 class CameraPath(nn.Module):
-    """Object to camera at each frame: an upright turn, then small free rotations; the crop gives the rough place."""
+    """Object to camera at each frame: an upright turn, then small free rotations; the crop gives the rough position."""
 
     turn: Tensor
     tilt: Tensor
@@ -98,7 +98,7 @@ class CameraPath(nn.Module):
         """Factor (H, 1) of the focal length, the same for the whole clip.
 
         The distance has the same factor, and the way beside the camera's axis, which is distance over focal length, has
-        none. So the subject keeps its place and size in the picture, and only its perspective changes: a dolly zoom.
+        none. So the subject keeps its position and size in the picture, and only its perspective changes: a dolly zoom.
         """
         return self.log_zoom.exp()
 

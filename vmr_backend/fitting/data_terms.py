@@ -1,4 +1,4 @@
-"""What a posed mesh is compared with, once for all bodies: masks, contour, optical flow, colours, and back-faces."""
+"""What a posed mesh is compared with, once for all bodies: masks, contour, optical flow, colours, and back faces."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ def softness(size: int) -> float:
     return (2 * EDGE_SOFTNESS / size) ** 2
 
 
-def data_terms(points: Tensor, faces: Tensor, seen: Observations, batch: FrameBatch, renderer: Renderer,
+def mask_term(points: Tensor, faces: Tensor, masks: Tensor, renderer: Renderer) -> Tensor:
+    """`silhouette_loss` (N,) of meshes on the screen (N, V, 3) against masks (N, S, S) in 0..1."""
+    size = masks.shape[-1]
+    alpha = renderer.silhouette(points, faces, size, softness(size))
+    return losses.silhouette_loss(alpha, masks, torch.ones_like(alpha))
+
+
+def data_terms(points: Tensor, faces: Tensor, observations: Observations, batch: FrameBatch, renderer: Renderer,
                colours: Tensor | None = None, free_hidden: bool = False) -> dict[str, Tensor]:
     """What sets meshes apart from the batch's frames, unweighted, one value per hypothesis (H,).
 
@@ -31,28 +38,28 @@ def data_terms(points: Tensor, faces: Tensor, seen: Observations, batch: FrameBa
     free_hidden  a pixel that the mesh leaves open draws a vertex that the mesh hides (see `losses.contour_loss`)
     """
     frames, screen = batch.frames, points[..., :2]
-    alpha = renderer.silhouette(points.flatten(0, 1), faces, seen.size, softness(seen.size))
+    alpha = renderer.silhouette(points.flatten(0, 1), faces, observations.size, softness(observations.size))
     alpha = alpha.unflatten(0, points.shape[:2])
-    front, nearest = Surface.front_and_nearest(points, faces, seen.pixels[frames], seen.size, renderer)
-    hit = front.covered * seen.frame_weight[frames][:, None]
-    samples = seen.samples[frames]
+    front, nearest = Surface.front_and_nearest(points, faces, observations.pixels[frames], observations.size, renderer)
+    hit = front.covered * observations.frame_weight[frames][:, None]
+    samples = observations.samples[frames]
     contour = losses.contour_loss(screen, samples, *(
         (hidden_vertices(points.detach(), faces, nearest), ~nearest.covered) if free_hidden else ()))
     flow = sum(losses.flow_loss(front.of_vertices(screen[:, pair.partner]) - samples, pair.displacement,
                                 pair.weight * hit) for pair in batch.flows)
-    picture = look_up(seen.images[frames], front.of_vertices(screen))
-    found = {"mask": losses.silhouette_loss(alpha, seen.masks[frames], seen.weights[frames]),
+    picture = look_up(observations.images[frames], front.of_vertices(screen))
+    found = {"mask": losses.silhouette_loss(alpha, observations.masks[frames], observations.weights[frames]),
              "facing": facing_of(front, nearest, points[..., 2:]), "contour": contour, "flow": flow}
     if colours is not None:
         predicted = front.of_vertices(colours[:, None].expand(-1, len(frames), -1, -1))
-        found["colour"] = losses.colour_loss(picture, predicted, hit * seen.colour_weight[frames][:, None])
+        found["colour"] = losses.colour_loss(picture, predicted, hit * observations.colour_weight[frames][:, None])
     else:
-        found["texture_swap"] = _swapped_colour(picture, points, front, nearest, hit, seen, frames)
+        found["texture_swap"] = _swapped_colour(picture, points, front, nearest, hit, observations, frames)
     return {name: value.mean(1) for name, value in found.items()}
 
 
-def _swapped_colour(picture: Tensor, points: Tensor, front: Surface, nearest: Surface, hit: Tensor, seen: Observations,
-                    frames: Tensor) -> Tensor:
+def _swapped_colour(picture: Tensor, points: Tensor, front: Surface, nearest: Surface, hit: Tensor,
+                    observations: Observations, frames: Tensor) -> Tensor:
     """How far the colours (H, B, P, 3) that samples of the surface have in their own frame are from those that they
     have in another frame of the batch, where that shows them (VMR Eq. 5): (H, B)."""
     other = torch.arange(len(frames), device=points.device).roll(len(frames) // 2)
@@ -61,5 +68,5 @@ def _swapped_colour(picture: Tensor, points: Tensor, front: Surface, nearest: Su
                                    there[..., :2].detach().flatten(0, 1).unsqueeze(2), mode="nearest",
                                    align_corners=False)[:, 0, :, 0].unflatten(0, there.shape[:2])
     visible = hit * ((depth > 0) & (there[..., 2] < depth + 2 * HIDDEN_DEPTH))
-    visible = visible * (seen.colour_weight[frames] * seen.colour_weight[frames[other]])[:, None]
-    return losses.colour_loss(picture, look_up(seen.images[frames[other]], there[..., :2]), visible)
+    visible = visible * (observations.colour_weight[frames] * observations.colour_weight[frames[other]])[:, None]
+    return losses.colour_loss(picture, look_up(observations.images[frames[other]], there[..., :2]), visible)

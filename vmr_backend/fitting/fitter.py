@@ -82,14 +82,15 @@ class Solution(nn.Module, Generic[B]):
         self.body: B = body
         self.cameras = cameras
 
-    def terms(self, seen: Observations, batch: FrameBatch, renderer: Renderer,
+    def terms(self, observations: Observations, batch: FrameBatch, renderer: Renderer,
               constraints: Constraints) -> dict[str, Tensor]:
         """Every term of a batch, unweighted, one value per hypothesis (H,)."""
         body = self.body
         pose = body.posed(batch.frames, constraints)
         camera, penalties = self.cameras.regularised(batch, constraints)
         points = project(pose.vertices, camera)
-        found = data_terms(points, body.faces, seen, batch, renderer, body.colours(constraints), body.free_hidden)
+        colours = body.colours(constraints)
+        found = data_terms(points, body.faces, observations, batch, renderer, colours, body.free_hidden)
         some = None
         if not body.rigid:
             some = pose.vertices[:, torch.randperm(len(batch.frames), device=batch.frames.device)[:POSES]]
@@ -124,17 +125,18 @@ class Fitter:
         points = solution.on_screen(freedom)
         return self.observe(size, guided_flows(points, solution.body.faces, self.footage, self.renderer), random)
 
-    def improve(self, solution: Solution, seen: Observations, schedule: Schedule, random: np.random.Generator,
+    def improve(self, solution: Solution, observations: Observations, schedule: Schedule, random: np.random.Generator,
                 progress: Callable[[int, int], None], draw: Draw = pairs) -> dict[str, Tensor]:
         """Improve a solution in place. Returns the mean of each term and of their "total" over the last third, (H,)."""
         weights, count = self.settings.weights(), self.settings.frames_per_iteration
         guided = {round(at * schedule.iterations) for at in schedule.guided}
 
         def evaluate(i: int) -> dict[str, Tensor]:
-            nonlocal seen
+            nonlocal observations
             if i in guided:
-                seen = self.guided(solution, seen.size, random)
-            return solution.terms(seen, draw(seen, count, i, random), self.renderer, schedule.constraints(i))
+                observations = self.guided(solution, observations.size, random)
+            batch = draw(observations, count, i, random)
+            return solution.terms(observations, batch, self.renderer, schedule.constraints(i))
 
         groups = solution.body.parameter_groups() + solution.cameras.parameter_groups(solution.body.rigid)
         return descend(groups, evaluate, lambda i: schedule.weights(weights, i), schedule.iterations, schedule.rate_at,

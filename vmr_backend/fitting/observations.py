@@ -15,10 +15,9 @@ from ..video.footage import Footage, downsample
 SAMPLES = 384
 """Mask pixels of a frame at which flow and colour are compared, at most; drawn anew at each resolution."""
 
-
 GAPS = (1, 4, 12)
-"""Frames between those whose flow is compared in the camera search. Short ones see limbs move, long ones how the body
-has turned. After the search, flow that the model guides takes the place of the long ones (`guided_flow.py`)."""
+"""Frames between those whose flow is compared in the camera search. Short ones show how limbs move, long ones how the
+body has turned. After the search, flow that the fit guides replaces the long ones (`guided_flow.py`)."""
 
 
 @dataclass(frozen=True)

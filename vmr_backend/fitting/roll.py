@@ -16,7 +16,7 @@ ROUNDS, KNEE = 6, 0.02
 outweighs its limbs."""
 
 SMOOTHING = 1 / 20
-"""Standard deviation of what smooths the path, as a share of the clip: a body that nods as it runs does not roll."""
+"""Standard deviation of what smooths the path, over the clip's length: a body that nods as it runs does not roll."""
 
 
 def roll_path(footage: Footage) -> np.ndarray:
@@ -38,14 +38,14 @@ def _turn(flow: np.ndarray, weight: np.ndarray) -> float:
     start = pixel_centres(len(flow)).reshape(-1, 2).astype(float)
     end = start + flow.reshape(-1, 2)
     trust = weight.reshape(-1).astype(float)
-    share, angle = trust, 0.0
+    weights, angle = trust, 0.0
     for _ in range(ROUNDS):
-        if share.sum() < 1e-6:
+        if weights.sum() < 1e-6:
             return 0.0
-        a, b = (points - np.average(points, axis=0, weights=share) for points in (start, end))
+        a, b = (points - np.average(points, axis=0, weights=weights) for points in (start, end))
         # As complex numbers, the least-squares similarity is one factor.
         a, b = a @ [1, 1j], b @ [1, 1j]
-        factor = (share * a.conj() * b).sum() / (share * np.abs(a) ** 2).sum()
+        factor = (weights * a.conj() * b).sum() / (weights * np.abs(a) ** 2).sum()
         angle = float(np.angle(factor))
-        share = trust / (1 + (np.abs(b - factor * a) / KNEE) ** 2)
+        weights = trust / (1 + (np.abs(b - factor * a) / KNEE) ** 2)
     return angle

@@ -37,7 +37,7 @@ HEADINGS = (math.pi / 2, 0.0, math.pi / 4, -math.pi / 4)
 a plane, so half a circle is enough."""
 
 ROUNDS = ((0.15, 0.5), (0.2, 0.375), (0.25, 0.25), (0.4, 0.0))
-"""Share of the rigid iterations in each round, and of the hypotheses that live on after it; one after the last."""
+"""Fraction of the rigid iterations in each round, and of the hypotheses that live on after it; one after the last."""
 
 COLOUR_VOTE = 2.0
 """What colour counts for in a score, beside its weight in the objective. Colours are forced to be symmetric, too: seen
@@ -89,60 +89,57 @@ def starts_of(count: int, priors: Priors, numbers: np.ndarray, roll: np.ndarray)
         open_headings = [h + half for h in HEADINGS for half in (0.0, math.pi)] if priors.hints is None else [0.0]
         rotations = np.stack([starting_rotations(priors, numbers, heading) for heading in open_headings])
         turn = np.unwrap(yaw_of(rotations), axis=1)
-        return Starts(_hypotheses(turn), turn, _each(_tilts(rotations[0], turn[0]), len(turn)), solved=True)
+        return Starts(_hypotheses(turn), turn, _tilts(rotations[0], turn[0], len(turn)), solved=True)
     if priors.hints is not None:
         turn = starting_turns(priors, numbers, [0.0, *RATES] if len(priors.hints.frames) == 1 else [0.0])
         rotations = starting_rotations(priors, numbers)
-        return Starts(_hypotheses(turn), turn, _each(_tilts(rotations, yaw_of(rotations)), len(turn)))
+        return Starts(_hypotheses(turn), turn, _tilts(rotations, yaw_of(rotations), len(turn)))
     grid = [(heading, rate) for heading in HEADINGS for rate in RATES]
     headings, rates = np.array([grid[i % len(grid)] for i in range(count)]).T
     upright = _evenly(headings, rates, np.zeros(count), numbers, roll)
     if np.ptp(roll) < NOTABLE_ROLL:
         return upright
-    shares, headings, rates = (np.ravel(grid) for grid in np.meshgrid(ROLL_FRACTIONS, HEADINGS, ROLLING_RATES))
-    rolling = _evenly(headings, rates, shares, numbers, roll)
+    fractions, headings, rates = (np.ravel(grid) for grid in np.meshgrid(ROLL_FRACTIONS, HEADINGS, ROLLING_RATES))
+    rolling = _evenly(headings, rates, fractions, numbers, roll)
     return Starts(upright.hypotheses + rolling.hypotheses, np.concatenate([upright.turn, rolling.turn]),
                   np.concatenate([upright.tilt, rolling.tilt]))
 
 
-def _evenly(headings: np.ndarray, rates: np.ndarray, shares: np.ndarray, numbers: np.ndarray,
+def _evenly(headings: np.ndarray, rates: np.ndarray, fractions: np.ndarray, numbers: np.ndarray,
             roll: np.ndarray) -> Starts:
-    """Paths of headings and rates (H,) that turn evenly at frame numbers (T,), and roll by shares (H,) of roll (T,)."""
+    """Paths of headings and rates (H,) that turn evenly at frame numbers (T,), and roll by fractions (H,) of roll
+    (T,)."""
     time = (numbers - numbers.min()) / max(numbers.max() - numbers.min(), 1) - 0.5
     turn = headings[:, None] + rates[:, None] * time
-    tilt = np.stack([Rotation.from_rotvec(share * roll[:, None] * [0, 0, 1]).as_matrix() for share in shares])
-    rolls = (shares * np.ptp(roll)).tolist()
+    tilt = np.stack([Rotation.from_rotvec(part * roll[:, None] * [0, 0, 1]).as_matrix() for part in fractions])
+    rolls = (fractions * np.ptp(roll)).tolist()
     return Starts([replace(h, roll=r) for h, r in zip(_hypotheses(turn), rolls, strict=True)], turn, tilt)
-
-
-def _each(tilt: np.ndarray, count: int) -> np.ndarray:
-    """Tilts (T, 3, 3) for every one of `count` hypotheses."""
-    return np.repeat(tilt[None], count, 0)
 
 
 def _hypotheses(turn: np.ndarray) -> list[Hypothesis]:
     return [Hypothesis(float((path[0] + path[-1]) / 2), float(path[-1] - path[0])) for path in turn]
 
 
-def _tilts(rotations: np.ndarray, yaw: np.ndarray) -> np.ndarray:
-    """What rotations (T, 3, 3) do besides showing an upright subject of this yaw (T,) to a camera at ELEVATION."""
+def _tilts(rotations: np.ndarray, yaw: np.ndarray, count: int) -> np.ndarray:
+    """What rotations (T, 3, 3) do besides showing an upright subject of this yaw (T,) to a camera at ELEVATION, for
+    every one of `count` hypotheses: (count, T, 3, 3)."""
     yaw = torch.from_numpy(yaw)
     upright = about_x(torch.tensor(ELEVATION, dtype=yaw.dtype)) @ LEVEL_CAMERA.to(yaw.dtype) @ about_z(yaw)
-    return rotations @ upright.mT.numpy()
+    return np.repeat((rotations @ upright.mT.numpy())[None], count, 0)
 
 
-def search(solution: Solution, starts: list[Hypothesis], seen: Observations, fitter: Fitter,
+def search(solution: Solution, starts: list[Hypothesis], observations: Observations, fitter: Fitter,
            random: np.random.Generator, progress: Callable[[int, int], None]) -> list[Hypothesis]:
     """Fit all hypotheses of a solution, whose cameras are paths, and prune to one. Returns them with their scores, the
     best first."""
     alive, settings, camera = list(starts), fitter.settings, solution.cameras
     assert isinstance(camera, CameraPath)
     total, done = settings.rigid_iterations, 0
-    for share, survivors in ROUNDS:
-        iterations = max(1, round(share * total) if survivors else total - done)
+    for fraction, survivors in ROUNDS:
+        iterations = max(1, round(fraction * total) if survivors else total - done)
         freedom = 0.0 if settings.upright else 1.0
         schedule = Schedule(iterations, symmetry=(1.0, 1.0), freedom=(freedom, freedom))
-        found = fitter.improve(solution, seen, schedule, random,
+        found = fitter.improve(solution, observations, schedule, random,
                                lambda i, _, before=done: progress(min(before + i, total), total))
         done += iterations
         scores = (found["total"] + COLOUR_VOTE * found["colour"]).tolist()

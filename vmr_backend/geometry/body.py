@@ -45,6 +45,12 @@ def parts_of_body(rest: Tensor, positions: Tensor, faces: Tensor) -> BodyParts:
                      torch.where(central[:, None], positions * plane, positions), central)
 
 
+def twins_of(chosen: Tensor, central: Tensor, mirror: Tensor) -> Tensor:
+    """Which of chosen vertices (C,) is the mirror image (V,) of each, itself where central (V,): (C,) indices."""
+    partner = torch.where(central[chosen], chosen, mirror[chosen])
+    return (partner[:, None] == chosen).int().argmax(1)
+
+
 def spread_out(points: Tensor, central: Tensor, mirror: Tensor, count: int) -> Tensor:
     """Indices (about `count`,) of points (V, C) that lie far from one another: limbs get theirs, unlike with K-means.
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..rows import Rows
+
 LEVEL_CAMERA = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 """Object to camera for a camera at -y that looks along +y: Blender's front view."""
-
 
 WEAK_DISTANCE = 5.0
 """At which a weak perspective camera's subjects stand: depth only sorts faces (CMR)."""
@@ -28,7 +29,7 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class WeakCamera:
+class WeakCamera(Rows):
     """Weak perspective cameras of N pictures: x2d = scale * (R X)_xy + shift, crop coordinates."""
 
     rotation: Tensor
@@ -37,9 +38,6 @@ class WeakCamera:
     """(N,) crop units per object unit."""
     shift: Tensor
     """(N, 2) crop units."""
-
-    def __getitem__(self, chosen) -> WeakCamera:
-        return WeakCamera(self.rotation[chosen], self.scale[chosen], self.shift[chosen])
 
     def project(self, points: Tensor) -> Tensor:
         """Object points (N, P, 3) to (N, P, 3): x and y in crop coordinates, and a depth that only sorts."""
@@ -73,14 +71,3 @@ def zoomed(intrinsics: Tensor, factor: Tensor) -> Tensor:
     """Intrinsics (..., 4), of the full frame or of a crop, with their focal lengths times a factor (...,)."""
     one = torch.ones_like(factor)
     return intrinsics * torch.stack([factor, factor, one, one], -1)
-
-
-def perspective_from_weak(rotation: Tensor, scale: Tensor, shift: Tensor, focal: Tensor) -> Camera:
-    """The long-focus camera that gives the picture of a weak-perspective one, x2d = scale * (R X)_xy + shift.
-
-    rotation (..., 3, 3); scale (...,) pixels per object unit; shift (..., 2) pixels; focal (...,) pixels.
-    A point at depth d from the middle moves from the centre by the factor 1 / (1 + d * scale / focal).
-    """
-    depth = focal / scale
-    o = torch.zeros_like(depth)
-    return Camera(rotation, torch.stack([o, o, depth], -1), torch.stack([focal, focal, *shift.unbind(-1)], -1))

@@ -25,6 +25,11 @@ class Sphere:
     """(V,) int64, the vertex at (-x, y, z)."""
 
 
+def sphere_of(vertices: Tensor, faces: Tensor, mirror: Tensor) -> Sphere:
+    """A sphere from tensors of the same shapes, on any device."""
+    return Sphere(vertices.cpu().numpy().astype(np.float64), faces.cpu().numpy(), mirror.cpu().numpy())
+
+
 def icosphere(level: int) -> Sphere:
     """Icosahedron with `level` subdivisions: 10 * 4**level + 2 vertices, 20 * 4**level faces."""
     g = (1 + 5**0.5) / 2

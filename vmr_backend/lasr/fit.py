@@ -99,13 +99,13 @@ def fit(fitter: Fitter, course: Course, priors: Priors = NOTHING) -> Fit:
         again = max(1, settings.rigid_iterations // 2)
         # A step of the refinements, with one hypothesis, takes far less time than one of the search.
         steps = settings.rigid_iterations + REFINEMENTS * again // 8
-        seen = fitter.observe(size, far_flows(footage), random)
-        hypotheses[:] = search(solution, hypotheses, seen, fitter, random, lambda step, _: report(step, steps))
+        observations = fitter.observe(size, far_flows(footage), random)
+        hypotheses[:] = search(solution, hypotheses, observations, fitter, random, lambda step, _: report(step, steps))
         freedom = 0.0 if settings.upright else 1.0
         schedule = Schedule(again, symmetry=(1.0, 1.0), freedom=(freedom, freedom))
         for k in range(REFINEMENTS):
-            seen = fitter.guided(solution, size, random, freedom)
-            fitter.improve(solution, seen, schedule, random, lambda step, _, done=k * again: report(
+            observations = fitter.guided(solution, size, random, freedom)
+            fitter.improve(solution, observations, schedule, random, lambda step, _, done=k * again: report(
                 settings.rigid_iterations + (done + step) // 8, steps))
 
     stages.run("camera", find_camera)
@@ -113,7 +113,7 @@ def fit(fitter: Fitter, course: Course, priors: Priors = NOTHING) -> Fit:
 
         def deform(random: np.random.Generator, report: Report, stage: Refinement = stage) -> None:
             # The camera is all free at the end of a stage, at the start of the first as free as the search left it.
-            seen = fitter.guided(solution, stage.size, random, stage.schedule.freedom[0])
+            observations = fitter.guided(solution, stage.size, random, stage.schedule.freedom[0])
             body.refine(stage.level, stage.smoothing)
             if body.skeleton is None or stage.name == "fine":
                 body.grow_skeleton(settings.bones)
@@ -122,7 +122,7 @@ def fit(fitter: Fitter, course: Course, priors: Priors = NOTHING) -> Fit:
                 report(step, steps)
                 course.show(lambda: result_of(solution, footage))
 
-            fitter.improve(solution, seen, stage.schedule, random, after_step)
+            fitter.improve(solution, observations, stage.schedule, random, after_step)
 
         stages.run(stage.name, deform)
     return Fit(result_of(solution, footage), stages.seconds, hypotheses)
@@ -142,7 +142,7 @@ def _resumed(found: Checkpoint, view: View, starts: Starts,
 
 
 def _ellipsoids(view: View, starts: Starts, extent: tuple[float, float]) -> Solution[SphereBones]:
-    """Each hypothesis' start: an ellipsoid as wide and high as the masks, seen as the hypothesis says.
+    """Each hypothesis' start: an ellipsoid as wide and high as the masks, seen along the hypothesis' path.
 
     extent  half width and half height of the subject, crop units
     """
@@ -151,7 +151,7 @@ def _ellipsoids(view: View, starts: Starts, extent: tuple[float, float]) -> Solu
 
 
 def _shaped(view: View, starts: Starts, vertices: np.ndarray, sphere: Sphere) -> Solution[SphereBones]:
-    """Hypotheses that start from shapes ([H,] V, 3), crop units, seen as they say."""
+    """Hypotheses that start from shapes ([H,] V, 3), crop units, seen along their paths."""
     device = view.numbers.device
     every = np.broadcast_to(BODY_RADIUS / INITIAL_COVER * vertices, (len(starts.hypotheses), *vertices.shape[-2:]))
     mesh = RestMesh(torch.from_numpy(every.copy()).float().to(device), sphere, RIGID_SMOOTHING)

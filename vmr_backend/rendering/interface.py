@@ -58,6 +58,7 @@ class Renderer(Protocol):
 
     def front_and_nearest(self, points: Tensor, faces: Tensor, size: Size) -> tuple[Visibility, Visibility]:
         """Visibility with and without `cull`."""
+        return self.visibility(points, faces, size, cull=True), self.visibility(points, faces, size)
 
 
 def image_size(size: Size) -> tuple[int, int]:

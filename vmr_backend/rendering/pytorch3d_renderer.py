@@ -12,10 +12,10 @@ from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
 from pytorch3d.structures import Meshes
 from torch import Tensor
 
-from .interface import Size, Visibility, check_inputs, drawn_faces, image_size, reach
+from .interface import Renderer, Size, Visibility, check_inputs, drawn_faces, image_size, reach
 
 
-class PyTorch3DRenderer:
+class PyTorch3DRenderer(Renderer):
     """Draws with PyTorch3D's rasteriser (see interface.Renderer); silhouettes must be square."""
 
     def __init__(self, device="cpu", faces_per_pixel: int = 64):
@@ -35,9 +35,6 @@ class PyTorch3DRenderer:
         face, depth, barycentrics, _ = (one.squeeze(3) for one in _rasterised(points, faces, size, 1, 0.0, cull))
         hit = face >= 0
         return Visibility(face.int(), barycentrics * hit[..., None], depth * hit)
-
-    def front_and_nearest(self, points: Tensor, faces: Tensor, size: Size) -> tuple[Visibility, Visibility]:
-        return self.visibility(points, faces, size, cull=True), self.visibility(points, faces, size)
 
 
 def _rasterised(

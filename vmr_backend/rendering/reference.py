@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .interface import COVERAGE_CUTOFF, Size, Visibility, check_inputs, drawn_faces, pixel_centres
+from .interface import COVERAGE_CUTOFF, Renderer, Size, Visibility, check_inputs, drawn_faces, pixel_centres
 
 
-class ReferenceRenderer:
+class ReferenceRenderer(Renderer):
     """Draws with plain tensors (see interface.Renderer); gradients are PyTorch's own."""
 
     def __init__(self, device="cpu"):
@@ -35,9 +35,6 @@ class ReferenceRenderer:
         weights = weights.gather(1, face[:, None, ..., None].expand(-1, -1, -1, -1, 3)).squeeze(1)
         depth = nearest.masked_fill(face == 0, 0.0)
         return Visibility((face - 1).int(), weights.to(points.dtype), depth.to(points.dtype))
-
-    def front_and_nearest(self, points: Tensor, faces: Tensor, size: Size) -> tuple[Visibility, Visibility]:
-        return self.visibility(points, faces, size, cull=True), self.visibility(points, faces, size)
 
 
 def _on_screen(points: Tensor, faces: Tensor, size: Size, cull: bool = False) -> tuple[Tensor, Tensor, Tensor]:

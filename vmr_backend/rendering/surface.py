@@ -62,15 +62,15 @@ class Surface:
         return (gathered.unflatten(2, (-1, 3)) * self.barycentrics.unsqueeze(-1)).sum(-2)
 
 
-def seen_vertices(points: Tensor, faces: Tensor, size: int, renderer: Renderer) -> Tensor:
+def visible_vertices(points: Tensor, faces: Tensor, size: int, renderer: Renderer) -> Tensor:
     """(N, V) bool: which vertices of points (N, V, 3) on the screen belong to a face that some pixel shows."""
     index = renderer.visibility(points.detach(), faces, size).face_index.flatten(1).long()
     shown = torch.zeros(len(points), len(faces) + 1, dtype=torch.bool, device=points.device)
     shown.scatter_(1, index + 1, True)
-    seen = torch.zeros(points.shape[:2], dtype=torch.bool, device=points.device)
+    visible = torch.zeros(points.shape[:2], dtype=torch.bool, device=points.device)
     for corner in faces.T.long():
-        seen.scatter_reduce_(1, corner.expand(len(points), -1), shown[:, 1:], "amax")
-    return seen
+        visible.scatter_reduce_(1, corner.expand(len(points), -1), shown[:, 1:], "amax")
+    return visible
 
 
 def hidden_vertices(points: Tensor, faces: Tensor, nearest: Surface) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import warp_kernels as kernels
-from .interface import Size, Visibility, check_inputs, image_size, reach
+from .interface import Renderer, Size, Visibility, check_inputs, image_size, reach
 
 NEGLIGIBLE = 1e-5
 """The backward pass passes over pixels whose gradient is below this part of the largest in their image."""
@@ -27,7 +27,7 @@ CHUNKS = 4 * _cores
 """Most launches that a batch is cut into on the CPU."""
 
 
-class WarpRenderer:
+class WarpRenderer(Renderer):
     """Draws with Warp kernels on the CPU or a CUDA device (see interface.Renderer)."""
 
     def __init__(self, device="cpu"):
@@ -89,7 +89,8 @@ class _Silhouette(torch.autograd.Function):
     @staticmethod
     def forward(ctx, points, faces, size, sigma):
         points = _float(points)
-        log_background = _image(points, size)
+        # (N, H, W'), W' being the width filled up to whole blocks of lanes.
+        log_background = points.new_zeros((len(points), size[0], size[1] + -size[1] % kernels.LANES))
         arguments = [size[1], sigma, reach(sigma), _lanes(log_background)]
         _launch(kernels.silhouette_forward, points, faces, len(faces), arguments)
         background = log_background.exp_()
@@ -106,12 +107,6 @@ class _Silhouette(torch.autograd.Function):
         arguments = [ctx.width, ctx.sigma, reach(ctx.sigma), _lanes(sensitivity), _view(point_gradients, wp.vec3)]
         _launch(kernels.silhouette_backward, points, faces, len(faces), arguments)
         return point_gradients, None, None, None
-
-
-def _image(points: Tensor, size: tuple[int, int]) -> Tensor:
-    """Zeros (N, H, W'), W' being the width filled up to whole blocks of lanes."""
-    height, width = size
-    return points.new_zeros((len(points), height, width + -width % kernels.LANES))
 
 
 def _float(values: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Finds the masks of a subject in all frames of a clip from what a user marked on one or a few of them.
 
 A marked frame is settled first: the network (mask_network.py) runs on it twice, the second time on the mask that it
-found first. From there the mask is propagated to the frames around, both ways: optical flow says where it went, the
+found first. From there the mask is propagated to the frames around, both ways: optical flow gives where it went, the
 network what it has become; corrections by points go along for some frames. Between two marked frames both ways meet
 and are blended, so what is marked on one frame changes nothing beyond its marked neighbours.
 """

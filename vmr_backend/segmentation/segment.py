@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +16,7 @@ import torch
 
 from ..devices import device_of
 from ..job import BadInput, EventLog, write_whole
+from ..parallel import in_parallel
 from ..video.clip import Clip, as_rgb, open_clip, read_frames, select
 from ..video.footage import Progress
 from ..video.mask_facts import box_of
@@ -31,7 +30,6 @@ from .propagation import Propagation, Suspicion
 from .sam2 import find_by_sam2, load_predictor
 from .shots import Shots, shots_of, working_scale
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
 STAGES = {"reading": 0.4, "finding": 1.0, "writing": 0.15}
 """Fractions of the time; flow is found as frames are read."""
 SECONDS_TO_WRITE = 2.0
@@ -71,8 +69,8 @@ def run(folder: Path, log: EventLog) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     edges = EdgeNetwork.shipped()
-    masks = _in_threads(lambda pair: refined(pair[0], pair[1], edges),
-                        zip(found, _read(clip, numbers, log, "writing"), strict=True))
+    frames = zip(found, _read(clip, numbers, log, "writing"), strict=True)
+    masks = in_parallel(lambda frame: refined(*frame, edges), frames, torch.get_num_threads())
     outlines = {}
     for number, mask in zip(map(int, numbers), masks, strict=True):
         outlines[number] = outlines_of(mask)
@@ -105,18 +103,6 @@ def _make_room(folder: Path) -> None:
         masks.rename(next(path for path in map(folder.joinpath, names) if not path.exists()))
     else:
         shutil.rmtree(masks)
-
-
-def _in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """What some work makes of items, in their order; only some items are held at a time."""
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > torch.get_num_threads():
-                yield waiting.popleft().result()
-        for last in waiting:
-            yield last.result()
 
 
 def network_of(request: SegmentRequest) -> Any:

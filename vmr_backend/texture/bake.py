@@ -1,6 +1,6 @@
 """Bakes one UV map from all frames of a clip.
 
-The footage is passed through twice. First each vertex learns in which few frames it is seen best (`selection`), then
+The footage is passed through twice. First the few frames are found that show each vertex best (`selection`), then
 the texels between them collect their colours from those frames alone. No frame is kept: memory hardly grows with the
 length of the clip.
 Each sample is kept in two bands (Burt and Adelson 1983; Baumberg 2002 for textures): the coarse band, where light and
@@ -20,7 +20,7 @@ from ..parallel import in_parallel
 from ..reconstruction import Reconstruction
 from .fill import fill
 from .layout import Layout, lay_out
-from .selection import BEST_FRAMES, FrameView, Images, Selection, frame_view, select
+from .selection import BEST_FRAMES, FrameView, Images, Selection, frame_view, geman_mcclure, select
 from .view import TexelView, look_up, project
 
 MAX_ROWS = 2048
@@ -33,10 +33,10 @@ DEPTH_TOLERANCE = 0.01
 """How far behind the nearest surface a texel may lie and still count as seen, over the mesh's extent."""
 
 OUTLIER = 12.0
-"""Difference of colour (of 255) from the other samples at which a sample's say is quartered."""
+"""Difference of colour (of 255) from the other samples at which a sample's weight is quartered."""
 
 FINE_POWER = 4
-"""Power of the weights in the fine band: with 4, a sample half as good as the best has 1/16 of its say."""
+"""Power of the weights in the fine band: with 4, a sample half as good as the best has 1/16 of its weight."""
 
 POOR = (0.005, 0.03)
 """Confidence at which a view counts as none, and from which it counts fully."""
@@ -54,7 +54,7 @@ class BakedTexture:
     coverage: np.ndarray
     """(size, 2 * size) uint8: 255 seen, 0 made up (or no part of the surface)."""
     seen: float
-    """Share of the surface, by area of the rest shape, that some frame shows."""
+    """Fraction of the surface, by area of the rest shape, that some frame shows."""
 
 
 @dataclass
@@ -82,7 +82,7 @@ def bake_texture(reconstruction: Reconstruction, frames: Images, masks: Images, 
                  progress: Callable[[int, int], None] | None = None) -> BakedTexture:
     """One UV map, size x 2 size, of the surface as the clip shows it.
 
-    frames    called with the place of a frame in the result (0 is its first), gives (H, W, 3) uint8 RGB of the full
+    frames    called with the index of a frame in the result (0 is its first), gives (H, W, 3) uint8 RGB of the full
               frame; asked for in ascending order, twice from the start
     masks     likewise (H, W), bool, 0..1 or 0..255
     progress  called with steps done and steps in all
@@ -115,9 +115,9 @@ def _collect(seen: FrameView, reconstruction: Reconstruction, index: int, select
     faces, weights = reconstruction.faces, selection.weights[index]
     texels = layout.texels_of(np.flatnonzero((weights[faces] > 0).any(1)))
     values = np.concatenate([seen.points, weights[:, None]], 1)
-    place = layout.interpolate(values, faces, texels)
-    x, y = (project(place[:, :3], reconstruction.intrinsics[index]) - seen.view.window[:2]).T
-    weight = place[:, 3] * _visible(seen.view, x, y, place[:, 2], np.ptp(seen.points, axis=0).max())
+    held = layout.interpolate(values, faces, texels)
+    x, y = (project(held[:, :3], reconstruction.intrinsics[index]) - seen.view.window[:2]).T
+    weight = held[:, 3] * _visible(seen.view, x, y, held[:, 2], np.ptp(seen.points, axis=0).max())
     weight[weight > 0] *= look_up(seen.trust, x[weight > 0], y[weight > 0])
     chosen = weight > 1e-3
     x, y = x[chosen], y[chosen]
@@ -183,9 +183,9 @@ def _robust_mean(values: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np
     middle = np.take_along_axis(order, (passed < passed[-1] / 2).sum(0, keepdims=True).clip(max=len(weight) - 1), 0)
     mean = np.take_along_axis(values, middle[None], 1)
     for _ in range(3):
-        agreement = 1 / (1 + (np.abs(values - mean).sum(0) / (3 * OUTLIER)) ** 2) ** 2
-        share = weight * agreement
-        mean = (values * share).sum(1, keepdims=True) / np.maximum(share.sum(0), 1e-20)
+        agreement = geman_mcclure(np.abs(values - mean).sum(0) / (3 * OUTLIER))
+        agreeing = weight * agreement
+        mean = (values * agreeing).sum(1, keepdims=True) / np.maximum(agreeing.sum(0), 1e-20)
     return mean[:, 0], agreement
 
 
@@ -206,11 +206,11 @@ def _finish(colours: np.ndarray, known: np.ndarray, layout: Layout, reconstructi
     if size > MAX_ROWS:
         image = cv2.resize(image, (2 * size, size), interpolation=cv2.INTER_CUBIC)
         coverage = cv2.resize(coverage, (2 * size, size), interpolation=cv2.INTER_NEAREST)
-    return BakedTexture(image, coverage, _seen_share(known, layout, rest, faces))
+    return BakedTexture(image, coverage, _seen_fraction(known, layout, rest, faces))
 
 
-def _seen_share(known: np.ndarray, layout: Layout, rest: np.ndarray, faces: np.ndarray) -> float:
-    """Share of the surface whose texels are known for more than half; faces without texels count as unseen."""
+def _seen_fraction(known: np.ndarray, layout: Layout, rest: np.ndarray, faces: np.ndarray) -> float:
+    """Fraction of the surface whose texels are known for more than half; faces without texels count as unseen."""
     texels = np.bincount(layout.face, minlength=len(faces))
     seen = np.bincount(layout.face, known > 0.5, len(faces)) / np.maximum(texels, 1)
     corners = rest[faces].astype(np.float64)

@@ -14,7 +14,7 @@ from ..reconstruction import Reconstruction
 from .view import TexelView, camera_points, project, see, vertex_normals, window_of
 
 Images = Callable[[int], np.ndarray]
-"""Full-frame images by place in the result: (H, W, 3) uint8 RGB, or (H, W) masks; asked for in ascending order."""
+"""Full-frame images by index in the result: (H, W, 3) uint8 RGB, or (H, W) masks; asked for in ascending order."""
 
 BEST_FRAMES = 6
 """Frames that may colour a vertex. More even out noise, fewer keep detail that is not perfectly aligned."""
@@ -36,7 +36,7 @@ SMOOTHING = 2
 """Times that scores are averaged with those of neighbouring vertices."""
 
 COLOUR_TOLERANCE = 14.0
-"""Difference of colour (of 255) at which a sample's say is quartered; half again of what shading in a turn makes."""
+"""Difference of colour (of 255) at which a sample's weight is quartered; half again of what shading in a turn makes."""
 
 GAIN_LIMIT = 0.4
 """Largest correction of exposure, natural logarithm."""
@@ -137,10 +137,10 @@ def _trust(view: TexelView, mask: np.ndarray, extent: float) -> np.ndarray:
 def _score(seen: FrameView, reconstruction: Reconstruction, index: int) -> tuple[np.ndarray, np.ndarray]:
     """How well one frame shows each vertex (V,) and in which colour (V, 3).
 
-    The score is the share of the vertex's surroundings that is visible and trusted, times the size at which they are
+    The score is the fraction of the vertex's surroundings that is visible and trusted, times the size at which they are
     seen, times how squarely.
     """
-    visible, colours = _visible_share(seen, reconstruction.faces, reconstruction.intrinsics[index])
+    visible, colours = _visible_fraction(seen, reconstruction.faces, reconstruction.intrinsics[index])
     toward = -seen.points / np.linalg.norm(seen.points, axis=1, keepdims=True)
     # Where a fit turned a fold of the mesh inside out, its inner side is what the camera sees.
     cosine = np.abs((vertex_normals(seen.points, reconstruction.faces) * toward).sum(1))
@@ -149,17 +149,17 @@ def _score(seen: FrameView, reconstruction: Reconstruction, index: int) -> tuple
     return visible * cosine * magnification * facing, colours
 
 
-def _visible_share(seen: FrameView, faces: np.ndarray, intrinsics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Visible share (V,) of the projected faces round each vertex, counted by trust, and their mean colour (V, 3)."""
+def _visible_fraction(seen: FrameView, faces: np.ndarray, intrinsics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Visible fraction (V,) of the projected faces round each vertex, by trust, and their mean colour (V, 3)."""
     view, count = seen.view, len(seen.points)
     drawn = view.drawn
     enlarged = (drawn.shape[1], drawn.shape[0])
     trust = cv2.resize(seen.trust, enlarged, interpolation=cv2.INTER_NEAREST)[drawn]
     image = cv2.resize(seen.image, enlarged, interpolation=cv2.INTER_LINEAR)[drawn]
     corner = faces[view.face_index[drawn]].ravel()
-    share = view.barycentrics[drawn] * trust[:, None]
-    pixels = np.bincount(corner, share.ravel(), count)
-    colours = np.stack([np.bincount(corner, (share * image[:, k:k + 1]).ravel(), count) for k in range(3)], 1)
+    weight = view.barycentrics[drawn] * trust[:, None]
+    pixels = np.bincount(corner, weight.ravel(), count)
+    colours = np.stack([np.bincount(corner, (weight * image[:, k:k + 1]).ravel(), count) for k in range(3)], 1)
     corners_px = project(seen.points, intrinsics)[faces]
     area = np.abs(np.linalg.det(corners_px[:, 1:] - corners_px[:, :1])) / 2 * view.scale**2
     area = np.bincount(faces.ravel(), np.repeat(area / 3, 3), count)
@@ -208,11 +208,12 @@ def _agreement(colours: np.ndarray, scores: np.ndarray) -> np.ndarray:
     difference = np.abs(colours - typical).mean(-1)
     of_frame = weighted_median(difference.T, scores.T)
     common = np.median(of_frame)
-    return _geman_mcclure(difference / COLOUR_TOLERANCE) * \
-        _geman_mcclure(np.maximum(of_frame - common, 0) / (common + COLOUR_TOLERANCE / 4))[:, None]
+    return geman_mcclure(difference / COLOUR_TOLERANCE) * \
+        geman_mcclure(np.maximum(of_frame - common, 0) / (common + COLOUR_TOLERANCE / 4))[:, None]
 
 
-def _geman_mcclure(x: np.ndarray) -> np.ndarray:
+def geman_mcclure(x: np.ndarray) -> np.ndarray:
+    """Robust weights of residuals x: 1 at 0, a quarter at 1."""
     return 1 / (1 + x * x) ** 2
 
 

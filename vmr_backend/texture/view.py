@@ -98,10 +98,10 @@ def look_up(image: np.ndarray, x: np.ndarray, y: np.ndarray, interpolation: int 
     """Samples (N,) or (N, C) of an image at pixels x, y (N,), pixel centres at +0.5; its edges are carried outward."""
     count = len(x)
     rows = max(-(-count // COLUMNS), 1)
-    place = np.zeros((2, rows * COLUMNS), np.float32)
-    place[:, :count] = x, y
-    place -= 0.5
-    samples = cv2.remap(image, *place.reshape(2, rows, COLUMNS), interpolation, borderMode=cv2.BORDER_REPLICATE)
+    at = np.zeros((2, rows * COLUMNS), np.float32)
+    at[:, :count] = x, y
+    at -= 0.5
+    samples = cv2.remap(image, *at.reshape(2, rows, COLUMNS), interpolation, borderMode=cv2.BORDER_REPLICATE)
     return samples.reshape(rows * COLUMNS, *image.shape[2:])[:count]
 
 

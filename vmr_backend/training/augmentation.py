@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional
 from ..geometry.cameras import WeakCamera
 from ..geometry.rotations import about_z
 from ..geometry.sphere import mirror_image
+from ..rows import Rows
 
 ROLL, ZOOM, SHIFT = math.radians(12), 0.12, 0.08
 """Most by which a picture is turned (radians), scaled (a fraction) and shifted (crop units): crops of clips are framed
@@ -22,7 +23,7 @@ GAIN, BRIGHTNESS = 0.35, 0.15
 
 
 @dataclass(frozen=True)
-class Examples:
+class Examples(Rows):
     """N pictures and what a network should predict of them."""
 
     images: Tensor
@@ -39,12 +40,9 @@ class Examples:
     cluster: Tensor
     """(N,) int64, the shape basis nearest to each."""
 
-    def __getitem__(self, chosen) -> Examples:
-        return Examples(*(getattr(self, f.name)[chosen] for f in fields(self)))
-
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Rows):
     """Of N pictures, drawn before they are dealt out to processes: the same whatever the number of these."""
 
     flip: Tensor
@@ -69,9 +67,6 @@ class Augmentation:
         return Augmentation(flip, within(ROLL), within(ZOOM).exp(), within(SHIFT, 2), 1 + within(GAIN, 3),
                             within(BRIGHTNESS, 3))
 
-    def __getitem__(self, chosen) -> Augmentation:
-        return Augmentation(*(getattr(self, f.name)[chosen] for f in fields(self)))
-
 
 def augmented(examples: Examples, by: Augmentation, keypoint_mirror: Tensor, vertex_mirror: Tensor) -> Examples:
     """The pictures changed, with all that belongs to them."""
@@ -91,10 +86,10 @@ def _mirrored(e: Examples, keypoint_mirror: Tensor, vertex_mirror: Tensor) -> Ex
 
 
 def _chosen(first: Tensor, a: Any, b: Any) -> Any:
-    """Of each picture that from a where `first` (N,), else that from b: tensors, or dataclasses of such."""
+    """Of each picture that from a where `first` (N,), else that from b: tensors, or `Rows` of such."""
     if isinstance(a, Tensor):
         return torch.where(first.view(-1, *[1] * (a.ndim - 1)), a, b)
-    return replace(a, **{f.name: _chosen(first, getattr(a, f.name), getattr(b, f.name)) for f in fields(a)})
+    return type(a)(*(_chosen(first, *pair) for pair in zip(a.values(), b.values(), strict=True)))
 
 
 def _moved(e: Examples, roll: Tensor, zoom: Tensor, shift: Tensor) -> Examples:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..job import BadInput
+from ..parallel import in_parallel
 from ..video.clip import as_rgb, read_image
 from ..video.crops import Crop, crop_track, cut, inside_frame
 from ..video.mask_facts import SMALLEST_AREA
@@ -58,14 +58,10 @@ def load_crops(collection: Collection, size: int, progress: Callable[[int, int],
         return None
 
     answers = []
-    readers = ThreadPoolExecutor(READERS)
-    try:
-        for done, problem in enumerate(readers.map(fill, range(len(pictures))), 1):
-            answers.append(problem)
-            if progress:
-                progress(done, len(pictures))
-    finally:  # where the user cancels, what has not begun is given up
-        readers.shutdown(cancel_futures=True)
+    for problem in in_parallel(fill, range(len(pictures)), READERS):
+        answers.append(problem)
+        if progress:
+            progress(len(answers), len(pictures))
     problems = tuple(problem for problem in answers if problem)
     if pictures and len(problems) == len(pictures):
         raise BadInput(f"{collection.category.name}: none of {len(pictures)} pictures can be used, the first: "

@@ -56,7 +56,7 @@ def read_cub(folder: Path, category: str | None = None) -> Collection:
     column = {number: index for index, number in enumerate(sorted(parts))}
     names = tuple(parts[number] for number in sorted(parts))
     keypoints = _keypoints(folder / "parts/part_locs.txt", column, problems)
-    training = dict(_lines(folder / "train_test_split.txt", _split_line, problems))
+    training = dict(_lines(folder / "train_test_split.txt", lambda image, own: (int(image), bool(int(own))), problems))
     segmentations = _segmentations(folder)
     pictures = []
     for number, name in _lines(folder / "images.txt", lambda number, name: (int(number), name), problems):
@@ -98,10 +98,6 @@ def _keypoints(path: Path, column: dict[int, int], problems: list[str]) -> dict[
 
 def _part_line(image: str, part: str, x: str, y: str, visible: str) -> tuple[int, int, float, float, bool]:
     return int(image), int(part), float(x), float(y), bool(int(visible))
-
-
-def _split_line(image: str, training: str) -> tuple[int, bool]:
-    return int(image), bool(int(training))
 
 
 def _lines(path: Path, parse: Callable[..., Any], problems: list[str]) -> list[Any]:

@@ -17,12 +17,13 @@ from ..job import BadInput, write_whole
 from ..outputs.picture import draw, outline, paste
 from ..outputs.preview import BOARD
 from ..rendering import Renderer, get_renderer
+from ..vmr.encoders import at_size
 from ..vmr.model import Prediction
 from ..vmr.model_file import SHIPPED, LoadedModel, find_model, load_card, load_model
 from .collection import open_collection
 from .crops import Crops, load_crops
 from .pictures import Collection
-from .scores import pictures_of, resized, score
+from .scores import pictures_of, score
 from .train import FINER
 
 TRUTH_NAME = "truth.npz"
@@ -44,14 +45,11 @@ def inspect(arguments: argparse.Namespace) -> None:
     for name in names:
         path = find_model(name)
         card = load_card(path)
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in card.scores.items()) or "not scored"
         print(f"{path.stem}: {card.category.name}, {card.training}, {card.pictures} pictures, {card.steps} steps, "
-              f"licence {card.licence}; {_in_words(card.scores)}")
+              f"licence {card.licence}; {scores}")
         if arguments.on:
             _inspect(path, arguments, device)
-
-
-def _in_words(scores) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in scores.items()) or "not scored"
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def evaluate_model(path: Path, on: Path, category: str | None = None,
     same_keypoints = held_out.category.keypoints == loaded.card.category.keypoints
     affinity = loaded.affinity if same_keypoints else None
     scores = score(loaded.model, affinity, crops, renderer)
-    prediction = _predicted(loaded, crops, renderer)
+    prediction = _predicted(loaded, crops.images, crops.masks, renderer)
     turn, keypoints = _off_truth(on / TRUTH_NAME, collection, held_out, crops, prediction, affinity)
     shape = loaded.model.shape
     stretch = arap_energy(prediction.base, prediction.vertices, shape.edges, shape.cotangents(prediction.base))
@@ -93,10 +91,9 @@ def _held_out(loaded: LoadedModel, collection: Collection) -> tuple[Collection, 
 
 
 @torch.no_grad()
-def _predicted(loaded: LoadedModel, crops: Crops, renderer: Renderer) -> Prediction:
-    model, size = loaded.model, loaded.model.architecture.image_size
-    images, masks = pictures_of(crops.images, crops.masks, model.anchors.device)
-    return model(resized(images, size), resized(masks.unsqueeze(1), size)[:, 0], renderer)[0]
+def _predicted(loaded: LoadedModel, images: np.ndarray, masks: np.ndarray, renderer: Renderer) -> Prediction:
+    pictures = pictures_of(images, masks, loaded.model.anchors.device)
+    return loaded.model(*at_size(*pictures, loaded.model.architecture.image_size), renderer)[0]
 
 
 def _off_truth(path: Path, collection: Collection, held_out: Collection, crops: Crops, prediction: Prediction,
@@ -134,16 +131,12 @@ def _inspect(path: Path, arguments: argparse.Namespace, device: torch.device) ->
         write_whole(arguments.sheet, cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
 
 
-@torch.no_grad()
 def sheet_of(loaded: LoadedModel, crops: Crops, renderer: Renderer, most: int = 24) -> np.ndarray:
     """(h, w, 3) uint8 RGB: for each of some crops the picture with the mesh's outline, the mesh, and it from above."""
-    model, device = loaded.model, loaded.model.anchors.device
-    size = model.architecture.image_size
     some = np.unique(np.linspace(0, len(crops.images) - 1, most).round().astype(int))
-    images, masks = pictures_of(crops.images[some], crops.masks[some], device)
-    prediction, _ = model(resized(images, size), resized(masks.unsqueeze(1), size)[:, 0], renderer)
-    cells = [_cells(crops.images[index], prediction, row, model.shape.faces.cpu().numpy())
-             for row, index in enumerate(some)]
+    prediction = _predicted(loaded, crops.images[some], crops.masks[some], renderer)
+    faces = loaded.model.shape.faces.cpu().numpy()
+    cells = [_cells(crops.images[index], prediction, row, faces) for row, index in enumerate(some)]
     cells += [np.full_like(cells[0], BOARD)] * (-len(cells) % COLUMNS)
     return np.vstack([np.hstack(cells[row:row + COLUMNS]) for row in range(0, len(cells), COLUMNS)])
 

@@ -1,7 +1,7 @@
 """The mesh of each training picture, fitted to its mask and keypoints by descent, and the category's mean shape.
 
-CMR learns a mean shape and instance meshes through its network. Parameters of their own for every picture find them in
-a fraction of the time; the network then learns to tell them from pictures.
+CMR finds a mean shape and instance meshes through its network. Parameters of their own for every picture take a
+fraction of the time; the network is then trained to predict them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from ..fitting.optimise import RowAdam, UniformAdam, rows_of
 from ..geometry.cameras import WeakCamera
 from ..geometry.rotations import from_axis_angle
 from ..rendering import Renderer
+from ..rows import Rows
 from ..vmr.objective import Targets, terms
 
 
 @dataclass(frozen=True)
-class Instances:
+class Instances(Rows):
     """What is fitted for each of N pictures."""
 
     rotation: Tensor
@@ -47,20 +48,17 @@ class Instances:
     def camera(self) -> WeakCamera:
         return WeakCamera(from_axis_angle(self.turn) @ self.rotation, self.placement[:, 2].exp(), self.placement[:, :2])
 
-    def __getitem__(self, chosen: Tensor) -> Instances:
-        return Instances(self.rotation[chosen], self.turn[chosen], self.placement[chosen], self.handles[chosen])
-
 
 def descend(shape: CategoryShape, instances: Instances, targets: Targets, affinity: Tensor | None,
-            batches: Iterable[Tensor], weights: Mapping[str, float], renderer: Renderer, learn_shape: bool,
+            batches: Iterable[Tensor], weights: Mapping[str, float], renderer: Renderer, fit_shape: bool,
             progress: Callable[[dict[str, Tensor]], None]) -> None:
-    """Improve instances in place, a batch (n,) of them at each step; also the shape's single basis if `learn_shape`."""
+    """Improve instances in place, a batch (n,) of them at each step; also the shape's single basis if `fit_shape`."""
     tables = [table.flatten(1).detach().requires_grad_()
               for table in (instances.turn, instances.placement, instances.handles)]
     handles = tables[2].new_tensor(HANDLE_RATES).repeat(instances.handles.shape[1])
     groups = [{"params": [table], "lr": rate, "optimiser": RowAdam}
               for table, rate in zip(tables, (TURN_RATE, PLACEMENT_RATE, handles), strict=True)]
-    if learn_shape:
+    if fit_shape:
         groups.append({"params": [shape.latent], "lr": SHAPE_RATE, "optimiser": UniformAdam})
 
     batches = list(batches)
@@ -70,11 +68,11 @@ def descend(shape: CategoryShape, instances: Instances, targets: Targets, affini
         turn, placement, handles = (rows_of(table, batch) for table in tables)
         some = Instances(instances.rotation[batch], turn, placement, handles.unflatten(1, (-1, HANDLE_SIZE)))
         base = shape.base(turn.new_ones(1, 1))
-        base = (base if learn_shape else base.detach()).expand(len(batch), -1, -1)
+        base = (base if fit_shape else base.detach()).expand(len(batch), -1, -1)
         found = terms(shape, base, shape.deformed(base, some.handles), some.camera, affinity, targets[batch], renderer)
         found["handle"] = some.handles.square().sum(-1).mean(-1)
         found["proportion"] = unevenness(shape, some.handles)
-        if learn_shape:
+        if fit_shape:
             found["laplacian"] = losses.laplacian_loss(base[:1], shape.edges)
         progress({name: value.detach() for name, value in found.items()})
         # A picture whose camera is not known counts for nothing, and harms no other.

@@ -10,13 +10,14 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..devices import on_device
+from ..checkpoint import moments_of, restore_moments, under
 from ..fitting.optimise import falling
 from ..job import BadInput
 from ..losses import weighted
 from ..rendering import Renderer
+from ..rows import Rows
 from ..vmr.model import CategoryModel, nearest_hypotheses
-from ..vmr.objective import INSIDE, Targets, compared_of, places_inside, terms
+from ..vmr.objective import INSIDE, Targets, compared_of, samples_inside, terms
 from .augmentation import Augmentation, Examples, augmented
 from .losses import hypotheses_loss, imitation_losses, landmark_loss, texture_losses
 from .perception import Perception
@@ -59,7 +60,7 @@ class TrainingPlan:
 
 
 @dataclass(frozen=True)
-class Draws:
+class Draws(Rows):
     """Random numbers for N pictures of a step, but for their augmentation, before they are dealt out to processes."""
 
     inside: Tensor
@@ -70,9 +71,6 @@ class Draws:
     @staticmethod
     def draw(count: int, random: torch.Generator) -> Draws:
         return Draws(torch.rand(count, INSIDE, generator=random), compared_of(count, random))
-
-    def __getitem__(self, chosen) -> Draws:
-        return Draws(self.inside[chosen], self.compared[chosen])
 
 
 class BatchLoss(nn.Module):
@@ -119,7 +117,7 @@ class BatchLoss(nn.Module):
 
 def targets_of(examples: Examples, chance: Tensor) -> Targets:
     """For the objective; chance (N, INSIDE) in 0..1 picks the samples inside masks."""
-    return Targets(examples.masks, places_inside(examples.masks, chance), examples.keypoints, examples.annotated)
+    return Targets(examples.masks, samples_inside(examples.masks, chance), examples.keypoints, examples.annotated)
 
 
 def rate_factor(step: int, steps: int) -> float:
@@ -155,9 +153,9 @@ class Trainer:
         chosen = torch.randperm(len(self._examples.images), generator=random)[:self._count]
         augmentation, draws = Augmentation.draw(self._count, random), Draws.draw(self._count, random)
         own, device = slice(self._rank, None, self._processes), self.model.anchors.device
-        examples = augmented(on_device(self._examples[chosen[own]], device), on_device(augmentation[own], device),
+        examples = augmented(self._examples[chosen[own]].to(device), augmentation[own].to(device),
                              self._keypoint_mirror.to(device), self.model.shape.mirror)
-        return examples, on_device(draws[own], device)
+        return examples, draws[own].to(device)
 
     def update(self) -> dict[str, float]:
         """One step; the parts of its loss. BadInput where that is not finite."""
@@ -181,22 +179,14 @@ class Trainer:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that `restore` needs to go on, by names that start with PREFIX."""
-        found = {f"{PREFIX}model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            found |= {f"{PREFIX}optimiser.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-        return {name: value.detach().cpu() for name, value in found.items()}
+        found = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        found |= {f"optimiser.{name}": value for name, value in moments_of(self.optimiser).items()}
+        return {PREFIX + name: value.detach().cpu() for name, value in found.items()}
 
     def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Go on where `tensors` were taken, after so many steps."""
-        of_model = PREFIX + "model."
-        self.model.load_state_dict({name.removeprefix(of_model): value for name, value in tensors.items()
-                                    if name.startswith(of_model)})
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith(PREFIX + "optimiser."):
-                index, key = name.removeprefix(PREFIX + "optimiser.").split(".")
-                states.setdefault(int(index), {})[key] = value
-        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": states})
+        self.model.load_state_dict(under(PREFIX + "model.", tensors))
+        restore_moments(self.optimiser, under(PREFIX + "optimiser.", tensors))
         self.step = step
 
 

@@ -26,7 +26,6 @@ class StoredMask(Protocol):
 
     def read(self) -> np.ndarray:
         """(H, W) bool, where the subject is seen; BadInput where it cannot be had."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..annotations import VISIBLE
 from ..rendering import Renderer
+from ..vmr.encoders import at_size
 from ..vmr.model import CategoryModel, Prediction
 from .crops import Crops
 
@@ -48,7 +49,7 @@ def score(model: CategoryModel, affinity: Tensor | None, crops: Crops, renderer:
     for start in range(0, len(crops.images), BATCH):
         some = slice(start, start + BATCH)
         images, masks = pictures_of(crops.images[some], crops.masks[some], device)
-        prediction = model(resized(images, size), resized(masks.unsqueeze(1), size)[:, 0], renderer)[0]
+        prediction = model(*at_size(images, masks, size), renderer)[0]
         overlaps.append(_overlap(model, prediction, masks > 0.5, renderer))
         if affinity is not None:
             points = prediction.camera.project(affinity @ prediction.vertices)[..., :2].cpu().numpy()
@@ -66,13 +67,6 @@ def pictures_of(images: np.ndarray, masks: np.ndarray, device: torch.device) -> 
     """Crops' images (N, S, S, 3) and masks (N, S, S) uint8 as a network takes them: (N, 3, S, S), (N, S, S) in 0..1."""
     return (torch.from_numpy(images).to(device).movedim(-1, 1).float() / 255,
             torch.from_numpy(masks).to(device).float() / 255)
-
-
-def resized(images: Tensor, size: int) -> Tensor:
-    """(N, C, size, size), averaged over each pixel's area."""
-    if images.shape[-1] == size:
-        return images
-    return torch.nn.functional.interpolate(images, size=(size, size), mode="area")
 
 
 def _overlap(model: CategoryModel, prediction: Prediction, masks: Tensor, renderer: Renderer) -> Tensor:

@@ -20,7 +20,7 @@ class TrainingSettings(Tunables):
             "resnet18": "ResNet-18, for GPUs; takes torchvision's ImageNet weights",
         }, source="CMR and VMR: ResNet-18")
     held_out: float = setting(
-        0.1, "Held Out", "Share of the pictures that scores are measured on", "input",
+        0.1, "Held Out", "Fraction of the pictures that scores are measured on", "input",
         minimum=0.01, maximum=0.5, source="CUB's own split where it has one")
 
     bases: int = setting(

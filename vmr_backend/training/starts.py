@@ -19,6 +19,7 @@ from .crops import Crops
 from .structure_from_motion.model import Tracks, left_of
 from .structure_from_motion.solve import structure_of
 from .template import radii_of, template_of
+from .views import views_of
 
 LEVEL = 3
 """Subdivisions of the sphere: 642 vertices, 1280 faces (CMR)."""
@@ -79,8 +80,6 @@ def weak_start(crops: Crops, category: Category, renderer: Renderer, seed: int,
 def self_start(crops: Crops, category: Category, renderer: Renderer, seed: int,
                progress: Callable[[int, int], None]) -> Start:
     """A template fitted to masks, and the best of several cameras for each picture (UMR)."""
-    from .views import views_of
-
     views = views_of(crops.masks, renderer, seed, progress)
     return Start(torch.from_numpy(views.template).float(), views.sphere, views.camera, None)
 

@@ -11,7 +11,7 @@ from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
 from .. import losses
-from ..fitting.data_terms import softness
+from ..fitting.data_terms import mask_term
 from ..fitting.optimise import UniformAdam, descend
 from ..geometry.cameras import LEVEL_CAMERA, WeakCamera
 from ..geometry.resampling import spread_evenly
@@ -23,7 +23,7 @@ from ..job import BadInput
 from ..rendering import Renderer
 from ..rendering.surface import facing_everywhere
 from ..vmr.model_file import STRENGTH
-from ..vmr.objective import INSIDE, places_inside
+from ..vmr.objective import INSIDE, samples_inside
 from .structure_from_motion.model import Structure
 
 LEGS, STEPS, VIEWS, SIZE = 3, 250, 12, 64
@@ -163,7 +163,7 @@ def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tenso
     edges = torch.from_numpy(edges_of(sphere.faces))
     preconditioner = Preconditioner(sphere.faces, len(vertices), STRENGTH, vertices.device)
     latent = preconditioner.latent(vertices[None]).requires_grad_()
-    shape = vertices[None]
+    shape = latent
 
     def evaluate(_: int) -> dict[str, Tensor]:
         nonlocal shape
@@ -174,9 +174,8 @@ def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tenso
             seen = renderer.visibility(camera.project((body - centre).expand(VIEWS, -1, -1)), body_faces, SIZE)
             mask = (seen.face_index >= 0).float()
         points = camera.project((shape - centre).expand(VIEWS, -1, -1))
-        alpha = renderer.silhouette(points, faces, SIZE, softness(SIZE))
-        found = {"mask": losses.silhouette_loss(alpha, mask, torch.ones_like(mask)),
-                 "contour": losses.contour_loss(points[..., :2], places_inside(mask, chance)),
+        found = {"mask": mask_term(points, faces, mask, renderer),
+                 "contour": losses.contour_loss(points[..., :2], samples_inside(mask, chance)),
                  "facing": facing_everywhere(points, faces, SIZE, renderer),
                  "laplacian": losses.laplacian_loss(shape, edges),
                  "surface": losses.charbonnier(away(shape)[0].square(), 0.02).mean(-1),

@@ -18,14 +18,13 @@ from torch import Tensor
 from ..annotations import Category
 from ..bodies.category import CategoryShape, Handles, evenly
 from ..checkpoint import Checkpoint
-from ..devices import on_device
 from ..geometry import sphere as spheres
 from ..job import BadInput, EventLog
 from ..rendering import Renderer, get_renderer
 from ..vmr.encoders import ResNet18
 from ..vmr.model import Architecture, CategoryModel
 from ..vmr.model_file import STRENGTH, ModelCard, load_card, load_model, save_model
-from ..vmr.objective import INSIDE, Targets, places_inside
+from ..vmr.objective import INSIDE, Targets, samples_inside
 from .augmentation import Examples
 from .collection import open_collection
 from .command import MODEL_NAME, TrainingRequest
@@ -237,7 +236,7 @@ class _Work:
         masks = torch.from_numpy(self.crops.masks).float() / 255
         random = torch.Generator().manual_seed(self.request.seed)
         chance = torch.rand(len(masks), INSIDE, generator=random)
-        return Targets(masks, places_inside(masks, chance), torch.from_numpy(self.crops.keypoints),
+        return Targets(masks, samples_inside(masks, chance), torch.from_numpy(self.crops.keypoints),
                        torch.from_numpy(self.crops.seen > 0).float())
 
     def _mean_shape(self, start: Start, targets: Targets, affinity: Tensor | None) -> Tensor:
@@ -256,7 +255,7 @@ class _Work:
                 yield from torch.randperm(len(some), generator=random).split(TOGETHER)
 
         number = count(1)
-        few, true = on_device(few, self.device), on_device(targets[some], self.device)
+        few, true = few.to(self.device), targets[some].to(self.device)
         descend(shape, few, true, affinity, batches(), self.weights, self.renderer, True,
                 lambda _: self.log.progress("mean_shape", next(number), steps))
         return shape.bases().detach()[0]
@@ -264,9 +263,9 @@ class _Work:
     def _fit(self, shape: CategoryShape, instances: Instances, targets: Targets, affinity: Tensor | None,
              batch: Tensor, iterations: int) -> None:
         """The meshes of one batch of pictures, in place."""
-        few = on_device(instances[batch], self.device)
+        few = instances[batch].to(self.device)
         every = torch.arange(len(batch), device=self.device)
-        descend(shape, few, on_device(targets[batch], self.device), affinity, (every for _ in range(iterations)),
+        descend(shape, few, targets[batch].to(self.device), affinity, (every for _ in range(iterations)),
                 self.weights, self.renderer, False, lambda _: None)
         for name in TABLES:
             getattr(instances, name)[batch] = getattr(few, name).cpu()
@@ -316,7 +315,7 @@ class _Work:
         masks = torch.from_numpy(self.crops.masks) > 127
         base = shape.base(evenly(1, 1).to(self.device))
         for batch in torch.arange(len(masks)).split(64):
-            some = on_device(instances[batch], self.device)
+            some = instances[batch].to(self.device)
             vertices = shape.deformed(base.expand(len(batch), -1, -1), some.handles)
             drawn = self.renderer.visibility(some.camera.project(vertices), shape.faces, masks.shape[-1])
             covered, mask = drawn.face_index.cpu() >= 0, masks[batch]

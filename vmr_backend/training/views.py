@@ -5,7 +5,7 @@ maximisation; UMR, UCMR): each picture is compared with the template seen from a
 best; then the template and the kept cameras descend together. At last every picture gets its camera.
 
 Under weak perspective a symmetric body has one outline from the front left, seen from above, and from the hind left,
-seen from below: animals are expected to be looked down on a little, which decides where it can be told.
+seen from below: animals are expected to be looked down on a little, which decides between the two.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from .. import losses
-from ..fitting.data_terms import softness
+from ..fitting.data_terms import mask_term, softness
 from ..fitting.optimise import RowAdam, UniformAdam, descend, rows_of
 from ..geometry.cameras import LEVEL_CAMERA, WeakCamera
 from ..geometry.resampling import spread_evenly
@@ -31,14 +31,15 @@ from ..geometry.topology import edges_of
 from ..job import BadInput
 from ..rendering import Renderer
 from ..rendering.surface import facing_everywhere
-from ..vmr.objective import places_inside
+from ..rows import Rows
+from ..vmr.objective import samples_inside
 
 FEWEST = 8
 """Masks; fewer show too little of a body."""
 INSIDE = 128
-"""Places inside each mask that pull the template to them."""
-STUDIED = 256
-"""Pictures that the template is learnt from."""
+"""Samples inside each mask, for the contour term."""
+FITTED = 256
+"""Pictures that the template is fitted to."""
 SIZE = 48
 """Pixels, of masks that are compared."""
 HEADINGS = 24
@@ -55,9 +56,9 @@ STRENGTHS = (30.0, 30.0, 20.0, 20.0, 12.0, 12.0, 8.0, 8.0)
 """Of the preconditioner in each round: detail grows."""
 FINER_AFTER, SPREAD_AFTER = 4, (2, 4, 5)
 """Rounds after which the template's faces are divided, and after which its vertices are spread evenly."""
-LESSONS, REPEATS, BATCH = 42, 16, 32
-"""Batches from which the template learns in each round, how often it sees a picture in them at most, and the pictures
-in one."""
+BATCHES, REPEATS, BATCH = 42, 16, 32
+"""Batches that the template is fitted to in each round, how often a picture is in them at most, and the pictures in
+one."""
 STEPS, LAST_STEPS = 5, 12
 """Of a hypothesis' descent, between the rounds and after them."""
 RATES, SHAPE_RATE = (0.03, 0.02, 0.05), 0.3
@@ -70,7 +71,7 @@ few pictures show how wide a body is."""
 SLOPE = 0.5
 """Of the roof under which flanks stay."""
 TRUSTED = 0.8
-"""Share of the pictures, those explained best, that the template follows: no rigid shape explains the rest."""
+"""Fraction of the pictures, those explained best, that the template follows: no rigid shape explains the rest."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +93,18 @@ class Views:
 
 
 @dataclass(frozen=True)
-class _Pictures:
+class _Pictures(Rows):
     """N masks as they are compared."""
 
     masks: Tensor
     """(N, SIZE, SIZE) in 0..1."""
     inside: Tensor
-    """(N, P, 2) places inside, crop coordinates."""
+    """(N, P, 2) samples inside, crop coordinates."""
     frames: _Frames
-
-    def __getitem__(self, chosen: Tensor) -> _Pictures:
-        return _Pictures(self.masks[chosen], self.inside[chosen], self.frames[chosen])
-
-    def __len__(self) -> int:
-        return len(self.masks)
 
 
 @dataclass(frozen=True)
-class _Frames:
+class _Frames(Rows):
     """Masks brought to the middle and to one area, and where they were: placed = centre + half * framed."""
 
     masks: Tensor
@@ -118,9 +113,6 @@ class _Frames:
     """(N, 2) crop units."""
     half: Tensor
     """(N,) crop units."""
-
-    def __getitem__(self, chosen: Tensor) -> _Frames:
-        return _Frames(self.masks[chosen], self.centre[chosen], self.half[chosen])
 
 
 class _Ridge:
@@ -133,9 +125,9 @@ class _Ridge:
         beside = np.flatnonzero((np.abs(x) > 1e-9) & (z > 0))
         after = np.searchsorted(y[line], y[beside]).clip(1, len(line) - 1)
         before, after = line[after - 1], line[after]
-        share = ((y[beside] - y[before]) / (y[after] - y[before])).clip(0, 1)
+        fraction = ((y[beside] - y[before]) / (y[after] - y[before])).clip(0, 1)
         self._beside, self._before, self._after = (torch.from_numpy(a) for a in (beside, before, after))
-        self._share = torch.from_numpy(share).float()
+        self._fraction = torch.from_numpy(fraction).float()
 
     def sunk(self, vertices: Tensor) -> Tensor:
         """Mean square of how far the flanks of a body (V, 3) stand above a roof whose ridge is its back.
@@ -143,7 +135,7 @@ class _Ridge:
         Seen from a side, flanks that stand up like the walls of a boat hide the back, and no outline would ever tell.
         """
         z = vertices[:, 2]
-        ridge = torch.lerp(z[self._before], z[self._after], self._share)
+        ridge = torch.lerp(z[self._before], z[self._after], self._fraction)
         roof = ridge - SLOPE * vertices[self._beside, 0].abs().detach()
         return torch.relu(z[self._beside] - roof).square().mean()
 
@@ -174,31 +166,27 @@ def views_of(masks: np.ndarray, renderer: Renderer, seed: int, progress: Callabl
     """
     random = np.random.default_rng(seed)
     pictures = _pictures(masks, random)
-    studied = pictures[torch.from_numpy(np.sort(random.permutation(len(pictures))[:STUDIED]))]
-    steps = len(STRENGTHS) + math.ceil(len(pictures) / STUDIED)
-    template, poses, trusted = _side_views(studied, random)
+    fitted = pictures[torch.from_numpy(np.sort(random.permutation(len(pictures))[:FITTED]))]
+    steps = len(STRENGTHS) + math.ceil(len(pictures) / FITTED)
+    template, poses, trusted = _side_views(fitted, random)
     for round_, strength in enumerate(STRENGTHS):
         template = _Template(template.sphere, template.vertices().detach(), strength)
         if round_:
-            tried, scores = _explained(template, studied, renderer, STEPS)
+            tried, scores = _explained(template, fitted, renderer, STEPS)
             poses = tried[torch.arange(0, len(scores) * KEPT, KEPT)]
-            trusted = scores[:, 0].argsort(stable=True)[: round(TRUSTED * len(studied))]
-        _learn(template, poses[trusted], studied[trusted], renderer, random)
+            trusted = scores[:, 0].argsort(stable=True)[: round(TRUSTED * len(fitted))]
+        _improve(template, poses[trusted], fitted[trusted], renderer, random)
         template = _normalised(template, round_)
         progress(round_ + 1, steps)
     rivals, ranked = [], []
-    for some in torch.arange(len(pictures)).split(STUDIED):
+    for some in torch.arange(len(pictures)).split(FITTED):
         tried, scores = _explained(template, pictures[some], renderer, LAST_STEPS)
         rivals.append(tried.rigid_camera)
         ranked.append(scores.numpy())
         progress(len(STRENGTHS) + len(rivals), steps)
-    cameras = WeakCamera(*(torch.cat(values) for values in zip(*map(_parts, rivals), strict=True)))
+    cameras = WeakCamera.joined(rivals)
     return Views(template.vertices().detach().double().numpy(), template.sphere, cameras[::KEPT], cameras,
                  np.concatenate(ranked))
-
-
-def _parts(camera: WeakCamera) -> tuple[Tensor, Tensor, Tensor]:
-    return camera.rotation, camera.scale, camera.shift
 
 
 def _pictures(masks: np.ndarray, random: np.random.Generator) -> _Pictures:
@@ -209,18 +197,18 @@ def _pictures(masks: np.ndarray, random: np.random.Generator) -> _Pictures:
         raise BadInput(f"masks: found {len(masks)}, needs at least {FEWEST} to learn a shape from")
     small = interpolate(torch.from_numpy(masks).float()[:, None] / 255, (SIZE, SIZE), mode="area")[:, 0]
     chance = torch.from_numpy(random.random((len(small), INSIDE), np.float32))
-    return _Pictures(small, places_inside(small, chance), _framed(small))
+    return _Pictures(small, samples_inside(small, chance), _framed(small))
 
 
 def _framed(masks: Tensor) -> _Frames:
     """Masks (N, S, S) in the middle and at one area."""
     size = masks.shape[-1]
-    place = (torch.arange(size) * 2 + 1) / size - 1
+    line = (torch.arange(size) * 2 + 1) / size - 1
     total = masks.sum((1, 2)).clamp_min(1e-6)
-    centre = torch.stack([(masks.sum(1) * place).sum(1), (masks.sum(2) * place).sum(1)], 1) / total[:, None]
+    centre = torch.stack([(masks.sum(1) * line).sum(1), (masks.sum(2) * line).sum(1)], 1) / total[:, None]
     half = ROOM * total.sqrt() * 2 / size
-    to_place = torch.cat([half[:, None, None] * torch.eye(2), centre[:, :, None]], 2)
-    grid = affine_grid(to_place, [len(masks), 1, FRAME, FRAME], align_corners=False)
+    to_crop = torch.cat([half[:, None, None] * torch.eye(2), centre[:, :, None]], 2)
+    grid = affine_grid(to_crop, [len(masks), 1, FRAME, FRAME], align_corners=False)
     return _Frames(grid_sample(masks[:, None], grid, align_corners=False).flatten(1), centre, half)
 
 
@@ -249,10 +237,10 @@ def _side_views(pictures: _Pictures, random: np.random.Generator) -> tuple[_Temp
 def _proportions(pictures: _Pictures) -> tuple[Tensor, float, float]:
     """Indices of the wide half of the pictures, their height and the narrow ones' width over the wide ones' length."""
     framed = pictures.frames.masks.view(-1, FRAME, FRAME)
-    place = (torch.arange(FRAME) * 2 + 1) / FRAME - 1
-    share = framed / framed.sum((1, 2), keepdim=True)
-    across = (share.sum(1) * place.square()).sum(1).sqrt()
-    down = (share.sum(2) * place.square()).sum(1).sqrt()
+    line = (torch.arange(FRAME) * 2 + 1) / FRAME - 1
+    weight = framed / framed.sum((1, 2), keepdim=True)
+    across = (weight.sum(1) * line.square()).sum(1).sqrt()
+    down = (weight.sum(2) * line.square()).sum(1).sqrt()
     aspect = across / down
     wide = (aspect >= aspect.median()).nonzero()[:, 0]
     height = float((1 / aspect[wide]).median())
@@ -284,7 +272,7 @@ def _all_round() -> tuple[Tensor, Tensor]:
 
 
 def _unlikeliness(rotation: Tensor, girth: Tensor) -> Tensor:
-    """Cost (...) of rotations (..., 3, 3) of which the subject stands askew, or is not looked at from about level, and
+    """Cost (...) of rotations (..., 3, 3) of which the subject stands askew, or is not seen from about level, and
     of unusual girths (...)."""
     elevation = torch.asin((-rotation[..., 2, 2]).clamp(-0.999, 0.999))
     roll = torch.atan2(rotation[..., 0, 2], -rotation[..., 1, 2])
@@ -293,36 +281,33 @@ def _unlikeliness(rotation: Tensor, girth: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Poses:
+class _Poses(Rows):
     """How P pictures see the template."""
 
     rotation: Tensor
     """(P, 3, 3) object to camera."""
-    place: Tensor
+    placement: Tensor
     """(P, 3) shift in crop units and the scale's logarithm."""
     girth: Tensor
     """(P, 1) logarithm of what x and z are multiplied by: a stout animal seen from its side is not a slim one that
     turns away."""
 
-    def __getitem__(self, chosen: Tensor) -> _Poses:
-        return _Poses(self.rotation[chosen], self.place[chosen], self.girth[chosen])
-
     @property
     def camera(self) -> WeakCamera:
-        return WeakCamera(self.rotation, self.place[:, 2].exp(), self.place[:, :2])
+        return WeakCamera(self.rotation, self.placement[:, 2].exp(), self.placement[:, :2])
 
     @property
     def rigid_camera(self) -> WeakCamera:
         """The one that shows the template itself at about the area of its stouter or slimmer likeness."""
-        return _Poses(self.rotation, self.place + torch.tensor([0, 0, 0.5]) * self.girth, self.girth).camera
+        return _Poses(self.rotation, self.placement + torch.tensor([0, 0, 0.5]) * self.girth, self.girth).camera
 
-    def moved(self, turn: Tensor, place: Tensor, girth: Tensor) -> _Poses:
+    def moved(self, turn: Tensor, placement: Tensor, girth: Tensor) -> _Poses:
         """After a turn (P, 3), axis-angle in the camera's axes."""
-        return _Poses(from_axis_angle(turn) @ self.rotation, place, girth)
+        return _Poses(from_axis_angle(turn) @ self.rotation, placement, girth)
 
     def tables(self) -> list[Tensor]:
         """What `moved` takes, to be optimised."""
-        tables = torch.zeros_like(self.place), self.place.clone(), self.girth.clone()
+        tables = torch.zeros_like(self.placement), self.placement.clone(), self.girth.clone()
         return [table.requires_grad_() for table in tables]
 
     def points(self, vertices: Tensor) -> Tensor:
@@ -333,11 +318,6 @@ class _Poses:
     def unlikeliness(self) -> Tensor:
         """(P,)"""
         return _unlikeliness(self.rotation, self.girth[:, 0])
-
-
-def _silhouettes(points: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
-    """Soft silhouettes (P, SIZE, SIZE) of projected bodies (P, V, 3)."""
-    return renderer.silhouette(points, faces, SIZE, softness(SIZE))
 
 
 def _explained(template: _Template, pictures: _Pictures, renderer: Renderer, steps: int) -> tuple[_Poses, Tensor]:
@@ -356,7 +336,8 @@ def _hypotheses(template: _Template, frames: _Frames, renderer: Renderer) -> _Po
     bodies = len(girth)
     girth = girth.repeat(HEADINGS)[:, None]
     drawn = _Poses(rotation.flatten(0, 1), torch.tensor([0.0, 0, math.log(1.4)]).expand(len(girth), -1), girth)
-    seen = _framed(_silhouettes(drawn.points(template.vertices().detach()), template.faces, renderer))
+    points = drawn.points(template.vertices().detach())
+    seen = _framed(renderer.silhouette(points, template.faces, SIZE, softness(SIZE)))
     cost = 1 - _overlap(frames.masks, seen.masks) + drawn.unlikeliness()
     cost, body = cost.view(-1, HEADINGS, bodies).min(2)
     lowest = (cost <= cost.roll(1, 1)) & (cost <= cost.roll(-1, 1))
@@ -364,8 +345,8 @@ def _hypotheses(template: _Template, frames: _Frames, renderer: Renderer) -> _Po
     view = (heading * bodies + body.gather(1, heading)).flatten()
     row = torch.arange(len(cost)).repeat_interleave(KEPT)
     zoom = (frames.half[row] / seen.half[view])[:, None]
-    place = torch.cat([frames.centre[row] - zoom * seen.centre[view], drawn.place[view, 2:] + zoom.log()], 1)
-    return _Poses(drawn.rotation[view], place, girth[view])
+    placement = torch.cat([frames.centre[row] - zoom * seen.centre[view], drawn.placement[view, 2:] + zoom.log()], 1)
+    return _Poses(drawn.rotation[view], placement, girth[view])
 
 
 def _refined(template: _Template, poses: _Poses, pictures: _Pictures, renderer: Renderer,
@@ -378,8 +359,7 @@ def _refined(template: _Template, poses: _Poses, pictures: _Pictures, renderer: 
 
         def evaluate(_: int, some: Tensor = some) -> dict[str, Tensor]:
             seen = poses[some].moved(*(rows_of(table, some) for table in tables))
-            alpha = _silhouettes(seen.points(vertices), template.faces, renderer)
-            misfit = losses.silhouette_loss(alpha, pictures.masks[some], torch.ones_like(alpha))
+            misfit = mask_term(seen.points(vertices), template.faces, pictures.masks[some], renderer)
             return {"misfit": misfit + seen.unlikeliness()}
 
         descend(_groups(tables), evaluate, lambda step: {"misfit": 1.0}, steps)
@@ -388,12 +368,12 @@ def _refined(template: _Template, poses: _Poses, pictures: _Pictures, renderer: 
     return poses.moved(*(table.detach() for table in tables)), found
 
 
-def _learn(template: _Template, poses: _Poses, pictures: _Pictures, renderer: Renderer,
+def _improve(template: _Template, poses: _Poses, pictures: _Pictures, renderer: Renderer,
            random: np.random.Generator) -> None:
     """Descend the template, and the poses with it."""
     tables = poses.tables()
     order = torch.from_numpy(np.concatenate([random.permutation(len(pictures)) for _ in range(REPEATS)]))
-    batches = [batch.unique() for batch in order.split(min(BATCH, len(pictures)))[:LESSONS]]
+    batches = [batch.unique() for batch in order.split(min(BATCH, len(pictures)))[:BATCHES]]
 
     def evaluate(step: int) -> dict[str, Tensor]:
         batch = batches[step]
@@ -412,8 +392,7 @@ def _misfit(template: _Template, poses: _Poses, pictures: _Pictures, renderer: R
     """What the template and the poses of a batch of pictures descend: a number."""
     vertices = template.vertices()
     points = poses.points(vertices)
-    alpha = _silhouettes(points, template.faces, renderer)
-    each = (losses.silhouette_loss(alpha, pictures.masks, torch.ones_like(alpha))
+    each = (mask_term(points, template.faces, pictures.masks, renderer)
             + WEIGHTS["contour"] * losses.contour_loss(points[..., :2], pictures.inside)
             + WEIGHTS["facing"] * facing_everywhere(points, template.faces, SIZE, renderer) + poses.unlikeliness())
     return (each.mean() + WEIGHTS["laplacian"] * losses.laplacian_loss(vertices, template.edges)

@@ -1,4 +1,4 @@
-"""What a frame's mask says of the subject: box, area, whether it is there, and what cuts it off or touches it."""
+"""What follows from a frame's mask: box, area, whether it is there, and what cuts it off or touches it."""
 
 from __future__ import annotations
 

@@ -89,7 +89,8 @@ def open_movie(path: Path, shown: ShownMovie | None, last: int | None) -> Movie:
         turns = round(first.rotation / 90) % 4 if first.rotation % 90 == 0 and (shown is None or shown.turned) else 0
         width, height = (first.width, first.height)[:: -1 if turns % 2 else 1]
         aspect = float(stream.sample_aspect_ratio or 1)
-        has_alpha, format_name, unit = _has_alpha(first.format), container.format.name, stream.time_base
+        has_alpha = any(component.is_alpha for component in first.format.components)
+        format_name, unit = container.format.name, stream.time_base
     if shown and (width, height) != (shown.width, shown.height):
         raise BadInput(f"{path}: found frames of {width}x{height} pixels where Blender shows {shown.width}x"
                        f"{shown.height}; {NEEDS_FRAMES}")
@@ -298,10 +299,6 @@ def _image_of(frame: av.VideoFrame, movie: Movie) -> np.ndarray:
     graph.vpush(frame)
     image = graph.vpull().to_ndarray(format="bgra" if movie.has_alpha else "bgr24", interpolation=AS_BLENDER)
     return np.ascontiguousarray(np.rot90(image, movie.quarter_turns)) if movie.quarter_turns else image
-
-
-def _has_alpha(pixels: av.VideoFormat) -> bool:
-    return any(component.is_alpha for component in pixels.components)
 
 
 def _undecodable(path: Path) -> BadInput:

@@ -1,1 +1,1 @@
-"""Category models (VMR, Li et al. 2020): what one picture says of an animal's shape, pose and texture."""
+"""Category models (VMR, Li et al. 2020): an animal's shape, pose and texture predicted from one picture."""

@@ -1,4 +1,4 @@
-"""What a category model makes of a clip: its mesh and camera in each frame; each by itself, or one subject in all."""
+"""What a category model makes of a clip: a mesh and camera in each frame; each by itself, or one subject in all."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..bodies.category import CategoryBody, CategoryShape, Handles, basis_weights
+from ..checkpoint import under
 from ..fitting.batch import runs_and_pairs
 from ..fitting.camera import FrameCameras
 from ..fitting.fitter import Fitter, Schedule, Solution
@@ -24,6 +25,7 @@ from ..reconstruction import Reconstruction
 from ..rendering import Renderer
 from ..settings import Settings
 from ..video.footage import Footage
+from .encoders import at_size
 from .model import STATE_NAMES, State
 from .model_file import STRENGTH, LoadedModel
 from .poses import BATCH, candidates, steady_state
@@ -54,7 +56,7 @@ def costs_of(settings: Settings, frames: int) -> dict[str, float]:
 
 def adapt_clip(fitter: Fitter, loaded: LoadedModel, course: Course, priors: Priors,
                like: Reconstruction | None = None) -> Fit:
-    """The subject of the fitter's footage as a category model knows its kind.
+    """Reconstruct the subject of the fitter's footage with a model of its category.
 
     priors  what is known of the camera beforehand
     like    a result of the same subject: its rest shape is the base shape that the closing pass starts from
@@ -168,7 +170,7 @@ class _Progress:
     def tensors(self) -> dict[str, Tensor]:
         assert self.steady is not None
         solution = {} if self._solution is None else self._solution.state_dict()
-        steady = zip(STATE_NAMES, self.steady.tensors(), strict=True)
+        steady = zip(STATE_NAMES, self.steady.values(), strict=True)
         return (self.adaptation.tensors() | {f"steady.{name}": value for name, value in steady}
                 | {f"solution.{name}": value for name, value in solution.items()})
 
@@ -176,8 +178,7 @@ class _Progress:
         """KeyError, ValueError or RuntimeError where the tensors are of another model or clip."""
         self.adaptation.restore(tensors)
         self.steady = State(*(tensors[f"steady.{name}"].to(device) for name in STATE_NAMES))
-        self._found = {name.removeprefix("solution."): value for name, value in tensors.items()
-                       if name.startswith("solution.")}
+        self._found = under("solution.", tensors)
 
     def start(self, solution: Solution) -> None:
         """Fit this solution, or go on from what a checkpoint holds of it."""
@@ -205,17 +206,14 @@ def predict_clip(footage: Footage, loaded: LoadedModel, renderer: Renderer, repo
         meshes.append(prediction.vertices)
         cameras.append(prediction.camera)
         report(min(start + BATCH, len(footage.numbers)), len(footage.numbers))
-    camera = WeakCamera(*(torch.cat([getattr(one, name) for one in cameras])
-                          for name in ("rotation", "scale", "shift")))
-    return _predicted(footage, loaded, torch.cat(bases).mean(0), torch.cat(meshes), camera)
+    return _predicted(footage, loaded, torch.cat(bases).mean(0), torch.cat(meshes), WeakCamera.joined(cameras))
 
 
 def _pictures(footage: Footage, loaded: LoadedModel, frames: slice, device: torch.device) -> tuple[Tensor, Tensor]:
     """Images (N, 3, S, S) and masks (N, S, S) of some frames, as the model takes them."""
-    size = loaded.model.architecture.image_size
-    images, masks = (_resized(torch.from_numpy(values).to(device), size) for values in (
-        footage.images[frames].transpose(0, 3, 1, 2).astype(np.float32) / 255, footage.masks[frames, None]))
-    return images, masks[:, 0]
+    images, masks = (torch.from_numpy(values).to(device) for values in (
+        footage.images[frames].transpose(0, 3, 1, 2).astype(np.float32) / 255, footage.masks[frames]))
+    return at_size(images, masks, loaded.model.architecture.image_size)
 
 
 def _all_pictures(footage: Footage, loaded: LoadedModel, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -224,10 +222,6 @@ def _all_pictures(footage: Footage, loaded: LoadedModel, device: torch.device) -
               for start in range(0, len(footage.numbers), BATCH)]
     images, masks = zip(*chunks, strict=True)
     return torch.cat(images), torch.cat(masks)
-
-
-def _resized(images: Tensor, size: int) -> Tensor:
-    return torch.nn.functional.interpolate(images, size=(size, size), mode="area")
 
 
 def _predicted(footage: Footage, loaded: LoadedModel, rest: Tensor, vertices: Tensor,

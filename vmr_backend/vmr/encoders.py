@@ -131,7 +131,7 @@ class Landmarks(nn.Module):
 def local_soft_argmax(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     """Positions (N, M, 2), crop coordinates, of the maxima of heatmaps (N, M, H, W), and their confidence (N, M).
 
-    A position is the mean of the heatmap around its maximum: of two legs that may be the one looked for, the mean of
+    A position is the mean of the heatmap around its maximum: of two legs that may be the one sought, the mean of
     the whole heatmap lies between (Sun et al. 2018 take that), where no leg is.
     """
     height, width = heatmaps.shape[-2:]
@@ -175,6 +175,13 @@ def zero_initialised(module: nn.Linear) -> nn.Linear:
     nn.init.zeros_(module.weight)
     nn.init.zeros_(module.bias)
     return module
+
+
+def at_size(images: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Images (N, 3, S, S) and masks (N, S, S) of `size` pixels, averaged over the area of each."""
+    images, masks = (functional.interpolate(values, size=(size, size), mode="area")
+                     for values in (images, masks.unsqueeze(1)))
+    return images, masks[:, 0]
 
 
 def cut_out(images: Tensor, masks: Tensor) -> Tensor:

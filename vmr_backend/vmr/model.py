@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from ..bodies.category import HANDLE_SIZE, CategoryShape, basis_weights
-from ..fitting.data_terms import softness
+from ..fitting.data_terms import mask_term
 from ..geometry.body import parts_of_body, spread_out
 from ..geometry.cameras import LEVEL_CAMERA, WeakCamera
 from ..geometry.rotations import about_z, angle_between, from_axis_angle, from_two_columns
-from ..losses import contour_loss, silhouette_loss
+from ..losses import contour_loss
 from ..rendering import Renderer
+from ..rows import Rows
 from .encoders import ENCODERS, Landmarks, cut_out, local_soft_argmax, zero_initialised
-from .objective import places_inside
+from .objective import samples_inside
 from .texture import FlowCorrection, Texels, surface_flow
 
 CODE = 256
@@ -55,7 +56,7 @@ STATE_NAMES = "shares", "handles", "rotation", "place"
 
 
 @dataclass(frozen=True)
-class State:
+class State(Rows):
     """What is predicted of N pictures: all that their meshes and cameras follow from."""
 
     basis_logits: Tensor
@@ -71,12 +72,8 @@ class State:
     def camera(self) -> WeakCamera:
         return WeakCamera(self.rotation, self.placement[:, 2].exp(), self.placement[:, :2])
 
-    def tensors(self) -> tuple[Tensor, ...]:
-        """All of it, in order."""
-        return self.basis_logits, self.handles, self.rotation, self.placement
-
     def detached(self) -> State:
-        return State(*(value.detach() for value in self.tensors()))
+        return State(*(value.detach() for value in self.values()))
 
     def flat(self) -> Tensor:
         """(N, C), input of a refinement."""
@@ -221,7 +218,7 @@ class CategoryModel(nn.Module):
         return last
 
     def _corrected(self, encoding: Encoding, before: Prediction, renderer: Renderer) -> State:
-        """A state after one iteration of refinement: a descent whose steps are learnt (Song et al. 2020).
+        """A state after one iteration of refinement: a descent whose steps a network predicts (Song et al. 2020).
 
         The network reads residuals of the landmarks and gradients of the mask terms, and outputs corrections.
         """
@@ -241,13 +238,11 @@ class CategoryModel(nn.Module):
                         renderer: Renderer) -> tuple[Tensor, Tensor]:
         """Negative gradients of `silhouette_loss` and `contour_loss` of meshes (N, V, 3) against masks (N, S, S) by the
         shifts of the handles, (N, H, 3) each."""
-        size = masks.shape[-1]
         chance = (torch.arange(CONTOUR_SAMPLES, device=masks.device) + 0.5) / CONTOUR_SAMPLES
         with torch.enable_grad():
             points = camera.project(vertices).requires_grad_()
-            alpha = renderer.silhouette(points, self.shape.faces, size, softness(size))
-            mask = silhouette_loss(alpha, masks, torch.ones_like(alpha)).sum()
-            contour = contour_loss(points[..., :2], places_inside(masks, chance.expand(len(masks), -1))).sum()
+            mask = mask_term(points, self.shape.faces, masks, renderer).sum()
+            contour = contour_loss(points[..., :2], samples_inside(masks, chance.expand(len(masks), -1))).sum()
             gradients = [torch.autograd.grad(term, points)[0][..., :2] for term in (mask, contour)]
         of_mask, of_contour = (in_object(-self.shape.weights.T @ gradient, camera) for gradient in gradients)
         return of_mask / MASK_UNIT, of_contour / CONTOUR_UNIT

@@ -71,16 +71,13 @@ def save_model(path: Path, model: CategoryModel, affinity: Tensor | None, card: 
     tensors[BASES] = model.shape.bases()
     if affinity is not None:
         tensors[AFFINITY] = affinity
-    half = {name: _halved(value.detach().cpu()) for name, value in tensors.items()}
+    half = {name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
+            for name, value in tensors.items()}
     half[PLACES] = tensors[PLACES].detach().cpu().contiguous()
     metadata = {FACTS: json.dumps({"version": FORMAT_VERSION, **asdict(card)}),
                 # For lists of models, which read no more than this (jobs/models.py).
                 "category": card.category.name, "scores": json.dumps(dict(card.scores))}
     write_whole(path, safetensors.torch.save(half, metadata))
-
-
-def _halved(value: Tensor) -> Tensor:
-    return (value.half() if value.is_floating_point() else value).contiguous()
 
 
 SHIPPED = Path(__file__).parents[2] / "models"

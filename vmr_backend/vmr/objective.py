@@ -1,4 +1,4 @@
-"""What a category model's mesh should look like in a picture: every term but those of texture (VMR 3.1, CMR, UMR)."""
+"""How far a category model's mesh is from what a picture shows: every term but those of texture (VMR 3.1, CMR, UMR)."""
 
 from __future__ import annotations
 
@@ -9,36 +9,31 @@ from torch import Tensor
 
 from .. import losses
 from ..bodies.category import CategoryShape
-from ..fitting.data_terms import softness
+from ..fitting.data_terms import mask_term
 from ..geometry.arap import arap_energy
 from ..geometry.cameras import WeakCamera
 from ..rendering import Renderer
+from ..rows import Rows
 
 ARAP_SHARE = 0.25
 """Of a batch's pictures, how many are compared with their base shapes."""
 
 INSIDE = 256
-"""Places inside each mask that the contour term looks at, where a network learns."""
+"""Samples inside each mask for the contour term, where a network is trained."""
 
 
 @dataclass(frozen=True)
-class Targets:
+class Targets(Rows):
     """What N pictures show."""
 
     masks: Tensor
     """(N, S, S) in 0..1."""
     inside: Tensor
-    """(N, P, 2) places inside the mask, crop coordinates."""
+    """(N, P, 2) samples inside the mask, crop coordinates."""
     keypoints: Tensor
     """(N, K, 2) crop coordinates."""
     annotated: Tensor
     """(N, K) 1 where a keypoint is annotated, else 0."""
-
-    def __getitem__(self, chosen) -> Targets:
-        return Targets(self.masks[chosen], self.inside[chosen], self.keypoints[chosen], self.annotated[chosen])
-
-    def __len__(self) -> int:
-        return len(self.masks)
 
 
 def terms(shape: CategoryShape, base: Tensor, vertices: Tensor, camera: WeakCamera, affinity: Tensor | None,
@@ -46,14 +41,12 @@ def terms(shape: CategoryShape, base: Tensor, vertices: Tensor, camera: WeakCame
     """Every term, unweighted, one value per picture (N,).
 
     base, vertices  (N, V, 3) before and after deformation, object units
-    affinity        (K, V) shares of vertices in keypoints, rows sum to 1; None without keypoints
+    affinity        (K, V) weights of vertices in keypoints, rows sum to 1; None without keypoints
     compared        (N,) how much ARAP's energy of each counts; if None, drawn anew by `compared_of`
     """
     points = camera.project(vertices)
-    size = targets.masks.shape[-1]
-    alpha = renderer.silhouette(points, shape.faces, size, softness(size))
     found = {
-        "mask": losses.silhouette_loss(alpha, targets.masks, torch.ones_like(alpha)),
+        "mask": mask_term(points, shape.faces, targets.masks, renderer),
         "contour": losses.contour_loss(points[..., :2], targets.inside),
         "arap": _rigidity(shape, base, vertices, compared_of(len(vertices)) if compared is None else compared),
         "deformation": (vertices - base).square().sum(-1).mean(-1),
@@ -63,7 +56,7 @@ def terms(shape: CategoryShape, base: Tensor, vertices: Tensor, camera: WeakCame
     return found
 
 
-def places_inside(masks: Tensor, chance: Tensor) -> Tensor:
+def samples_inside(masks: Tensor, chance: Tensor) -> Tensor:
     """Pixel centres (N, P, 2) inside masks (N, S, S), which chance (N, P) in 0..1 picks; crop coordinates."""
     size = masks.shape[-1]
     up_to = masks.flatten(1).clamp_min(1e-6).cumsum(1)

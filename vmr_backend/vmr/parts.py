@@ -1,4 +1,4 @@
-"""Parts painted on one frame, followed through others, and laid on the mesh (VMR 3.2, Eq. 4)."""
+"""Parts painted on one frame, propagated to others, and assigned to the mesh (VMR 3.2, Eq. 4)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from .. import losses
 from ..rendering import Renderer
-from ..rendering.surface import seen_vertices
+from ..rendering.surface import visible_vertices
 from ..segmentation.correspondence import Correspondence
 from .model import Prediction
 
@@ -35,20 +35,20 @@ class Parts:
 
     @staticmethod
     @torch.no_grad()
-    def follow(seen: Correspondence, count: int, prediction: Prediction, faces: Tensor, renderer: Renderer,
+    def propagate(clip: Correspondence, count: int, prediction: Prediction, faces: Tensor, renderer: Renderer,
                random: torch.Generator) -> Parts:
-        """Random parts of the middle frame, followed both ways; the mesh of each frame (T) votes on its vertices'."""
-        middle = len(seen.inside) // 2
-        maps = seen.propagate(painted_parts(seen.inside[middle], count, random), middle)
-        return Parts(_voted(prediction, maps, faces, renderer), *_samples(maps, seen.inside, random))
+        """Random parts of the middle frame, propagated both ways; the mesh of each frame (T) votes on its vertices'."""
+        middle = len(clip.inside) // 2
+        maps = clip.propagate(painted_parts(clip.inside[middle], count, random), middle)
+        return Parts(_voted(prediction, maps, faces, renderer), *_samples(maps, clip.inside, random))
 
     def __getitem__(self, frames: Tensor) -> Parts:
         return Parts(self.labels, self.samples[frames], self.weight[frames])
 
     def loss(self, points: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
         """`part_loss` (N,) of meshes on the screen (N, V, 3), one for each of these frames."""
-        seen = seen_vertices(points, faces, SIZE, renderer)
-        return losses.part_loss(points[..., :2], self.samples, self.labels, seen, self.weight)
+        visible = visible_vertices(points, faces, SIZE, renderer)
+        return losses.part_loss(points[..., :2], self.samples, self.labels, visible, self.weight)
 
 
 def painted_parts(mask: Tensor, count: int, random: torch.Generator) -> Tensor:
@@ -85,5 +85,5 @@ def _voted(prediction: Prediction, maps: Tensor, faces: Tensor, renderer: Render
     """(V,) the part that a vertex is in in most of the frames that show it; -1 where none does."""
     points = prediction.camera.project(prediction.vertices)
     votes = functional.grid_sample(maps, points[:, :, None, :2], align_corners=False)[..., 0]
-    votes = (votes * seen_vertices(points, faces, SIZE, renderer).unsqueeze(1)).sum(0)
+    votes = (votes * visible_vertices(points, faces, SIZE, renderer).unsqueeze(1)).sum(0)
     return torch.where(votes.sum(0) > 0, votes.argmax(0), -1)

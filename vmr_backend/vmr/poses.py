@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..fitting.data_terms import softness
+from ..fitting.data_terms import mask_term
 from ..fitting.view import Hints
 from ..geometry.arap import arap_energy
 from ..geometry.rotations import angle_between, from_axis_angle, to_axis_angle
-from ..losses import silhouette_loss
 from ..rendering import Renderer
 from .model import MISFIT, CategoryModel, InitialPrediction, Prediction, State
 
@@ -50,7 +49,7 @@ class Candidates:
     def along(self, path: Tensor) -> State:
         """With hypothesis `path` (T,) of each frame."""
         frames = torch.arange(len(path), device=path.device)
-        every = zip(*(state.tensors() for state in self.states), strict=True)
+        every = zip(*(state.values() for state in self.states), strict=True)
         return State(*(torch.stack(values, 1)[frames, path] for values in every))
 
 
@@ -71,22 +70,17 @@ def candidates(model: CategoryModel, images: Tensor, masks: Tensor, renderer: Re
             costs[which].append(_cost(model, initial, prediction, which, renderer))
             done += 1
             progress(done, count * len(chunks))
-    return Candidates([_joined(parts) for parts in states], torch.stack([torch.cat(parts) for parts in costs], 1))
-
-
-def _joined(parts: list[State]) -> State:
-    return State(*map(torch.cat, zip(*(part.tensors() for part in parts), strict=True)))
+    return Candidates([State.joined(parts) for parts in states], torch.stack([torch.cat(parts) for parts in costs], 1))
 
 
 def _cost(model: CategoryModel, initial: InitialPrediction, prediction: Prediction, which: int,
           renderer: Renderer) -> Tensor:
     """(N,) of one hypothesis."""
     points, masks = prediction.camera.project(prediction.vertices), initial.encoding.masks
-    alpha = renderer.silhouette(points, model.shape.faces, masks.shape[-1], softness(masks.shape[-1]))
     residual = (points[:, model.landmarks, :2] - initial.encoding.landmarks).norm(dim=-1)
     stretch = arap_energy(prediction.base, prediction.vertices, model.shape.edges,
                           model.shape.cotangents(prediction.base))
-    return (SILHOUETTE * silhouette_loss(alpha, masks, torch.ones_like(alpha)) + STRETCH * stretch
+    return (SILHOUETTE * mask_term(points, model.shape.faces, masks, renderer) + STRETCH * stretch
             + (initial.encoding.confidence * residual).mean(1) / MISFIT
             - IMPROBABILITY * initial.hypotheses.logits.log_softmax(1)[:, which])
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from .. import losses
 from ..bodies.category import unevenness
-from ..fitting.data_terms import softness
+from ..checkpoint import moments_of, restore_moments, under
+from ..fitting.data_terms import mask_term
 from ..geometry.arap import best_rotations
 from ..geometry.rotations import angle_between
 from ..rendering import Renderer
@@ -23,7 +24,7 @@ from ..segmentation.features import Features
 from ..settings import Settings
 from ..video.footage import Footage
 from .model import CategoryModel, InitialPrediction, Prediction, State, nearest_hypotheses
-from .objective import INSIDE, Targets, compared_of, places_inside, terms
+from .objective import INSIDE, Targets, compared_of, samples_inside, terms
 from .parts import Parts
 from .texture import barriers, distance_loss, painted, sampled, structure_loss
 
@@ -59,25 +60,17 @@ class OnlineAdaptation:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a run needs to go on after its last window."""
-        moments = {f"adam.{index}.{name}": value for index, values in self._optimiser.state_dict()["state"].items()
-                   for name, value in values.items()}
-        return ({f"model.{name}": value for name, value in self.model.state_dict().items()} | moments
+        return ({f"model.{name}": value for name, value in self.model.state_dict().items()}
+                | {f"adam.{name}": value for name, value in moments_of(self._optimiser).items()}
                 | {f"told.{name}": value for name, value in self.blended.tensors().items()}
                 | {"random": self.random.get_state(), "done": torch.tensor(self.done)})
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from there; KeyError, ValueError or RuntimeError where the tensors are of another model or clip."""
-        def under(prefix: str) -> dict[str, Tensor]:
-            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-        self.model.load_state_dict(under("model."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in under("adam.").items():
-            index, _, kind = name.partition(".")
-            moments.setdefault(int(index), {})[kind] = value
-        self._optimiser.load_state_dict(self._optimiser.state_dict() | {"state": moments})
+        self.model.load_state_dict(under("model.", tensors))
+        restore_moments(self._optimiser, under("adam.", tensors))
         device = next(self.model.parameters()).device
-        self.blended.restore({name: value.to(device) for name, value in under("told.").items()})
+        self.blended.restore({name: value.to(device) for name, value in under("told.", tensors).items()})
         self.random.set_state(tensors["random"])
         self.done = int(tensors["done"])
 
@@ -99,7 +92,7 @@ def adapt(adaptation: OnlineAdaptation, footage: Footage, images: Tensor, masks:
         frames, parts = torch.tensor(window), None
         if features is not None:
             predicted = _predicted(model, images[frames], masks[frames], rotations[frames], renderer)
-            parts = Parts.follow(Correspondence.of(footage, window, features), settings.parts, predicted,
+            parts = Parts.propagate(Correspondence.of(footage, window, features), settings.parts, predicted,
                                  model.shape.faces, renderer, random)
         for iteration in range(settings.iterations):
             some = torch.randperm(len(window), generator=random)[: settings.frames_per_iteration]
@@ -123,19 +116,19 @@ class BlendedStates:
     def add(self, frames: Tensor, state: State, weight: Tensor) -> None:
         """Blend in the state of some frames (N,), as a window predicts it, with weights (N,)."""
         if self._sums is None:
-            self._sums = State(*(value.new_zeros(len(self._weight), *value.shape[1:]) for value in state.tensors()))
+            self._sums = State(*(value.new_zeros(len(self._weight), *value.shape[1:]) for value in state.values()))
         self._weight[frames] += weight
-        for whole, part in zip(self._sums.tensors(), state.tensors(), strict=True):
+        for whole, part in zip(self._sums.values(), state.values(), strict=True):
             whole[frames] += weight.to(part).view(-1, *[1] * (part.ndim - 1)) * part
 
     def state(self, others: State | None = None) -> State:
         """Of all frames; others  of those that are in no window yet"""
         assert self._sums is not None
         mean = [whole / self._weight.to(whole).clamp_min(1e-9).view(-1, *[1] * (whole.ndim - 1))
-                for whole in self._sums.tensors()]
+                for whole in self._sums.values()]
         if others is not None:
             missing = self._weight == 0
-            for whole, other in zip(mean, others.tensors(), strict=True):
+            for whole, other in zip(mean, others.values(), strict=True):
                 whole[missing] = other[missing]
         state = State(*mean)
         return replace(state, rotation=best_rotations(state.rotation.mT))
@@ -144,7 +137,7 @@ class BlendedStates:
         """The weights and sums so far."""
         if self._sums is None:
             return {}
-        return {"weight": self._weight} | {str(k): value for k, value in enumerate(self._sums.tensors())}
+        return {"weight": self._weight} | {str(k): value for k, value in enumerate(self._sums.values())}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from weights and sums of as many frames; ValueError where there are more or fewer."""
@@ -176,7 +169,7 @@ def _objective(model: CategoryModel, images: Tensor, masks: Tensor, rotations: T
     initial, start = _initial(model, images, masks, rotations)
     chance = torch.rand(len(images), INSIDE, generator=random).to(images.device)
     nothing = images.new_zeros(len(images), 0, 2)
-    targets = Targets(masks, places_inside(masks, chance), nothing, nothing[..., 0])
+    targets = Targets(masks, samples_inside(masks, chance), nothing, nothing[..., 0])
     total = images.new_zeros(())
     for prediction in model.refinements(initial.encoding, start, renderer):
         found = terms(model.shape, prediction.base, prediction.vertices, prediction.camera, None, targets, renderer,
@@ -196,9 +189,7 @@ def _objective(model: CategoryModel, images: Tensor, masks: Tensor, rotations: T
 def base_swap_loss(model: CategoryModel, prediction: Prediction, masks: Tensor, renderer: Renderer) -> Tensor:
     """How far silhouettes are off masks (N, S, S) where frames swap their base shapes (VMR Eq. 6); (N,)."""
     vertices = model.shape.deformed(prediction.base.roll(1, 0), prediction.state.handles)
-    size = masks.shape[-1]
-    alpha = renderer.silhouette(prediction.camera.project(vertices), model.shape.faces, size, softness(size))
-    return losses.silhouette_loss(alpha, masks, torch.ones_like(alpha))
+    return mask_term(prediction.camera.project(vertices), model.shape.faces, masks, renderer)
 
 
 def _texture_terms(model: CategoryModel, code: Tensor, prediction: Prediction, images: Tensor, masks: Tensor,

@@ -235,15 +235,6 @@ def test_projection_of_the_full_frame_and_of_a_crop_agree():
     assert torch.allclose(cameras.zoomed(crop.intrinsics, factor), cameras.crop_intrinsics(whole, centre, half))
 
 
-def test_a_long_focus_perspective_camera_replaces_a_weak_one():
-    rotation = random_rotation(6)
-    points = torch.rand(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(7)) - 0.5
-    scale, shift = torch.tensor(200.0, dtype=torch.float64), torch.tensor([320.0, 240.0], dtype=torch.float64)
-    weak = scale * (points @ rotation.T)[:, :2] + shift
-    camera = cameras.perspective_from_weak(rotation, scale, shift, torch.tensor(2e5, dtype=torch.float64))
-    assert (cameras.project(points, camera)[:, :2] - weak).abs().max() < 0.25
-
-
 def test_skinning_follows_a_single_bone_and_blends_two():
     rest = torch.randn(30, 3, generator=torch.Generator().manual_seed(8))
     turn = random_rotation(9, (2, 6)).float()

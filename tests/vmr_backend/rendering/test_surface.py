@@ -14,7 +14,7 @@ from vmr_backend.rendering.surface import (
     _furthest_around,
     facing_all_round,
     hidden_vertices,
-    seen_vertices,
+    visible_vertices,
 )
 
 SIZE = 48
@@ -100,7 +100,7 @@ def test_a_sheet_hides_what_is_behind_it_and_its_back_hides_nothing_of_its_own()
     assert 3 < expected.sum() < 20
     assert torch.equal(hidden_in(points[None, None], faces)[0, 0], expected)
     assert not hidden_in(points[None, None], faces.flip(1)).any(), "they turn their insides to the camera"
-    seen = seen_vertices(points[None], faces, SIZE, get_renderer("warp", CPU))[0]
+    seen = visible_vertices(points[None], faces, SIZE, get_renderer("warp", CPU))[0]
     assert seen[:count][points[:count, 2] == 2].all() and not seen[~torch.isin(torch.arange(2 * count), faces)].any()
 
 
@@ -109,7 +109,7 @@ def test_through_an_open_tube_its_inside_is_seen_and_not_hidden():
     points = torch.from_numpy(mesh.vertices).float() * torch.tensor([0.9, 0.9, 1]) + torch.tensor([0, 0, 3])
     points[:, :2] *= 3 / points[:, 2:]
     faces, renderer = torch.from_numpy(mesh.faces), get_renderer("warp", CPU)
-    assert seen_vertices(points[None], faces, SIZE, renderer).all()
+    assert visible_vertices(points[None], faces, SIZE, renderer).all()
     assert not hidden_in(points[None, None], faces).any()
     assert facing_all_round(points[None, None], faces, renderer).isfinite().all()
 

@@ -9,7 +9,7 @@ from tiny_trainings import AFFINITY, BODY, RENDERER, WEIGHTS, drawn_masks, toy_e
 from vmr_backend.geometry.cameras import WeakCamera
 from vmr_backend.geometry.rotations import about_x, about_z, angle_between
 from vmr_backend.training.instances import Instances, descend
-from vmr_backend.vmr.objective import Targets, places_inside
+from vmr_backend.vmr.objective import Targets, samples_inside
 
 COUNT = 6
 
@@ -21,7 +21,7 @@ def examples():
 
 def targets_of(examples) -> Targets:
     chance = torch.rand(COUNT, 256, generator=torch.Generator().manual_seed(0))
-    return Targets(examples.masks, places_inside(examples.masks, chance), examples.keypoints, examples.annotated)
+    return Targets(examples.masks, samples_inside(examples.masks, chance), examples.keypoints, examples.annotated)
 
 
 def start_of(examples) -> Instances:
@@ -31,12 +31,12 @@ def start_of(examples) -> Instances:
     return Instances.of(WeakCamera(off @ c.rotation, 0.9 * c.scale, c.shift + 0.05), toy_shape().weights.shape[1])
 
 
-def fitted(examples, steps: int = 30, weights=WEIGHTS, learn_shape: bool = False, shape=None):
+def fitted(examples, steps: int = 30, weights=WEIGHTS, fit_shape: bool = False, shape=None):
     """(instances, the last terms)"""
     torch.manual_seed(0)
     instances, told = start_of(examples), []
     descend(shape or toy_shape(), instances, targets_of(examples), AFFINITY, [torch.arange(COUNT)] * steps, weights,
-            RENDERER, learn_shape, told.append)
+            RENDERER, fit_shape, told.append)
     return instances, told
 
 
@@ -93,7 +93,7 @@ def test_a_picture_without_a_camera_harms_no_other(examples):
 def test_the_shape_is_learnt_only_if_asked_for(examples):
     for asked in (False, True):
         shape = toy_shape()
-        fitted(examples, 3, learn_shape=asked, shape=shape)
+        fitted(examples, 3, fit_shape=asked, shape=shape)
         assert torch.allclose(shape.bases()[0], BODY, atol=1e-4) != asked
 
 

@@ -20,7 +20,7 @@ from vmr_backend.training.losses import TURN_BOUND, hypotheses_loss, imitation_l
 from vmr_backend.training.network import FINAL_RATE, WARM_UP, rate_factor
 from vmr_backend.vmr.encoders import local_soft_argmax
 from vmr_backend.vmr.model import Encoding, Hypotheses, Prediction, State, nearest_hypotheses
-from vmr_backend.vmr.objective import places_inside
+from vmr_backend.vmr.objective import samples_inside
 
 HERE = Path(__file__).parent
 
@@ -123,18 +123,18 @@ def test_the_rate_rises_then_falls_along_a_cosine():
     assert rate_factor(0, 5) > 0.9, "of few steps none is lost"
 
 
-def test_places_inside_a_mask_are_its_pixels_each_as_likely():
+def test_samples_inside_a_mask_are_its_pixels_each_as_likely():
     masks = torch.zeros(2, 16, 16)
     masks[0, 3:5, 10:14] = 1
     masks[1, 15, 15], masks[1, 0, 0] = 1, 0.25
     chance = torch.rand(2, 8000, generator=torch.Generator().manual_seed(0))
-    pixels = ((places_inside(masks, chance) + 1) * 8 - 0.5).round().long()
+    pixels = ((samples_inside(masks, chance) + 1) * 8 - 0.5).round().long()
     found = torch.zeros(2, 16, 16).index_put((torch.arange(2)[:, None], pixels[..., 1], pixels[..., 0]),
                                              torch.ones(2, 8000), accumulate=True)
     assert (found[masks == 0] < 8).all()
     assert (found[0, 3:5, 10:14] / 1000 - 1).abs().max() < 0.15
     assert found[1, 0, 0] / found[1, 15, 15] == pytest.approx(0.25, rel=0.15)
-    assert places_inside(torch.zeros(1, 16, 16), chance[:1, :9]).abs().max() <= 1, "a mask without pixels does no harm"
+    assert samples_inside(torch.zeros(1, 16, 16), chance[:1, :9]).abs().max() <= 1, "a mask without pixels does no harm"
 
 
 def predicted(examples) -> Prediction:

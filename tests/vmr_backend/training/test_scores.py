@@ -6,7 +6,8 @@ import torch
 from tiny_trainings import AFFINITY, RENDERER, SIZE, drawn_masks, toy_camera, toy_examples, toy_model
 
 from vmr_backend.training.crops import Crops
-from vmr_backend.training.scores import ModelScores, pictures_of, resized, score
+from vmr_backend.training.scores import ModelScores, pictures_of, score
+from vmr_backend.vmr.encoders import at_size
 
 COUNT, FINE = 70, 96
 """More than one batch; finer than the network's pictures."""
@@ -79,7 +80,7 @@ def test_what_is_drawn_in_the_very_mask_has_an_iou_of_one(crops):
     with torch.no_grad():
         model.usual_place.copy_(torch.tensor([*camera.shift[0], camera.scale[0].log()]))
         image, mask = pictures_of(crops.images[:1], crops.masks[:1], torch.device("cpu"))
-        prediction = model(resized(image, SIZE), resized(mask[None], SIZE)[0], RENDERER)[0]
+        prediction = model(*at_size(image, mask, SIZE), RENDERER)[0]
         drawn = drawn_masks(prediction.vertices, prediction.camera, FINE)
     own = Crops(crops.images[:1], (255 * drawn).byte().numpy(), crops.keypoints[:1], crops.seen[:1], crops.kept[:1])
     assert score(model, None, own, RENDERER).iou == 1
@@ -93,5 +94,6 @@ def test_scores_say_what_they_are():
 
 def test_pictures_are_averaged_over_pixels():
     image = torch.arange(16.0).view(1, 1, 4, 4)
-    assert torch.equal(resized(image, 2), torch.tensor([[[[2.5, 4.5], [10.5, 12.5]]]]))
-    assert resized(image, 4) is image
+    averaged = torch.tensor([[[[2.5, 4.5], [10.5, 12.5]]]])
+    assert all(map(torch.equal, at_size(image, image[0], 2), (averaged, averaged[0])))
+    assert torch.equal(at_size(image, image[0], 4)[0], image)

@@ -163,7 +163,7 @@ def test_starting_anew_forgets_what_was(animals, trained, tmp_path):
 
 
 def test_a_training_from_masks_alone(animals, tmp_path, monkeypatch):
-    for name, value in {"LESSONS": 2, "STEPS": 1, "LAST_STEPS": 1, "HEADINGS": 8, "STRENGTHS": (30.0, 8.0)}.items():
+    for name, value in {"BATCHES": 2, "STEPS": 1, "LAST_STEPS": 1, "HEADINGS": 8, "STRENGTHS": (30.0, 8.0)}.items():
         monkeypatch.setattr(views, name, value)
     scores, _ = run(animals, tmp_path, training="self", bases=8)
     loaded = load_model(tmp_path / MODEL_NAME, CPU)

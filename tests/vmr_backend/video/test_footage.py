@@ -11,9 +11,9 @@ import pytest
 from tiny_clips import HEIGHT, WIDTH, film, pose, texture, walk, with_alpha, write_clip, write_images, write_video
 
 from vmr_backend.job import BadInput
-from vmr_backend.video import Footage, downsample, load_footage
 from vmr_backend.video.crops import pixel_centres
 from vmr_backend.video.flow import sample
+from vmr_backend.video.footage import Footage, downsample, load_footage
 
 SAMPLE = Path(__file__).parents[3] / "samples" / "painted_dog"
 

@@ -7,8 +7,8 @@ from PIL import Image
 from tiny_clips import HEIGHT, WIDTH, film, pose, texture, write_images, write_video
 
 from vmr_backend.job import BadInput
-from vmr_backend.video import load_footage
 from vmr_backend.video.clip import open_clip
+from vmr_backend.video.footage import load_footage
 from vmr_backend.video.masks import load_masks
 from vmr_backend.video.subjects import Choice
 

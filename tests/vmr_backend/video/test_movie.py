@@ -15,8 +15,8 @@ from av.stream import Disposition
 from tiny_clips import walk, write_images, write_video
 
 from vmr_backend.job import BadInput, JobRequest, ShownMovie
-from vmr_backend.video import load_footage
 from vmr_backend.video.clip import open_clip, open_footage, read_frames
+from vmr_backend.video.footage import load_footage
 from vmr_backend.video.masks import load_masks
 
 sys.path.insert(0, str(Path(__file__).parents[2]))

@@ -9,8 +9,8 @@ import pytest
 from tiny_clips import HEIGHT, WIDTH, film, pose, texture, walk, write_clip, write_images, write_video
 
 from vmr_backend.job import BadInput
-from vmr_backend.video import Footage, downsample, load_footage
 from vmr_backend.video.crops import pixel_centres
+from vmr_backend.video.footage import Footage, downsample, load_footage
 from vmr_backend.video.subjects import Choice
 
 DAVIS = np.uint8([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]])

@@ -5,7 +5,7 @@ import torch
 from tiny_models import RENDERER, model_of, pictures, taught_a_little
 
 from vmr_backend.losses import part_loss
-from vmr_backend.rendering.surface import seen_vertices
+from vmr_backend.rendering.surface import visible_vertices
 from vmr_backend.segmentation.correspondence import Correspondence
 from vmr_backend.vmr.parts import Parts, painted_parts
 
@@ -71,7 +71,7 @@ def test_the_loss_is_the_chamfer_distance_of_each_part_and_its_gradient_is_exact
 def test_only_what_a_picture_shows_is_seen():
     vertices = model_of().shape.bases()[0]
     points = torch.cat([0.5 * vertices[:, :2], vertices[:, 2:] + 5], 1)
-    seen = seen_vertices(points[None], model_of().shape.faces, 64, RENDERER)[0]
+    seen = visible_vertices(points[None], model_of().shape.faces, 64, RENDERER)[0]
     assert seen[vertices[:, 2] < -0.1 * vertices[:, 2].abs().max()].float().mean() > 0.95, "towards the camera"
     assert not seen[vertices[:, 2] > 0.2 * vertices[:, 2].abs().max()].any(), "behind"
 
@@ -88,8 +88,8 @@ def test_parts_that_are_where_the_mesh_has_them_cost_little_and_moved_ones_much(
     each_its_own = torch.eye(32**2).view(32**2, 32, 32).expand(count, -1, -1, -1)
     still = torch.zeros(count - 1, 32, 32, 2)
     inside = RENDERER.visibility(points, model.shape.faces, 32).face_index >= 0
-    parts = Parts.follow(Correspondence(each_its_own, still, still, inside), 6, prediction, model.shape.faces, RENDERER,
-                         generator())
+    clip = Correspondence(each_its_own, still, still, inside)
+    parts = Parts.propagate(clip, 6, prediction, model.shape.faces, RENDERER, generator())
     assert set(parts.labels.tolist()) == {-1, *range(6)} and (parts.labels >= 0).float().mean() > 0.3
     assert parts.samples.shape[:2] == (count, 6) and bool((parts.weight == 1).all())
     aside = points + torch.tensor([0.2, 0.0, 0.0])
