@@ -15,6 +15,7 @@ from pathlib import Path
 from ..vmr_backend.job import (
     EVENTS_NAME,
     LOCK_NAME,
+    PICTURES,
     REQUEST_NAME,
     RUN_NAME,
     WHOLE_NAME,
@@ -116,6 +117,11 @@ def is_at_work(folder: Path) -> bool:
 def is_finished(folder: Path) -> bool:
     """Whether a job folder holds a whole result."""
     return (folder / FILE_NAME).is_file()
+
+
+def has_pictures(folder: Path) -> bool:
+    """Whether the pictures of a result were drawn to the end."""
+    return all((folder / name).is_file() for name in PICTURES)
 
 
 def finished(root: Path) -> list[Path]:

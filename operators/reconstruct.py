@@ -5,7 +5,7 @@ from pathlib import Path
 
 import bpy
 
-from ..jobs.folder import can_resume, is_at_work, is_finished, mean_fit, note_blend, prepare, result_name
+from ..jobs.folder import can_resume, has_pictures, is_at_work, is_finished, mean_fit, note_blend, prepare, result_name
 from ..jobs.process import Job
 from ..jobs.snapshot import SnapshotReader
 from ..preferences import forget_jobs, interpreter, jobs_folder
@@ -47,12 +47,15 @@ class Reconstructing(Run):
     activity = reconstruction_activity
     cancelled_text = "Reconstruction cancelled"
 
-    def __init__(self, start_over: bool = False, folder: str = ""):
+    def __init__(self, start_over: bool = False, folder: str = "", only_pictures: bool = False):
         """
-        start_over  instead of resuming a run with the same request, or taking its result
-        folder      of a stopped run to resume with its own request; empty: the request of the scene
+        start_over     instead of resuming a run with the same request, or taking its result
+        folder         of a stopped run to resume with its own request; empty: the request of the scene
+        only_pictures  draw those that the folder's result lacks, and add nothing to the scene
         """
-        self._start_over, self._resumed = start_over, folder
+        self._start_over, self._resumed, self._only_pictures = start_over, folder, only_pictures
+        if only_pictures:
+            self.cancelled_text, self.changes_file = "Drawing pictures cancelled", False
 
     def begin(self, context):
         clip = clip_of(context)
@@ -63,12 +66,12 @@ class Reconstructing(Run):
         note_blend(folder, bpy.data.filepath)
         self._snapshots = SnapshotReader(folder)
         self.activity.folder, self.activity.owner_name = str(folder), result_name(folder)
-        resume = can_resume(folder) and not self._start_over
+        resume = self._only_pictures or can_resume(folder) and not self._start_over
         if is_finished(folder) and not resume and not self._start_over:
             return Finished(folder)
         job = Job(folder, interpreter(), resume)
         job.start()
-        if resume:
+        if resume and not self._only_pictures:
             self.activity.text = "Resuming the run that was stopped"
         return job
 
@@ -87,6 +90,8 @@ class Reconstructing(Run):
     def finish(self, context, job):
         end_preview()
         result, name = job.result(), result_name(job.folder)
+        if self._only_pictures:
+            return f"Drew the pictures of {name}"
         clip, scene = self._clip(), still_there(bpy.data.scenes, self._scene)
         if clip is None or scene is None:
             self.activity.waiting[str(job.folder)] = name
@@ -125,9 +130,12 @@ class VMR_OT_reconstruct(StartsRun, bpy.types.Operator):
     folder: bpy.props.StringProperty(
         name="Stopped Run", options={"HIDDEN", "SKIP_SAVE"},
         description="Job folder of a stopped run to resume with its own settings")
+    only_pictures: bpy.props.BoolProperty(
+        name="Only Pictures", options={"HIDDEN", "SKIP_SAVE"},
+        description="Draw the overlay movie and the contact sheet that the result in the job folder lacks")
 
     def new_run(self):
-        return Reconstructing(self.start_over, self.folder)
+        return Reconstructing(self.start_over, self.folder, self.only_pictures)
 
     @classmethod
     def obstacle(cls, context):
@@ -135,6 +143,8 @@ class VMR_OT_reconstruct(StartsRun, bpy.types.Operator):
 
     @classmethod
     def description(cls, _context, properties):
+        if properties.only_pictures:
+            return "Draw the overlay movie and the contact sheet, which the result lacks; the scene stays as it is"
         if properties.folder:
             return "Resume the stopped run, with the settings that it was started with"
         return ("Reconstruct from the beginning; an earlier result stays until the new one is complete"
@@ -169,6 +179,9 @@ def ask(context: bpy.types.Context, folder: Path) -> None:
             layout.operator_context = "EXEC_DEFAULT"
             layout.operator("vmr.load_result", text="Load Result", icon="IMPORT").directory = str(folder)
             layout.operator_context = "INVOKE_DEFAULT"
+        if finished and not stopped and not has_pictures(folder):
+            draw_pictures = layout.operator("vmr.reconstruct", text="Draw Pictures", icon="RENDER_ANIMATION")
+            draw_pictures.folder, draw_pictures.only_pictures = str(folder), True
         layout.operator("vmr.reconstruct", text="Start Over", icon="FILE_REFRESH").start_over = True
 
     if finished:

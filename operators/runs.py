@@ -40,9 +40,9 @@ class Run:
     changes_file = True
     """Whether `finish` changes the file, which is one step of undo."""
     has_result = False
-    """Whether the child has made its result, though it may still draw pictures of it."""
-    taken = ""
-    """What `finish` reported, where it was called before the child ended."""
+    """Whether the child said that its result is whole, though it may still draw pictures of it."""
+    taken: Ended | None = None
+    """How the result was taken over, which may be before the child ends."""
 
     def begin(self, context: bpy.types.Context) -> Any:
         """The child, started: it has poll(), running, cancel() and error."""
@@ -85,24 +85,24 @@ class Run:
         """The child has ended: take over what it made, or report why not."""
         child = self.activity.child
         self.listen()
-        if self.taken:
-            warnings = [*self.activity.warnings, *[child.error] * bool(child.error)]
-            return self._close(context, Ended(self.taken, "DONE", warnings, self.found))
-        if self.activity.cancelled:
+        warnings = self.activity.warnings
+        if self.taken is None and self.activity.cancelled:
             return self._close(context, Ended(self.cancelled_text, "CANCELLED"))
-        if child.error:
+        if not self.has_result and child.error:
             return self._close(context, Ended(child.error, "FAILED"))
-        try:
-            ended = Ended(self._take_over(context), "DONE", self.activity.warnings, self.found)
-        except BadInput as error:
-            ended = Ended(str(error), "FAILED", found=self.found)
-        return self._close(context, ended)
+        if self.has_result and (child.error or child.cancelled):  # the result stands
+            warnings = [*warnings, child.error or "Cancelled before its pictures were drawn: Reconstruct offers them"]
+        ended = self.taken or self._take_over(context)
+        return self._close(context, replace(ended, warnings=warnings * (ended.state == "DONE"), found=self.found))
 
-    def _take_over(self, context: bpy.types.Context) -> str:
-        text = self.finish(context, self.activity.child)
+    def _take_over(self, context: bpy.types.Context) -> Ended:
+        try:
+            text = self.finish(context, self.activity.child)
+        except BadInput as error:
+            return Ended(str(error), "FAILED")
         if self.changes_file:
             bpy.ops.ed.undo_push(message=self.label)
-        return text
+        return Ended(text)
 
     def abandon(self, context: bpy.types.Context) -> None:
         """End the child, whatever it does, and leave nothing of the run in the interface."""
@@ -117,15 +117,12 @@ class Run:
         with in_window() as context:
             if child.running:
                 if not self.has_result:
-                    if not self.taken:
-                        self.meanwhile(context)
-                elif not is_busy(context):
-                    self.has_result = False
-                    with contextlib.suppress(BadInput):  # reported at the end, where it is tried once more
-                        self.taken = self._take_over(context)
-                        redraw()
+                    self.meanwhile(context)
+                elif self.taken is None and not is_busy(context):
+                    self.taken = self._take_over(context)
+                    redraw()
                 return True
-            if is_busy(context):
+            if self.taken is None and is_busy(context):
                 self.activity.text = "Waiting until Blender is free"
                 return True
             self.end(context)

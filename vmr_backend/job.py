@@ -35,9 +35,9 @@ RENDERERS = ("warp", "pytorch3d")
 CHECKPOINT_NAME, TENSORS_NAME = "checkpoint.json", "checkpoint.safetensors"
 """Where a stopped run goes on, and the tensors beside it, which count only with the first."""
 WHOLE_NAME = "whole"
+"""In the folder of a run: it has ended well, and its files are on their way to their places."""
 PICTURES = ("overlay.mp4", "preview.png")
 """Drawn once a result is in its place."""
-"""In the folder of a run: it has ended well, and its files are on their way to their places."""
 PART_SUFFIX = ".part"
 ROTATIONS = ("hints", "camera_solve")
 """Fields of a request that hold a rotation for each of some frames."""
@@ -410,8 +410,8 @@ class EventLog:
         line = event.line() + "\n"
         self._stream.write(line)
         self._stream.flush()
-        with open(self.folder / EVENTS_NAME, "a", encoding="utf-8") as file:
-            file.write(line)
+        with contextlib.suppress(OSError), open(self.folder / EVENTS_NAME, "a", encoding="utf-8") as file:
+            file.write(line)  # where the disk is full, those who listen still hear why the run fails
 
 
 def take_place(folder: Path) -> None:
@@ -426,12 +426,10 @@ def settle(folder: Path) -> None:
     run = folder / RUN_NAME
     if not (run / WHOLE_NAME).is_file():
         return
-    for name in PICTURES:  # of an earlier result
-        with contextlib.suppress(OSError):
-            (folder / name).unlink()
-    for path in [path for path in run.iterdir() if path.name != WHOLE_NAME]:
+    stale = [folder / name for name in PICTURES]  # of an earlier result
+    for path in [*stale, *(path for path in run.iterdir() if path.name != WHOLE_NAME)]:
         try:
-            if path.suffix == PART_SUFFIX:  # of a file that was being written as a run was killed
+            if path in stale or path.suffix == PART_SUFFIX:  # of a file that was being written as a run was killed
                 path.unlink()
             else:
                 os.replace(path, folder / path.name)

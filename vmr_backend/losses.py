@@ -221,6 +221,11 @@ def charbonnier(square: Tensor, knee: float) -> Tensor:
     return (square + knee**2).sqrt() - knee
 
 
+def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The sum of terms times their weights; each a number, or one value per leading index (...)."""
+    return torch.stack([weights[name] * value for name, value in losses.items()]).sum(0)
+
+
 def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """The sum of the terms' means over a batch; a term without a weight does not count."""
-    return torch.stack([weights[name] * value.mean() for name, value in losses.items() if weights.get(name)]).sum()
+    """The weighted sum of the terms' means over a batch; a term without a weight does not count."""
+    return weighted_sum({name: value.mean() for name, value in losses.items() if weights.get(name)}, weights)

@@ -24,8 +24,8 @@ def carry_out(folder: Path, work: Callable[[EventLog], None], stream: TextIO | N
         log.write(Event("done", fraction=1.0, message=done or str(folder)))
         return EXIT_DONE
     except BadInput as error:
-        log.write(Event("error", message=str(error)))
-        return refuse(str(error))
+        log.write(Event("error", message=_noted(str(error), error)))
+        return refuse(_noted(str(error), error))
     except (KeyboardInterrupt, Cancelled):
         log.write(Event("error", message="stopped by the user; --resume goes on"))
         return EXIT_CANCELLED
@@ -33,7 +33,7 @@ def carry_out(folder: Path, work: Callable[[EventLog], None], stream: TextIO | N
         log.write(Event("error", message=lacking(error)))
     except Exception as error:
         traceback.print_exc()
-        log.write(Event("error", message=_plain(error)))
+        log.write(Event("error", message=_noted(_plain(error), error)))
     return EXIT_FAILED
 
 
@@ -49,6 +49,11 @@ def _plain(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return f"{type(error).__name__}: {text}"
+
+
+def _noted(line: str, error: Exception) -> str:
+    """The line, and what was noted on the error on its way."""
+    return "; ".join([line, *getattr(error, "__notes__", [])])
 
 
 def stop_with_standard_input(first: Callable[[], None] = lambda: None) -> None:

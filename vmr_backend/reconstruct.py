@@ -128,33 +128,39 @@ def _run(folder: Path, request: JobRequest | None, resume: bool, device: str) ->
     device   where a run goes on; auto: as the request says
     """
     before = stopped(folder) if resume else None
-    if resume and (before or (folder / FILE_NAME).is_file()):
+    goes_on = resume and (before is not None or (folder / FILE_NAME).is_file())
+    if goes_on:
         asked = _asked_before(before or folder)
         if request is not None:
             _refuse_another_request(request, asked, folder)
-        if before is None:
-            return _finish(folder)
-        asked = replace(asked, device=request.device if request else asked.device if device == "auto" else device)
-        asked.save(before)
-        goes_on = True
+        if before is not None:
+            device = request.device if request else asked.device if device == "auto" else device
+            replace(asked, device=device).save(before)
+        elif all((folder / name).is_file() for name in PICTURES):
+            return _say_that_it_is_finished(folder)
     else:
-        goes_on = False
         before = begin(folder, request or JobRequest.load(folder))
 
     def work(log: EventLog) -> None:
         # Imported late: they take seconds, and help and refusals do not need them.
         from .video.clip import open_footage
 
-        open_footage(JobRequest.load(before))
+        open_footage(JobRequest.load(before or folder))
         from .run import draw_pictures, run_job
 
-        run_job(before, log, resume)
-        take_place(folder)
-        log.folder = folder
-        log.write(Event("result", message=str(folder)))
-        draw_pictures(folder, log)
+        log.plan({"pictures": 1.0})  # where a stopped run left only them
+        if before is not None:
+            run_job(before, log, resume)
+            take_place(folder)
+            log.folder = folder
+            log.write(Event("result", message=str(folder)))
+        try:
+            draw_pictures(folder, log)
+        except Exception as error:
+            error.add_note("the result is whole: --resume draws its pictures")
+            raise
 
-    status = carry_out(before, work, done=str(folder))
+    status = carry_out(before or folder, work, done=str(folder))
     if status == EXIT_BAD_INPUT and not goes_on and not (before / WHOLE_NAME).is_file():
         abandon(before)
     return status
@@ -168,16 +174,8 @@ def _asked_before(folder: Path) -> JobRequest:
         raise BadInput(f"{error}; without --resume, and with CLIP, it is done anew") from None
 
 
-def _finish(folder: Path) -> int:
-    """Draw the pictures of a result that a stopped run left without; else nothing is left to be done or touched."""
-    if not all((folder / name).is_file() for name in PICTURES):
-        from .run import draw_pictures
-
-        def work(log: EventLog) -> None:
-            log.plan({"pictures": 1.0})
-            draw_pictures(folder, log)
-
-        return carry_out(folder, work)
+def _say_that_it_is_finished(folder: Path) -> int:
+    """Nothing is left to be done, and nothing is touched."""
     for event in (Event("warning", message=f"{folder}: the run is finished; nothing is left to resume. Without "
                                            "--resume it is done anew"),
                   Event("done", fraction=1.0, message=str(folder))):

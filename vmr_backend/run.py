@@ -11,19 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
 
 from .checkpoint import Checkpoint
 from .devices import device_name, device_of
 from .fitting.fitter import Fitter
 from .fitting.stages import Course
-from .job import EventLog, JobRequest, write_whole
+from .job import BadInput, EventLog, JobRequest, write_whole
 from .methods import METHODS, FitInputs
 from .metrics.colour import colour_errors
 from .metrics.coverage import coverage
 from .metrics.mask_agreement import evaluate
 from .outputs.overlay import write_overlay
-from .outputs.preview import write_preview
+from .outputs.preview import COLUMNS, write_preview
 from .outputs.report import Lens, StageTime, write_report
 from .outputs.trust import judge, measure
 from .priors import check_camera, priors_of
@@ -32,7 +33,7 @@ from .rendering import get_renderer
 from .settings import Settings, settings_of
 from .snapshots import Snapshots
 from .texture.bake import bake_texture
-from .video.clip import open_footage
+from .video.clip import as_rgb, open_footage, read_image, select
 from .video.flow_finders import flow_finder
 from .video.footage import load_footage
 from .video.full_frames import FullFrames
@@ -63,13 +64,12 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     renderer = get_renderer(request.renderer, device)
     category = load_model(find_model(request.model), device) if request.model else None
     like = Reconstruction.load(Path(request.shape)) if request.shape else None
-    # Until the footage is read, nobody knows how many frames there are.
-    log.plan(_costs(request, settings, settings.window))
     snapshots = Snapshots(folder)
     stages: list[StageTime] = []
 
     with _timed(stages, "footage", device):
         clip = open_footage(request)
+        log.plan(_costs(request, settings, len(select(clip, request.first, request.last))))
         # Frames are read, and fitted, in square pixels; what is said and saved is in those of the file.
         priors = priors_of(request, clip.scale)
         check_camera(priors, clip.image_size)
@@ -77,7 +77,6 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
                                crop_size=settings.crop_size, choice=Choice.of(request, clip.scale),
                                flow=flow_finder(settings.flow, device),
                                progress=lambda step, steps: log.progress("footage", step, steps))
-    log.plan(_costs(request, settings, len(footage.numbers)))
     warnings = [*clip.remarks, *footage.notes]
     warnings += [f"{len(footage.left_out)} frames were left out; the first is frame {number}: {reason}"
                  for number, reason in footage.left_out[:1]]
@@ -122,22 +121,28 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
 
 
 def draw_pictures(folder: Path, log: EventLog) -> None:
-    """Draw the pictures of the result that a folder holds: overlay and contact sheet, which nothing else waits for."""
+    """Draw the pictures of the result that a folder holds: overlay and contact sheet, which nothing else waits for.
+
+    BadInput where the footage is not that of the result any more, or a picture cannot be written.
+    """
     request, result = JobRequest.load(folder), Reconstruction.load(folder)
     clip = open_footage(request)
+    if clip.file_size != tuple(result.image_size) or not np.isin(result.frames, clip.numbers).all():
+        raise BadInput(f"{request.clip}: found other frames than the result is of; needs those to draw it over them")
     result, frames = result.resized(*clip.image_size), FullFrames(clip, result.frames, ())
-    texture = cv2.cvtColor(cv2.imread(str(folder / TEXTURE_NAME)), cv2.COLOR_BGR2RGB)
+    texture = as_rgb(read_image(folder / TEXTURE_NAME))
+    total = len(result.frames) + COLUMNS  # the sheet takes about as long as so many frames of the movie
     write_overlay(result, texture, frames.frame, folder / OVERLAY_NAME, clip.fps or 24.0,
-                  progress=lambda step, steps: log.progress("pictures", step, steps))
+                  progress=lambda step, _: log.progress("pictures", step, total))
     write_preview(result, texture, frames.frame, folder / PREVIEW_NAME, Path(request.clip).name)
+    log.progress("pictures", total, total)
 
 
 def _costs(request: JobRequest, settings: Settings, frames: int) -> dict[str, float]:
-    """About how long each stage takes, for the forecast of the time left."""
+    """About how long each stage takes, in milliseconds on two cores, for the forecast of the time left."""
     of_fit = METHODS[request.method].costs(settings, frames, request.model is not None)
-    whole = sum(of_fit.values())
-    return {"footage": whole * 0.06, **of_fit, "texture": whole * 0.06, "measures": whole * 0.02,
-            "pictures": whole * 0.03}
+    return {"footage": 70.0 * frames, **of_fit, "texture": 130.0 * frames, "measures": 120.0 * frames,
+            "pictures": 130.0 * frames}
 
 
 @contextmanager

@@ -110,5 +110,20 @@ elif deed.startswith("leave a snapshot and yield the result"):
     leave_snapshot()
     time.sleep(5 if deed.endswith("slowly") else 0.5)
     yield_result()
+elif deed.startswith("yield the result and draw"):
+    if "--resume" not in sys.argv:
+        leave_snapshot()
+        time.sleep(0.5)
+        yield_result()
+        print(json.dumps({"event": "result", "message": str(job)}), flush=True)
+    print(json.dumps({"event": "progress", "stage": "pictures", "step": 1, "total": 2, "fraction": 0.98}), flush=True)
+    if deed.endswith("forever"):
+        time.sleep(60)
+    time.sleep(0.5)
+    if deed.endswith("in vain"):
+        print(json.dumps({"event": "error", "message": "walk: no such folder; the result is whole"}), flush=True)
+        sys.exit(2)
+    for name in ("overlay.mp4", "preview.png"):
+        (job / name).write_bytes(b"")
 elif deed == "wait":
     time.sleep(60)

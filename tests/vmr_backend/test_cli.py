@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,9 +18,10 @@ import torch
 
 from vmr_backend import cli
 from vmr_backend.checkpoint import FACTS, TENSORS
-from vmr_backend.job import LOCK_NAME, RUN_NAME, WHOLE_NAME, Cancelled, Event, JobRequest, facing
+from vmr_backend.job import LOCK_NAME, PICTURES, RUN_NAME, WHOLE_NAME, Cancelled, Event, JobRequest, facing
 from vmr_backend.metrics.coverage import never_seen
 from vmr_backend.metrics.viewpoints import turn
+from vmr_backend.outputs.overlay import overlay_frame
 from vmr_backend.reconstruction import FILE_NAME, SNAPSHOT_NAME, Reconstruction
 from vmr_backend.settings import Settings
 
@@ -125,8 +127,8 @@ def test_a_run_tells_how_far_it_is_until_it_is_done(job, done):
     fractions = [event.fraction for event in news if event.event == "progress"]
     assert fractions == sorted(fractions) and fractions[0] < 0.1 and fractions[-1] == 1.0
     stages = list(dict.fromkeys(event.stage for event in news if event.event == "progress"))
-    assert stages == ["footage", "camera", "coarse", "fine", "finest", "texture", "pictures"]
-    assert {event.event for event in news} <= {"progress", "warning"}
+    assert stages == ["footage", "camera", "coarse", "fine", "finest", "texture", "measures", "pictures"]
+    assert [event.event for event in news if event.event not in ("progress", "warning")] == ["result"]
     assert (job / "events.jsonl").read_text(encoding="utf-8") == done.out
 
 
@@ -136,7 +138,7 @@ def test_a_run_writes_down_what_was_asked_for_and_how_well_it_went(clip, job, do
     report = json.loads((job / "report.json").read_text(encoding="utf-8"))
     assert report["settings"] == dict(Settings().with_values(QUICK).items())
     assert [stage["name"] for stage in report["stages"]] == [
-        "footage", "camera", "coarse", "fine", "finest", "texture", "pictures"]
+        "footage", "camera", "coarse", "fine", "finest", "texture", "measures"]
     assert len(report["hypotheses"]) == 2 and report["hypotheses"][0]["kept"]
     assert report["lens"]["source"] == "assumed" and report["lens"]["field_of_view"] == pytest.approx(30)
     assert report["scores"]["scored_frames"] == FRAMES and report["scores"]["J"] > 0.75
@@ -173,6 +175,12 @@ def test_a_film_of_narrow_pixels_gives_the_same_in_its_own_pixels(clip, job, don
     assert fit > json.loads((job / "report.json").read_text("utf-8"))["scores"]["J"] - 0.1
     own = run("evaluate", tmp_path / "job", "--masks", narrow.masks)
     assert json.loads(own.out)["J"] == pytest.approx(fit, abs=0.02), "masks in the film's own pixels fit its result"
+    movie, shown = cv2.VideoCapture(str(tmp_path / "job" / "overlay.mp4")), found.resized(*true.image_size)
+    texture = cv2.imread(str(tmp_path / "job" / "texture.png"))[..., ::-1]
+    for index, path in enumerate(sorted(narrow.frames.iterdir())):
+        image = cv2.resize(cv2.imread(str(path))[..., ::-1], tuple(map(int, true.image_size)))
+        drawn = overlay_frame(shown, texture, image, index)
+        assert np.abs(movie.read()[1][..., ::-1].astype(int) - drawn).mean() < 8, "shown in square pixels"
 
 
 def test_a_range_of_frames_and_the_seed_are_taken_and_an_earlier_run_leaves_no_news(clip, done, tmp_path):
@@ -255,36 +263,133 @@ def test_a_link_to_another_folder_is_no_run(clip, tmp_path):
 def as_if_killed(job: Path, folder: Path, moved: int, marked: bool) -> None:
     """A folder with another result, as if its successor, which is whole, had been killed as some files were moved."""
     (folder / RUN_NAME).mkdir(parents=True)
-    for path in job.iterdir():
-        if path.name != LOCK_NAME:
-            (folder / path.name).write_bytes(b'{"clip": "before"}')
-    for n, path in enumerate(path for path in sorted(job.iterdir()) if path.name != LOCK_NAME):
-        shutil.copy(path, folder if n < moved else folder / RUN_NAME)
+    for name in RESULT - {LOCK_NAME}:
+        (folder / name).write_bytes(b'{"clip": "before"}')
+    for n, name in enumerate(sorted(RESULT - {LOCK_NAME, *PICTURES})):
+        shutil.copy(job / name, folder if n < moved else folder / RUN_NAME)
     (folder / RUN_NAME / "whole.part").write_bytes(b"")
     if marked:
         (folder / RUN_NAME / WHOLE_NAME).write_bytes(b"")
 
 
-@pytest.mark.parametrize("moved", [0, 1, 4, 6, 7])
+def alike(folder: Path, besides: set[str]) -> dict[str, bytes]:
+    """The contents of a folder without those of some files, which differ from run to run."""
+    return contents(folder) | dict.fromkeys({LOCK_NAME, *besides}, b"")
+
+
+@pytest.mark.parametrize("moved", [0, 1, 4, 5])
 @pytest.mark.parametrize("comes", ["loads", "resumes"])
 def test_a_result_whose_files_were_on_their_way_is_whole_for_whoever_comes_next(job, done, tmp_path, moved, comes):
     as_if_killed(job, tmp_path, moved, marked=True)
     if comes == "loads":
         assert Reconstruction.load(tmp_path)
+        assert not any((tmp_path / name).exists() for name in PICTURES), "those of before are of another result"
+        assert alike(tmp_path, set(PICTURES)) == alike(job, set(PICTURES))
     else:
-        assert "nothing is left to resume" in run("reconstruct", "--out", tmp_path, "--resume").events[0].message
-    assert contents(tmp_path) | {LOCK_NAME: b""} == contents(job) | {LOCK_NAME: b""}
+        resumed = run("reconstruct", "--out", tmp_path, "--resume")
+        assert {event.stage for event in resumed.events} == {"pictures", ""} and resumed.events[-1].event == "done"
+        assert alike(tmp_path, {"events.jsonl"}) == alike(job, {"events.jsonl"})
     assert not (tmp_path / RUN_NAME).exists()
+
+
+def test_pictures_of_before_that_cannot_be_removed_are_named_and_the_new_result_waits(job, done, tmp_path):
+    as_if_killed(job, tmp_path, 0, marked=True)
+    (tmp_path / "preview.png").unlink()
+    (tmp_path / "preview.png").mkdir()
+    for _ in range(2):
+        assert "preview.png: cannot be replaced" in refusal(run("reconstruct", "--out", tmp_path, "--resume"))
+    (tmp_path / "preview.png").rmdir()
+    assert run("reconstruct", "--out", tmp_path, "--resume").status == 0
+    assert alike(tmp_path, {"events.jsonl"}) == alike(job, {"events.jsonl"})
 
 
 def test_a_run_that_was_killed_when_all_was_made_only_takes_its_place(job, done, tmp_path):
     as_if_killed(job, tmp_path, 0, marked=False)
     (tmp_path / RUN_NAME / SNAPSHOT_NAME).write_bytes(b"")
     resumed = run("reconstruct", "--out", tmp_path, "--resume")
-    assert resumed.status == 0 and [event.event for event in resumed.events] == ["done"]
-    found, expected = contents(tmp_path), contents(job)
-    assert {**found, "events.jsonl": b"", "job.json": b""} == {**expected, "events.jsonl": b"", "job.json": b""}
+    assert resumed.status == 0 and {event.stage for event in resumed.events} == {"", "pictures"}
+    assert [event.event for event in resumed.events if event.event != "progress"] == ["result", "done"]
+    assert alike(tmp_path, {"events.jsonl", "job.json"}) == alike(job, {"events.jsonl", "job.json"})
     assert not (tmp_path / RUN_NAME).exists()
+
+
+@pytest.mark.parametrize("moment", ["result", "progress"])
+def test_killed_as_its_pictures_are_drawn_a_result_stands_alone_and_a_resumed_run_draws_them(
+        job, done, tmp_path, moment):
+    as_if_killed(job, tmp_path, 0, marked=False)
+    with start("reconstruct", "--out", tmp_path, "--resume") as process:
+        while Event.parse(process.stdout.readline()).event != moment:
+            assert process.poll() is None
+        process.send_signal(signal.SIGSTOP)
+        assert not (tmp_path / "preview.png").exists() and Reconstruction.load(tmp_path)
+        for command in (["--job", tmp_path], ["--out", tmp_path, "--resume"]):
+            assert "another run is at work there" in refusal(run("reconstruct", *command))
+        process.kill()
+    told = (tmp_path / "events.jsonl").read_text()
+    resumed = run("reconstruct", "--out", tmp_path, "--resume")
+    *drawn, last = resumed.events
+    assert {event.stage for event in drawn} == {"pictures"} and drawn[-1].fraction == 1.0
+    assert resumed.status == 0 and last == Event("done", fraction=1.0, message=str(tmp_path))
+    assert (tmp_path / "events.jsonl").read_text() == told + resumed.out
+    assert alike(tmp_path, {"events.jsonl", "job.json"}) == alike(job, {"events.jsonl", "job.json"})
+
+
+def vanish(frames: Path) -> None:
+    frames.rename(frames.with_name("unplugged"))
+
+
+def shrink(frames: Path) -> None:
+    for path in frames.iterdir():
+        cv2.imwrite(str(path), cv2.imread(str(path))[:50])
+
+
+@pytest.mark.parametrize("happens, words", [
+    (vanish, "no such file or folder"), (shrink, "found other frames than the result is of"),
+    (lambda frames: (frames / f"{FIRST + 2:04d}.png").unlink(), "found other frames than the result is of"),
+    (lambda frames: (frames / f"{FIRST + 2:04d}.png").write_bytes(b"no image"), "found no complete image")],
+    ids=["vanished", "of another size", "one is gone", "one is damaged"])
+def test_a_result_stands_though_the_footage_is_lost_before_its_pictures_are_drawn(
+        clip, job, done, tmp_path, monkeypatch, happens, words):
+    frames, out = tmp_path / "frames", tmp_path / "out"
+    shutil.copytree(clip.frames, frames)
+
+    def run_job(folder, *_):
+        for name in (FILE_NAME, "texture.png", "report.json"):
+            shutil.copy(job / name, folder)
+        happens(frames)
+
+    monkeypatch.setattr("vmr_backend.run.run_job", run_job)
+    found = run(*Clip(frames, clip.masks).command(out))
+    line = refusal(found)
+    assert words in line and line.endswith("; the result is whole: --resume draws its pictures")
+    assert [event.event for event in found.events if event.event != "progress"] == ["result", "error"]
+    kept = {LOCK_NAME, "job.json", "events.jsonl", FILE_NAME, "texture.png", "report.json"}
+    assert {path.name for path in out.iterdir()} == kept
+    assert refusal(run("reconstruct", "--out", out, "--resume")).startswith(line.partition("; ")[0])
+    shutil.copytree(clip.frames, frames, dirs_exist_ok=True)
+    assert run("reconstruct", "--out", out, "--resume").status == 0
+    assert {path.name for path in out.iterdir()} == RESULT
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no limits of files")
+@pytest.mark.parametrize("picture", PICTURES)
+def test_a_result_stands_where_the_disk_is_full_before_its_pictures_are_drawn(job, done, tmp_path, picture):
+    import resource
+
+    shutil.copytree(job, tmp_path, dirs_exist_ok=True)
+    (tmp_path / picture).unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    smaller = min((job / name).stat().st_size for name in PICTURES)
+    assert (job / "overlay.mp4").stat().st_size < (job / "preview.png").stat().st_size
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (smaller + (-500 if picture == "overlay.mp4" else 500), limits[1]))
+        found = run("reconstruct", "--out", tmp_path, "--resume")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert found.status in (1, 2), found
+    assert ("overlay.mp4: cannot be written whole" if picture == "overlay.mp4" else "File too large") in found.out
+    assert "the result is whole: --resume draws its pictures" in found.events[-1].message
+    assert {path.name for path in tmp_path.iterdir()} == RESULT - {picture}
 
 
 def test_a_stopped_run_that_cannot_go_on_yet_stays(clip, job, done, tmp_path):
@@ -503,7 +608,8 @@ def test_a_process_of_its_own_refuses_alike(places, name):
 
 
 def test_what_is_known_of_the_camera_and_the_subject_is_in_the_request(clip, tmp_path, monkeypatch):
-    monkeypatch.setattr("vmr_backend.run.run_job", lambda *_: None)
+    for name in ("run_job", "draw_pictures"):
+        monkeypatch.setattr(f"vmr_backend.run.{name}", lambda *_: None)
     solve = [facing(number, 10 * number) for number in (10, 11)]
     (tmp_path / "solve.json").write_text(json.dumps([asdict(one) for one in solve]))
     asked = run(*clip.command(

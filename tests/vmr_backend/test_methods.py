@@ -9,7 +9,7 @@ from tiny_models import loaded
 
 from vmr_backend.fitting.stages import Course
 from vmr_backend.job import BadInput, JobRequest
-from vmr_backend.methods import METHODS, Start
+from vmr_backend.methods import METHODS, FitInputs
 from vmr_backend.priors import NOTHING
 from vmr_backend.settings import Settings
 
@@ -54,7 +54,7 @@ def test_only_methods_that_take_a_shape_are_asked_with_one(method):
 def test_the_stages_that_a_method_has_costs_for_are_those_of_its_fit(turning_egg, quick, method, with_model, changes):
     settings, told = quick.with_values(BRIEF | changes), []
     course = Course(0, lambda stage, step, steps: told.append(stage))
-    fit = METHODS[method].start(Start(fitter_of(turning_egg.footage, settings), course, NOTHING,
+    fit = METHODS[method].start(FitInputs(fitter_of(turning_egg.footage, settings), course, NOTHING,
                                       loaded() if with_model else None))
     costs = METHODS[method].costs(settings, len(turning_egg.footage.numbers), with_model)
     assert list(costs) == list(fit.seconds) == list(dict.fromkeys(told))

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..losses import weighted_sum
+
 BETAS = (0.9, 0.99)
 """Of Adam, as for all that is fitted to pictures."""
 
@@ -41,7 +43,7 @@ def descend(groups: Iterable[dict[str, Any]], evaluate: Callable[[int], Terms],
     tail: dict[str, list[Tensor]] = {}
     for i in range(iterations):
         found = evaluate(i)
-        total = total_of(found, weights(i))
+        total = weighted_sum(found, weights(i))
         last = i + 1 == iterations
         if last or i % CHECKED == 0 or not total.is_cuda:
             check_finite(total)
@@ -57,11 +59,6 @@ def descend(groups: Iterable[dict[str, Any]], evaluate: Callable[[int], Terms],
                 tail.setdefault(name, []).append(value.detach())
         progress(i + 1, iterations)
     return {name: torch.stack(values).mean(0) for name, values in tail.items()}
-
-
-def total_of(terms: Terms, weights: Mapping[str, float]) -> Tensor:
-    """The weighted sum of terms, each a number or one value per hypothesis (H,)."""
-    return torch.stack([weights[name] * value for name, value in terms.items()]).sum(0)
 
 
 def check_finite(total: Tensor) -> None:

@@ -45,10 +45,16 @@ def write_overlay(result: Reconstruction, texture: np.ndarray, frames: Images, p
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             if progress:
                 progress(index + 1, len(result.frames))
-    finally:
         if writer is not None:
             writer.release()
-    os.replace(part, path)
+        if not cv2.VideoCapture(str(part)).isOpened():  # FFmpeg does not tell that its last bytes were not written
+            raise BadInput(f"{path}: cannot be written whole; needs more space on its disk")
+        os.replace(part, path)
+    except BaseException:
+        if writer is not None:
+            writer.release()
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _pictures(result: Reconstruction, texture: np.ndarray, frames: Images) -> Iterator[np.ndarray]:

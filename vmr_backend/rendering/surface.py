@@ -103,6 +103,14 @@ def _furthest_around(depth: Tensor) -> Tensor:
     return greatest
 
 
+def facing_everywhere(points: Tensor, faces: Tensor, size: int, renderer: Renderer) -> Tensor:
+    """The facing loss (N,) of meshes on the screen (N, V, 3), at each of size x size pixels; gradients to depths."""
+    side = torch.arange(size, device=points.device)
+    pixels = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1).flatten(0, 1).expand(len(points), -1, -1)
+    front, nearest = Surface.front_and_nearest(points.unsqueeze(0), faces, pixels, size, renderer)
+    return facing_of(front, nearest, points[None, ..., 2:])[0]
+
+
 def facing_all_round(vertices: Tensor, faces: Tensor, renderer: Renderer) -> Tensor:
     """The facing loss (H,) of poses (H, N, V, 3), each from a random side, since the clip does not show them all."""
     turns = torch.linalg.qr(torch.randn(vertices.shape[1], 3, 3, device=vertices.device))[0]

@@ -21,8 +21,9 @@ from ..geometry.sphere import Sphere, icosphere, mirror_image
 from ..geometry.topology import edges_of
 from ..job import BadInput
 from ..rendering import Renderer
+from ..rendering.surface import facing_everywhere
 from ..vmr.model_file import STRENGTH
-from ..vmr.objective import INSIDE, facing, samples_inside
+from ..vmr.objective import INSIDE, samples_inside
 from .structure_from_motion.model import Structure
 
 LEGS, STEPS, VIEWS, SIZE = 3, 250, 12, 64
@@ -175,7 +176,7 @@ def _descended(vertices: Tensor, sphere: Sphere, body: Tensor, body_faces: Tenso
         points = camera.project((shape - centre).expand(VIEWS, -1, -1))
         found = {"mask": mask_term(points, faces, mask, renderer),
                  "contour": losses.contour_loss(points[..., :2], samples_inside(mask, chance)),
-                 "facing": facing(points, faces, renderer, SIZE),
+                 "facing": facing_everywhere(points, faces, SIZE, renderer),
                  "laplacian": losses.laplacian_loss(shape, edges),
                  "surface": losses.charbonnier(away(shape)[0].square(), 0.02).mean(-1),
                  "outward": _turned_inwards(shape, faces, away)}

@@ -30,8 +30,9 @@ from ..geometry.sphere import Sphere, icosphere, mirror_image, subdivided
 from ..geometry.topology import edges_of
 from ..job import BadInput
 from ..rendering import Renderer
+from ..rendering.surface import facing_everywhere
 from ..rows import Rows
-from ..vmr.objective import facing, samples_inside
+from ..vmr.objective import samples_inside
 
 FEWEST = 8
 """Masks; fewer show too little of a body."""
@@ -385,7 +386,7 @@ def _misfit(template: _Template, poses: _Poses, pictures: _Pictures, renderer: R
     points = poses.points(vertices)
     each = (mask_term(points, template.faces, pictures.masks, renderer)
             + WEIGHTS["contour"] * losses.contour_loss(points[..., :2], pictures.inside)
-            + WEIGHTS["facing"] * facing(points, template.faces, renderer, SIZE) + poses.unlikeliness())
+            + WEIGHTS["facing"] * facing_everywhere(points, template.faces, SIZE, renderer) + poses.unlikeliness())
     return (each.mean() + WEIGHTS["laplacian"] * losses.laplacian_loss(vertices, template.edges)
             + WEIGHTS["roundness"] * _unroundness(vertices, template.faces)
             + WEIGHTS["ridge"] * template.ridge.sunk(vertices))

@@ -64,16 +64,6 @@ def samples_inside(masks: Tensor, chance: Tensor) -> Tensor:
     return torch.stack([pixel % size, pixel // size], -1) * (2 / size) + (1 / size - 1)
 
 
-def facing(points: Tensor, faces: Tensor, renderer: Renderer, size: int) -> Tensor:
-    """`facing_loss` (N,) of meshes on the screen (N, V, 3), at size x size pixels; gradients to their depths."""
-    front, nearest = renderer.front_and_nearest(points.detach(), faces, size)
-    turned = (front.face_index >= 0) & (front.face_index != nearest.face_index)
-    images = torch.arange(len(points), device=points.device)[:, None, None, None]
-    ahead, near = ((points[..., 2][images, faces[seen.face_index.clamp_min(0).long()]] * seen.barycentrics).sum(-1)
-                   for seen in (front, nearest))
-    return losses.facing_loss(ahead.flatten(1), near.flatten(1), turned.flatten(1).float())
-
-
 def compared_of(count: int, random: torch.Generator | None = None) -> Tensor:
     """How much ARAP's energy of each picture counts (count,), 1 on average: that of most is left out, since it takes
     longer than drawing them all."""

@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 from spheres import fitter_of
-from vmr_backend.metrics.segmentation import evaluate
 
 from vmr_backend.checkpoint import Checkpoint
 from vmr_backend.fitting.result import Fit
@@ -17,6 +16,7 @@ from vmr_backend.fitting.stages import Course
 from vmr_backend.geometry.sphere import icosphere
 from vmr_backend.job import BadInput
 from vmr_backend.lasr.fit import costs_of, fit
+from vmr_backend.metrics.mask_agreement import evaluate
 from vmr_backend.priors import Priors, Rotations, Shape
 from vmr_backend.reconstruction import Reconstruction
 from vmr_backend.settings import Settings

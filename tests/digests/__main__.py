@@ -1,4 +1,4 @@
-"""Whether a change of the code changes results: `python -m benchmarks.digests OUT`; README.md beside this explains."""
+"""Whether a change of the code changes results: `python -m tests.digests OUT`; README.md beside this explains."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Failed(Exception):
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the cases, prints their digests or what differs; 1 where anything does."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.digests", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.digests", description=__doc__)
     parser.add_argument("out", type=Path, help="folder for the products")
     parser.add_argument("--against", type=Path, metavar="EARLIER", help="the OUT of an earlier time, to compare with")
     parser.add_argument("--checkout", type=Path, default=ROOT, help="whose backend runs (default: this one's)")

@@ -3,9 +3,8 @@
 import json
 
 import numpy as np
-
-from benchmarks.digests.__main__ import main
-from benchmarks.digests.products import differences, products_of
+from digests.__main__ import main
+from digests.products import differences, products_of
 
 ARRAYS = {"a.x": np.arange(4.0), "a.y": np.array([np.nan, 1]), "a.names": np.array(["root", "chain1_1"])}
 
