@@ -142,7 +142,7 @@ class FrameCameras(nn.Module):
     """(T, 3, 3) that the fit starts from, object to camera."""
 
     def __init__(self, view: View, weak: WeakCamera):
-        """weak  T cameras as a weak perspective has them"""
+        """weak  T weak perspective cameras, in crop coordinates"""
         super().__init__()
         self.view = view
         self.turn = nn.Parameter(torch.zeros_like(weak.rotation[:, 0]))

@@ -1,4 +1,4 @@
-"""Labels painted on one frame of a clip, carried to all others (in the manner of UVC: Li et al. 2019).
+"""Labels painted on one frame of a clip, propagated to all others (in the manner of UVC: Li et al. 2019).
 
 Going away from the painted frame, each cell takes the labels of the cells with the most similar features: in the
 painted frame, which never drifts, and in the few frames gone through before, which have changed least. They are
@@ -40,7 +40,7 @@ TILE = 16
 
 @dataclass(frozen=True)
 class Correspondence:
-    """What labels are carried by: T frames of H x W cells."""
+    """What labels are propagated by: T frames of H x W cells."""
 
     features: Tensor
     """(T, C, H, W) of length 1."""

@@ -1,4 +1,4 @@
-"""Features by which points of a surface are found again in other pictures: what labels are carried by.
+"""Features by which points of a surface are found again in other pictures: what labels are propagated by.
 
 The network that comes along was trained by the project on pictures of its own animals, each varied twice, bent, turned
 and lit in two ways: of all points of the one it has to find those of the other (contrastive). No label is needed.

@@ -186,7 +186,7 @@ def _pictures(masks: np.ndarray, random: np.random.Generator) -> _Pictures:
     if len(empty):
         raise BadInput(f"masks: found nothing in number {empty[0]}, needs a subject in each")
     if len(masks) < FEWEST:
-        raise BadInput(f"masks: found {len(masks)}, needs at least {FEWEST} to learn a shape from")
+        raise BadInput(f"masks: found {len(masks)}, needs at least {FEWEST} to find a shape")
     small = interpolate(torch.from_numpy(masks).float()[:, None] / 255, (SIZE, SIZE), mode="area")[:, 0]
     chance = torch.from_numpy(random.random((len(small), INSIDE), np.float32))
     return _Pictures(small, samples_inside(small, chance), _framed(small))

@@ -75,7 +75,7 @@ def candidates(model: CategoryModel, images: Tensor, masks: Tensor, renderer: Re
 
 def _cost(model: CategoryModel, initial: InitialPrediction, prediction: Prediction, which: int,
           renderer: Renderer) -> Tensor:
-    """(N,) of one hypothesis."""
+    """(N,) of one hypothesis, by its number `which`."""
     points, masks = prediction.camera.project(prediction.vertices), initial.encoding.masks
     residual = (points[:, model.landmarks, :2] - initial.encoding.landmarks).norm(dim=-1)
     stretch = arap_energy(prediction.base, prediction.vertices, model.shape.edges,
