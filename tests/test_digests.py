@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-
 from digests.__main__ import main
 from digests.products import differences, products_of
 

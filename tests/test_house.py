@@ -179,7 +179,7 @@ def test_benchmarks_stand_outside_the_backend():
     files = [path for path in python_files() if place_of(path)[0] == "benchmarks"]
     assert not offences(files, lambda _, outside, inside: (
         roots(inside) - {"benchmarks"} | roots(outside) - set(sys.stdlib_module_names)
-        - {"cv2", "numpy", "safetensors", "vmr_backend"}))
+        - {"numpy", "vmr_backend"}))
     private = [alias.name for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
                if isinstance(node, ast.ImportFrom) for alias in node.names if alias.name.startswith("_")]
     assert not private, "only what other files may use"
