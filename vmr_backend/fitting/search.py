@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from ..geometry.cameras import LEVEL_CAMERA
 from ..geometry.rotations import about_x, about_z
 from ..priors import Priors, starting_rotations, starting_turns, yaw_of
+from ..settings import Settings
 from .camera import ELEVATION, CameraPath
 from .fitter import Fitter, Schedule, Solution
 from .observations import Observations
@@ -128,6 +129,12 @@ def _tilts(rotations: np.ndarray, yaw: np.ndarray, count: int) -> np.ndarray:
     return np.repeat((rotations @ upright.mT.numpy())[None], count, 0)
 
 
+def rigid_schedule(settings: Settings, iterations: int) -> Schedule:
+    """Of a symmetric body that does not deform, under an upright camera where that is given."""
+    freedom = 0.0 if settings.upright else 1.0
+    return Schedule(iterations, symmetry=(1.0, 1.0), freedom=(freedom, freedom))
+
+
 def search(solution: Solution, starts: list[Hypothesis], observations: Observations, fitter: Fitter,
            random: np.random.Generator, progress: Callable[[int, int], None]) -> list[Hypothesis]:
     """Fit all hypotheses of a solution, whose cameras are paths, and prune to one. Returns them with their scores, the
@@ -137,13 +144,12 @@ def search(solution: Solution, starts: list[Hypothesis], observations: Observati
     total, done = settings.rigid_iterations, 0
     for fraction, survivors in ROUNDS:
         iterations = max(1, round(fraction * total) if survivors else total - done)
-        freedom = 0.0 if settings.upright else 1.0
-        schedule = Schedule(iterations, symmetry=(1.0, 1.0), freedom=(freedom, freedom))
+        schedule = rigid_schedule(settings, iterations)
         found = fitter.improve(solution, observations, schedule, random,
                                lambda i, _, before=done: progress(min(before + i, total), total))
         done += iterations
         scores = (found["total"] + COLOUR_VOTE * found["colour"]).tolist()
-        upright = camera.tilt.mT @ camera(freedom)[0].detach()
+        upright = camera.tilt.mT @ camera(schedule.freedom[0])[0].detach()
         yaws = np.unwrap(yaw_of(upright.cpu().numpy()), axis=1)
         for hypothesis, score, yaw in zip(alive, scores, yaws, strict=True):
             hypothesis.scores.append(score)

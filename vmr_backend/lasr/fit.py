@@ -14,7 +14,7 @@ from ..fitting.fitter import Fitter, Schedule, Solution
 from ..fitting.observations import far_flows
 from ..fitting.result import Fit, result_of
 from ..fitting.roll import roll_path
-from ..fitting.search import Hypothesis, Starts, search, starts_of
+from ..fitting.search import Hypothesis, Starts, rigid_schedule, search, starts_of
 from ..fitting.stages import Course, Report, Stages
 from ..fitting.view import View
 from ..geometry.body import BODY_RADIUS
@@ -101,10 +101,9 @@ def fit(fitter: Fitter, course: Course, priors: Priors = NOTHING) -> Fit:
         steps = settings.rigid_iterations + REFINEMENTS * again // 8
         observations = fitter.observe(size, far_flows(footage), random)
         hypotheses[:] = search(solution, hypotheses, observations, fitter, random, lambda step, _: report(step, steps))
-        freedom = 0.0 if settings.upright else 1.0
-        schedule = Schedule(again, symmetry=(1.0, 1.0), freedom=(freedom, freedom))
+        schedule = rigid_schedule(settings, again)
         for k in range(REFINEMENTS):
-            observations = fitter.guided(solution, size, random, freedom)
+            observations = fitter.guided(solution, size, random, schedule.freedom[0])
             fitter.improve(solution, observations, schedule, random, lambda step, _, done=k * again: report(
                 settings.rigid_iterations + (done + step) // 8, steps))
 

@@ -85,11 +85,6 @@ class Views:
     """Level 3, with the template's vertices where they are spread evenly."""
     camera: WeakCamera
     """Of all N pictures."""
-    rivals: WeakCamera
-    """Of N * C hypotheses tried last, those of a picture after one another, the best first: its camera. Often the
-    second has the same outline with what is near and what is far exchanged."""
-    scores: np.ndarray
-    """(N, C) their losses, ascending."""
 
 
 @dataclass(frozen=True)
@@ -178,15 +173,12 @@ def views_of(masks: np.ndarray, renderer: Renderer, seed: int, progress: Callabl
         _improve(template, poses[trusted], fitted[trusted], renderer, random)
         template = _normalised(template, round_)
         progress(round_ + 1, steps)
-    rivals, ranked = [], []
+    cameras: list[WeakCamera] = []
     for some in torch.arange(len(pictures)).split(FITTED):
-        tried, scores = _explained(template, pictures[some], renderer, LAST_STEPS)
-        rivals.append(tried.rigid_camera)
-        ranked.append(scores.numpy())
-        progress(len(STRENGTHS) + len(rivals), steps)
-    cameras = WeakCamera.joined(rivals)
-    return Views(template.vertices().detach().double().numpy(), template.sphere, cameras[::KEPT], cameras,
-                 np.concatenate(ranked))
+        tried, _ = _explained(template, pictures[some], renderer, LAST_STEPS)
+        cameras.append(tried.rigid_camera[::KEPT])
+        progress(len(STRENGTHS) + len(cameras), steps)
+    return Views(template.vertices().detach().double().numpy(), template.sphere, WeakCamera.joined(cameras))
 
 
 def _pictures(masks: np.ndarray, random: np.random.Generator) -> _Pictures:

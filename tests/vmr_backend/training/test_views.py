@@ -101,12 +101,6 @@ def test_the_template_is_symmetric_one_long_and_outside_out(views):
     assert (vertices[widest, 0] * sphere.vertices[widest, 0] > 0).all()
 
 
-def test_losses_of_what_was_tried_come_with_it_the_best_first(views):
-    count, tried = views.scores.shape
-    assert count == COUNT and (np.diff(views.scores, axis=1) >= 0).all()
-    assert torch.equal(views.rivals.rotation.view(count, tried, 3, 3)[:, 0], views.camera.rotation)
-
-
 def test_the_same_seed_finds_the_same(masks, renderer):
     first, again = (views_of(masks[:8], renderer, 5, quiet) for _ in range(2))
     np.testing.assert_array_equal(first.template, again.template)
