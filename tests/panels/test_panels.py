@@ -116,7 +116,7 @@ def test_each_editor_has_the_tab_with_a_panel_for_each_group(extension, space, p
 
 def test_every_setting_is_shown_once(extension, shown_in):
     settings = extension.module("vmr_backend.settings")
-    for method in settings.METHODS:
+    for method in extension.module("vmr_backend.methods").METHODS:
         bpy.context.scene.vmr.method = method
         shown = [text for group in settings.GROUPS for text in shown_in(f"VMR_PT_{group}")]
         expected = [s.name for s in settings.Settings.describe() if s.method in ("", method)]
