@@ -54,8 +54,8 @@ TOGETHER = 32
 """Pictures whose meshes are fitted in one batch."""
 KEPT_EVERY = 16
 """Batches from one checkpoint of fitted meshes to the next."""
-TABLES = ("turn", "placement", "handles")
-"""What is fitted of an instance."""
+TABLES = {"turn": "turn", "placement": "place", "handles": "handles"}
+"""What is fitted of an instance, and its name in checkpoints."""
 POOR_FIT = 0.6
 """Mask IoU below which a picture's fitted mesh is no training example."""
 REFINEMENT_FROM, PICTURES_FROM = 0.25, 0.25
@@ -206,7 +206,7 @@ class _Work:
             mean = self._mean_shape(start, targets, affinity)
         shape = self._shape(mean, start.sphere)
         if kept and "mean_shape" in kept.tensors:
-            tables = [kept.tensors[name] for name in TABLES]
+            tables = [kept.tensors[name] for name in TABLES.values()]
             instances, done = Instances(start.camera.rotation, *tables), int(kept.facts["fitted"])
         else:
             instances, done = Instances.of(start.camera, shape.weights.shape[1]), 0
@@ -369,7 +369,7 @@ class _Work:
         return scores
 
     def _keep_instances(self, start: Start, mean: Tensor, instances: Instances, done: int) -> None:
-        tables = {name: getattr(instances, name) for name in TABLES}
+        tables = {kept: getattr(instances, name) for name, kept in TABLES.items()}
         self._keep({"fitted": done}, start.tensors() | {"mean_shape": mean.cpu()} | tables)
 
     def _keep(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
