@@ -240,11 +240,7 @@ class JobRequest:
 
     def save(self, folder: Path) -> None:
         """Write job.json; BadInput if the folder cannot be written."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / REQUEST_NAME, json.dumps(asdict(self), indent=1).encode())
-        except OSError as error:
-            raise BadInput(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
+        write_request(folder / REQUEST_NAME, asdict(self))
 
     @staticmethod
     def is_in(folder: Path) -> bool:
@@ -441,6 +437,15 @@ def settle(folder: Path) -> None:
     (run / WHOLE_NAME).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         run.rmdir()
+
+
+def write_request(path: Path, values: dict[str, Any]) -> None:
+    """Write a request's values as JSON, and its folder where there is none; BadInput if that cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(values, indent=1).encode())
+    except OSError as error:
+        raise BadInput(f"{path.parent}: cannot be written ({error.strerror}); choose another folder") from None
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -61,10 +61,10 @@ def descend(groups: Iterable[dict[str, Any]], evaluate: Callable[[int], Terms],
     return {name: torch.stack(values).mean(0) for name, values in tail.items()}
 
 
-def check_finite(total: Tensor) -> None:
-    """FloatingPointError where a total is not finite."""
+def check_finite(total: Tensor, name: str = "fit") -> None:
+    """FloatingPointError, which names what diverged, where a total is not finite."""
     if not torch.isfinite(total).all():
-        raise FloatingPointError("the fit diverged; another seed, or lower loss weights, may help")
+        raise FloatingPointError(f"the {name} diverged; another seed, or lower loss weights, may help")
 
 
 def falling(at: float, final: float) -> float:

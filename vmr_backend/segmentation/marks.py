@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..job import BadInput, ShownMovie, check_frame, check_pixels, write_whole
+from ..job import BadInput, ShownMovie, check_frame, check_pixels, write_request, write_whole
 
 REQUEST_NAME, REPORT_NAME, OUTLINES_NAME, MASKS_NAME = "segment.json", "masks.json", "outlines.json", "masks"
 Point = tuple[float, float]
@@ -109,11 +109,7 @@ class SegmentRequest:
 
     def save(self, folder: Path) -> None:
         """Write segment.json; BadInput if the folder cannot be written."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / REQUEST_NAME, json.dumps(asdict(self), indent=1).encode())
-        except OSError as error:
-            raise BadInput(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
+        write_request(folder / REQUEST_NAME, asdict(self))
 
     @staticmethod
     def load(folder: Path) -> SegmentRequest:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import Arguments
-from ..job import EVENTS_NAME, RENDERERS, BadInput, EventLog, write_whole
+from ..job import EVENTS_NAME, RENDERERS, BadInput, EventLog, write_request
 from ..process import carry_out, stop_with_standard_input
 from ..run_folder import locked
 from ..settings import RENAMED, TRAININGS
@@ -114,11 +114,7 @@ def prepare(arguments: argparse.Namespace) -> TrainingRequest:
         asked = (arguments.steps, request.settings.get("steps"), before.settings.get("steps"))
         request = _of_steps(request, next((steps for steps in asked if steps is not None), None))
     _checked(request.settings)
-    try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(asdict(request), indent=1).encode())
-    except OSError as error:
-        raise BadInput(f"{arguments.out}: cannot be written ({error.strerror}); choose another folder") from None
+    write_request(path, asdict(request))
     return request
 
 

@@ -16,6 +16,7 @@ from .. import losses
 from ..bodies.category import unevenness
 from ..checkpoint import moments_of, restore_moments, under
 from ..fitting.data_terms import mask_term
+from ..fitting.optimise import check_finite
 from ..geometry.arap import best_rotations
 from ..geometry.rotations import angle_between
 from ..rendering import Renderer
@@ -51,8 +52,7 @@ class OnlineAdaptation:
 
     def step(self, loss: Tensor) -> None:
         """One step of the optimiser; FloatingPointError where the loss is not finite."""
-        if not torch.isfinite(loss):
-            raise FloatingPointError("the adaptation diverged; another seed, or lower loss weights, may help")
+        check_finite(loss, "adaptation")
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
