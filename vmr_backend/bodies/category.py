@@ -131,7 +131,7 @@ class CategoryBody(nn.Module):
     """One subject of a category: a base shape of its own, and in each of T frames handles that deform it. One
     hypothesis."""
 
-    rigid, free_hidden = False, False
+    rigid, free_hidden, between = False, False, None
 
     def __init__(self, shape: CategoryShape, handles: Tensor, arrays: Mapping[str, Any]):
         """shape    of a single basis, the subject's base shape

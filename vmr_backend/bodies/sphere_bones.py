@@ -188,6 +188,8 @@ class Skeleton(nn.Module):
 class SphereBones(nn.Module):
     """A body that starts from a sphere. H hypotheses of a rigid shape while there are no bones; one afterwards."""
 
+    between = None
+
     def __init__(self, view: View, mesh: RestMesh):
         super().__init__()
         self.view = view

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from ..geometry.surface_points import SurfacePoints
 from .batch import FrameBatch
 
 
@@ -48,6 +49,10 @@ class Body(Protocol):
     @property
     def free_hidden(self) -> bool:
         """Whether parts that others hide are free to leave them (see `losses.contour_loss`)."""
+
+    @property
+    def between(self) -> SurfacePoints | None:
+        """Points of faces that are large for a contour to draw vertices alone; None where none are."""
 
     def posed(self, frames: Tensor, constraints: Constraints) -> Pose:
         """The body at indices of frames (N,)."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .. import losses
+from ..geometry.surface_points import SurfacePoints
 from ..rendering import Renderer
 from ..rendering.surface import HIDDEN_DEPTH, Surface, facing_of, hidden_vertices
 from .batch import FrameBatch
@@ -29,13 +30,15 @@ def mask_term(points: Tensor, faces: Tensor, masks: Tensor, renderer: Renderer) 
 
 
 def data_terms(points: Tensor, faces: Tensor, observations: Observations, batch: FrameBatch, renderer: Renderer,
-               colours: Tensor | None = None, free_hidden: bool = False) -> dict[str, Tensor]:
+               colours: Tensor | None = None, free_hidden: bool = False,
+               between: SurfacePoints | None = None) -> dict[str, Tensor]:
     """What sets meshes apart from the batch's frames, unweighted, one value per hypothesis (H,).
 
     points       (H, B, V, 3) of the meshes on the screen, crop units; depth in object units
     colours      (H, V, 3) of the surface; None to compare each frame's with another frame's ("texture_swap" in place of
                  "colour")
     free_hidden  a pixel that the mesh leaves open draws a vertex that the mesh hides (see `losses.contour_loss`)
+    between      points of large faces, which pixels draw as they do vertices: a coarse mesh has no others along a limb
     """
     frames, screen = batch.frames, points[..., :2]
     alpha = renderer.silhouette(points.flatten(0, 1), faces, observations.size, softness(observations.size))
@@ -43,8 +46,8 @@ def data_terms(points: Tensor, faces: Tensor, observations: Observations, batch:
     front, nearest = Surface.front_and_nearest(points, faces, observations.pixels[frames], observations.size, renderer)
     hit = front.covered * observations.frame_weight[frames][:, None]
     samples = observations.samples[frames]
-    contour = losses.contour_loss(screen, samples, *(
-        (hidden_vertices(points.detach(), faces, nearest), ~nearest.covered) if free_hidden else ()))
+    contour = losses.contour_loss(_with_points(screen, between), samples, *(
+        (_hidden(points.detach(), faces, nearest, between), ~nearest.covered) if free_hidden else ()))
     flow = sum(losses.flow_loss(front.of_vertices(screen[:, pair.partner]) - samples, pair.displacement,
                                 pair.weight * hit) for pair in batch.flows)
     picture = look_up(observations.images[frames], front.of_vertices(screen))
@@ -56,6 +59,17 @@ def data_terms(points: Tensor, faces: Tensor, observations: Observations, batch:
     else:
         found["texture_swap"] = _swapped_colour(picture, points, front, nearest, hit, observations, frames)
     return {name: value.mean(1) for name, value in found.items()}
+
+
+def _with_points(values: Tensor, between: SurfacePoints | None) -> Tensor:
+    """Values (..., V, C) of the vertices, and after them those of the points between."""
+    return values if between is None else torch.cat([values, between.of_vertices(values)], -2)
+
+
+def _hidden(points: Tensor, faces: Tensor, nearest: Surface, between: SurfacePoints | None) -> Tensor:
+    """Which vertices (H, B, V), and after them which points between, the mesh hides: those in faces that it hides."""
+    hidden = hidden_vertices(points, faces, nearest)
+    return hidden if between is None else torch.cat([hidden, hidden[..., between.corners].all(-1)], -1)
 
 
 def _swapped_colour(picture: Tensor, points: Tensor, front: Surface, nearest: Surface, hit: Tensor,

@@ -90,7 +90,8 @@ class Solution(nn.Module, Generic[B]):
         camera, penalties = self.cameras.regularised(batch, constraints)
         points = project(pose.vertices, camera)
         colours = body.colours(constraints)
-        found = data_terms(points, body.faces, observations, batch, renderer, colours, body.free_hidden)
+        found = data_terms(points, body.faces, observations, batch, renderer, colours, body.free_hidden,
+                           body.between)
         some = None
         if not body.rigid:
             some = pose.vertices[:, torch.randperm(len(batch.frames), device=batch.frames.device)[:POSES]]

@@ -28,9 +28,10 @@ def best_rotations(covariance: Tensor) -> Tensor:
     determinant = (m[..., :1, :] * cofactors[..., :1, :]).sum((-1, -2), keepdim=True)
     area = cofactors.square().sum((-1, -2), keepdim=True)
     x = torch.full_like(determinant, 3**0.5)
+    linear, constant = 8 * determinant, 4 * area
     for _ in range(NEWTON_STEPS):
         beyond = x * x - 1
-        x = x - (beyond * beyond - 8 * determinant * x - 4 * area) / (4 * x * beyond - 8 * determinant)
+        x = x - (beyond * beyond - linear * x - constant) / (4 * x * beyond - linear)
     rotations = (x * x + 1) * m + 2 * x * cofactors - 2 * m @ m.mT @ m
     return (rotations / (x * (x * x - 1) - 2 * determinant)).to(covariance)
 

@@ -20,6 +20,7 @@ from vmr_backend.geometry.body import BODY_RADIUS
 from vmr_backend.geometry.cameras import LEVEL_CAMERA
 from vmr_backend.geometry.rotations import about_x, about_z
 from vmr_backend.geometry.sphere import icosphere
+from vmr_backend.geometry.surface_points import points_between
 from vmr_backend.rendering import get_renderer
 from vmr_backend.rendering.surface import Surface
 from vmr_backend.settings import Settings
@@ -195,3 +196,18 @@ def test_the_culled_surface_of_a_mesh_inside_out_is_its_far_wall():
 
 
 BALL = torch.from_numpy(icosphere(3).vertices).float()
+
+
+def test_pixels_draw_points_of_large_faces_as_they_draw_vertices():
+    triangle = torch.tensor([[-0.8, -0.8, 2.0], [0.8, -0.8, 2], [0, 0.8, 2]])
+    faces, seen = torch.tensor([[0, 1, 2]]), observations()
+    batch = batch_of(seen.links[0])
+    points = triangle.expand(1, len(batch.frames), 3, 3).contiguous().requires_grad_()
+    between = points_between(triangle.numpy(), faces.numpy())
+    alone, drawn = (data_terms(points, faces, seen, batch, RENDERER, free_hidden=hidden, between=more)["contour"]
+                    for hidden, more in ((False, None), (True, between)))
+    nearest = torch.cdist(seen.samples[batch.frames], between.of_vertices(triangle)[:, :2]).amin(-1)
+    assert drawn.item() < 0.1 * alone.item()
+    assert drawn.item() == pytest.approx(robust(nearest.square(), 0.02).mean().item(), rel=0.1)
+    drawn.sum().backward()
+    assert points.grad.abs().sum(-1).gt(0).any()
