@@ -1,0 +1,1 @@
+"""Rigged bodies that a fit starts from: their file, what is fitted of them, those that come along."""
