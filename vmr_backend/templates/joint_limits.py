@@ -1,0 +1,56 @@
+"""How far the joints of a template turn: as its file has it, else by what kind of joint each seems to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .template import Template
+
+BALL, TRUNK = np.radians(75), np.radians(50)
+"""Most of each component of a turn: of limbs where they leave the trunk, and of joints along the middle."""
+TWIST, SIDEWAYS = np.radians(25), np.radians(20)
+"""Most that a hinge turns about its bone, and out of its plane."""
+FOLDED, STRAIGHT = np.radians(110), np.radians(8)
+"""A hinge bends so far beyond rest, and stretches so little beyond straight."""
+BENT = np.radians(12)
+"""A joint that is bent by this much at rest shows which way it bends."""
+
+
+@dataclass(frozen=True)
+class JointLimits:
+    """How far B bones turn against those above."""
+
+    axes: np.ndarray
+    """(B, 3, 3) whose columns are the axes, in those of the bone at rest, along which the limits are: of a hinge its
+    axis first, then the bone's own."""
+    limits: np.ndarray
+    """(B, 3, 2) least and most of each component of the axis-angle, radians."""
+
+
+def limits_of(template: Template) -> JointLimits:
+    """Those of the file, else by what the joints seem to be.
+
+    A joint in the middle of a limb, which is bent at rest, is a hinge: it bends further that way, and stretches until
+    it is straight, but not beyond.
+    """
+    parents, rest = template.bone_parents, template.bone_rest.astype(np.float64)
+    count = len(parents)
+    axes = np.tile(np.eye(3), (count, 1, 1))
+    if template.joint_limits is not None:
+        return JointLimits(axes, template.joint_limits.astype(np.float64))
+    children = np.bincount(parents[parents >= 0], minlength=count)
+    of_limb = template.bone_twins != np.arange(count)
+    limits = np.where(of_limb, BALL, TRUNK)[:, None, None] * np.tile([-1.0, 1.0], (count, 3, 1))
+    for bone, parent in enumerate(parents):
+        if parent < 0 or not of_limb[bone] or not of_limb[parent] or children[parent] > 1:
+            continue
+        above, own = rest[bone, :3, 3] - rest[parent, :3, 3], rest[bone, :3, 1]
+        across = np.cross(above / max(np.linalg.norm(above), 1e-12), own)
+        bent = np.arctan2(np.linalg.norm(across), above @ own)
+        if BENT < bent < np.pi - BENT:
+            hinge = rest[bone, :3, :3].T @ across / np.linalg.norm(across)
+            axes[bone] = np.column_stack([hinge, [0, 1, 0], np.cross(hinge, [0, 1, 0])])
+            limits[bone] = [[-bent - STRAIGHT, FOLDED], [-TWIST, TWIST], [-SIDEWAYS, SIDEWAYS]]
+    return JointLimits(axes, limits)
