@@ -84,8 +84,6 @@ class RigBody(nn.Module):
     A bone's turn is an axis-angle in its own axes at rest, against the bone above.
     """
 
-    free_hidden = True
-
     limits: Tensor
     """(B, 3, 2) radians, along limit_axes (B, 3, 3) (`JointLimits`)."""
     rest_axes: Tensor
@@ -158,6 +156,10 @@ class RigBody(nn.Module):
     @property
     def rigid(self) -> bool:
         return not self.articulated
+
+    @property
+    def free_hidden(self) -> bool:
+        return self.articulated
 
     def articulate(self) -> None:
         """From here on bones move."""

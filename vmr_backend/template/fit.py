@@ -53,15 +53,15 @@ def posed_stages_of(settings: Settings) -> list[PosedStage]:
     """The stages after the search, coarse to fine."""
     upright = (LEFT_FREE, 1.0) if settings.upright else (1.0, 1.0)
     stages = [PosedStage("body", min(96, settings.crop_size),
-                         Schedule(settings.fine_iterations // 4, freedom=upright, min_period=LESS_SLOW), False),
-              PosedStage("detail", min(128, settings.crop_size), Schedule(settings.fine_iterations // 3), True)]
+                         Schedule(settings.fine_iterations // 5, freedom=upright, min_period=LESS_SLOW), False),
+              PosedStage("detail", min(128, settings.crop_size), Schedule(settings.fine_iterations // 4), True)]
     return [stage for stage in stages if stage.schedule.iterations]
 
 
 def costs_of(settings: Settings) -> dict[str, float]:
     """About how long each stage takes, in milliseconds on two cores, for the forecast of the time left."""
     costs = {"camera": settings.rigid_iterations / 2 * (6.0 * settings.hypotheses + 20),
-             "pose": settings.coarse_iterations / 2 * 90.0}
+             "pose": settings.coarse_iterations / 3 * 90.0}
     for stage in posed_stages_of(settings):
         costs[stage.name] = stage.schedule.iterations * (25 + stage.size**2 / 400)
     return costs
@@ -99,7 +99,7 @@ def fit(fitter: Fitter, course: Course, template: Template, priors: Priors) -> F
         body.articulate()
         camera.settled = SETTLING["pose"]
         freedom = (0.0, LEFT_FREE) if settings.upright else (1.0, 1.0)
-        rounds = [(Schedule(max(1, round(part * settings.coarse_iterations / 2)), freedom=freedom, min_period=SLOW),
+        rounds = [(Schedule(max(1, round(part * settings.coarse_iterations / 3)), freedom=freedom, min_period=SLOW),
                    count) for part, count in POSED_ROUNDS]
         prune(solution, alive(), observations, fitter, rounds, random, report, _kind)
         hypotheses[:] = best_first(hypotheses)

@@ -47,7 +47,8 @@ def limits_of(template: Template) -> JointLimits:
         if parent < 0 or not of_limb[bone] or not of_limb[parent] or children[parent] > 1:
             continue
         above, own = rest[bone, :3, 3] - rest[parent, :3, 3], rest[bone, :3, 1]
-        across = np.cross(above / max(np.linalg.norm(above), 1e-12), own)
+        above = above / max(np.linalg.norm(above), 1e-12)
+        across = np.cross(above, own)
         bent = np.arctan2(np.linalg.norm(across), above @ own)
         if BENT < bent < np.pi - BENT:
             hinge = rest[bone, :3, :3].T @ across / np.linalg.norm(across)

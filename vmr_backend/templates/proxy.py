@@ -63,7 +63,9 @@ def _welded(mesh: RigMesh) -> RigMesh:
     """Vertices that lie in one place made one: exports split them along the seams of the UV map."""
     step = TOGETHER * np.ptp(mesh.vertices, axis=0).max()
     _, first, inverse = np.unique(np.round(mesh.vertices / step), axis=0, return_index=True, return_inverse=True)
-    faces = inverse.reshape(-1)[mesh.faces]
+    order = first.argsort()  # as they come in the mesh
+    first, inverse = first[order], order.argsort()[inverse.reshape(-1)]
+    faces = inverse[mesh.faces]
     a, b, c = faces.T
     faces = faces[(a != b) & (b != c) & (c != a)]
     used = np.unique(faces)
