@@ -7,7 +7,8 @@ from tadpole import rest_of, tadpole
 from vmr_backend.templates.joint_limits import FOLDED, STRAIGHT, TRUNK, limits_of
 
 KNEE = np.radians(30)
-LEG = [[[0.2, 0, 1.0], [0.2, -0.25, 0.567]], [[0.2, -0.25, 0.567], [0.2, -0.25, 0.1]], [[0.2, -0.25, 0.1], [0.2, -0.4, 0]]]
+LEG = [[[0.2, 0, 1.0], [0.2, -0.25, 0.567]], [[0.2, -0.25, 0.567], [0.2, -0.25, 0.1]],
+       [[0.2, -0.25, 0.1], [0.2, -0.4, 0]]]
 
 
 def walker():
