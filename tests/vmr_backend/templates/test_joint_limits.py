@@ -4,7 +4,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from tadpole import rest_of, tadpole
 
-from vmr_backend.templates.joint_limits import FOLDED, STRAIGHT, TRUNK, limits_of
+from vmr_backend.templates.joint_limits import BALL, FOLDED, SPREAD, STRAIGHT, TRUNK, limits_of
 
 KNEE = np.radians(30)
 LEG = [[[0.2, 0, 1.0], [0.2, -0.25, 0.567]], [[0.2, -0.25, 0.567], [0.2, -0.25, 0.1]],
@@ -44,8 +44,11 @@ def test_a_knee_bends_further_and_stretches_until_it_is_straight():
         np.testing.assert_allclose(angles, [0, KNEE, KNEE + 0.5], atol=1e-3)
 
 
-def test_joints_of_the_trunk_and_of_limbs_at_it_turn_all_ways():
-    found = limits_of(walker())
-    for bone in (0, 1, 4):
-        np.testing.assert_allclose(found.limits[bone, :, 0], -found.limits[bone, :, 1])
-        assert found.limits[bone, 0, 1] >= TRUNK
+def test_legs_swing_to_the_front_and_back_more_than_to_the_sides_and_the_trunk_turns_all_ways():
+    found, rest = limits_of(walker()), walker().bone_rest.astype(float)
+    np.testing.assert_allclose(found.limits[..., 0][[0, 1, 4]], -found.limits[..., 1][[0, 1, 4]])
+    assert found.limits[0, :, 1].min() >= TRUNK
+    for thigh in (1, 4):
+        np.testing.assert_allclose(rest[thigh, :3, :3] @ found.axes[thigh][:, 0], [1, 0, 0], atol=1e-6)
+        assert found.limits[thigh, 0, 1] == BALL and found.limits[thigh, 1:, 1].max() == SPREAD
+    np.testing.assert_allclose(found.axes.transpose(0, 2, 1) @ found.axes, np.tile(np.eye(3), (7, 1, 1)), atol=1e-6)
