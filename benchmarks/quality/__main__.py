@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from vmr_backend.arguments import Arguments
-from vmr_backend.benchmarks.fit import BenchmarkClip, add_method, model_for, values_of
+from vmr_backend.benchmarks.fit import BenchmarkClip, add_method, source_for, values_of
 from vmr_backend.job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, BadInput, JobRequest, write_whole
+from vmr_backend.methods import METHODS
 from vmr_backend.outputs.sides import spread_over, write_sides
 from vmr_backend.reconstruction import Reconstruction
 from vmr_backend.settings import DEFAULT_PRESET, PRESETS
@@ -82,13 +83,14 @@ def _runs_of(arguments: argparse.Namespace) -> list[SeriesRun]:
     clips, base, code, method = _clips_of(arguments), values_of(arguments.set), code_version(), arguments.method
     runs = []
     for clip, preset in itertools.product(clips, arguments.presets):
-        model = model_for(clip, method, arguments.model)
-        version = version_with(code, model)
+        source = source_for(clip, method, arguments)
+        version = version_with(code, method, source)
+        given = {"template" if METHODS[method].needs_template else "model": source}
         changed = [base] if arguments.ablation is None else ablations(preset, base, arguments.ablation, method)
         for settings, seed in itertools.product(changed, arguments.seeds):
-            JobRequest(clip=str(clip.frames), method=method, preset=preset, settings=settings, model=model,
-                       seed=seed).check()
-            runs.append(SeriesRun(clip, preset, seed, version, settings, method, model or ""))
+            JobRequest(clip=str(clip.frames), method=method, preset=preset, settings=settings, seed=seed,
+                       **given).check()
+            runs.append(SeriesRun(clip, preset, seed, version, settings, method, source or ""))
     return runs
 
 

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vmr_backend.benchmarks.fit import DECIMALS, BenchmarkClip, RunFailed, run_and_measure, shown
+from vmr_backend.benchmarks.fit import DECIMALS, BenchmarkClip, RunFailed, file_of, run_and_measure, shown
 from vmr_backend.job import BadInput
 from vmr_backend.outputs.sides import spread_over, write_sides
 from vmr_backend.reconstruction import Reconstruction
 from vmr_backend.settings import Settings, settings_of
-from vmr_backend.vmr.model_file import find_model
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS_NAME = "results.jsonl"
@@ -50,7 +49,7 @@ class SeriesRun:
     """Values that differ from the preset's."""
     method: str = "lasr"
     model: str = ""
-    """Category model, as it was asked for; empty for lasr from nothing."""
+    """Category model or template, as it was asked for; empty for lasr from nothing."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -78,13 +77,14 @@ def read_clips(path: Path) -> list[BenchmarkClip]:
         raise BadInput(f"{path}: is no TOML ({error})") from None
     clips = []
     for name, entry in entries.items():
-        known = {*FILES, "range", "model"}
+        known = {*FILES, "range", "model", "template"}
         if not isinstance(entry, dict) or not {"frames", "masks"} <= set(entry) <= known \
                 or not all(isinstance(value, str) for value in entry.values()):
-            raise BadInput(f"{path}: clip {name} needs frames and masks, may have gt, keypoints, range, model; all "
-                           "texts")
-        clips.append(BenchmarkClip(name, range=entry.get("range"), model=entry.get("model"),
-                          **{key: (path.parent / entry[key]).resolve() for key in FILES if key in entry}))
+            raise BadInput(f"{path}: clip {name} needs frames and masks, may have gt, keypoints, range, model, "
+                           "template; all texts")
+        texts = {key: entry.get(key) for key in ("range", "model", "template")}
+        files = {key: (path.parent / entry[key]).resolve() for key in FILES if key in entry}
+        clips.append(BenchmarkClip(name, **texts, **files))
     if not clips:
         raise BadInput(f"{path}: found no clip, needs a table for each, [name] with frames and masks")
     return clips
@@ -116,9 +116,9 @@ def code_version() -> str:
     return f"{commit}+{digest[:4]}" if _git("status", "--porcelain", "--", "vmr_backend") else commit
 
 
-def version_with(code: str, model: str | None) -> str:
-    """The code's version; with four digits of the file of a category model, which may have learnt more since."""
-    return f"{code}-{hashlib.sha1(find_model(model).read_bytes()).hexdigest()[:4]}" if model else code
+def version_with(code: str, method: str, source: str | None) -> str:
+    """The code's version; with four digits of the file that a method starts from, which may have changed since."""
+    return f"{code}-{hashlib.sha1(file_of(method, source).read_bytes()).hexdigest()[:4]}" if source else code
 
 
 def _git(*arguments: str) -> str:

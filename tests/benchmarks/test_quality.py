@@ -1,6 +1,7 @@
 """Series of runs on a tiny clip, by either method: each run is done once, tables tell means and spread, bad files are
 one line."""
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from model_files import save_model
 from benchmarks.quality import series
 from benchmarks.quality.__main__ import main
 from benchmarks.quality.series import SeriesRun, ablation_table, ablations, code_version, read_clips, results_table
-from vmr_backend.benchmarks.fit import BenchmarkClip, Measured, model_for
+from vmr_backend.benchmarks.fit import BenchmarkClip, Measured, source_for
 from vmr_backend.geometry.sphere import icosphere, spherical_uv
 from vmr_backend.reconstruction import Reconstruction
 from vmr_backend.settings import settings_of
@@ -236,7 +237,8 @@ def test_bad_arguments_are_one_line(arguments, words, capsys):
 def test_the_project_measures_itself_on_its_own_sample_alone():
     clip, = read_clips(series.ROOT / "benchmarks" / "quality" / "clips.toml")
     assert clip.name == "painted_dog" and all(path.exists() for path in (clip.frames, clip.masks, clip.gt))
-    assert model_for(clip, "vmr", None) == "quadruped"
+    asked = argparse.Namespace(model=None, template=None)
+    assert source_for(clip, "vmr", asked) == "quadruped" and source_for(clip, "lasr", asked) is None
 
 
 def test_a_run_has_a_short_name_of_its_own():

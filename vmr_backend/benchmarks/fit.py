@@ -20,6 +20,7 @@ from ..methods import METHODS
 from ..metrics.evaluation import evaluate_folder, load_joints, load_truth
 from ..reconstruction import REPORT_NAME
 from ..settings import PRESETS, Settings, settings_of
+from ..templates.shelf import find_template
 from ..vmr.model_file import find_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +50,8 @@ class BenchmarkClip:
     """FIRST:LAST of the frames to take; None: all."""
     model: str | None = None
     """The category model that knows its kind, for the vmr method."""
+    template: str | None = None
+    """The rigged body of its kind, for the template method."""
 
 
 SAMPLE_FOLDER = ROOT / "samples" / "painted_dog"
@@ -79,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the presets asked for, prints a table, returns the exit status."""
     arguments = _parser().parse_args(argv)
     clip = _clip_of(arguments)
-    model = model_for(clip, arguments.method, arguments.model)
+    source = source_for(clip, arguments.method, arguments)
     values = values_of(arguments.set)
     measured: dict[str, Measured] = {}
     roots = [("before", arguments.before.resolve()), ("now", ROOT)] if arguments.before else [("", ROOT)]
@@ -91,57 +94,69 @@ def main(argv: list[str] | None = None) -> int:
                 for source, root in roots * arguments.rounds:
                     name = f"{preset} {source}".strip()
                     run = run_and_measure(clip, (arguments.out or Path(folder)) / name, preset, arguments.seed, scaled,
-                                          arguments.device, arguments.method, model, root)
+                                          arguments.device, arguments.method, source, root)
                     measured[name] = min(run, measured.get(name, run), key=lambda run: run.seconds)
     except RunFailed as error:
         print(f"preset {preset}: {error}", file=sys.stderr)
         return 1
-    print(f"{clip.name}, seed {arguments.seed}" + f", {arguments.method} with {model}" * (model is not None)
+    print(f"{clip.name}, seed {arguments.seed}" + f", {arguments.method} with {source}" * (source is not None)
           + f", iterations x {arguments.iterations_scale:g}" * (arguments.iterations_scale != 1))
     print("\n".join(table(measured)))
     return EXIT_DONE
 
 
 def add_method(parser: argparse.ArgumentParser) -> None:
-    """The arguments --method and --model."""
+    """The arguments --method, --model and --template."""
     parser.add_argument("--method", choices=METHODS, default="lasr")
+    parser.add_argument("--template", metavar="NAME",
+                        help="rigged body of the template method, shipped or a file (default: what the clip names)")
     parser.add_argument("--model", metavar="NAME",
                         help="category model, shipped or a file: vmr's (default: what the clip names), or what lasr "
                              "starts from (default: nothing)")
 
 
-def model_for(clip: BenchmarkClip, method: str, asked: str | None) -> str | None:
-    """The category model that a clip is run with: what is asked for; else what the clip names, if the method needs one.
+def source_for(clip: BenchmarkClip, method: str, arguments: argparse.Namespace) -> str | None:
+    """What a method starts from in a clip, its category model or its template: what is asked for; else what the clip
+    names, if the method needs one.
 
-    BadInput where the method needs one and there is none, or where there is no such model.
+    BadInput where the method needs one and there is none, or where there is no such file.
     """
-    needed = METHODS[method].needs_model
-    model = asked or (clip.model if needed else None)
-    if not model:
-        if needed:
-            raise BadInput(f"clip {clip.name}: found no category model for the method {method}, needs --model NAME")
+    kind = METHODS[method]
+    option, asked, named = (("--template", arguments.template, clip.template) if kind.needs_template
+                            else ("--model", arguments.model, clip.model))
+    source = asked or (named if kind.needs_model or kind.needs_template else None)
+    if not source:
+        if kind.needs_model or kind.needs_template:
+            word = "template" if kind.needs_template else "category model"
+            raise BadInput(f"clip {clip.name}: found no {word} for the method {method}, needs {option} NAME")
         return None
     try:
-        find_model(model)
+        file_of(method, source)
     except BadInput as error:
         raise BadInput(f"clip {clip.name}: {error}") from None
-    return model
+    return source
+
+
+def file_of(method: str, source: str) -> Path:
+    """The file of what a method starts from; BadInput where there is none."""
+    return find_template(source) if METHODS[method].needs_template else find_model(source)
 
 
 def run_and_measure(clip: BenchmarkClip, folder: Path, preset: str, seed: int = 0,
                     settings: Mapping[str, Any] | None = None, device: str = "auto", method: str = "lasr",
-                    model: str | None = None, root: Path = ROOT) -> Measured:
+                    source: str | None = None, root: Path = ROOT) -> Measured:
     """Reconstruct a clip in a process of its own, so that its memory is its own, then evaluate what it left.
 
     BadInput or RunFailed with the line that the run left where it gives no result.
 
-    model  as `model_for` tells it
-    root   checkout whose `vmr_backend` runs
+    source  category model or template, as from `source_for`
+    root    checkout whose `vmr_backend` runs
     """
     command: list[Any] = [sys.executable, "-m", "vmr_backend", "reconstruct", clip.frames.resolve(),
                           "--masks", clip.masks.resolve(), "--out", folder.resolve(), "--preset", preset,
                           "--seed", seed, "--device", device, "--method", method, "--watch-stdin"]
-    command += ["--model", find_model(model).resolve()] if model else []
+    option = "--template" if METHODS[method].needs_template else "--model"
+    command += [option, file_of(method, source).resolve()] if source else []
     command += ["--frames", clip.range] if clip.range else []
     for name, value in (settings or {}).items():
         command += ["--set", f"{name}={value}"]
