@@ -85,7 +85,7 @@ def method_of(props) -> Method:
 
 def settings_in(group: str, method: str) -> list[str]:
     """The names of a group's settings that a method reads."""
-    return [s.name for s in SETTINGS.values() if s.group == group and s.method in ("", method)]
+    return [s.name for s in SETTINGS.values() if s.group == group and s.is_read_by(method)]
 
 
 def changed_settings(props: "VMR_PG_reconstruction") -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""Run by a Blender, or a Python with bpy, in a process of its own: opens a .blend and renders images of it.
+"""Run by a Blender, or a Python with bpy, in a process of its own: opens a file, renders images of it or reads a rig.
 
-    blender -b --factory-startup --python blend_program.py -- dataset|frames FILE.blend OUT REQUEST
-    python blend_program.py -- dataset|frames FILE.blend OUT REQUEST
+    blender -b --factory-startup --python blend_program.py -- dataset|frames|template FILE OUT REQUEST
+    python blend_program.py -- dataset|frames|template FILE OUT REQUEST
 
-REQUEST is a JSON object: `object` and the fields of `CollectionRequest` (studio/dataset.py), or the fields of `Shown`
-(shown_frames.py). Events are JSON lines (`job.Event`) on standard output; it ends when standard input does. Started by
-`python -m vmr_backend render-dataset` and by jobs/frames.py.
+FILE is a .blend; or a .glb, .gltf or .fbx, which is imported. REQUEST is a JSON object: `object` and the fields of
+`CollectionRequest` (studio/dataset.py); the fields of `Shown` (shown_frames.py); or `object`, empty for the only one,
+`front` (template.py) and `file`, the name of FILE. Events are JSON lines (`job.Event`) on standard output; it ends when
+standard input does. Started by `python -m vmr_backend render-dataset` and `template`, and by jobs/frames.py.
 """
 
 import importlib
@@ -44,7 +45,7 @@ def main(arguments: list[str]) -> int:
     log = job.EventLog(folder)
     try:
         _open(bpy, file)
-        {"dataset": _render_dataset, "frames": _render_frames}[work](bpy, log, folder, request)
+        {"dataset": _render_dataset, "frames": _render_frames, "template": _read_rig}[work](bpy, log, folder, request)
         log.write(job.Event("done", fraction=1.0, message=str(folder)))
         return job.EXIT_DONE
     except job.BadInput as error:
@@ -57,26 +58,44 @@ def main(arguments: list[str]) -> int:
 
 
 def _open(bpy, file: Path) -> None:
+    """Open a .blend, or import what another program wrote into an empty file."""
+    ending = file.suffix.lower()
     try:
         bpy.ops.wm.read_factory_settings(use_empty=True)
-        bpy.ops.wm.open_mainfile(filepath=str(file), load_ui=False, use_scripts=False)
+        if ending in (".glb", ".gltf"):
+            done = bpy.ops.import_scene.gltf(filepath=str(file))
+        elif ending == ".fbx":
+            # Blender's own importer came with 4.5, beside the one in Python.
+            importer = bpy.ops.wm.fbx_import if "fbx_import" in dir(bpy.ops.wm) else bpy.ops.import_scene.fbx
+            done = importer(filepath=str(file))
+        else:
+            done = bpy.ops.wm.open_mainfile(filepath=str(file), load_ui=False, use_scripts=False)
+        reason = "" if "FINISHED" in done else "Blender reads nothing in it"
     except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # Of a traceback, the line that says why.
+        reason = next((line for line in lines[1:] if line.split(":")[0].endswith(("Error", "Exception"))), lines[0])
+    if reason:
+        needed = f"whole {ending} file" if ending in (".glb", ".gltf", ".fbx") else \
+            ".blend file of this Blender or an older one"
+        raise module("vmr_backend.job").BadInput(f"{file}: cannot be opened ({reason}); needs a {needed}")
+
+
+def _chosen(bpy, name: str):
+    """The object of a name; BadInput names what there is."""
+    if (chosen := bpy.data.objects.get(name)) is None:
+        known = sorted(one.name for one in bpy.data.objects if one.type in {"MESH", "ARMATURE", "EMPTY"})
         raise module("vmr_backend.job").BadInput(
-            f"{file}: cannot be opened ({str(error).strip()}); needs a .blend file of this Blender or an older one"
-        ) from None
+            f"object: found no {name!r} in {Path(bpy.data.filepath).name or 'the file'}; needs one of "
+            f"{', '.join(known[:8]) or 'its objects, of which it has none'}" + " ..." * (len(known) > 8))
+    return chosen
 
 
 def _render_dataset(bpy, log, folder: Path, request: dict) -> None:
     if bpy.context.object is not None and bpy.context.object.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
     dataset, subjects = module("scene.studio.dataset"), module("scene.studio.subject")
-    name = request.pop("object")
-    if (chosen := bpy.data.objects.get(name)) is None:
-        known = sorted(one.name for one in bpy.data.objects if one.type in {"MESH", "ARMATURE", "EMPTY"})
-        raise module("vmr_backend.job").BadInput(
-            f"object: found no {name!r} in {Path(bpy.data.filepath).name}; needs one of "
-            f"{', '.join(known[:8]) or 'its objects, of which it has none'}" + " ..." * (len(known) > 8))
-    subject = subjects.subject_of(chosen)
+    subject = subjects.subject_of(_chosen(bpy, request.pop("object")))
     if not subjects.is_upright(subject):
         log.warning(f"{subject.root.name}: its own Z axis does not point up; apply its rotation (Ctrl A) to "
                     "make the model upright")
@@ -94,6 +113,15 @@ def _render_frames(bpy, log, folder: Path, request: dict) -> None:
     log.plan({"rendering": 1.0})
     shown_frames.render_shown(shown_frames.Shown(**request), folder,
                               lambda done, total: log.progress("rendering", done, total))
+
+
+def _read_rig(bpy, log, folder: Path, request: dict) -> None:
+    template = module("scene.template")
+    name = request["object"]
+    rigged = template.rigged_object(_chosen(bpy, name)) if name else template.only_rigged_object(request["file"])
+    path = folder / module("vmr_backend.templates.rig_file").RIG_NAME
+    for warning in template.save_rig(path, rigged, request["front"])["warnings"]:
+        log.warning(warning)
 
 
 def _end_with_standard_input() -> None:

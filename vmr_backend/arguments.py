@@ -13,7 +13,8 @@ from .job import BadInput
 
 
 class Arguments(argparse.ArgumentParser):
-    """A parser that raises BadInput, and takes what begins with a minus and a digit for a value: --box -5,0,80,60."""
+    """A parser that raises BadInput, and takes what begins with a minus for a value where that is a number or an axis:
+    --box -5,0,80,60, --front -Y."""
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         words: list[str] = []
@@ -21,7 +22,7 @@ class Arguments(argparse.ArgumentParser):
             if not word:  # as a path it would be the folder that the program was started in
                 self.error(f"found an empty text {f'after {words[-1]}' if words else 'as the first argument'}, as a "
                            "variable gives that is not set")
-            if words and re.fullmatch(r"--[a-z-]+", words[-1]) and re.match(r"-[\d.]", word):
+            if words and re.fullmatch(r"--[a-z-]+", words[-1]) and re.match(r"-([\d.]|[XYZxyz]$)", word):
                 words[-1] += f"={word}"
             else:
                 words.append(word)

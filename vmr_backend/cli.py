@@ -11,6 +11,8 @@ from .process import lacking, refuse
 COMMANDS = {
     "reconstruct": "reconstruct",
     "segment": "segmentation.command",
+    "template": "templates.command",
+    "templates": "templates.shelf",
     "render-dataset": "training.rendering_job",
     "train": "training.command",
     "models": "training.models",

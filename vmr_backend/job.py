@@ -164,6 +164,8 @@ class JobRequest:
     """Which way the subject faces at single frames."""
     camera_solve: list[FrameRotation] | None = None
     """How the camera turns about the subject, up to one rotation of the subject that is the same at all frames."""
+    template: str | None = None
+    """Rigged body of the template method: a file, or the name of one that comes along."""
     shape: str | None = None
     """Folder of a result whose rest shape the base shape of the vmr method starts from."""
     shown: ShownMovie | None = None
@@ -188,6 +190,13 @@ class JobRequest:
         method = METHODS[self.method]
         if method.needs_model and not self.model:
             raise BadInput(f"model: found none, needs a category model for the method {self.method!r}")
+        if method.needs_template and not self.template:
+            raise BadInput(f"template: found none, needs a rigged template for the method {self.method!r}: a file "
+                           "that the command `template` wrote, or one that `templates` lists")
+        if self.template and not method.needs_template:
+            able = " or ".join(repr(name) for name, other in METHODS.items() if other.needs_template)
+            raise BadInput(f"template: found {_cut(self.template)} for the method {self.method!r}, needs the method "
+                           f"{able}")
         if self.shape and not method.takes_shape:
             able = " or ".join(repr(name) for name, other in METHODS.items() if other.takes_shape)
             raise BadInput(f"shape: found {self.shape} for the method {self.method!r}, needs the method {able}")

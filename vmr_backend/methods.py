@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .fitting.stages import Course
     from .priors import Priors
     from .reconstruction import Reconstruction
+    from .templates.template import Template
     from .vmr.model_file import LoadedModel
 
 
@@ -32,6 +33,8 @@ class FitInputs:
     """Of the subject's category."""
     like: Reconstruction | None = None
     """A result of the same subject, whose rest shape is the first."""
+    template: Template | None = None
+    """The rigged body that is fitted."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Method:
     start: Callable[[FitInputs], Fit]
     needs_model: bool = False
     """Whether it needs a category model; it may start from one in any case."""
+    needs_template: bool = False
+    """Whether it fits a rigged template, which the others know nothing of."""
     takes_shape: bool = False
     """Whether it can start from the rest shape of another result."""
     perspective: Callable[[Settings], bool] = lambda settings: True
@@ -85,9 +90,24 @@ def _start_vmr(inputs: FitInputs) -> Fit:
     return adapt_clip(inputs.fitter, inputs.model, inputs.course, inputs.priors, inputs.like)
 
 
+def _costs_of_template(settings: Settings, frames: int, with_model: bool) -> dict[str, float]:
+    from .template.fit import costs_of
+
+    return costs_of(settings)
+
+
+def _start_template(inputs: FitInputs) -> Fit:
+    from .template.fit import fit
+
+    assert inputs.template is not None
+    return fit(inputs.fitter, inputs.course, inputs.template, inputs.priors)
+
+
 METHODS = {
     "lasr": Method("Clip Alone", "Find shape, bones, motion and camera from the clip alone", _costs_of_lasr,
                    _start_lasr),
     "vmr": Method("Category Model", "Adapt a category model, trained beforehand, to the clip", _costs_of_vmr,
                   _start_vmr, needs_model=True, takes_shape=True, perspective=lambda settings: settings.visits > 0),
+    "template": Method("Rigged Template", "Let a rigged body follow the clip: one that comes along, or your own",
+                       _costs_of_template, _start_template, needs_template=True),
 }

@@ -62,6 +62,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--method", choices=METHODS, default="lasr")
     parser.add_argument("--model", metavar="CATEGORY_MODEL",
                         help="category model of the vmr method; with lasr, what camera and shape start from")
+    parser.add_argument("--template", metavar="TEMPLATE",
+                        help="rigged body of the template method: a file, or one that the command templates lists")
     parser.add_argument("--shape", type=Path, metavar="RESULT",
                         help="folder of a result of the same subject whose rest shape the vmr method starts from")
     parser.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET)
@@ -109,6 +111,7 @@ def _request_of(arguments: argparse.Namespace) -> JobRequest:
         clip=os.path.abspath(arguments.clip), masks=arguments.masks and os.path.abspath(arguments.masks), first=first,
         last=last, method=arguments.method, preset=arguments.preset, settings=values,
         model=arguments.model and _model_of(arguments.model),
+        template=arguments.template and _model_of(arguments.template),
         shape=arguments.shape and os.path.abspath(arguments.shape),
         subject=arguments.subject, box=number_list("--box", arguments.box, "X,Y,W,H"), at=arguments.at,
         focal_length=arguments.focal_length, pixel_aspect=arguments.pixel_aspect and _ratio(arguments.pixel_aspect),

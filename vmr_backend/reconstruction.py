@@ -25,7 +25,8 @@ BONE_EXTRAS = ("bone_names", "bone_lengths")
 KEYPOINT_ARRAYS = ("keypoint_names", "keypoint_weights")
 INTEGERS = {"frames", "faces", "image_size", "bone_parents"}
 TEXTS = {"bone_names", "keypoint_names"}
-BONES_PER_VERTEX = 4
+BONES_PER_VERTEX = 8
+"""Four where a method finds the weights itself, eight where they are a template's own."""
 NAME_BYTES = 63
 """Blender keeps no more of a name."""
 
@@ -59,7 +60,7 @@ class Reconstruction:
     bone_pose: np.ndarray | None = None
     """(T, B, 4, 4) float32, pose of each bone in object space; rigid."""
     skin_weights: np.ndarray | None = None
-    """(V, B) float32, rows sum to 1, at most 4 bones a vertex."""
+    """(V, B) float32, rows sum to 1, at most 8 bones a vertex."""
     bone_names: np.ndarray | None = None
     """(B,) text, each different."""
     bone_lengths: np.ndarray | None = None

@@ -52,8 +52,11 @@ class Setting:
     unit: str = ""
     choices: Mapping[str, str] | None = None
     source: str = ""
-    method: str = ""
-    """"lasr" or "vmr" where only that method reads it."""
+    methods: tuple[str, ...] = ()
+    """Those that read it; empty where all do."""
+
+    def is_read_by(self, method: str) -> bool:
+        return not self.methods or method in self.methods
 
     def parse(self, value: Any) -> Any:
         """The value in this setting's type, from a number or a text; ValueError says what was found and needed."""
@@ -98,10 +101,10 @@ def setting(default: Any, label: str, description: str, group: str, **facts: Any
     return field(default=default, metadata={"facts": dict(label=label, description=description, group=group, **facts)})
 
 
-def weight(default: float, label: str, description: str, source: str, method: str = "") -> Any:
+def weight(default: float, label: str, description: str, source: str, *methods: str) -> Any:
     """Of a term of the objective."""
     return setting(default, label, description, "weights", minimum=0.0, soft_maximum=10.0 * default or 1.0,
-                    source=source, method=method)
+                    source=source, methods=methods)
 
 
 @dataclass(frozen=True)
@@ -145,30 +148,36 @@ class Settings(Tunables):
         minimum=2.0, maximum=120.0, unit="DEGREES", source="between a phone's main camera (65) and a long lens (10)")
     fit_focal_length: bool = setting(
         False, "Fit Focal Length", "Let the subject's perspective correct the field of view, where no focal length is "
-        "known; it may go the wrong way", "camera", method="lasr", source="measured; LASR: on")
+        "known; it may go the wrong way", "camera", methods=("lasr", "template"), source="measured; LASR: on")
     hypotheses: int = setting(
         16, "Camera Hypotheses", "Turning senses, rates and headings tried together before the best is kept", "camera",
-        minimum=1, maximum=64, method="lasr", source="LASR: 16")
+        minimum=1, maximum=64, methods=("lasr", "template"), source="LASR: 16")
     upright: bool = setting(
         True, "Upright Subject", "The subject stands upright and turns about the vertical at first; freed later",
-        "camera", method="lasr", source="measured: halves the error of the turn")
+        "camera", methods=("lasr", "template"), source="measured: halves the error of the turn")
 
     bones: int = setting(
         36, "Bones", "Number of bones that move the mesh", "shape",
-        minimum=1, maximum=128, soft_maximum=64, method="lasr", source="LASR: 20 to 35")
+        minimum=1, maximum=128, soft_maximum=64, methods=("lasr",), source="LASR: 20 to 35")
     subdivision: int = setting(
         4, "Mesh Level", "Subdivisions of the sphere with bones: 3 has 642 vertices, 4 has 2,562, 5 has 10,242",
-        "shape", minimum=3, maximum=5, method="lasr", source="CMR: 3; LASR ends near 3.6")
+        "shape", minimum=3, maximum=5, methods=("lasr",), source="CMR: 3; LASR ends near 3.6")
+
+    template_shape: str = setting(
+        "auto", "Shape", "What may happen to the proportions of a template", "shape", methods=("template",),
+        choices={"auto": "As the template itself has it: adapted where it is one of many, kept where it is a character",
+                 "keep": "The template stays as it was modelled: only its pose and overall size are found",
+                 "adapt": "Lengths and girths of its parts are found, and details of its surface"}, source="measured")
 
     rigid_iterations: int = setting(
         320, "Rigid Iterations", "Iterations of the stage in which only camera and rest shape move", "stages",
-        minimum=10, maximum=20000, method="lasr", source="measured; LASR S0: 4000")
+        minimum=10, maximum=20000, methods=("lasr", "template"), source="measured; LASR S0: 4000")
     coarse_iterations: int = setting(
         700, "Coarse Iterations", "Iterations with the first bones; limbs come out", "stages",
-        minimum=10, maximum=20000, method="lasr", source="measured; LASR S1 and S2: 4000")
+        minimum=10, maximum=20000, methods=("lasr", "template"), source="measured; LASR S1 and S2: 4000")
     fine_iterations: int = setting(
         2200, "Fine Iterations", "Iterations with the bones that the limbs get then", "stages",
-        minimum=0, maximum=20000, method="lasr", source="measured; LASR S3 to S5: 6000")
+        minimum=0, maximum=20000, methods=("lasr", "template"), source="measured; LASR S3 to S5: 6000")
     frames_per_iteration: int = setting(
         8, "Frames per Iteration", "Frames rendered in one iteration, in pairs with flow between them", "stages",
         minimum=2, maximum=64, source="LASR: 2 pairs on each of 2 GPUs")
@@ -176,34 +185,34 @@ class Settings(Tunables):
     visits: int = setting(
         150, "Iterations per Frame", "Iterations that use a frame while one subject is fitted to all of them; "
         "0 leaves each frame as the category model predicts it by itself", "stages",
-        minimum=0, maximum=10000, method="vmr", source="measured")
+        minimum=0, maximum=10000, methods=("vmr",), source="measured")
 
     window: int = setting(
         50, "Window Size", "Consecutive frames adapted together", "windows",
-        minimum=2, maximum=1000, unit="FRAMES", method="vmr", source="VMR: 50")
+        minimum=2, maximum=1000, unit="FRAMES", methods=("vmr",), source="VMR: 50")
     stride: int = setting(
         10, "Stride", "Frames from one window to the next", "windows",
-        minimum=1, maximum=1000, unit="FRAMES", method="vmr", source="VMR: 10")
+        minimum=1, maximum=1000, unit="FRAMES", methods=("vmr",), source="VMR: 10")
     iterations: int = setting(
         40, "Iterations per Window", "Updates of the model in each window; 0 leaves it as it is", "windows",
-        minimum=0, maximum=10000, method="vmr", source="VMR: 40")
+        minimum=0, maximum=10000, methods=("vmr",), source="VMR: 40")
     parts: int = setting(
         6, "Parts", "Random parts followed through a window", "windows",
-        minimum=1, maximum=64, method="vmr", source="VMR: 6")
+        minimum=1, maximum=64, methods=("vmr",), source="VMR: 6")
 
     weight_mask: float = weight(1.0, "Mask", "Rendered silhouette against the mask", "LASR: 0.5")
     weight_contour: float = weight(6.0, "Contour", "Distance of the mask's pixels from the mesh; reaches thin parts",
                                     "measured")
     weight_flow: float = weight(1.0, "Optical Flow", "Motion of the surface against optical flow", "LASR: 0.5")
     weight_colour: float = weight(0.25, "Colour", "Colour of the surface against the picture", "LASR: 0.25",
-                                  "lasr")
+                                  "lasr", "template")
     weight_texture_swap: float = weight(0.25, "Texture Swap", "Colour of the surface in one frame against that in "
                                          "another", "VMR Eq. 5", "vmr")
-    weight_laplacian: float = weight(100.0, "Smoothness", "Laplacian of the rest mesh", "measured")
+    weight_laplacian: float = weight(100.0, "Smoothness", "Laplacian of the rest mesh", "measured", "lasr", "vmr")
     weight_flatten: float = weight(0.3, "Flatness", "Angles between neighbouring faces of the rest mesh",
                                     "LASR: 0.0005 of another form", "lasr")
     weight_arap: float = weight(4.0, "As Rigid As Possible", "Stretching of the mesh against its rest shape",
-                                 "VMR Eq. 3; weight measured")
+                                 "VMR Eq. 3; weight measured", "lasr", "vmr")
     weight_symmetry: float = weight(5.0, "Symmetry", "Difference of the rest mesh from its mirror image",
                                      "LASR: 1.0", "lasr")
     weight_side: float = weight(100.0, "Sides", "Left and right half of the rest mesh passing through each other",
@@ -219,11 +228,11 @@ class Settings(Tunables):
     weight_path: float = weight(1.0, "Camera Path", "Angle of a frame's camera to the path through all frames, while "
                                  "windows are learnt", "measured", "vmr")
     weight_elevation: float = weight(0.1, "Level Camera", "Angle by which the camera looks down, from 9 degrees",
-                                      "measured", "lasr")
+                                      "measured", "lasr", "template")
     weight_lens: float = weight(0.001, "Lens", "Fitted focal length away from that of the field of view", "measured",
-                                 "lasr")
+                                 "lasr", "template")
     weight_hints: float = weight(0.3, "Facing Hints", "Angle of the camera to the facing hints, above 20 degrees",
-                                  "measured", "lasr")
+                                  "measured", "lasr", "template")
 
     weight_part: float = weight(3.0, "Parts", "Parts propagated through a window against where the mesh has them",
                                  "VMR Eq. 4; UMR: 10 of another form", "vmr")
@@ -237,6 +246,15 @@ class Settings(Tunables):
     weight_proportion: float = weight(0.3, "Even Proportions", "Difference in scale of the body's two sides",
                                        "measured", "vmr")
     weight_mirror: float = weight(0.3, "Even Pose", "Difference of what the body's two sides do", "measured", "vmr")
+
+    weight_pose: float = weight(0.01, "Usual Pose", "Turns of a template's joints away from usual ones", "measured",
+                                "template")
+    weight_limit: float = weight(10.0, "Joint Limits", "Turns of a template's joints beyond what they can do",
+                                 "measured", "template")
+    weight_shape: float = weight(0.01, "Usual Shape", "Proportions of a template away from usual ones", "measured",
+                                 "template")
+    weight_offset: float = weight(1.0, "Offsets", "Vertices of a template moved away from where its bones have them",
+                                  "measured", "template")
 
     texture_size: int = setting(
         1024, "Texture Size", "Height of the baked texture; it is twice as wide", "texture",

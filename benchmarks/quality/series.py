@@ -100,7 +100,7 @@ def ablations(preset: str, base: dict[str, Any], terms: Sequence[str], method: s
         values = dict(settings_of(preset, base).items())
     except ValueError as error:
         raise BadInput(str(error)) from None
-    weights = [s.name for s in Settings.describe() if s.group == "weights" and s.method in ("", method)]
+    weights = [s.name for s in Settings.describe() if s.group == "weights" and s.is_read_by(method)]
     everything = [name for name in (*weights, *STEPS[method]) if values[name]]
     changes = [term.partition("=") for term in terms or everything]
     return [base, *(base | {name: value if equals else 0} for name, equals, value in changes)]

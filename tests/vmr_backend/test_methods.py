@@ -18,7 +18,8 @@ BRIEF = {"rigid_iterations": 10, "coarse_iterations": 10, "fine_iterations": 2, 
 
 
 def request_of(method: str) -> JobRequest:
-    return JobRequest("/egg.mp4", method=method, model="egg" if METHODS[method].needs_model else None)
+    return JobRequest("/egg.mp4", method=method, model="egg" if METHODS[method].needs_model else None,
+                      template="dog" if METHODS[method].needs_template else None)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -16,7 +16,7 @@ def test_a_default_lies_in_its_range_and_says_what_it_is(setting):
     parsed = setting.parse(setting.default)
     assert parsed == setting.default and type(parsed) is type(setting.default)
     assert setting.parse(str(setting.default)) == setting.default
-    assert setting.group in GROUPS and setting.method in ("", *METHODS)
+    assert setting.group in GROUPS and set(setting.methods) <= set(METHODS)
     assert setting.label and setting.description and setting.source
     if setting.soft_maximum is not None:
         assert setting.minimum < setting.soft_maximum <= (setting.maximum or math.inf)

@@ -182,7 +182,7 @@ def scaled_iterations(preset: str, values: Mapping[str, Any], scale: float, meth
     if scale != 1:
         preset_values = dict(settings_of(preset).items())
         for setting in Settings.describe():
-            if setting.name.endswith(COUNTS) and setting.method in ("", method) and setting.name not in values:
+            if setting.name.endswith(COUNTS) and setting.is_read_by(method) and setting.name not in values:
                 count = round(preset_values[setting.name] * scale)
                 scaled[setting.name] = int(min(max(count, setting.minimum), setting.maximum))
     return scaled

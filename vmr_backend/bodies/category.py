@@ -168,6 +168,11 @@ class CategoryBody(nn.Module):
         return [{"params": [self.shape.latent], "lr": SHAPE_RATE, "optimiser": UniformAdam},
                 {"params": [self.handles], "lr": rates, "optimiser": RowAdam}]
 
+    def whole(self) -> tuple[Tensor, Tensor]:
+        every = torch.arange(len(self.handles), device=self.faces.device)
+        pose = self.posed(every, Constraints())
+        return pose.rest[0], pose.vertices[0]
+
     def arrays(self, scale: Tensor) -> dict[str, Any]:
         return dict(self._arrays)
 

@@ -244,6 +244,11 @@ class SphereBones(nn.Module):
                        {"params": bones.motion.parameters(), "lr": MOTION_RATE}]
         return groups
 
+    def whole(self) -> tuple[Tensor, Tensor]:
+        every = torch.arange(len(self.view.numbers), device=self.faces.device)
+        pose = self.posed(every, Constraints())
+        return pose.rest[0], pose.vertices[0]
+
     def arrays(self, scale: Tensor) -> dict[str, Any]:
         skeleton, rest = self.skeleton, self.mesh()
         assert skeleton is not None

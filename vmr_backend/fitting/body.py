@@ -69,6 +69,9 @@ class Body(Protocol):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameters with their learning rates, as `optimise.descend` takes them."""
 
+    def whole(self) -> tuple[Tensor, Tensor]:
+        """Rest (V, 3) and vertices (T, V, 3) in all frames, of the single hypothesis, as a result holds them."""
+
     def arrays(self, scale: Tensor) -> dict[str, Any]:
         """What a `Reconstruction` holds of the body besides vertices: faces, uv, bones, keypoints; object units times
         `scale`."""

@@ -70,6 +70,8 @@ class CameraPath(nn.Module):
         """
         super().__init__()
         self.view, self.solved = view, solved
+        self.settled = SETTLED
+        """Factor of the rate at which it still turns once the body deforms."""
         hypotheses, frames = turn.shape
         self.register_buffer("turn", turn)
         self.register_buffer("tilt", tilt)
@@ -120,7 +122,7 @@ class CameraPath(nn.Module):
         return Camera(rotation[0], translation[0], zoomed(self.view.intrinsics, self.zoom()[0]))
 
     def parameter_groups(self, rigid: bool) -> list[dict[str, Any]]:
-        heading = PATH_RATE * (1 if rigid else SETTLED)
+        heading = PATH_RATE * (1 if rigid else self.settled)
         # A rigid shape is too rough to tell perspective by.
         rates = [([self.heading], heading),
                  ([self.elevation, *self.slow.parameters()], 0.0 if self.solved else heading),

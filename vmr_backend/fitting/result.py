@@ -13,7 +13,6 @@ from torch import Tensor
 from ..geometry.cameras import Camera, project
 from ..reconstruction import Reconstruction
 from ..video.footage import Footage
-from .body import Constraints
 from .fitter import Solution
 from .search import Hypothesis
 
@@ -33,11 +32,10 @@ class Fit:
 def result_of(solution: Solution, footage: Footage) -> Reconstruction:
     """The single hypothesis of a solution as the format has it."""
     body = solution.body
-    every = torch.arange(len(footage.numbers), device=body.faces.device)
-    pose = body.posed(every, Constraints())
-    scale = 1 / extent_of(pose.rest[0])
+    rest, vertices = body.whole()
+    scale = 1 / extent_of(rest)
     camera = solution.cameras.in_footage()
-    return reconstruction_of(footage, scale * pose.rest[0], scale * pose.vertices[0],
+    return reconstruction_of(footage, scale * rest, scale * vertices,
                              Camera(camera.rotation, scale * camera.translation, camera.intrinsics), body.arrays(scale))
 
 

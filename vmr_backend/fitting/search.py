@@ -6,7 +6,7 @@ Root pose is where these methods fail, so it comes first.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -36,6 +36,9 @@ NOTABLE_ROLL = math.radians(40)
 HEADINGS = (math.pi / 2, 0.0, math.pi / 4, -math.pi / 4)
 """Of the symmetry plane in the middle of the clip: side view, front or back, and between. Head and tail look alike to
 a plane, so half a circle is enough."""
+
+ALL_ROUND = tuple(k * math.pi / 4 for k in range(8))
+"""The same for a body whose head and tail differ."""
 
 ROUNDS = ((0.15, 0.5), (0.2, 0.375), (0.25, 0.25), (0.4, 0.0))
 """Fraction of the rigid iterations in each round, and of the hypotheses that live on after it; one after the last."""
@@ -81,7 +84,8 @@ class Starts:
         return replace(self, hypotheses=self.hypotheses[:1], turn=self.turn[:1], tilt=self.tilt[:1])
 
 
-def starts_of(count: int, priors: Priors, numbers: np.ndarray, roll: np.ndarray) -> Starts:
+def starts_of(count: int, priors: Priors, numbers: np.ndarray, roll: np.ndarray,
+              headings: Sequence[float] = HEADINGS) -> Starts:
     """Paths to try at frame numbers (T,): `count` of a grid of headings and rates, or what is left open by what is
     known. Repeated ones differ by their networks' random start. Where the flow shows that the subject may roll, by the
     angles `roll` (T,) in radians, a grid of paths that do follows."""
@@ -95,13 +99,13 @@ def starts_of(count: int, priors: Priors, numbers: np.ndarray, roll: np.ndarray)
         turn = starting_turns(priors, numbers, [0.0, *RATES] if len(priors.hints.frames) == 1 else [0.0])
         rotations = starting_rotations(priors, numbers)
         return Starts(_hypotheses(turn), turn, _tilts(rotations, yaw_of(rotations), len(turn)))
-    grid = [(heading, rate) for heading in HEADINGS for rate in RATES]
-    headings, rates = np.array([grid[i % len(grid)] for i in range(count)]).T
-    upright = _evenly(headings, rates, np.zeros(count), numbers, roll)
+    grid = [(heading, rate) for heading in headings for rate in RATES]
+    first, rates = np.array([grid[i % len(grid)] for i in range(count)]).T
+    upright = _evenly(first, rates, np.zeros(count), numbers, roll)
     if np.ptp(roll) < NOTABLE_ROLL:
         return upright
-    fractions, headings, rates = (np.ravel(grid) for grid in np.meshgrid(ROLL_FRACTIONS, HEADINGS, ROLLING_RATES))
-    rolling = _evenly(headings, rates, fractions, numbers, roll)
+    fractions, first, rates = (np.ravel(grid) for grid in np.meshgrid(ROLL_FRACTIONS, headings, ROLLING_RATES))
+    rolling = _evenly(first, rates, fractions, numbers, roll)
     return Starts(upright.hypotheses + rolling.hypotheses, np.concatenate([upright.turn, rolling.turn]),
                   np.concatenate([upright.tilt, rolling.tilt]))
 
@@ -139,29 +143,53 @@ def search(solution: Solution, starts: list[Hypothesis], observations: Observati
            random: np.random.Generator, progress: Callable[[int, int], None]) -> list[Hypothesis]:
     """Fit all hypotheses of a solution, whose cameras are paths, and prune to one. Returns them with their scores, the
     best first."""
-    alive, settings, camera = list(starts), fitter.settings, solution.cameras
+    total, settings = fitter.settings.rigid_iterations, fitter.settings
+    count, first = min(settings.hypotheses, len(starts)), [round(part * total) for part, _ in ROUNDS[:-1]]
+    rounds = [(rigid_schedule(settings, max(1, iterations)), max(2, round(survivors * count)) if survivors else 1)
+              for iterations, (_, survivors) in zip([*first, total - sum(first)], ROUNDS, strict=True)]
+    prune(solution, list(starts), observations, fitter, rounds, random, progress)
+    return best_first(starts)
+
+
+def sense_of(hypothesis: Hypothesis) -> Hashable:
+    """Which way it turns, and by how much it rolls."""
+    return hypothesis.turn > 0, hypothesis.roll
+
+
+def best_first(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    """The one that is left, then the others, those that lived longest and scored best first."""
+    return sorted(hypotheses, key=lambda h: (-len(h.scores), not h.kept, h.scores[-1]))
+
+
+def prune(solution: Solution, alive: list[Hypothesis], observations: Observations, fitter: Fitter,
+          rounds: Sequence[tuple[Schedule, int]], random: np.random.Generator, progress: Callable[[int, int], None],
+          kind: Callable[[Hypothesis], Hashable] = sense_of) -> list[Hypothesis]:
+    """Fit the hypotheses of a solution, whose cameras are paths, and drop those that fit worse. Returns those left.
+
+    rounds  how each round is fitted, and how many live on after it
+    kind    the best of each kind lives on where that many do
+    """
+    camera = solution.cameras
     assert isinstance(camera, CameraPath)
-    total, done = settings.rigid_iterations, 0
-    for fraction, survivors in ROUNDS:
-        iterations = max(1, round(fraction * total) if survivors else total - done)
-        schedule = rigid_schedule(settings, iterations)
+    total, done = sum(schedule.iterations for schedule, _ in rounds), 0
+    for schedule, survivors in rounds:
         found = fitter.improve(solution, observations, schedule, random,
                                lambda i, _, before=done: progress(min(before + i, total), total))
-        done += iterations
+        done += schedule.iterations
         scores = (found["total"] + COLOUR_VOTE * found["colour"]).tolist()
         upright = camera.tilt.mT @ camera(schedule.freedom[0])[0].detach()
         yaws = np.unwrap(yaw_of(upright.cpu().numpy()), axis=1)
         for hypothesis, score, yaw in zip(alive, scores, yaws, strict=True):
             hypothesis.scores.append(score)
             hypothesis.found_heading, hypothesis.found_turn = float(yaw.mean()), float(yaw[-1] - yaw[0])
-        keep = _survivors(alive, max(2, round(survivors * min(settings.hypotheses, len(starts)))) if survivors else 1)
+        keep = _survivors(alive, survivors, kind)
         _keep(solution, camera, torch.tensor(keep))
         for hypothesis in alive:
             hypothesis.kept = False
         alive = [alive[i] for i in keep]
         for hypothesis in alive:
             hypothesis.kept = True
-    return sorted(starts, key=lambda h: (-len(h.scores), not h.kept, h.scores[-1]))
+    return alive
 
 
 def _keep(solution: Solution, camera: CameraPath, hypotheses: torch.Tensor) -> None:
@@ -172,11 +200,11 @@ def _keep(solution: Solution, camera: CameraPath, hypotheses: torch.Tensor) -> N
     camera.turn, camera.tilt = camera.turn[hypotheses], camera.tilt[hypotheses]
 
 
-def _survivors(alive: list[Hypothesis], count: int) -> list[int]:
-    """Indices of those that go on: the best of each turning sense and roll, then the best of the rest."""
+def _survivors(alive: list[Hypothesis], count: int, kind: Callable[[Hypothesis], Hashable] = sense_of) -> list[int]:
+    """Indices of those that go on: the best of each kind, then the best of the rest."""
     order = sorted(range(len(alive)), key=lambda i: alive[i].scores[-1])
     if count == 1:
         return order[:1]
-    kinds = [(hypothesis.turn > 0, hypothesis.roll) for hypothesis in alive]
-    first = [next(i for i in order if kinds[i] == kind) for kind in sorted(set(kinds))]
+    kinds = [kind(hypothesis) for hypothesis in alive]
+    first = [next(i for i in order if kinds[i] == one) for one in dict.fromkeys(kinds)]
     return sorted((first + [i for i in order if i not in first])[:max(count, len(first))])

@@ -1,6 +1,8 @@
-"""Linear blend skinning with Gaussian bones."""
+"""Linear blend skinning, Gaussian bones, and forward kinematics of a tree of bones."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -53,3 +55,50 @@ def rigid_motions(rest: Tensor, moved: Tensor, weights: Tensor, damping: float =
     proper[..., 2] = torch.linalg.det(u @ vt).sign()
     rotations = u * proper.unsqueeze(-2) @ vt
     return rotations.to(dtype), (end - (rotations @ start.unsqueeze(-1)).squeeze(-1)).to(dtype)
+
+
+class KinematicTree:
+    """Which of B bones hangs on which, for forward kinematics: a level of the tree at a time."""
+
+    def __init__(self, parents: Sequence[int], device: torch.device):
+        """parents  (B,), -1 for a root"""
+        depth = [0] * len(parents)
+        for bone, above in enumerate(parents):
+            while above >= 0:
+                depth[bone], above = depth[bone] + 1, parents[above]
+        self._levels: list[tuple[Tensor, Tensor]] = []
+        order: list[int] = []
+        last: list[int] = []
+        for level in range(max(depth) + 1):
+            bones = [bone for bone in range(len(parents)) if depth[bone] == level]
+            above = [last.index(parents[bone]) for bone in bones] if level else []
+            self._levels.append((torch.tensor(bones, device=device), torch.tensor(above, device=device).long()))
+            order += bones
+            last = bones
+        self._order = torch.tensor(order, device=device).argsort()
+        self.parents = torch.tensor(parents, device=device)
+        """(B,) int64, -1 for a root."""
+
+    def down(self, own: Tensor, joined: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Values (..., B, R, C) of all bones, from the roots to the tips.
+
+        own     (..., B, R, C) of each bone; a root's value is its own
+        joined  makes values of bones from those of their parents and their own
+        """
+        found = [own.index_select(-3, self._levels[0][0])]
+        for bones, above in self._levels[1:]:
+            found.append(joined(found[-1].index_select(-3, above), own.index_select(-3, bones)))
+        return torch.cat(found, -3).index_select(-3, self._order)
+
+
+def forward_kinematics(tree: KinematicTree, turns: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotations (..., B, 3, 3) and translations (..., B, 3), x -> R x + t, of bones that turn about their joints.
+
+    turns   (..., B, 3, 3) of each bone against the one above, in the axes of the rest pose
+    joints  (..., B, 3) at rest, in the same space
+    """
+    stays = joints - (turns @ joints.unsqueeze(-1)).squeeze(-1)
+    own = torch.cat([turns, stays.unsqueeze(-1)], -1)
+    last = own.new_tensor([0.0, 0, 0, 1]).expand(*own.shape[:-2], 1, 4)
+    moved = tree.down(torch.cat([own, last], -2), torch.matmul)
+    return moved[..., :3, :3], moved[..., :3, 3]

@@ -12,9 +12,9 @@ from torch import Tensor
 FINE = 1280
 """Faces of an even mesh that is fine enough for its vertices to stand for its surface."""
 LONG = 2.0
-"""Times the edge of such a mesh: from here on a side of a face has points of its own."""
-MOST_ROWS = 32
-"""In which the points of one face stand at the most."""
+"""Times the edge of such a mesh: a face with a longer side has points of its own."""
+PLASTIC = 1.324717957244746
+"""Whose inverse powers spread points evenly over a square (Roberts 2018)."""
 
 
 @dataclass(frozen=True)
@@ -32,27 +32,20 @@ class SurfacePoints:
 
 
 def points_between(vertices: np.ndarray, faces: np.ndarray) -> SurfacePoints | None:
-    """Points in the faces (F, 3) of a mesh (V, 3) that are larger than those of an even mesh of FINE faces; None where
-    there are none.
-
-    A large face is divided into n^2 like ones, of which each has a point in its middle.
-    """
-    corners = vertices[faces]
+    """Points in the long ones among faces (F, 3) of a mesh (V, 3), as many to an area as an even mesh of FINE faces has
+    vertices; None where there are none."""
+    corners = vertices[faces].astype(np.float64)
     sides = np.linalg.norm(corners - np.roll(corners, -1, 1), axis=2).max(1)
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
-    edge = math.sqrt(4 / math.sqrt(3) * area / FINE)
-    rows = np.ceil(sides / (LONG * edge)).clip(1, MOST_ROWS).astype(int) if edge else np.ones(len(faces), int)
-    found = [(np.repeat(faces[rows == n], n * n, 0), np.tile(_middles(n), ((rows == n).sum(), 1)))
-             for n in np.unique(rows) if n > 1]
-    if not found:
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    edge = math.sqrt(4 / math.sqrt(3) * area.sum() / FINE)
+    long = np.flatnonzero(sides > LONG * edge)
+    reached = np.cumsum(area[long])
+    count = round(reached[-1] / area.sum() * FINE / 2) if len(long) and area.sum() else 0
+    if not count:
         return None
-    corner, barycentrics = (np.concatenate(part) for part in zip(*found, strict=True))
-    return SurfacePoints(torch.from_numpy(corner.astype(np.int64)), torch.from_numpy(barycentrics).float())
-
-
-def _middles(n: int) -> np.ndarray:
-    """Barycentrics (n^2, 3) of the middles of the n^2 like triangles that a triangle is divided into."""
-    upright = [(i + 1 / 3, j + 1 / 3) for i in range(n) for j in range(n - i)]
-    turned = [(i + 2 / 3, j + 2 / 3) for i in range(n - 1) for j in range(n - 1 - i)]
-    first = np.array(upright + turned) / n
-    return np.column_stack([first, 1 - first.sum(1)])
+    index = np.arange(count)
+    chosen = long[np.searchsorted(reached, (index + 0.5) / count * reached[-1])]
+    u, v = (index / PLASTIC) % 1, (index / PLASTIC**2) % 1
+    u, v = np.where(u + v > 1, [1 - u, 1 - v], [u, v])
+    barycentrics = np.column_stack([u, v, 1 - u - v])
+    return SurfacePoints(torch.from_numpy(faces[chosen].astype(np.int64)), torch.from_numpy(barycentrics).float())

@@ -17,13 +17,13 @@ from safetensors import SafetensorError
 
 from ..job import BadInput, write_whole
 from ..reconstruction import NAME_BYTES
+from .rig_file import HELD_BY, MOST_BONES, MOST_FACES, MOST_LANDMARKS, MOST_SHAPES, MOST_VERTICES
 
 FORMAT_VERSION = 1
+ENDING = ".safetensors"
+"""Of a template's file."""
 FACTS = "template"
 """Name of the facts in the file's metadata."""
-HELD_BY = 8
-"""Bones that hold a vertex at the most."""
-MOST_VERTICES, MOST_FACES, MOST_BONES, MOST_SHAPES, MOST_LANDMARKS = 400_000, 800_000, 512, 32, 256
 LARGEST = 2**30
 """Bytes of a file."""
 SHAPES = ("keep", "adapt")

@@ -77,7 +77,7 @@ def robust(square, knee):
 
 def test_every_weight_has_its_term_and_every_term_its_weight():
     solution, seen = resting_ball(1), observations()
-    others = {setting.name.removeprefix("weight_") for setting in Settings.describe() if setting.method == "vmr"}
+    others = {setting.name.removeprefix("weight_") for setting in Settings.describe() if not setting.is_read_by("lasr")}
     weights = set(Settings().weights()) - others
     assert weights - set(terms_of(solution, seen)) == {"hints", "arap", "joint", "motion", "temporal"}
     solution.cameras.view = hinted(0)

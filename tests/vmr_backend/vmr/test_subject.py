@@ -92,7 +92,7 @@ def terms_of(subject: Solution, footage) -> dict[str, torch.Tensor]:
 
 def test_every_weight_has_its_term_and_every_term_its_weight(turning_egg, view):
     found = terms_of(subject_of(turning_egg, view), turning_egg.footage)
-    others = {setting.name.removeprefix("weight_") for setting in Settings.describe() if setting.method == "lasr"}
+    others = {setting.name.removeprefix("weight_") for setting in Settings.describe() if not setting.is_read_by("vmr")}
     of_windows = {"base_swap", "texture_distance", "deformation", "part", "path"}
     assert set(found) == set(Settings().weights()) - others - of_windows
     assert all(value.shape == (1,) for value in found.values())

@@ -1,0 +1,1 @@
+"""The template method: a rigged body that follows the clip."""
