@@ -21,8 +21,8 @@ HELD = {"trunk": (*SPINE, "shoulder.L", "thigh.L", "spine.009", "spine.003"),
         "neck": ("spine.008", *NECK, HEAD), "head": ("spine.010", HEAD, "jaw"), "tail": ("spine.004", *TAIL),
         "left_ear": (HEAD, "ear.L")}
 """Bones that may hold a part of the left half most."""
-LIMBS_SHARE = 0.5
-"""How much of the trunk near a thigh or shoulder blade that bone holds, against the spine."""
+BESIDE_SPINE = {"thigh.L": 0.5, "shoulder.L": 0.5, "spine.003": 0.15}
+"""How much of the trunk near these bones they hold, against the spine."""
 EXCLUDED = (({"shoulder.L", *(f"{b}.L" for b in LEG_BONES["fore"])}, {f"{b}.L" for b in LEG_BONES["hind"]}),)
 """Bones of which only one side may hold a vertex, the one that holds more."""
 
@@ -57,7 +57,7 @@ def skin_weights(vertices: np.ndarray, faces: np.ndarray, membership: dict[str, 
         squared = far[:, columns] ** 2
         width = 0.04 if part in ("trunk", "neck") else 0.025
         nearness = np.exp(-(squared - squared.min(1, keepdims=True)) / width**2)
-        nearness *= [LIMBS_SHARE if part == "trunk" and b in ("thigh.L", "shoulder.L") else 1 for b in bones]
+        nearness *= [BESIDE_SPINE.get(b, 1.0) if part == "trunk" else 1.0 for b in bones]
         prior[:, columns] += membership[part][:, None] * nearness / nearness.sum(1, keepdims=True)
     jaw, head = BONES.index("jaw"), BONES.index(HEAD)
     lower = _lower_muzzle(left, heads, tails) * (prior[:, jaw] + prior[:, head])

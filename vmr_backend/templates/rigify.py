@@ -64,10 +64,10 @@ CONTROLS = {**{name: name for name in ("spine.003", "spine.002", "spine.001", "s
                 "front_thigh", "front_shin", "front_foot", "thigh", "shin", "foot")},
             **{f"{name}.{side}": f"{name}.{side}" for side in "LR" for name in ("front_toe", "toe")},
             "spine.011": "head"}
-"""Controls of the generated rig that turn one bone each, where the leg's `IK_FK` is 1. The spine's and the neck's turn
-several: `torso`, `hips`, `chest` and `neck`, with `spine_fk.004` to `spine_fk.008`."""
+"""Controls of the generated rig that turn one bone each, in its own axes, where a leg's property is 1 that turns IK
+into FK. Those of the spine and the neck turn several."""
 SWITCHES = tuple(f"{name}_parent.{side}" for side in "LR" for name in ("front_thigh", "thigh"))
-"""Controls whose property `IK_FK` says what moves their leg."""
+"""Controls of the generated rig that have that property of a leg."""
 
 
 def connect(edit_bones: Any) -> None:
