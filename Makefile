@@ -26,7 +26,7 @@ FAMILIES = bird quadruped
 BPY_TESTS = tests/extension tests/scene tests/operators tests/panels
 
 # Environments are made from nothing where they are missing, and left alone while their requirements stay the same.
-.PHONY: help env skipped test lint types test-backend test-blender demo models features mask-network extension clean
+.PHONY: help env skipped test lint types test-backend test-blender demo models templates features mask-network extension clean
 # Else make would remove an environment's stamp as an intermediate file.
 .SECONDARY:
 
@@ -35,6 +35,7 @@ help:
 	@echo "make test       style, types and tests, in the backend's environment and in each Blender"
 	@echo "make demo       the sample clip through Blender, results in demo_out/"
 	@echo "make models     the category models that are included, trained from scratch, in models/"
+	@echo "make templates  the rigged templates that are included, from scratch, in vmr_backend/templates/"
 	@echo "make mask-network   the networks that segment clips, trained from scratch, in vmr_backend/segmentation/"
 	@echo "make features   the features by which parts are propagated, trained from scratch, in vmr_backend/segmentation/"
 	@echo "make extension  the extension's zip, in dist/"
@@ -99,6 +100,11 @@ model-%: .venv/ready
 		$$(test ! -e build/models/$*/request.json || echo --resume)
 	@mkdir -p models
 	cp build/models/$*/model.safetensors models/$*.safetensors
+
+# The rigged templates that are included, from scratch: a quarter of an hour on two cores. Blender unwraps their UV map.
+templates: .venv/ready .venv-bpy-$(BLENDER)/ready
+	.venv/bin/python -m samples.templates vmr_backend/templates/quadruped.safetensors \
+		--blender-python .venv-bpy-$(BLENDER)/bin/python --sheet docs/images/quadruped_template.jpg
 
 # The features by which labels are propagated, from scratch, on the same images: half an hour on two cores.
 features: .venv/ready

@@ -12,7 +12,8 @@ BLENDER_SIDE = {"operators", "panels", "scene", "jobs"} | ROOT_FILES
 """What runs inside Blender's process, with vmr_backend's light modules."""
 LIGHT = {"vmr_backend", "vmr_backend.settings", "vmr_backend.job", "vmr_backend.reconstruction",
          "vmr_backend.annotations", "vmr_backend.methods", "vmr_backend.segmentation",
-         "vmr_backend.segmentation.marks", "vmr_backend.templates", "vmr_backend.templates.rig_file"}
+         "vmr_backend.segmentation.marks", "vmr_backend.templates", "vmr_backend.templates.rig_file",
+         "vmr_backend.templates.rigify"}
 MAY_IMPORT = {
     "__init__": {"operators", "panels", "preferences", "properties"},
     "preferences": {"jobs", "panels", "properties", "scene"},

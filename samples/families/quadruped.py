@@ -172,6 +172,18 @@ def strides(rng: np.random.Generator, gait: str, phase: float) -> np.ndarray:
 def built(body: dict[str, float], pose: QuadrupedPose, coat) -> Animal:
     """The animal of these proportions in this pose."""
     b = SimpleNamespace(**body)
+    parts, points = parts_of(body, pose)
+    trunk = Trunk(b, pose)
+    reach = b.neck * np.cos(np.radians(b.carriage + b.curve / 2)) + b.head * np.cos(np.radians(b.pitch))
+    rise = b.neck * np.sin(np.radians(b.carriage + b.curve / 2)) + b.skull
+    longest = max(0.88 + max(reach, 0.0), b.leg + b.chest + max(rise, 0.0))
+    return assembled(parts, coat, points, KEYPOINTS, 1 / longest, trunk.at(0.0, 0.0))
+
+
+def parts_of(body: dict[str, float], pose: QuadrupedPose) -> tuple[dict[str, Part], dict[str, tuple]]:
+    """The parts by name, and position (3,) and depth of each keypoint, in units of the trunk's length, whose middle is
+    near the origin."""
+    b = SimpleNamespace(**body)
     parts: dict[str, Part] = {}
     points: dict[str, tuple] = {}
     trunk = Trunk(b, pose)
@@ -180,10 +192,7 @@ def built(body: dict[str, float], pose: QuadrupedPose, coat) -> Animal:
     build_tail(b, pose, trunk, parts, points)
     for number, (which, side) in enumerate((which, side) for which in LEGS for side in SIDES):
         build_leg(b, pose, trunk, which, side, number, parts, points)
-    reach = b.neck * np.cos(np.radians(b.carriage + b.curve / 2)) + b.head * np.cos(np.radians(b.pitch))
-    rise = b.neck * np.sin(np.radians(b.carriage + b.curve / 2)) + b.skull
-    longest = max(0.88 + max(reach, 0.0), b.leg + b.chest + max(rise, 0.0))
-    return assembled(parts, coat, points, KEYPOINTS, 1 / longest, trunk.at(0.0, 0.0))
+    return parts, points
 
 
 class Trunk:

@@ -62,10 +62,10 @@ def tube(rows, rings: int, segments: int, side=(1.0, 0.0, 0.0), ends=(1.0, 1.0))
     near = weights @ np.broadcast_to(np.asarray(side, float), (len(rows), 3))
     across = unit(near - (near * tangent).sum(1, keepdims=True) * tangent)
     up = cross(tangent, across)
-    return sheet(*_capped(centre, tangent, across * width, up * height, np.minimum(width, height), ends), segments)
+    return sheet(*capped(centre, tangent, across * width, up * height, np.minimum(width, height), ends), segments)
 
 
-def _capped(centre, tangent, across, up, reach, ends):
+def capped(centre, tangent, across, up, reach, ends):
     """Rings with those of the rounded ends before and after them, then both tips (2, 3)."""
     first, last = (sign * tangent[at] * reach[at] * end for sign, at, end in ((-1, 0, ends[0]), (1, -1, ends[1])))
     out, size = np.sin(CAP)[:, None], np.cos(CAP)[:, None]
