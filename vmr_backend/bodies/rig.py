@@ -15,12 +15,13 @@ from ..fitting.body import Constraints, Pose
 from ..fitting.optimise import UniformAdam
 from ..fitting.time_networks import TimeNetwork, cosine_waves, low_pass, time_embedding
 from ..fitting.view import View
+from ..geometry.arap import arap_energy
 from ..geometry.body import BODY_RADIUS
 from ..geometry.rotations import from_axis_angle
 from ..geometry.skinning import KinematicTree, forward_kinematics
 from ..geometry.smoothing import Preconditioner
 from ..geometry.surface_points import points_between
-from ..geometry.topology import edges_of
+from ..geometry.topology import cotangent_weights, edges_of, opposite_edges
 from ..templates.joint_limits import limits_of
 from ..templates.proxy import FEW, MOST, RigMesh, proxy_of, whole_mesh
 from ..templates.template import Template
@@ -31,8 +32,9 @@ OFFSET_RATE, OFFSET_SMOOTHING = 0.1, 10.0
 """Of the offsets of vertices: rate of `UniformAdam`, and strength of their preconditioner."""
 USUAL_TURN = 0.35
 """Radians, standard deviation of a joint of which nothing is known."""
-USUAL_SCALE = 0.2
-"""Standard deviation of the logarithm of a bone's length or girth."""
+USUAL_SCALE, CORRECTION = 0.2, 0.06
+"""Standard deviation of the logarithm of a bone's length or girth: of a template without components of shape, and of
+one whose components hold its proportions already."""
 WIDTH = 128
 """Of the network that moves the bones."""
 
@@ -146,7 +148,8 @@ class RigBody(nn.Module):
         mesh = self._proxy.mesh
         self.surface = RigSurface(mesh, self.origin, self.scale).to(device)
         self.between = points_between(mesh.vertices, mesh.faces)
-        self.edges = torch.from_numpy(edges_of(mesh.faces)).to(device)
+        edges = edges_of(mesh.faces)
+        self.edges, self.opposite = (torch.from_numpy(x).to(device) for x in (edges, opposite_edges(mesh.faces, edges)))
         self.vertex_colours = nn.Parameter(torch.full((hypotheses, len(mesh.vertices), 3), 0.5, device=device))
 
     @property
@@ -237,8 +240,9 @@ class RigBody(nn.Module):
     def regularisers(self, pose: Pose, some: Tensor | None, batch: FrameBatch) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         if self.adapt:
-            scales = (self._scales() / USUAL_SCALE).square().mean((1, 2))
-            found["shape"] = scales + (self.shape.square().mean(1) if self.shape.shape[1] else 0.0)
+            among = self.shape.shape[1] > 0
+            scales = (self._scales() / (CORRECTION if among else USUAL_SCALE)).square().mean((1, 2))
+            found["shape"] = scales + (self.shape.square().mean(1) if among else 0.0)
         if (turns := pose.motion) is not None:
             apart = (turns - self.usual).flatten(2) @ self.whitening.T
             parts = (self.limit_axes.mT @ turns.unsqueeze(-1)).squeeze(-1)
@@ -246,8 +250,10 @@ class RigBody(nn.Module):
             found["pose"] = apart.square().mean((1, 2))
             found["limit"] = beyond.square().sum(-1).mean((1, 2))
             found["temporal"] = losses.acceleration_loss(turns.flatten(2)) / turns.shape[2]
-        if (offset := self._offset()) is not None:
-            found["offset"] = (100 * losses.laplacian_loss(offset, self.edges) + offset.square().sum(-1).mean())[None]
+        if self.offset is not None:
+            smooth = self.proportions(self.surface).vertices.detach()
+            weights = cotangent_weights(smooth[0], self.faces, self.opposite, len(self.edges))
+            found["offset"] = arap_energy(smooth, pose.rest, self.edges, weights)
         return found
 
     def parameter_groups(self) -> list[dict[str, Any]]:
