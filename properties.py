@@ -17,6 +17,54 @@ MOTIONS = (
     ("ARMATURE", "Armature", "Bones with a pose for each frame: made to be changed, light in files. "
                              "Without bones in the result, shape keys"),
 )
+OWN_MOTIONS = (
+    ("OWN_ARMATURE", "Key My Armature", "A new action on the armature of your object. Where something else moves its "
+                                        "bones, a new armature"),
+    ("ARMATURE", "New Armature", "A mesh of its own on an armature with the bones that hold it"),
+    ("SHAPE_KEYS", "Shape Keys", "A mesh of its own with one shape for each frame"),
+)
+"""The same where the subject is an object of the user's."""
+FRONTS = (
+    ("AUTO", "Auto", "Found by names of bones, and by the mirror between left and right"),
+    *((axis, axis, f"It looks along {axis} of its armature") for axis in ("-Y", "+Y", "-X", "+X")),
+)
+
+
+@dataclass(frozen=True)
+class SubjectKind:
+    """What an artist calls a way to reconstruct: a method, and for a template which one."""
+
+    label: str
+    meaning: str
+    method: str
+    """One of METHODS."""
+    number: int
+    """Under which files keep the choice: never given to another."""
+    template: str = ""
+    """The template that comes along."""
+    is_own: bool = False
+    """Whether the template is made of an object of the user's."""
+    elsewhere: tuple[str, ...] = ()
+    """Settings in whose place there is an input of the clip."""
+
+    @property
+    def obstacle(self) -> str:
+        """Why it cannot be reconstructed in this installation; empty where it can."""
+        if self.template and not (Path(__file__).parent / "vmr_backend" / "templates" /
+                                  f"{self.template}.safetensors").is_file():
+            return f"The template {self.template} did not come with this installation; choose another method"
+        return ""
+
+
+SUBJECT_KINDS = {
+    "lasr": SubjectKind("Unknown Animal", METHODS["lasr"].meaning, "lasr", 0),
+    "quadruped": SubjectKind("Quadruped", "Let a rigged four-legged animal, which comes along, follow the clip",
+                             "template", 2, template="quadruped"),
+    "own": SubjectKind("My Rigged Object", "Let a character of yours, mesh and armature, follow the clip",
+                       "template", 3, is_own=True, elsewhere=("template_shape",)),
+    "vmr": SubjectKind("Category Model", METHODS["vmr"].meaning, "vmr", 1),
+}
+"""By the names that files and scripts use."""
 
 
 def property_of(setting: Setting) -> Any:
@@ -43,10 +91,10 @@ def property_of(setting: Setting) -> Any:
     return bpy.props.FloatProperty(precision=3, step=1, **arguments)
 
 
-def motion_property(**options: Any) -> Any:
+def motion_property(items: Any = MOTIONS, **options: Any) -> Any:
     """The choice of how the mesh of a result moves, the same at every frame."""
     return bpy.props.EnumProperty(
-        name="Motion", items=MOTIONS, default="SHAPE_KEYS", description="How the mesh of a result moves", **options)
+        name="Motion", items=items, default="SHAPE_KEYS", description="How the mesh of a result moves", **options)
 
 
 def set_up_property(**options: Any) -> Any:
@@ -78,21 +126,33 @@ def set_value(group: bpy.types.PropertyGroup, name: str, value: Any) -> None:
     setattr(group, name, math.radians(value) if SETTINGS[name].unit == "DEGREES" else value)
 
 
+def kind_of(props) -> SubjectKind:
+    """What was chosen from the list of methods."""
+    return SUBJECT_KINDS[props.method]
+
+
 def method_of(props) -> Method:
-    """The method chosen."""
-    return METHODS[props.method]
+    """The method of that."""
+    return METHODS[kind_of(props).method]
 
 
-def settings_in(group: str, method: str) -> list[str]:
-    """The names of a group's settings that a method reads."""
-    return [s.name for s in SETTINGS.values() if s.group == group and s.is_read_by(method)]
+def motion_of(props, clip: bpy.types.MovieClip | None) -> str:
+    """How the mesh of a result is to move: as chosen for the scene, or for the clip's own object."""
+    return inputs_of(clip).rig_motion if clip is not None and kind_of(props).is_own else props.motion
+
+
+def settings_in(group: str, kind: SubjectKind) -> list[str]:
+    """The names of a group's settings that count for a choice of the method."""
+    return [s.name for s in SETTINGS.values()
+            if s.group == group and s.is_read_by(kind.method) and s.name not in kind.elsewhere]
 
 
 def changed_settings(props: "VMR_PG_reconstruction") -> dict[str, Any]:
     """The values that the user set to something else than the chosen preset's."""
     preset = dict(settings_of(props.preset).items())
     values = {name: value_of(props.settings, name) for name in SETTINGS}
-    return {name: value for name, value in values.items() if value != preset[name]}
+    return {name: value for name, value in values.items()
+            if value != preset[name] and name not in kind_of(props).elsewhere}
 
 
 def apply_preset(props: "VMR_PG_reconstruction", _context: Any = None) -> None:
@@ -181,9 +241,37 @@ def camera_properties(**options: Any) -> dict[str, Any]:
     }
 
 
+def _can_be_fitted(_self: Any, candidate: bpy.types.Object) -> bool:
+    return candidate.type == "ARMATURE" or candidate.type == "MESH" and candidate.find_armature() is not None
+
+
+def _suit_motion(inputs: Any, _context: Any) -> None:
+    # Bones of the user's do not change their lengths.
+    inputs.rig_motion = "OWN_ARMATURE" if inputs.rig_shape == "keep" else "ARMATURE"
+
+
+def rig_properties() -> dict[str, Any]:
+    """What the user says of an object that is the subject."""
+    shapes = SETTINGS["template_shape"].choices
+    return {
+        "rig": bpy.props.PointerProperty(
+            name="Object", type=bpy.types.Object, poll=_can_be_fitted,
+            description="Armature, for all meshes that it moves, or one such mesh"),
+        "rig_front": bpy.props.EnumProperty(
+            name="Front", items=FRONTS, default="AUTO",
+            description="Where the object looks, along its armature's axes"),
+        "rig_shape": bpy.props.EnumProperty(
+            name="Shape", default="keep", update=_suit_motion,
+            items=[(name, name.title(), shapes[name]) for name in ("keep", "adapt")],
+            description="What may happen to the object's proportions"),
+        "rig_motion": bpy.props.EnumProperty(
+            name="Result", items=OWN_MOTIONS, default="OWN_ARMATURE", description="What moves as the subject did"),
+    }
+
+
 VMR_PG_inputs = type("VMR_PG_inputs", (bpy.types.PropertyGroup,), {
-    "__doc__": "What the user gives of a subject: masks, which of several it is, and a shape to start from.",
-    "__annotations__": input_properties(),
+    "__doc__": "What the user gives of a subject: masks, which of several it is, what it starts from, an object of it.",
+    "__annotations__": input_properties() | rig_properties(),
 })
 
 
@@ -198,8 +286,8 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
         name="Clip", type=bpy.types.MovieClip,
         description="Footage to reconstruct from, where no Movie Clip Editor shows a clip")
     method: bpy.props.EnumProperty(
-        name="Method", default="lasr", description="How the mesh is found",
-        items=[(name, method.label, method.meaning) for name, method in METHODS.items()])
+        name="Method", default="lasr", description="What the subject is taken for, and so how it is found",
+        items=[(name, kind.label, kind.meaning, kind.number) for name, kind in SUBJECT_KINDS.items()])
     model: bpy.props.StringProperty(
         name="Model", search=_model_names, search_options={"SUGGESTION"},
         description="Category model of the subject: one that is listed under Category Models, or the path of a file")
@@ -304,14 +392,16 @@ def result_of(mesh_object: bpy.types.Object) -> VMR_PG_result:
 
 
 def result_in(context: bpy.types.Context) -> VMR_PG_result | None:
-    """What is known of the active result: of the active object, or of the mesh beside it where that is its camera,
-    armature or root."""
+    """What is known of the active result: of the active object, of the mesh beside it where that is its camera,
+    armature or root; or of the root on the user's armature that is active or moves the active mesh."""
     active = context.view_layer.objects.active
     if active is None:
         return None
     candidates = [active]
     if active.type in {"CAMERA", "ARMATURE", "EMPTY"}:
         candidates += [other for collection in active.users_collection for other in collection.objects]
+    if (armature := active if active.type == "ARMATURE" else active.find_armature()) is not None:
+        candidates += sorted(armature.children, key=lambda child: child.session_uid, reverse=True)  # the latest first
     known = (result_of(candidate) for candidate in candidates)
     return next((result for result in known if result.trust != "UNKNOWN"), None)
 

@@ -8,9 +8,12 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ..vmr_backend.job import (
     EVENTS_NAME,
@@ -25,6 +28,7 @@ from ..vmr_backend.job import (
     write_whole,
 )
 from ..vmr_backend.reconstruction import FILE_NAME, REPORT_NAME
+from ..vmr_backend.templates.rig_file import RIG_NAME, digest_of, save_rig
 
 if sys.platform == "win32":
     import msvcrt
@@ -34,6 +38,19 @@ else:
 GENERIC_NAMES = {"clip", "footage", "frames", "images", "jpegimages", "png", "rgb", "video"}
 BLENDS_NAME = "blend_files.json"
 """Lists the .blend files in which a job was started or its result loaded."""
+
+
+@dataclass(frozen=True)
+class GatheredRig:
+    """What a template is made of where the subject is an object of the user's."""
+
+    arrays: Mapping[str, np.ndarray]
+    """By the names of the fields of `Template`."""
+    facts: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.arrays, self.facts)
 
 
 @dataclass(frozen=True)
@@ -49,15 +66,31 @@ class StoppedRun:
     """When it last wrote something, seconds since the epoch."""
 
 
-def prepare(root: Path, request: JobRequest) -> Path:
+def prepare(root: Path, request: JobRequest, rig: GatheredRig | None = None) -> Path:
     """The request's folder with its job.json in it; what earlier runs left there stays as it is.
 
+    rig   is written there, too, and becomes the request's template, which is its digest as yet: the same rig gives the
+          same folder
     BadInput where nothing can be written.
     """
     folder = root / folder_name(request)
     settle(folder)
-    request.save(folder)
+    if rig is None:
+        request.save(folder)
+        return folder
+    path = folder / RIG_NAME
+    replace(request, template=str(path)).save(folder)
+    try:
+        save_rig(path, rig.arrays, rig.facts)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written ({error.strerror}); choose another folder") from None
     return folder
+
+
+def rig_in(folder: Path) -> Path | None:
+    """The file of the rig that a job's template was made of; None where it was made of no object."""
+    path = folder / RIG_NAME
+    return path if path.is_file() else None
 
 
 def note_blend(folder: Path, blend: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import bpy
 from bpy_extras.io_utils import ExportHelper
 
+from ..scene.placement import root_of, roots_of
 from .runs import HasObstacle
 
 
@@ -49,8 +50,21 @@ def objects_to_export(context: bpy.types.Context) -> list[bpy.types.Object]:
     if not meshes and context.collection is not None:
         meshes = [o for o in context.collection.all_objects if _is_animated_mesh(o)]
     armatures = [armature for mesh in meshes if (armature := mesh.find_armature())]
-    cameras = [o for mesh in meshes for home in mesh.users_collection for o in home.objects if o.type == "CAMERA"]
+    cameras = [camera for mesh in meshes for camera in _cameras_of(mesh)]
     return list(dict.fromkeys(meshes + armatures + cameras))
+
+
+def _cameras_of(mesh: bpy.types.Object) -> list[bpy.types.Object]:
+    """Those beside a mesh; of the user's own, those that were found with its motion."""
+    beside = [one for home in mesh.users_collection for one in home.objects]
+    if root_of(mesh) is None:
+        beside = [one for root in roots_of(mesh) for one in root.children] or beside
+    return [one for one in beside if one.type == "CAMERA"]
+
+
+def keep_shape_keys(objects: list[bpy.types.Object]) -> bool:
+    """Whether modifiers must not be applied, which would cost shape keys."""
+    return any(one.type == "MESH" and one.data.shape_keys is not None for one in objects)
 
 
 def _is_animated_mesh(candidate: bpy.types.Object) -> bool:

@@ -2,7 +2,7 @@
 
 import bpy
 
-from .export import ExportsResult
+from .export import ExportsResult, keep_shape_keys
 
 FIXED_OPTIONS = {
     # With NLA strips or all actions the exporter drops or shifts the animation of shape keys.
@@ -10,8 +10,6 @@ FIXED_OPTIONS = {
     "bake_anim_use_nla_strips": False,
     "bake_anim_use_all_actions": False,
     "bake_anim_simplify_factor": 0.0,
-    # Applied modifiers would cost the shape keys.
-    "use_mesh_modifiers": False,
     "use_selection": True,
     "object_types": {"MESH", "CAMERA", "ARMATURE"},
     "add_leaf_bones": False,
@@ -38,4 +36,5 @@ class VMR_OT_export_fbx(ExportsResult, bpy.types.Operator):
     def write(self, context: bpy.types.Context, path: str, objects: list[bpy.types.Object]) -> None:
         # The exporter asks the context for the selection: the user's own stays as it is.
         with context.temp_override(selected_objects=objects):
-            bpy.ops.export_scene.fbx(filepath=path, check_existing=False, **FIXED_OPTIONS)
+            bpy.ops.export_scene.fbx(filepath=path, check_existing=False,
+                                     use_mesh_modifiers=not keep_shape_keys(objects), **FIXED_OPTIONS)

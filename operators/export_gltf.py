@@ -6,7 +6,7 @@ from pathlib import Path
 
 import bpy
 
-from .export import ExportsResult
+from .export import ExportsResult, keep_shape_keys
 from .glb_times import correct_times
 
 FIXED_OPTIONS = {
@@ -25,6 +25,8 @@ FIXED_OPTIONS = {
     # Keys that the exporter takes for redundant would be missing when frames are compared.
     "export_optimize_animation_size": False,
     "export_skins": True,
+    # Else four bones a vertex; templates have up to eight.
+    "export_all_influences": True,
     "export_morph": True,
     # Normals of every frame would double the file; viewers compute them.
     "export_morph_normal": False,
@@ -48,7 +50,8 @@ class VMR_OT_export_gltf(ExportsResult, bpy.types.Operator):
 
     def write(self, context: bpy.types.Context, path: str, objects: list[bpy.types.Object]) -> None:
         with selected_alone(context, objects):
-            bpy.ops.export_scene.gltf(filepath=path, check_existing=False, **FIXED_OPTIONS)
+            bpy.ops.export_scene.gltf(filepath=path, check_existing=False,
+                                      export_apply=not keep_shape_keys(objects), **FIXED_OPTIONS)
         render = context.scene.render
         correct_times(Path(path), render.fps, render.fps_base)
 

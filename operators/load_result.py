@@ -8,15 +8,24 @@ import bpy
 
 from ..jobs.folder import clip_name, finished, note_blend
 from ..preferences import jobs_folder
-from ..properties import Ended, clip_of, motion_property, props_of, reconstruction_activity, set_up_property
+from ..properties import (
+    MOTIONS,
+    OWN_MOTIONS,
+    Ended,
+    clip_of,
+    motion_of,
+    motion_property,
+    props_of,
+    reconstruction_activity,
+    set_up_property,
+)
 from ..scene.clip import clip_at, clip_source, shows
-from ..scene.result import add_result, is_set_up
 from ..vmr_backend.job import BadInput, JobRequest
 from ..vmr_backend.reconstruction import Reconstruction
-from .doubtful_frame import keep_verdict
+from .adding import add_to_scene
 
 MENU_LENGTH = 20
-LEFT_AS_IT_IS = "Scene left as it is: Set Up Scene takes its camera, range and size"
+LOADED_MOTIONS = (*MOTIONS, OWN_MOTIONS[0])
 
 
 class AddsResult:
@@ -24,14 +33,15 @@ class AddsResult:
 
     report: Callable[[set[str], str], None]
     properties: bpy.types.OperatorProperties
-    motion: motion_property(options={"SKIP_SAVE"})
+    motion: motion_property(LOADED_MOTIONS, options={"SKIP_SAVE"})
     set_up_scene: set_up_property(options={"SKIP_SAVE"})
 
     def take_options_of_scene(self, context) -> None:
         """Where nobody chose others."""
-        for name in ("motion", "set_up_scene"):
+        props = props_of(context.scene)
+        for name, value in (("motion", motion_of(props, clip_of(context))), ("set_up_scene", props.set_up_scene)):
             if not self.properties.is_property_set(name):
-                setattr(self, name, getattr(props_of(context.scene), name))
+                setattr(self, name, value)
 
     def add(self, context, folder: Path):
         self.take_options_of_scene(context)
@@ -39,8 +49,8 @@ class AddsResult:
             result = Reconstruction.load(folder)
             clip, is_new = _clip_of_result(context, folder)
             try:
-                added = add_result(context, clip, result, folder, clip_name(Path(_path_of(clip))), self.motion,
-                                   set_up_scene=self.set_up_scene, select=True)
+                text = add_to_scene(context, clip, result, folder, clip_name(Path(_path_of(clip))), self.motion,
+                                    set_up_scene=self.set_up_scene, select=True)
             except BaseException:
                 if is_new:
                     bpy.data.movieclips.remove(clip)
@@ -48,8 +58,6 @@ class AddsResult:
         except BadInput as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        keep_verdict(added, clip, folder)
-        text = added_text(added, result, self.motion)
         if reconstruction_activity.waiting.pop(str(folder), None):
             reconstruction_activity.ended[clip.session_uid] = Ended(text, folder=str(folder))
         if folder.parent == jobs_folder():
@@ -141,13 +149,6 @@ class VMR_OT_open_job_folder(bpy.types.Operator):
             return {"CANCELLED"}
         bpy.ops.wm.path_open(filepath=str(folder))
         return {"FINISHED"}
-
-
-def added_text(added: bpy.types.Object, result: Reconstruction, motion: str, *remarks: str) -> str:
-    """A line that says what was added, with remarks, and whether the scene was left as it is."""
-    by_shapes = ["by shape keys: it has no bones"] * (motion == "ARMATURE" and result.skin_weights is None)
-    text = ", ".join([f"Added {added.name}: {len(result.frames)} frames", *by_shapes, *remarks])
-    return text if is_set_up(added) else f"{text}. {LEFT_AS_IT_IS}"
 
 
 def _clip_of_result(context, folder: Path) -> tuple[bpy.types.MovieClip, bool]:

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import bpy
 
-from ..jobs.folder import result_name
-from ..properties import Ended, props_of, reconstruction_activity
+from ..jobs.folder import result_name, rig_in
+from ..properties import Ended, inputs_of, props_of, reconstruction_activity
 from ..scene.clip import shows
 from ..scene.preview import Preview, remove_previews
-from ..scene.result import add_result
 from ..vmr_backend.job import BadInput, JobRequest
 from ..vmr_backend.reconstruction import TEXTURE_NAME, Reconstruction
-from .load_result import added_text
+from .adding import add_to_scene
 
 
 class VMR_OT_keep_preview(bpy.types.Operator):
@@ -34,14 +33,15 @@ class VMR_OT_keep_preview(bpy.types.Operator):
             request = JobRequest.load(folder)
             if scene is None or clip is None or not shows(clip, request.clip, request.files):
                 raise BadInput("the clip or the scene was removed or changed; a preview is kept over its clip only")
-            motion, is_textured = props_of(scene).motion, (folder / TEXTURE_NAME).is_file()
+            motion = inputs_of(clip).rig_motion if rig_in(folder) else props_of(scene).motion
             with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
-                added = add_result(context, clip, preview.snapshot, folder, result_name(folder), motion, is_textured,
-                                   set_up_scene=props_of(scene).set_up_scene, select=True)
+                text = add_to_scene(
+                    context, clip, preview.snapshot, folder, result_name(folder), motion, is_finished=False,
+                    is_textured=(folder / TEXTURE_NAME).is_file(), set_up_scene=props_of(scene).set_up_scene,
+                    select=True, remarks=["the state of the stopped run"])
         except BadInput as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        text = added_text(added, preview.snapshot, motion, "the state of the stopped run")
         activity.ended[clip.session_uid] = activity.last = Ended(text, folder=str(folder))
         end_preview()
         self.report({"INFO"}, text)

@@ -5,20 +5,18 @@ from pathlib import Path
 
 import bpy
 
-from ..jobs.folder import can_resume, has_pictures, is_at_work, is_finished, mean_fit, note_blend, prepare, result_name
+from ..jobs.folder import can_resume, has_pictures, is_at_work, is_finished, mean_fit, note_blend, result_name, rig_in
 from ..jobs.process import Job
 from ..jobs.snapshot import SnapshotReader
-from ..preferences import forget_jobs, interpreter, jobs_folder
-from ..properties import clip_of, props_of, reconstruction_activity
+from ..preferences import forget_jobs, interpreter
+from ..properties import clip_of, inputs_of, props_of, reconstruction_activity
 from ..scene.clip import shows
 from ..scene.identity import still_there
-from ..scene.result import add_result
 from ..vmr_backend.job import BadInput, JobRequest
 from ..vmr_backend.reconstruction import FILE_NAME, Reconstruction
-from .doubtful_frame import keep_verdict
-from .load_result import added_text
+from .adding import add_to_scene
 from .preview import end_preview, show_snapshot
-from .request import obstacle, request_of
+from .request import obstacle, prepared
 from .runs import Run, StartsRun, redraw
 
 
@@ -60,7 +58,7 @@ class Reconstructing(Run):
     def begin(self, context):
         clip = clip_of(context)
         self.owner, self._scene = clip.session_uid, context.scene.session_uid
-        folder = Path(self._resumed) if self._resumed else prepare(jobs_folder(), request_of(context, clip))
+        folder = Path(self._resumed) if self._resumed else prepared(context, clip, self.activity.warnings)
         end_preview()
         self.folder, self._request = str(folder), JobRequest.load(folder)
         note_blend(folder, bpy.data.filepath)
@@ -97,14 +95,13 @@ class Reconstructing(Run):
             self.activity.waiting[str(job.folder)] = name
             self.changes_file = False
             return f"{name} is reconstructed; its clip or scene is not in this file: Load Result adds it"
-        with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
-            motion = props_of(scene).motion
-            added = add_result(context, clip, result, job.folder, name, motion,
-                               set_up_scene=props_of(scene).set_up_scene)
-        keep_verdict(added, clip, job.folder)
         fit = mean_fit(job.folder)
-        return added_text(added, result, motion, *([f"{fit:.0%} fit to the masks"] if fit else []),
-                          *["the earlier result of the same settings"] * isinstance(job, Finished))
+        remarks = [*([f"{fit:.0%} fit to the masks"] if fit else []),
+                   *["the earlier result of the same settings"] * isinstance(job, Finished)]
+        with context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
+            motion = inputs_of(clip).rig_motion if rig_in(job.folder) else props_of(scene).motion
+            return add_to_scene(context, clip, result, job.folder, name, motion, remarks=remarks,
+                                set_up_scene=props_of(scene).set_up_scene)
 
     def _clip(self):
         """The clip, as long as it is there and shows the same footage."""
@@ -153,7 +150,7 @@ class VMR_OT_reconstruct(StartsRun, bpy.types.Operator):
     def invoke(self, context, event):
         if not (bpy.app.background or self.start_over or self.folder):
             try:
-                folder = prepare(jobs_folder(), request_of(context, clip_of(context)))
+                folder = prepared(context, clip_of(context))
             except BadInput as error:
                 self.report({"ERROR"}, str(error))
                 return {"CANCELLED"}

@@ -5,13 +5,15 @@ from typing import Any
 
 import bpy
 
+from ..jobs.folder import GatheredRig, prepare
 from ..jobs.models import find_model
-from ..preferences import interpreter, models_folder, preferences
+from ..preferences import interpreter, jobs_folder, models_folder, preferences
 from ..properties import (
     changed_settings,
     clip_of,
     hand_over,
     inputs_of,
+    kind_of,
     method_of,
     props_of,
     reconstruction_activity,
@@ -20,7 +22,9 @@ from ..properties import (
 from ..scene.clip import ClipSource, clip_source, frame_number, mask_source
 from ..scene.hints import facings
 from ..scene.masks import check_masks
+from ..scene.own_rig import ARMATURE_KEY
 from ..scene.solve import lens_of, solve_of
+from ..scene.template import gather, rigged_object
 from ..vmr_backend.job import BadInput, JobRequest
 
 WITHOUT_ALPHA = {".bmp", ".jpeg", ".jpg"}
@@ -33,6 +37,10 @@ def obstacle(context: bpy.types.Context) -> str:
     if clip_of(context) is None:
         return "Open a movie clip first"
     props = props_of(context.scene)
+    if kind_of(props).obstacle:
+        return kind_of(props).obstacle
+    if kind_of(props).is_own and inputs_of(clip_of(context)).rig is None:
+        return "Choose your rigged object first"
     if method_of(props).needs_model and not props.model.strip():
         return "Choose a category model first"
     if interpreter() is None:
@@ -40,8 +48,32 @@ def obstacle(context: bpy.types.Context) -> str:
     return ""
 
 
-def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequest:
-    """The request in the backend's terms; BadInput where clip, masks or frames do not allow one."""
+def prepared(context: bpy.types.Context, clip: bpy.types.MovieClip, warnings: list[str] | None = None) -> Path:
+    """The job folder of the scene's request, with all that a run needs in it; BadInput where there can be none.
+
+    warnings   receives what is doubtful about the user's object, where that is the subject
+    """
+    kind = kind_of(props_of(context.scene))
+    rig = _rig_of(inputs_of(clip)) if kind.is_own else None
+    if rig is not None and warnings is not None:
+        warnings += rig.facts["warnings"]
+    request = request_of(context, clip, kind.template or None if rig is None else rig.digest)
+    return prepare(jobs_folder(), request, rig)
+
+
+def _rig_of(inputs) -> GatheredRig:
+    """What is taken of the object that is the subject; BadInput where it is no rigged one."""
+    if inputs.rig is None:
+        raise BadInput("Object: found none; needs the armature, or the mesh, that is to follow the clip")
+    if not inputs.rig.users_scene:  # it was deleted, and is there for the sake of this choice only
+        raise BadInput(f"{inputs.rig.name}: found in no scene of this file; choose another object")
+    rigged = rigged_object(inputs.rig)
+    arrays, facts = gather(rigged, inputs.rig_front)
+    return GatheredRig(arrays, facts | {"shape": inputs.rig_shape, ARMATURE_KEY: rigged.armature.name})
+
+
+def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip, template: str | None = None) -> JobRequest:
+    """The request in the backend's terms, with a template; BadInput where clip, masks or frames do not allow one."""
     hand_over(context.scene, apart=True)
     props, inputs = props_of(context.scene), inputs_of(clip)
     source = clip_source(clip, context.scene if props.use_scene_range else None)
@@ -56,7 +88,8 @@ def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequ
     return JobRequest(
         clip=source.path, files=source.files, masks=masks, first=source.first, last=source.last,
         shown=source.shown, pixel_aspect=source.pixel_aspect,
-        method=props.method, model=_model_of(props), shape=_shape_of(props, inputs), preset=props.preset,
+        method=kind_of(props).method, model=_model_of(props), shape=_shape_of(props, inputs),
+        template=template, preset=props.preset,
         settings=changed_settings(props), device=preferences().device or "auto",
         renderer=preferences().renderer, seed=props.seed,
         **_subject_of(inputs, clip),
@@ -65,6 +98,8 @@ def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip) -> JobRequ
 
 def _model_of(props) -> str | None:
     """Path of the category model that the method needs or starts from; None where there is none."""
+    if method_of(props).needs_template:
+        return None
     name = (props.model if method_of(props).needs_model else props.start_model).strip()
     return str(find_model(bpy.path.abspath(name), models_folder()).path) if name else None
 

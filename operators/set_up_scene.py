@@ -2,7 +2,7 @@
 
 import bpy
 
-from ..scene.placement import root_of, roots_in
+from ..scene.placement import roots_in, roots_of
 from ..scene.set_up import SETTINGS_KEY, look_through_camera, set_up
 from .runs import HasObstacle
 
@@ -32,5 +32,5 @@ class VMR_OT_set_up_scene(HasObstacle, bpy.types.Operator):
 
 def _root(context):
     """Of the active result, or else of the one that was added last; None where there is none."""
-    return root_of(context.view_layer.objects.active) or max(
-        roots_in(context.scene), key=lambda root: root.session_uid, default=None)
+    roots = roots_of(context.view_layer.objects.active) or roots_in(context.scene)
+    return max(roots, key=lambda root: root.session_uid, default=None)

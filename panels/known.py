@@ -1,4 +1,4 @@
-"""Rows for priors that the user may give: which subject is meant, the clip's camera, the direction that it faces."""
+"""Rows for what the user may know: which subject is meant, its rig, the clip's camera, the direction that it faces."""
 
 import bpy
 
@@ -17,6 +17,12 @@ def draw_subject(layout: bpy.types.UILayout, inputs) -> None:
         for index, name in enumerate(("Left", "Top", "Width", "Height")):
             sides.prop(inputs, "box", index=index, text=name)
         layout.prop(inputs, "box_frame")
+
+
+def draw_own_rig(layout: bpy.types.UILayout, inputs) -> None:
+    """Rows for an object of the user's that is the subject."""
+    for name in ("rig", "rig_front", "rig_shape"):
+        layout.prop(inputs, name)
 
 
 def draw_known(layout: bpy.types.UILayout, scene: bpy.types.Scene, clip: bpy.types.MovieClip) -> None:

@@ -10,6 +10,7 @@ from ..properties import (
     clip_of,
     held_inputs,
     inputs_of,
+    kind_of,
     method_of,
     obstacle_to_keeping,
     reconstruction_activity,
@@ -18,7 +19,7 @@ from ..properties import (
 )
 from .backend import draw_backend
 from .footage import draw_frames
-from .known import draw_known, draw_subject
+from .known import draw_known, draw_own_rig, draw_subject
 from .masks import draw_masks
 from .models import draw_chosen_model, draw_models, draw_training
 from .result import draw_result, draw_warnings
@@ -57,10 +58,13 @@ class MainPanel(InTab):
             draw_text(column, context, obstacle_to_keeping(clip), "INFO")
         draw_kept(column, context)
         column.prop(props, "method")
-        method = method_of(props)
+        kind, method = kind_of(props), method_of(props)
+        draw_text(column, context, kind.obstacle, "ERROR")
+        if kind.is_own and clip is not None:
+            draw_own_rig(column, inputs_of(clip))
         if method.needs_model:
             draw_chosen_model(column, props)
-        else:
+        elif not method.needs_template:
             column.prop(props, "start_model")
         if method.takes_shape and clip is not None:
             column.prop(inputs_of(clip), "start_shape")
@@ -70,7 +74,10 @@ class MainPanel(InTab):
             row.alignment = "RIGHT"
             row.label(text=f"{len(changed)} changed")
             row.operator("vmr.reset_settings", text="", icon="LOOP_BACK", emboss=False)
-        column.prop(props, "motion")
+        if kind.is_own and clip is not None:
+            column.prop(inputs_of(clip), "rig_motion")
+        else:
+            column.prop(props, "motion")
         column.prop(props, "live_preview")
         row = column.row(align=True)
         row.prop(props, "set_up_scene")
@@ -189,7 +196,7 @@ class GroupPanel(InTab):
 
     @classmethod
     def poll(cls, context):
-        return bool(settings_in(cls.group, context.scene.vmr.method))
+        return bool(settings_in(cls.group, kind_of(context.scene.vmr)))
 
     def draw(self, context):
         column, props = self.column(), context.scene.vmr
@@ -204,7 +211,7 @@ class GroupPanel(InTab):
             column.prop(props, "use_scene_range")
             column.prop(props, "seed")
         changed = changed_settings(props)
-        for name in settings_in(self.group, props.method):
+        for name in settings_in(self.group, kind_of(props)):
             row = column.row(align=True)
             row.prop(props.settings, name)
             if name in changed:

@@ -68,6 +68,17 @@ def root_of(one: bpy.types.Object | None) -> bpy.types.Object | None:
     return one
 
 
+def roots_of(one: bpy.types.Object | None) -> list[bpy.types.Object]:
+    """The root of the result that an object belongs to, or those that hang on the armature that it is, or that moves
+    it."""
+    if one is None:
+        return []
+    if root := root_of(one):
+        return [root]
+    armature = one if one.type == "ARMATURE" else one.find_armature()
+    return [] if armature is None else [child for child in armature.children if BODY_KEY in child]
+
+
 def roots_in(scene: bpy.types.Scene) -> list[bpy.types.Object]:
     return [one for one in scene.objects if BODY_KEY in one]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from .clip import go_to_frame, scene_frame
 from .landmarks import new_landmarks
 from .material import new_material
 from .mesh import move_by_shape_keys, new_mesh_object
-from .placement import footprint_of, location_for, new_root, obstacles_in, root_of
+from .placement import footprint_of, location_for, new_root, obstacles_in, root_of, roots_of
 from .set_up import (
     RENDER_SETTINGS,
     SCENE_SETTINGS,
@@ -54,7 +54,7 @@ def add_result(
     frames = np.array([scene_frame(clip, number) for number in result.frames])
     settings = settings_for(clip, result, frames)
     takes_over = set_up_scene or is_untouched(scene, settings)
-    with _all_or_nothing(scene):
+    with all_or_nothing(scene):
         footprint = footprint_of(result)
         location = location_for(footprint, scene, obstacles_in(scene, layer, frames))
         root = new_root(f"{name} Root", footprint, location)
@@ -82,7 +82,7 @@ def add_result(
         else:
             match_width_behind(camera_object.data, clip, scene.render)
         if takes_over or select:
-            _select(context, mesh_object)
+            select_alone(context, [mesh_object])
     if takes_over:
         look_through_camera(scene)
     return mesh_object
@@ -91,7 +91,7 @@ def add_result(
 def is_set_up(mesh_object: bpy.types.Object) -> bool:
     """Whether a scene that a result is in has the result's camera, as it does once it is set up for it."""
     cameras = [root_of(scene.camera) for scene in mesh_object.users_scene]
-    return root_of(mesh_object) in cameras
+    return any(root in cameras for root in roots_of(mesh_object))
 
 
 def check_footage(clip: bpy.types.MovieClip, result: Reconstruction) -> None:
@@ -104,16 +104,18 @@ def check_footage(clip: bpy.types.MovieClip, result: Reconstruction) -> None:
         )
 
 
-def _select(context: bpy.types.Context, mesh_object: bpy.types.Object) -> None:
+def select_alone(context: bpy.types.Context, meshes: Sequence[bpy.types.Object]) -> None:
+    """Select some meshes and nothing else, the first of them active, unless something is edited."""
     if context.mode != "OBJECT":  # the user is editing something: that stays active
         return
     for other in context.view_layer.objects:
-        other.select_set(other == mesh_object)
-    context.view_layer.objects.active = mesh_object
+        other.select_set(other in meshes)
+    there = [mesh for mesh in meshes if mesh.name in context.view_layer.objects]
+    context.view_layer.objects.active = there[0] if there else None
 
 
 @contextmanager
-def _all_or_nothing(scene: bpy.types.Scene) -> Iterator[None]:
+def all_or_nothing(scene: bpy.types.Scene) -> Iterator[None]:
     """Take back new datablocks and changed scene settings when the body raises."""
     existing = {kind: {block.as_pointer() for block in getattr(bpy.data, kind)} for kind in KINDS}
     settings = [(scene, name, getattr(scene, name)) for name in ("camera", *SCENE_SETTINGS)]

@@ -3,6 +3,7 @@
     job.json        what was asked for (`JobRequest`)
     events.jsonl    what happened, one JSON object a line (`Event`), the same lines that go to standard output
     log.txt         standard error of the runs
+    rig.npz         what the request's template is made of, where that is an object of the user's
     run/            the same of a run that goes on, or was stopped, and all that it makes; beside them
                     checkpoint.safetensors, checkpoint.json: where it goes on
 

@@ -41,7 +41,6 @@ class FitInputs:
 class Method:
     """One way to reconstruct a clip."""
 
-    label: str
     meaning: str
     costs: Callable[[Settings, int, bool], dict[str, float]]
     """About how long each stage takes, in milliseconds on two cores: of settings, frames, whether there is a model."""
@@ -104,10 +103,10 @@ def _start_template(inputs: FitInputs) -> Fit:
 
 
 METHODS = {
-    "lasr": Method("Clip Alone", "Find shape, bones, motion and camera from the clip alone", _costs_of_lasr,
+    "lasr": Method("Find shape, bones, motion and camera from the clip alone", _costs_of_lasr,
                    _start_lasr),
-    "vmr": Method("Category Model", "Adapt a category model, trained beforehand, to the clip", _costs_of_vmr,
-                  _start_vmr, needs_model=True, takes_shape=True, perspective=lambda settings: settings.visits > 0),
-    "template": Method("Rigged Template", "Let a rigged body follow the clip: one that comes along, or your own",
-                       _costs_of_template, _start_template, needs_template=True),
+    "vmr": Method("Adapt a category model, trained beforehand, to the clip", _costs_of_vmr, _start_vmr,
+                  needs_model=True, takes_shape=True, perspective=lambda settings: settings.visits > 0),
+    "template": Method("Let a rigged body follow the clip: one that comes along, or your own", _costs_of_template,
+                       _start_template, needs_template=True),
 }

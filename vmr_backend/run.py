@@ -32,8 +32,8 @@ from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME,
 from .rendering import get_renderer
 from .settings import Settings, settings_of
 from .snapshots import Snapshots
+from .templates.rig_file import template_in
 from .templates.shelf import find_template
-from .templates.template import Template
 from .texture.bake import bake_texture
 from .video.clip import as_rgb, open_footage, read_image, select
 from .video.flow_finders import flow_finder
@@ -66,7 +66,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     renderer = get_renderer(request.renderer, device)
     category = load_model(find_model(request.model), device) if request.model else None
     like = Reconstruction.load(Path(request.shape)) if request.shape else None
-    template = Template.load(find_template(request.template)) if request.template else None
+    template = template_in(find_template(request.template)) if request.template else None
     snapshots = Snapshots(folder)
     stages: list[StageTime] = []
 
@@ -92,8 +92,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     with _timed(stages, "fit", device):
         fitter = Fitter(footage, settings, renderer, device)
         course = Course(request.seed, log.progress, offer, folder, resume)
-        found = METHODS[request.method].start(FitInputs(fitter, course, priors, category, like,
-                                                                template))
+        found = METHODS[request.method].start(FitInputs(fitter, course, priors, category, like, template))
     fit_memory = stages.pop().peak_memory_mib
     stages += [StageTime(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 

@@ -9,7 +9,11 @@ import bpy
 import numpy as np
 import pytest
 from blender_clips import pixels_of
+from blender_view import seen_pixels, world_vertices
 from bpy_extras.object_utils import world_to_camera_view
+from followed_clip import followed
+from own_rigs import armature, tubes
+from video_mesh_reconstruction.vmr_backend.reconstruction import Reconstruction
 from wobbling_ball import drawn_mask, wobbling_ball
 
 ROOT = Path(__file__).parents[2]
@@ -37,10 +41,15 @@ def save_picture(path: Path, values: np.ndarray) -> None:
 
 
 def film_a_ball(folder: Path) -> None:
-    """Frames and masks of a wobbling, chequered ball before a speckled wall."""
-    filmed = wobbling_ball(range(FIRST, FIRST + COUNT), SIZE, (SIZE[0] / 2, SIZE[1] / 2), (150.0, 150.0))
-    wall = np.random.default_rng(0).uniform(0.2, 0.5, (SIZE[1], SIZE[0], 3))
-    rows, columns = np.mgrid[: SIZE[1], : SIZE[0]]
+    """Frames and masks of a wobbling ball."""
+    film(folder, wobbling_ball(range(FIRST, FIRST + COUNT), SIZE, (SIZE[0] / 2, SIZE[1] / 2), (150.0, 150.0)))
+
+
+def film(folder: Path, filmed: Reconstruction) -> None:
+    """Frames and masks of a chequered thing before a speckled wall."""
+    width, height = (int(side) for side in filmed.image_size)
+    wall = np.random.default_rng(0).uniform(0.2, 0.5, (height, width, 3))
+    rows, columns = np.mgrid[:height, :width]
     for name in ("frames", "masks"):
         (folder / name).mkdir()
     for index, number in enumerate(filmed.frames):
@@ -212,3 +221,34 @@ def test_footage_without_a_subject_gives_the_backends_line(extension, untouched,
     message = str(error.value).removeprefix("Error: ").strip()
     assert "mask" in message and "\n" not in message and "Traceback" not in message
     assert untouched() == before
+
+
+@slow
+def test_an_object_of_the_users_follows_a_clip_of_it(installed_extension, tmp_path):
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    bones = {"body": ((0, 0.4, 0.5), (0, -0.4, 0.5), None), "head": ((0, -0.4, 0.5), (0, -0.8, 0.9), "body"),
+             "fore": ((0, -0.35, 0.5), (0, -0.35, 0), "body"), "hind": ((0, 0.35, 0.5), (0, 0.35, 0), "body")}
+    rig = armature(bones)
+    body = tubes(rig, bones, radius=0.12)
+    body.parent = rig
+    rig.location, rig.scale = (1, 2, 3), (2, 2, 2)
+    rig.pose.bones["head"].rotation_mode = "XYZ"
+    film(tmp_path, followed(rig, tmp_path / "fit", numbers=range(FIRST, FIRST + COUNT)).result)
+    preferences = bpy.context.preferences.addons[installed_extension].preferences
+    preferences.backend_python, preferences.device = str(PYTHON), "cpu"
+    preferences.jobs_folder = str(tmp_path / "jobs")
+    clip = bpy.data.movieclips.load(str(tmp_path / "frames" / f"{FIRST:04d}.png"))
+    clip.vmr.inputs.masks, clip.vmr.inputs.rig = str(tmp_path / "masks"), rig
+    bpy.context.scene.vmr.method = "own"
+    for name, value in TINY.items():
+        setattr(bpy.context.scene.vmr.settings, name, value)
+    assert bpy.ops.vmr.reconstruct() == {"FINISHED"}
+    (path,) = (tmp_path / "jobs").iterdir()
+    found = Reconstruction.load(path)
+    assert set(map(str, found.bone_names)) == set(bones)
+    (root,) = (one for one in rig.children if one.type == "EMPTY")
+    bpy.context.view_layer.objects.active = body
+    bpy.ops.vmr.set_up_scene()
+    for frame, expected in enumerate(found.projected(), start=1):
+        seen = seen_pixels(root.children[0], frame, world_vertices(body, frame))
+        assert np.abs(seen - expected).max() < 0.2

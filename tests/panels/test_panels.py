@@ -1,5 +1,6 @@
 """The tab in both editors. Blender draws nothing without a window, so what panels ask of a layout is checked here."""
 
+import dataclasses
 import importlib
 from types import SimpleNamespace
 
@@ -116,10 +117,13 @@ def test_each_editor_has_the_tab_with_a_panel_for_each_group(extension, space, p
 
 def test_every_setting_is_shown_once(extension, shown_in):
     settings = extension.module("vmr_backend.settings")
-    for method in extension.module("vmr_backend.methods").METHODS:
-        bpy.context.scene.vmr.method = method
+    kinds = extension.module("properties").SUBJECT_KINDS
+    assert {kind.method for kind in kinds.values()} == set(extension.module("vmr_backend.methods").METHODS)
+    for name, kind in kinds.items():
+        bpy.context.scene.vmr.method = name
         shown = [text for group in settings.GROUPS for text in shown_in(f"VMR_PT_{group}")]
-        expected = [s.name for s in settings.Settings.describe() if s.is_read_by(method)]
+        expected = [s.name for s in settings.Settings.describe() if s.is_read_by(kind.method) and
+                    s.name not in kind.elsewhere]
         assert sorted(set(shown) - {"use_scene_range", "seed"} - KNOWN_BEFOREHAND) == sorted(expected)
         assert len(shown) == len(set(shown))
 
@@ -285,6 +289,41 @@ def test_a_category_model_is_chosen_where_the_method_needs_one(shown_in):
     bpy.context.scene.vmr.method = "vmr"
     for name in ("VMR_PT_reconstruct", "VMR_VIEW3D_PT_reconstruct"):
         assert {"model", "vmr.choose_model"} <= set(shown_in(name))
+
+
+def test_the_list_of_methods_is_in_an_artists_words_and_keeps_its_numbers_in_files(extension):
+    items = bpy.context.scene.vmr.bl_rna.properties["method"].enum_items
+    assert [(item.name, item.identifier, item.value) for item in items] == [
+        ("Unknown Animal", "lasr", 0), ("Quadruped", "quadruped", 2), ("My Rigged Object", "own", 3),
+        ("Category Model", "vmr", 1)]
+
+
+def test_an_object_of_the_users_is_chosen_where_it_is_the_subject(extension, shown_in):
+    rows = {"rig", "rig_front", "rig_shape", "rig_motion"}
+    assert not rows & set(shown_in("VMR_PT_reconstruct"))
+    bpy.context.scene.vmr.method = "own"
+    for name in ("VMR_PT_reconstruct", "VMR_VIEW3D_PT_reconstruct"):
+        shown = shown_in(name)
+        assert rows <= set(shown) and not {"start_model", "model", "motion"} & set(shown)
+    bpy.data.movieclips.remove(extension.clip)
+    assert not rows & set(shown_in("VMR_VIEW3D_PT_reconstruct"))
+
+
+def test_the_result_of_an_object_of_the_users_suits_its_shape(extension):
+    inputs = extension.clip.vmr.inputs
+    assert (inputs.rig_shape, inputs.rig_motion) == ("keep", "OWN_ARMATURE")
+    inputs.rig_shape = "adapt"
+    assert inputs.rig_motion == "ARMATURE"
+    inputs.rig_shape = "keep"
+    assert inputs.rig_motion == "OWN_ARMATURE"
+
+
+def test_a_template_that_did_not_come_along_says_so(extension, shown_in, monkeypatch):
+    module = extension.module("properties")
+    kind = module.SUBJECT_KINDS["quadruped"]
+    monkeypatch.setitem(module.SUBJECT_KINDS, "quadruped", dataclasses.replace(kind, template="centaur"))
+    bpy.context.scene.vmr.method = "quadruped"
+    assert "The template centaur did not come with this installation" in " ".join(shown_in("VMR_PT_reconstruct"))
 
 
 def test_models_are_listed_with_their_scores_and_broken_ones_with_the_reason(extension, shown_in, tmp_path):

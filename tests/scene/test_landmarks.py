@@ -126,7 +126,7 @@ def test_undo_takes_them_back_and_redo_brings_them(add):
 
 def test_a_failure_at_the_very_end_leaves_none_behind(add, monkeypatch):
     added = add()
-    monkeypatch.setattr("video_mesh_reconstruction.scene.result._select", lambda *_: 1 / 0)
+    monkeypatch.setattr("video_mesh_reconstruction.scene.result.select_alone", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         add_result(bpy.context, added.clip, named(wobbling_ball(range(105, 108))), added.folder, "second")
     assert set(bpy.data.objects) == {added.mesh, added.camera, added.root}

@@ -113,7 +113,7 @@ def test_a_damaged_texture_leaves_nothing_behind(add, tmp_path):
 def test_a_failure_at_the_very_end_leaves_nothing_behind(add, monkeypatch, motion):
     added = add()
     before = everything()
-    monkeypatch.setattr("video_mesh_reconstruction.scene.result._select", lambda *_: 1 / 0)
+    monkeypatch.setattr("video_mesh_reconstruction.scene.result.select_alone", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         result = nodding_ball(range(106, 112), focal=(300, 200))
         add_result(bpy.context, added.clip, result, added.folder, "second", motion)

@@ -216,7 +216,7 @@ def test_a_rate_of_the_users_own_is_kept_from_a_movie_and_in_no_sequences_way(ad
 
 def test_a_failure_takes_back_what_was_set_up(add_to_default, monkeypatch):
     before = settings()
-    monkeypatch.setattr("video_mesh_reconstruction.scene.result._select", lambda *_: 1 / 0)
+    monkeypatch.setattr("video_mesh_reconstruction.scene.result.select_alone", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         add_to_default()
     assert settings() == before and SETTINGS_KEY not in bpy.context.scene

@@ -24,7 +24,7 @@ def request_of(method: str) -> JobRequest:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_says_what_it_is_and_takes_a_request_with_what_it_needs(method):
-    assert METHODS[method].label and METHODS[method].meaning and request_of(method).check()
+    assert METHODS[method].meaning and request_of(method).check()
 
 
 def refusal(request: JobRequest) -> str:

@@ -5,9 +5,11 @@ The standard library and NumPy only: Blender's own process writes the file, and 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,19 +41,51 @@ def save_rig(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, A
     write_whole(path, content.getvalue())
 
 
-def template_of(path: Path) -> Template:
-    """The template in such a file, checked; BadInput where it is none."""
-    from .template import Template, TemplateCard
+def digest_of(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:
+    """A text that is the same for rigs of which the same template is made, whatever their file is called."""
+    digest = hashlib.sha256(json.dumps([facts["bone_names"], facts.get("shape")]).encode())
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()[:16]
 
+
+def load_rig(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and the facts of such a file; BadInput where it is none."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
         facts = json.loads(arrays.pop(FACTS).tobytes())
+        if not isinstance(facts, dict):
+            raise ValueError("facts")
+        return arrays, facts
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, MemoryError, RecursionError, zipfile.BadZipFile,
+            zlib.error, EOFError) as error:
+        raise _no_rig(path, error) from None
+
+
+def template_of(path: Path) -> Template:
+    """The template in such a file, checked; BadInput where it is none."""
+    from .template import Template, TemplateCard
+
+    arrays, facts = load_rig(path)
+    try:
         kept: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
                                 for name, value in facts.items() if name in TemplateCard.__dataclass_fields__}
         template = Template(TemplateCard(**kept), **arrays)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile, EOFError) as error:
-        raise BadInput(f"{path}: holds no rig ({' '.join(str(error).split())[:200]}); needs one that Blender wrote for "
-                       "`template`") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _no_rig(path, error) from None
     template.check(str(path))
     return template
+
+
+def template_in(path: Path) -> Template:
+    """The template in a file, of either kind: what Blender's process handed over, or what `template` wrote."""
+    from .template import Template
+
+    return template_of(path) if path.suffix == Path(RIG_NAME).suffix else Template.load(path)
+
+
+def _no_rig(path: Path, error: Exception) -> BadInput:
+    return BadInput(f"{path}: holds no rig ({' '.join(str(error).split())[:200]}); needs one that Blender wrote for "
+                    "`template`")
