@@ -251,10 +251,10 @@ class Settings(Tunables):
                                 "template")
     weight_limit: float = weight(10.0, "Joint Limits", "Turns of a template's joints beyond what they can do",
                                  "measured", "template")
-    weight_shape: float = weight(0.005, "Usual Shape", "Proportions of a template away from usual ones", "measured",
+    weight_shape: float = weight(0.01, "Usual Shape", "Proportions of a template away from usual ones", "measured",
                                  "template")
-    weight_offset: float = weight(4.0, "Offsets", "Stretching of a template's surface by offsets of its vertices",
-                                  "that of as-rigid-as-possible elsewhere", "template")
+    weight_offset: float = weight(100.0, "Offsets", "Vertices of a template moved away from where its bones have them",
+                                  "measured", "template")
 
     texture_size: int = setting(
         1024, "Texture Size", "Height of the baked texture; it is twice as wide", "texture",

@@ -15,13 +15,12 @@ from ..fitting.body import Constraints, Pose
 from ..fitting.optimise import UniformAdam
 from ..fitting.time_networks import TimeNetwork, cosine_waves, low_pass, time_embedding
 from ..fitting.view import View
-from ..geometry.arap import arap_energy
 from ..geometry.body import BODY_RADIUS
 from ..geometry.rotations import from_axis_angle
 from ..geometry.skinning import KinematicTree, forward_kinematics
 from ..geometry.smoothing import Preconditioner
 from ..geometry.surface_points import points_between
-from ..geometry.topology import cotangent_weights, edges_of, opposite_edges
+from ..geometry.topology import edges_of
 from ..templates.joint_limits import limits_of
 from ..templates.proxy import FEW, MOST, RigMesh, proxy_of, whole_mesh
 from ..templates.template import Template
@@ -148,8 +147,7 @@ class RigBody(nn.Module):
         mesh = self._proxy.mesh
         self.surface = RigSurface(mesh, self.origin, self.scale).to(device)
         self.between = points_between(mesh.vertices, mesh.faces)
-        edges = edges_of(mesh.faces)
-        self.edges, self.opposite = (torch.from_numpy(x).to(device) for x in (edges, opposite_edges(mesh.faces, edges)))
+        self.edges = torch.from_numpy(edges_of(mesh.faces)).to(device)
         self.vertex_colours = nn.Parameter(torch.full((hypotheses, len(mesh.vertices), 3), 0.5, device=device))
 
     @property
@@ -250,10 +248,8 @@ class RigBody(nn.Module):
             found["pose"] = apart.square().mean((1, 2))
             found["limit"] = beyond.square().sum(-1).mean((1, 2))
             found["temporal"] = losses.acceleration_loss(turns.flatten(2)) / turns.shape[2]
-        if self.offset is not None:
-            smooth = self.proportions(self.surface).vertices.detach()
-            weights = cotangent_weights(smooth[0], self.faces, self.opposite, len(self.edges))
-            found["offset"] = arap_energy(smooth, pose.rest, self.edges, weights)
+        if (offset := self._offset()) is not None:
+            found["offset"] = (100 * losses.laplacian_loss(offset, self.edges) + offset.square().sum(-1).mean())[None]
         return found
 
     def parameter_groups(self) -> list[dict[str, Any]]:

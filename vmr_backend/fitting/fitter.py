@@ -21,7 +21,7 @@ from .body import Body, Constraints
 from .camera import Cameras
 from .data_terms import data_terms
 from .guided_flow import guided_flows
-from .observations import Observations, observe
+from .observations import SAMPLES, Observations, observe
 from .optimise import descend, falling
 
 POSES = 2
@@ -117,9 +117,10 @@ class Fitter:
     renderer: Renderer
     device: torch.device
 
-    def observe(self, size: int, far: list[CropFlow], random: np.random.Generator) -> Observations:
+    def observe(self, size: int, far: list[CropFlow], random: np.random.Generator,
+                samples: int = SAMPLES) -> Observations:
         """The footage and its flow across long gaps at a resolution, never a finer one than the footage's."""
-        return observe(self.footage, far, min(size, self.footage.masks.shape[1]), self.device, random)
+        return observe(self.footage, far, min(size, self.footage.masks.shape[1]), self.device, random, samples)
 
     def guided(self, solution: Solution, size: int, random: np.random.Generator, freedom: float = 1.0) -> Observations:
         """The same, where the single hypothesis, its camera so free, guides the flow across long gaps."""

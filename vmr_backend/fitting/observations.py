@@ -63,17 +63,17 @@ def far_flows(footage: Footage) -> list[CropFlow]:
     return [crop_flow(footage.images, footage.masks, gap) for gap in GAPS[1:] if 2 * gap <= len(footage.numbers)]
 
 
-def observe(footage: Footage, far: list[CropFlow], size: int, device: torch.device,
-            random: np.random.Generator) -> Observations:
-    """The footage and its flow across gaps at a resolution, on a device."""
+def observe(footage: Footage, far: list[CropFlow], size: int, device: torch.device, random: np.random.Generator,
+            samples: int = SAMPLES) -> Observations:
+    """The footage and its flow across gaps at a resolution, on a device, with so many samples in each frame."""
     small = downsample(footage, size)
     frames = len(small.numbers)
-    pixels = np.zeros((frames, SAMPLES, 2), np.int64)
+    pixels = np.zeros((frames, samples, 2), np.int64)
     for t in range(frames):
         rows, columns = np.nonzero(small.masks[t] > 0.5)
         if not len(rows):
             rows, columns = np.nonzero(small.masks[t] >= small.masks[t].max())
-        pick = random.choice(len(rows), SAMPLES, replace=len(rows) < SAMPLES)
+        pick = random.choice(len(rows), samples, replace=len(rows) < samples)
         pixels[t] = np.stack([columns[pick], rows[pick]], 1)
 
     def tensor(array: np.ndarray) -> Tensor:
@@ -81,7 +81,7 @@ def observe(footage: Footage, far: list[CropFlow], size: int, device: torch.devi
 
     def sampled(maps: np.ndarray, first: int) -> Tensor:
         """Values of maps (N, S', S', ...) at the samples of frames first, first + 1, ... ; zeros in the others."""
-        values = np.zeros((frames, SAMPLES, *maps.shape[3:]), np.float32)
+        values = np.zeros((frames, samples, *maps.shape[3:]), np.float32)
         pixel = pixels * maps.shape[1] // size
         for t in range(len(maps)):
             values[first + t] = maps[t][pixel[first + t, :, 1], pixel[first + t, :, 0]]

@@ -25,6 +25,8 @@ from ..templates.template import Template
 
 SEARCH_SIZE = 64
 """Pixels across the crops of the search."""
+SEARCH_SAMPLES = 192
+"""Mask pixels of a frame that are compared there: half of what later stages have, since many hypotheses are."""
 RIGID_ROUNDS = ((0.2, 16), (0.35, 8), (0.45, 4))
 """Of the search on the body at rest: fractions of its iterations, and hypotheses that live on."""
 POSED_ROUNDS = ((0.5, 2), (0.5, 1))
@@ -89,13 +91,13 @@ def fit(fitter: Fitter, course: Course, template: Template, priors: Priors) -> F
         return [h for h in hypotheses if h.kept]
 
     def find_camera(random: np.random.Generator, report: Report) -> None:
-        observations = fitter.observe(min(SEARCH_SIZE, settings.crop_size), far_flows(footage), random)
+        observations = fitter.observe(SEARCH_SIZE, far_flows(footage), random, SEARCH_SAMPLES)
         rounds = [(rigid_schedule(settings, max(1, round(part * settings.rigid_iterations / 2))), count)
                   for part, count in RIGID_ROUNDS]
         prune(solution, alive(), observations, fitter, rounds, random, report, _kind)
 
     def find_pose(random: np.random.Generator, report: Report) -> None:
-        observations = fitter.observe(min(SEARCH_SIZE, settings.crop_size), far_flows(footage), random)
+        observations = fitter.observe(SEARCH_SIZE, far_flows(footage), random, SEARCH_SAMPLES)
         body.articulate()
         camera.settled = SETTLING["pose"]
         freedom = (0.0, LEFT_FREE) if settings.upright else (1.0, 1.0)
