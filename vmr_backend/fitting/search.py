@@ -37,8 +37,10 @@ HEADINGS = (math.pi / 2, 0.0, math.pi / 4, -math.pi / 4)
 """Of the symmetry plane in the middle of the clip: side view, front or back, and between. Head and tail look alike to
 a plane, so half a circle is enough."""
 
-ALL_ROUND = tuple(k * math.pi / 4 for k in range(8))
-"""The same for a body whose head and tail differ."""
+HALF_ROUND = tuple((heading, rate) for heading in HEADINGS for rate in RATES)
+ALL_ROUND = tuple((heading, rate) for rate in RATES for heading in (k * math.pi / 4 for k in range(8)))
+"""Headings and rates that are tried, of a plane, and of a body whose head and tail differ: all headings before another
+rate."""
 
 ROUNDS = ((0.15, 0.5), (0.2, 0.375), (0.25, 0.25), (0.4, 0.0))
 """Fraction of the rigid iterations in each round, and of the hypotheses that live on after it; one after the last."""
@@ -85,10 +87,10 @@ class Starts:
 
 
 def starts_of(count: int, priors: Priors, numbers: np.ndarray, roll: np.ndarray,
-              headings: Sequence[float] = HEADINGS) -> Starts:
-    """Paths to try at frame numbers (T,): `count` of a grid of headings and rates, or what is left open by what is
-    known. Repeated ones differ by their networks' random start. Where the flow shows that the subject may roll, by the
-    angles `roll` (T,) in radians, a grid of paths that do follows."""
+              grid: Sequence[tuple[float, float]] = HALF_ROUND) -> Starts:
+    """Paths to try at frame numbers (T,): the first `count` of a grid of headings and rates, or what is left open by
+    what is known. Repeated ones differ by their networks' random start. Where the flow shows that the subject may roll,
+    by the angles `roll` (T,) in radians, a grid of paths that do follows."""
     if priors.solve is not None:
         # A solve leaves no rate open, and is not blind to front and back.
         open_headings = [h + half for h in HEADINGS for half in (0.0, math.pi)] if priors.hints is None else [0.0]
@@ -99,12 +101,12 @@ def starts_of(count: int, priors: Priors, numbers: np.ndarray, roll: np.ndarray,
         turn = starting_turns(priors, numbers, [0.0, *RATES] if len(priors.hints.frames) == 1 else [0.0])
         rotations = starting_rotations(priors, numbers)
         return Starts(_hypotheses(turn), turn, _tilts(rotations, yaw_of(rotations), len(turn)))
-    grid = [(heading, rate) for heading in headings for rate in RATES]
     first, rates = np.array([grid[i % len(grid)] for i in range(count)]).T
     upright = _evenly(first, rates, np.zeros(count), numbers, roll)
     if np.ptp(roll) < NOTABLE_ROLL:
         return upright
-    fractions, first, rates = (np.ravel(grid) for grid in np.meshgrid(ROLL_FRACTIONS, headings, ROLLING_RATES))
+    headings = list(dict.fromkeys(heading for heading, _ in grid))
+    fractions, first, rates = (np.ravel(each) for each in np.meshgrid(ROLL_FRACTIONS, headings, ROLLING_RATES))
     rolling = _evenly(first, rates, fractions, numbers, roll)
     return Starts(upright.hypotheses + rolling.hypotheses, np.concatenate([upright.turn, rolling.turn]),
                   np.concatenate([upright.tilt, rolling.tilt]))

@@ -27,6 +27,8 @@ SEARCH_SIZE = 64
 """Pixels across the crops of the search."""
 SEARCH_SAMPLES = 192
 """Mask pixels of a frame that are compared there: half of what later stages have, since many hypotheses are."""
+HEADINGS = len({heading for heading, _ in ALL_ROUND})
+"""No fewer hypotheses are tried."""
 RIGID_ROUNDS = ((0.2, 16), (0.35, 8), (0.45, 4))
 """Of the search on the body at rest: fractions of its iterations, and hypotheses that live on."""
 POSED_ROUNDS = ((0.5, 2), (0.5, 1))
@@ -77,7 +79,7 @@ def fit(fitter: Fitter, course: Course, template: Template, priors: Priors) -> F
     footage, settings = fitter.footage, fitter.settings
     stages = Stages(course, {"settings": dict(settings.items()), "bones": list(template.card.bone_names)})
     view = View.of(footage, priors, settings, fitter.device)
-    starts = starts_of(2 * settings.hypotheses, priors, footage.numbers, roll_path(footage), ALL_ROUND)
+    starts = starts_of(max(HEADINGS, 2 * settings.hypotheses), priors, footage.numbers, roll_path(footage), ALL_ROUND)
     torch.manual_seed(course.seed)
     if stages.found:
         solution, hypotheses = stages.resumed(lambda found: _resumed(found, view, starts, template, settings))

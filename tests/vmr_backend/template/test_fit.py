@@ -1,4 +1,4 @@
-"""A template fitted to a clip: a tadpole that wags its tail is found in its true poses, the same every time."""
+"""A template fitted to a clip: a tadpole that beats its tail is found in its true poses, the same every time."""
 
 import shutil
 from dataclasses import fields, replace
@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from scipy.spatial.transform import Rotation
 from spheres import fitter_of
 from tadpole import NAMES, tadpole
 from turning_eggs import speckled, write
@@ -24,7 +23,7 @@ from vmr_backend.video.footage import load_footage
 FRAMES = 12
 TAIL, TIP = NAMES.index("tail"), NAMES.index("tip")
 WAG = 0.6
-"""Radians by which the tail turns to either side."""
+"""Radians by which the tail turns up and down, which is seen from the side."""
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +33,12 @@ def template():
 
 @pytest.fixture(scope="module")
 def wagging(template, egg_seen_from, filmed, tmp_path_factory):
-    """Truth and footage of the tadpole seen from above its left side, wagging once, while the camera goes round it."""
+    """Truth and footage of the tadpole, its tail going up and down once, while the camera goes round its left side."""
     truth = egg_seen_from(np.linspace(70, 120, FRAMES), size=(160, 140))
     numbers = torch.arange(FRAMES)
     body = RigBody(View(numbers, torch.ones(FRAMES, 4), torch.zeros(FRAMES, 2), torch.ones(FRAMES)), template, 1, False)
     turns = torch.zeros(1, FRAMES, len(NAMES), 3)
-    turns[0, :, TAIL, 2] = turns[0, :, TIP, 2] = WAG * torch.sin(2 * torch.pi * numbers / FRAMES)
+    turns[0, :, TAIL, 0] = turns[0, :, TIP, 0] = WAG * torch.sin(2 * torch.pi * numbers / FRAMES)
     body.turns = lambda constraints: turns
     rest, vertices = body.whole()
     scale = 1 / (rest.amax(0) - rest.amin(0)).max()
@@ -62,14 +61,9 @@ def run(wagging, template, settings, **course):
     return fit(fitter_of(wagging[2], settings), Course(0, **course), template, Priors())
 
 
-def bend_of(result: Reconstruction, bone: int) -> np.ndarray:
-    """(T, 3) turns of a bone against the one above, in its own axes at rest."""
-    parent = result.bone_parents[bone]
-    moved = [pose @ np.linalg.inv(result.bone_rest[b]) for pose, b in ((result.bone_pose[:, b], b)
-                                                                        for b in (parent, bone))]
-    against = np.linalg.inv(moved[0]) @ moved[1]
-    axes = result.bone_rest[bone, :3, :3]
-    return Rotation.from_matrix(axes.T @ against[:, :3, :3] @ axes).as_rotvec()
+def direction_of(result: Reconstruction, bone: int) -> np.ndarray:
+    """(T, 3) along a bone, in camera space. A round tail does not show how far it is twisted."""
+    return np.einsum("tij,tj->ti", result.camera_rotation, result.bone_pose[:, bone, :3, 1])
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +77,12 @@ def test_the_poses_are_the_true_ones(wagging, found):
     truth, masks, _ = wagging
     result = found.reconstruction
     assert evaluate(result, masks).j.mean() > 0.9
-    for bone, most in ((TAIL, 12.0), (TIP, 20.0)):
-        off = Rotation.from_rotvec(bend_of(result, bone)).inv() * Rotation.from_rotvec(bend_of(truth, bone))
-        assert np.degrees(off.magnitude()).mean() < most
-    apart = np.linalg.norm(result.in_camera() - truth.in_camera(), axis=2) / np.linalg.norm(
-        np.ptp(truth.in_camera()[0], axis=0))
-    assert np.linalg.norm(np.ptp(result.vertices[0], axis=0)) > 0
-    assert apart.mean() < 0.1
+    for bone in (TAIL, TIP):
+        cosine = (direction_of(result, bone) * direction_of(truth, bone)).sum(1)
+        assert np.degrees(np.arccos(cosine.clip(-1, 1))).mean() < 20
+    # The tail beats, it does not merely hang in the middle.
+    lifted = [direction_of(r, TIP)[:, 1] for r in (result, truth)]
+    assert np.corrcoef(*lifted)[0, 1] > 0.9
 
 
 def test_the_head_is_told_from_the_tail(wagging, found):
