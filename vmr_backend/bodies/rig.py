@@ -146,7 +146,7 @@ class RigBody(nn.Module):
         self._proxy = proxy_of(self.template, most)
         mesh = self._proxy.mesh
         self.surface = RigSurface(mesh, self.origin, self.scale).to(device)
-        self.between = points_between(mesh.vertices, mesh.faces)
+        self.between = points_between(mesh.vertices, mesh.faces, device)
         self.edges = torch.from_numpy(edges_of(mesh.faces)).to(device)
         self.vertex_colours = nn.Parameter(torch.full((hypotheses, len(mesh.vertices), 3), 0.5, device=device))
 

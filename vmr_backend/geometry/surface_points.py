@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CPU = torch.device("cpu")
 FINE = 1280
 """Faces of an even mesh that is fine enough for its vertices to stand for its surface."""
 LONG = 2.0
@@ -31,9 +32,9 @@ class SurfacePoints:
         return (values[..., self.corners, :] * self.barycentrics.unsqueeze(-1)).sum(-2)
 
 
-def points_between(vertices: np.ndarray, faces: np.ndarray) -> SurfacePoints | None:
+def points_between(vertices: np.ndarray, faces: np.ndarray, device: torch.device = CPU) -> SurfacePoints | None:
     """Points in the long ones among faces (F, 3) of a mesh (V, 3), as many to an area as an even mesh of FINE faces has
-    vertices; None where there are none."""
+    vertices; None where there are none. On a device."""
     corners = vertices[faces].astype(np.float64)
     sides = np.linalg.norm(corners - np.roll(corners, -1, 1), axis=2).max(1)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
@@ -48,4 +49,5 @@ def points_between(vertices: np.ndarray, faces: np.ndarray) -> SurfacePoints | N
     u, v = (index / PLASTIC) % 1, (index / PLASTIC**2) % 1
     u, v = np.where(u + v > 1, [1 - u, 1 - v], [u, v])
     barycentrics = np.column_stack([u, v, 1 - u - v])
-    return SurfacePoints(torch.from_numpy(faces[chosen].astype(np.int64)), torch.from_numpy(barycentrics).float())
+    corner = torch.from_numpy(faces[chosen].astype(np.int64))
+    return SurfacePoints(corner.to(device), torch.from_numpy(barycentrics).float().to(device))
