@@ -91,8 +91,8 @@ def main(argv: list[str] | None = None) -> int:
             for preset in arguments.presets:
                 scaled = scaled_iterations(preset, values, arguments.iterations_scale, arguments.method)
                 # In turns, since a machine's speed changes in the course of an hour.
-                for source, root in roots * arguments.rounds:
-                    name = f"{preset} {source}".strip()
+                for version, root in roots * arguments.rounds:
+                    name = f"{preset} {version}".strip()
                     run = run_and_measure(clip, (arguments.out or Path(folder)) / name, preset, arguments.seed, scaled,
                                           arguments.device, arguments.method, source, root)
                     measured[name] = min(run, measured.get(name, run), key=lambda run: run.seconds)
