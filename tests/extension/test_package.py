@@ -9,6 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LARGEST_BYTES, LARGEST_NETWORKS = 2_000_000, 5_000_000
 """Without wheels and models: source code, and the networks that find masks and their edges, and follow parts."""
+LARGEST_TEMPLATES = 4_000_000
+"""Of all rigged bodies that come along."""
 LARGEST_MODEL = 25_000_000
 CATEGORIES = {"bird", "quadruped"}
 
@@ -50,8 +52,14 @@ def test_it_holds_the_add_on_and_the_backend_but_no_tests_samples_or_leftovers(m
     folders = {member.parts[0] for member in members if len(member.parts) > 1}
     assert not folders & {"tests", "samples", "demo", "docs", "build", "dist", "requirements"}
     assert not [n for n in names if n.startswith(".") or "__pycache__" in n or n.endswith((".whl", ".mp4", ".blend"))]
-    networks, sources = ([info.compress_size for info in infos if not info.filename.startswith("models/")
-                          and info.filename.endswith(".safetensors") == learnt] for learnt in (True, False))
+    bodies = "vmr_backend/templates/"
+    learnt = {info.filename: info.compress_size for info in infos if info.filename.endswith(".safetensors")
+              and not info.filename.startswith("models/")}
+    templates = {file: size for file, size in learnt.items() if file.startswith(bodies)}
+    networks = [size for file, size in learnt.items() if file not in templates]
+    sources = [info.compress_size for info in infos if not info.filename.startswith("models/")
+               and info.filename not in learnt]
+    assert set(templates) == {f"{bodies}quadruped.safetensors"} and sum(templates.values()) < LARGEST_TEMPLATES
     assert len(networks) == 3 and sum(networks) < LARGEST_NETWORKS and sum(sources) < LARGEST_BYTES
 
 
