@@ -54,7 +54,7 @@ def wagging(template, egg_seen_from, filmed, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def brief(quick):
-    return quick.with_values({"rigid_iterations": 20, "coarse_iterations": 12, "fine_iterations": 20})
+    return quick.with_values({"hypotheses": 4, "rigid_iterations": 10, "coarse_iterations": 10, "fine_iterations": 10})
 
 
 def run(wagging, template, settings, **course):
