@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import bpy
 import numpy as np
 
+KEY_PATH = re.compile(r'key_blocks\["(.+?)"\]\.value')
+"""Of the curves that move a shape key; its name."""
 Channels = Any
 """What holds the f-curves of a datablock and their groups: `Action`, or `ActionChannelbag` since Blender 4.4."""
 LINEAR = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items["LINEAR"].value  # type: ignore[attr-defined]

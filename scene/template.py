@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from mathutils import Matrix
 from ..vmr_backend.job import BadInput
 from ..vmr_backend.templates import rig_file
 from ..vmr_backend.templates.rig_file import HELD_BY, MOST_BONES, MOST_FACES, MOST_VERTICES
-from .action import curves_by_slot
+from .action import KEY_PATH, curves_by_slot
 from .skeleton import (
     FRONTS,
     HOLDS,
@@ -37,7 +36,6 @@ from .skeleton import (
 AUTO = "AUTO"
 LEFT_OUT = {"ARMATURE", "SUBSURF", "MULTIRES", "CLOTH", "SOFT_BODY"}
 """Modifiers that pose, subdivide or simulate."""
-KEY_PATH = re.compile(r'key_blocks\["(.+?)"\]\.value')
 UNEVEN = 0.01
 """Share by which an armature's scale may differ between axes."""
 OFF = 0.5

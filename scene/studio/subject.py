@@ -12,10 +12,9 @@ import bpy
 import numpy as np
 
 from ...vmr_backend.job import BadInput
-from ..action import curves_by_slot
+from ..action import KEY_PATH, curves_by_slot
 
 BONE_PATH = re.compile(r'pose\.bones\["(.+?)"\]\.')
-KEY_PATH = re.compile(r'key_blocks\["(.+?)"\]\.value')
 MIN_MATCH = 0.5
 """An action of another rig may share a bone's name or two; one of this rig moves mostly bones that are there."""
 
