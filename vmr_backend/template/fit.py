@@ -77,7 +77,7 @@ def fit(fitter: Fitter, course: Course, template: Template, priors: Priors) -> F
     priors  what is known of the camera beforehand
     """
     footage, settings = fitter.footage, fitter.settings
-    stages = Stages(course, {"settings": dict(settings.items()), "bones": list(template.card.bone_names)})
+    stages = Stages(course, {"settings": dict(settings.items()), "template": template.digest})
     view = View.of(footage, priors, settings, fitter.device)
     starts = starts_of(max(HEADINGS, 2 * settings.hypotheses), priors, footage.numbers, roll_path(footage), ALL_ROUND)
     torch.manual_seed(course.seed)

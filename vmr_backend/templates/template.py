@@ -17,7 +17,15 @@ from safetensors import SafetensorError
 
 from ..job import BadInput, write_whole
 from ..reconstruction import NAME_BYTES
-from .rig_file import HELD_BY, MOST_BONES, MOST_FACES, MOST_LANDMARKS, MOST_SHAPES, MOST_VERTICES
+from .rig_file import (
+    HELD_BY,
+    MOST_BONES,
+    MOST_FACES,
+    MOST_LANDMARKS,
+    MOST_SHAPES,
+    MOST_VERTICES,
+    digest_of,
+)
 
 FORMAT_VERSION = 1
 ENDING = ".safetensors"
@@ -177,6 +185,12 @@ class Template:
         if (covariance := self.pose_covariance) is not None and (
                 np.abs(covariance - covariance.T).max() > 1e-4 or np.linalg.eigvalsh(covariance).min() <= 0):
             raise _broken(where, "pose_covariance that is not positive definite")
+
+    @property
+    def digest(self) -> str:
+        """A text that another template has only where all of it is the same."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "card"}
+        return digest_of({name: array for name, array in arrays.items() if array is not None}, asdict(self.card))
 
     @property
     def dense_weights(self) -> np.ndarray:

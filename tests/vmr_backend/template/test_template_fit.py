@@ -130,6 +130,8 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_result(wagging, template, br
 
 def test_a_checkpoint_of_another_template_is_refused(wagging, template, brief, tmp_path):
     run(wagging, template, brief, folder=tmp_path)
-    other = replace(template, card=replace(template.card, bone_names=tuple(f"{name}s" for name in NAMES)))
-    with pytest.raises(BadInput, match="another clip, model or of other settings"):
-        run(wagging, other, brief, folder=tmp_path, resume=True)
+    renamed = replace(template, card=replace(template.card, bone_names=tuple(f"{name}s" for name in NAMES)))
+    reshaped = replace(template, vertices=template.vertices * np.float32([1, 1, 1.1]))
+    for other in (renamed, reshaped):
+        with pytest.raises(BadInput, match="another clip, model or of other settings"):
+            run(wagging, other, brief, folder=tmp_path, resume=True)
