@@ -19,6 +19,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "video_mesh_reconstruction"
 HAS_BLENDER = find_spec("bpy") is not None
+BETWEEN = {(4, 5), (5, 0)}
+"""Versions of Blender between the oldest and the newest that tests run in: those marked `slow` are left out there."""
 
 exit_status = None
 collect_ignore = []
@@ -71,6 +73,14 @@ def pytest_runtest_setup():
 
 def pytest_configure(config):
     config.pluginmanager.register(RootIsNoTestPackage())
+    config.addinivalue_line("markers", "slow: of tests in Blender, run in the oldest and the newest alone")
+
+
+def pytest_collection_modifyitems(items):
+    if HAS_BLENDER and sys.modules["bpy"].app.version[:2] in BETWEEN:
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: in the oldest and the newest Blender"))
 
 
 def pytest_report_header():

@@ -14,8 +14,9 @@ PYTHON = Path(os.environ.get("VMR_BACKEND_PYTHON", ROOT / ".venv" / "bin" / "pyt
 SAMPLE = ROOT / "samples" / "painted_dog"
 COUNT = 6
 
-pytestmark = pytest.mark.skipif(
-    not PYTHON.exists(), reason=f"no backend: {PYTHON} (VMR_BACKEND_PYTHON names another)")
+pytestmark = [
+    pytest.mark.skipif(not PYTHON.exists(), reason=f"no backend: {PYTHON} (VMR_BACKEND_PYTHON names another)"),
+    pytest.mark.slow]
 
 
 def test_masks_are_found_from_a_box_beside_the_clip_and_chosen_for_reconstruct(

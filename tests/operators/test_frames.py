@@ -22,6 +22,8 @@ from blender_clips import (
 
 LARGE = (96, 64)
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def activity(extension):

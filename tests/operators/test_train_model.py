@@ -11,6 +11,8 @@ from model_files import save_model
 from rigged_animal import rigged_animal
 from test_reconstruct import error_of, request_in
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def goat(extension, backend):

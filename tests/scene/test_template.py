@@ -478,7 +478,7 @@ def test_a_tree_that_is_one_already_stays(kind):
     assert facts["front"] == "-Y" and not facts["warnings"]
 
 
-@pytest.mark.skipif(bpy.app.version[:2] in {(4, 5), (5, 0)}, reason="slow: in the oldest and the newest Blender")
+@pytest.mark.slow
 def test_a_large_mesh_takes_seconds():
     rig = armature({f"b{i}": ((0, 0.02 * -i, 0), (0, 0.02 * (-i - 1), 0), f"b{i - 1}" if i else None)
                     for i in range(50)})

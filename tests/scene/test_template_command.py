@@ -30,8 +30,7 @@ print(json.dumps({"names": found.card.bone_names, "name": found.card.name, "sour
 
 pytestmark = [
     pytest.mark.skipif(not PYTHON.exists(), reason=f"no backend: {PYTHON} (VMR_BACKEND_PYTHON names another)"),
-    pytest.mark.skipif(bpy.app.version[:2] in {(4, 5), (5, 0)},
-                       reason="starts Blender again and again: in the oldest and the newest"),
+    pytest.mark.slow,
 ]
 once = pytest.mark.skipif(bpy.app.version[:2] != (4, 2), reason="does not depend on the version: in the oldest Blender")
 

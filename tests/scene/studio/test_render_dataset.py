@@ -17,6 +17,8 @@ PROGRAM = ROOT / "vmr_backend" / "__main__.py"
 MANY = 5000
 SECONDS_TO_END = 20
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def blend(empty_file, tmp_path):
