@@ -186,6 +186,13 @@ class RigBody(nn.Module):
         moving = torch.stack([low_pass(path, self.waves, constraints.min_period) for path in self.motion()])
         return moving.unflatten(-1, (-1, 3)) + self.bend[:, None]
 
+    @torch.no_grad()
+    def approach(self, turns: Tensor) -> None:
+        """Move the bones as near as can be to turns (H, T, B, 3)."""
+        mean = turns.mean(1)
+        self.bend.copy_(mean)
+        self.motion.approach((turns - mean[:, None]).flatten(2))
+
     def proportions(self, surface: RigSurface, offset: Tensor | None = None) -> Proportions:
         """The rest pose on a surface; offset (V, 3) of its vertices."""
         heads, tails, vertices = self.heads[None], self.tails[None], surface.vertices[None]
@@ -223,8 +230,15 @@ class RigBody(nn.Module):
         if not self.articulated:
             return Pose(rest.vertices, rest.vertices.unsqueeze(1).expand(-1, len(frames), -1, -1))
         turns = self.turns(constraints)
-        linear, shift = self.transforms(rest.heads, turns[:, frames])
-        return Pose(rest.vertices, self.surface.moved(rest.vertices[:, None], linear, shift), turns)
+        return Pose(rest.vertices, self._moved(rest, turns[:, frames]), turns)
+
+    def moved(self, turns: Tensor) -> Tensor:
+        """Vertices (H, N, V, 3) of the single hypothesis at turns (H, N, B, 3)."""
+        return self._moved(self.proportions(self.surface, self._offset()), turns)
+
+    def _moved(self, rest: Proportions, turns: Tensor) -> Tensor:
+        linear, shift = self.transforms(rest.heads, turns)
+        return self.surface.moved(rest.vertices[:, None], linear, shift)
 
     def _offset(self) -> Tensor | None:
         if self.offset is None:

@@ -185,7 +185,7 @@ def prune(solution: Solution, alive: list[Hypothesis], observations: Observation
             hypothesis.scores.append(score)
             hypothesis.found_heading, hypothesis.found_turn = float(yaw.mean()), float(yaw[-1] - yaw[0])
         keep = _survivors(alive, survivors, kind)
-        _keep(solution, camera, torch.tensor(keep))
+        select(solution, torch.tensor(keep))
         for hypothesis in alive:
             hypothesis.kept = False
         alive = [alive[i] for i in keep]
@@ -194,8 +194,10 @@ def prune(solution: Solution, alive: list[Hypothesis], observations: Observation
     return alive
 
 
-def _keep(solution: Solution, camera: CameraPath, hypotheses: torch.Tensor) -> None:
-    """Go on with these hypotheses only."""
+def select(solution: Solution, hypotheses: torch.Tensor) -> None:
+    """Go on with these hypotheses only (H,) int64, whose cameras are paths; one may be there several times."""
+    camera = solution.cameras
+    assert isinstance(camera, CameraPath)
     for module in solution.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             setattr(module, name, torch.nn.Parameter(parameter.detach()[hypotheses].clone()))

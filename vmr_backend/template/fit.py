@@ -1,16 +1,17 @@
-"""A template fitted to a clip: cameras on the body at rest, then its pose, slow motion first, then proportions."""
+"""A template fitted to a clip: cameras on the body at rest, then its pose, slow motion first, its gait, proportions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
 
 from ..bodies.rig import RigBody
 from ..checkpoint import Checkpoint
+from ..fitting.body import Constraints
 from ..fitting.camera import CameraPath
 from ..fitting.fitter import Fitter, Schedule, Solution
 from ..fitting.observations import far_flows
@@ -22,6 +23,7 @@ from ..fitting.view import View
 from ..priors import Priors
 from ..settings import Settings
 from ..templates.template import Template
+from .gaits import Walker, leg_pairs, move, strides_of
 
 SEARCH_SIZE = 64
 """Pixels across the crops of the search."""
@@ -33,11 +35,14 @@ RIGID_ROUNDS = ((0.2, 16), (0.35, 8), (0.45, 4))
 """Of the search on the body at rest: fractions of its iterations, and hypotheses that live on."""
 POSED_ROUNDS = ((0.5, 2), (0.5, 1))
 """The same of the search on the body that moves."""
-SLOW, LESS_SLOW = 48.0, 24.0
-"""Frames that bones first take at the least to move to and fro, in the search and after it."""
+GAIT_ROUNDS = ((0.04, 6), (0.06, 4), (0.08, 2), (0.14, 1))
+"""The same of the search for a gait: fractions of the coarse iterations."""
+SLOW, QUICK, LESS_SLOW = 48.0, 10.0, 24.0
+"""Frames that bones first take at the least to move to and fro: while the camera is searched, then the gait, and after
+both."""
 LEFT_FREE = 0.3
 """How far the camera may leave an upright turn at the end of the search."""
-SETTLING = {"pose": 0.5, "body": 0.1, "detail": 0.03}
+SETTLING = {"pose": 0.5, "gait": 0.1, "body": 0.1, "detail": 0.03}
 """Factor of the rate at which the camera still turns in each stage."""
 
 
@@ -65,7 +70,7 @@ def posed_stages_of(settings: Settings) -> list[PosedStage]:
 def costs_of(settings: Settings) -> dict[str, float]:
     """About how long each stage takes, in milliseconds on two cores, for the forecast of the time left."""
     costs = {"camera": settings.rigid_iterations / 2 * (6.0 * settings.hypotheses + 20),
-             "pose": settings.coarse_iterations / 3 * 90.0}
+             "pose": settings.coarse_iterations / 3 * 90.0, "gait": settings.coarse_iterations * 60.0}
     for stage in posed_stages_of(settings):
         costs[stage.name] = stage.schedule.iterations * (25 + stage.size**2 / 400)
     return costs
@@ -108,8 +113,26 @@ def fit(fitter: Fitter, course: Course, template: Template, priors: Priors) -> F
         prune(solution, alive(), observations, fitter, rounds, random, report, _kind)
         hypotheses[:] = best_first(hypotheses)
 
+    def find_gait(random: np.random.Generator, report: Report) -> None:
+        legs = leg_pairs(template)
+        if not legs:
+            report(1, 1)
+            return
+        observations = fitter.observe(SEARCH_SIZE, far_flows(footage), random, SEARCH_SAMPLES)
+        camera.settled = SETTLING["gait"]
+        freedom = LEFT_FREE if settings.upright else 1.0
+        walker = Walker(solution, legs, observations, fitter.renderer, Constraints(freedom=freedom))
+        gaits = walker.best(strides_of(footage))
+        move(solution, torch.cat([walker.now[None], walker.motions(gaits)]))
+        rounds = [(Schedule(max(1, round(part * settings.coarse_iterations)), freedom=(freedom, freedom),
+                            min_period=QUICK), left) for part, left in GAIT_ROUNDS]
+        tried = [replace(alive()[0], scores=[]) for _ in range(1 + len(gaits))]
+        # The pose that is there already may be the right one: it lives on to the last.
+        prune(solution, tried, observations, fitter, rounds, random, report, lambda one: one is tried[0])
+
     stages.run("camera", find_camera)
     stages.run("pose", find_pose)
+    stages.run("gait", find_gait)
     for stage in posed_stages_of(settings):
 
         def refine(random: np.random.Generator, report: Report, stage: PosedStage = stage) -> None:

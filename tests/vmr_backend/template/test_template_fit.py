@@ -121,7 +121,7 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_result(wagging, template, br
 
     (tmp_path / "run").mkdir()
     whole = run(wagging, template, settings, progress=progress, folder=tmp_path / "run").reconstruction
-    assert stages == list(costs_of(settings)) == ["camera", "pose", "body", "detail"]
+    assert stages == list(costs_of(settings)) == ["camera", "pose", "gait", "body", "detail"]
     for stage in stages[1:]:
         again = run(wagging, template, settings, folder=tmp_path / stage, resume=True).reconstruction
         for field in fields(Reconstruction):

@@ -1,0 +1,190 @@
+"""Gaits: how the legs of a template may swing, tried under the one camera path that the search has left.
+
+Legs that pass each other have one outline. Descent makes them turn back where they should pass, or follow one leg both,
+and no later stage undoes that. So whole gaits are tried, as whole camera paths are: their outlines alone are cheap
+enough to try thousands.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..bodies.rig import RigBody
+from ..fitting.body import Constraints
+from ..fitting.data_terms import mask_term
+from ..fitting.fitter import Solution
+from ..fitting.observations import Observations
+from ..fitting.search import select
+from ..geometry.cameras import project
+from ..rendering import Renderer
+from ..templates.joint_limits import HANGING
+from ..templates.template import Template
+from ..video.footage import Footage
+
+STRIDES = tuple(0.5 * 2 ** (k / 2) for k in range(7))
+"""Seconds of a stride, to and fro."""
+USUAL_RATE = 24.0
+"""Frames a second of footage that tells none."""
+LONGEST = 1.5
+"""Strides of more than so many clips look like those of one."""
+PHASES = 8
+LAGS = (math.pi, math.pi / 4, -math.pi / 4)
+"""Radians by which right legs are before left ones: in walk, trot and pace, and in both leads of a gallop."""
+SWING, FOLD = 0.4, 0.3
+"""Radians to the front and back, and by which hinges fold on the way forward."""
+LOW = 0.25
+"""Legs reach down to this fraction of a body's height."""
+MOST_PAIRS = 4
+"""Of legs that swing."""
+OF_PAIR, OF_STRIDE = 2, 2
+"""Phases of each pair of legs that are tried in every combination, and gaits of each stride that are the best: legs
+that are exchanged have one outline."""
+AT_ONCE = 6
+"""Gaits whose outlines are drawn together."""
+FRAMES = 24
+"""Frames of a clip that are looked at, at most."""
+
+
+@dataclass(frozen=True)
+class LegPair:
+    """A left and a right leg."""
+
+    swinging: tuple[int, int]
+    """The uppermost bone of each that hangs."""
+    hinges: tuple[list[int], list[int]]
+    """Bones of each below that one."""
+    bones: list[int]
+    """All of both."""
+
+
+def leg_pairs(template: Template) -> list[LegPair]:
+    """Limbs with a twin that reach down to the ground, of the first pairs of legs."""
+    parents, twins, rest = template.bone_parents, template.bone_twins, template.bone_rest.astype(np.float64)
+    tails = rest[:, 2, 3] + rest[:, 2, 1] * template.bone_lengths
+    ground, top = template.vertices[:, 2].min(), template.vertices[:, 2].max()
+    of_limb = twins != np.arange(len(twins))
+    found = []
+    for bone in np.flatnonzero(of_limb):
+        if bone > twins[bone] or parents[bone] >= 0 and of_limb[parents[bone]]:
+            continue
+        limb = [int(bone), *_below(int(bone), parents)]
+        hanging = [b for b in limb if -rest[b, 2, 1] > HANGING]
+        if not hanging or tails[limb].min() > ground + LOW * (top - ground):
+            continue
+        first, below = hanging[0], _below(hanging[0], parents)
+        found.append(LegPair((first, int(twins[first])), (below, [int(twins[b]) for b in below]),
+                             limb + [int(twins[b]) for b in limb]))
+    return found[:MOST_PAIRS]
+
+
+def _below(bone: int, parents: np.ndarray) -> list[int]:
+    """Bones that hang on a bone, those above first."""
+    found = [bone]
+    for other in range(bone + 1, len(parents)):
+        if parents[other] in found:
+            found.append(other)
+    return found[1:]
+
+
+@dataclass(frozen=True)
+class Gaits:
+    """H gaits of P pairs of legs."""
+
+    stride: Tensor
+    """(H,) frames."""
+    legs: Tensor
+    """(H, P, 2) phase and lag of each pair, radians."""
+
+    def __len__(self) -> int:
+        return len(self.stride)
+
+    def __getitem__(self, index: Tensor) -> Gaits:
+        return Gaits(self.stride[index], self.legs[index])
+
+
+class Walker:
+    """The single hypothesis of a solution on the clip, its legs in even strides and the rest as it is."""
+
+    def __init__(self, solution: Solution[RigBody], pairs: Sequence[LegPair], observations: Observations,
+                 renderer: Renderer, constraints: Constraints):
+        self.body, self.pairs, self.renderer = solution.body, pairs, renderer
+        body, total = solution.body, len(observations.masks)
+        self.now = body.turns(Constraints()).detach()[0]
+        """(T, B, 3)."""
+        self.frames = torch.linspace(0, total - 1, min(total, FRAMES), device=self.now.device).round().long()
+        self.masks = observations.masks[self.frames]
+        self.camera = solution.cameras.at(self.frames, constraints)
+        average = (body.rest_axes @ self.now.mean(0).unsqueeze(-1)).squeeze(-1)
+        # The mirror at x = 0 turns the other way about y and z.
+        mirrored = average[body.twins] * average.new_tensor([1.0, -1.0, -1.0])
+        self.alike = (body.rest_axes.mT @ ((average + mirrored) / 2).unsqueeze(-1)).squeeze(-1)
+        """(B, 3) turns on the average, left and right alike."""
+        # A hinge folds about the axis of its widest turn, to the wider side.
+        widest = (body.limits[..., 1] - body.limits[..., 0]).argmax(1)
+        bones = torch.arange(len(widest), device=widest.device)
+        self.fold = body.limit_axes[bones, :, widest] * body.limits[bones, widest].sum(1).sign()[:, None]
+        """(B, 3)."""
+
+    def motions(self, gaits: Gaits, pairs: Sequence[int] | None = None) -> Tensor:
+        """Turns (H, T, B, 3), where only some pairs of legs or all walk."""
+        turns = self.now.repeat(len(gaits), 1, 1, 1)
+        time = 2 * math.pi * self.body.view.numbers.float() / gaits.stride[:, None]
+        for p in range(len(self.pairs)) if pairs is None else pairs:
+            pair, (phase, lag) = self.pairs[p], gaits.legs[:, p].unbind(1)
+            turns[:, :, pair.bones] = self.alike[pair.bones]
+            for bone, hinges, before in zip(pair.swinging, pair.hinges, (0 * lag, lag), strict=True):
+                angle = time + (phase + before)[:, None]
+                # A turn about x swings what hangs down to the back.
+                turns[:, :, bone] += SWING * angle.sin().unsqueeze(-1) * self.body.rest_axes[bone, 0]
+                turns[:, :, hinges] += FOLD * (-angle.cos()).relu()[..., None, None] * self.fold[hinges]
+        return turns
+
+    @torch.no_grad()
+    def scores(self, gaits: Gaits, pairs: Sequence[int] | None = None) -> Tensor:
+        """How far the outlines are from the masks (H,), as `mask_term` has it, where only some pairs or all walk."""
+        found = []
+        for some in torch.arange(len(gaits)).split(AT_ONCE):
+            motions = self.motions(gaits[some], pairs)[:, self.frames]
+            points = project(self.body.moved(motions), self.camera)
+            masks = self.masks.repeat(len(motions), 1, 1)
+            each = mask_term(points.flatten(0, 1), self.body.faces, masks, self.renderer)
+            found.append(each.unflatten(0, points.shape[:2]).mean(1))
+        return torch.cat(found)
+
+    def best(self, strides: Sequence[float]) -> Gaits:
+        """The gaits of each stride that agree best with the masks: for each lag the best phases of each pair of legs,
+        in every combination, and of these the best."""
+        phases = 2 * math.pi * torch.arange(PHASES).to(self.now) / PHASES
+        best = []
+        for stride in strides:
+            found = []
+            for lag in LAGS:
+                options = []
+                for p in range(len(self.pairs)):
+                    legs = torch.stack([phases, torch.full_like(phases, lag)], 1)[:, None]
+                    gaits = Gaits(torch.full_like(phases, stride), legs.repeat(1, len(self.pairs), 1))
+                    options.append(phases[self.scores(gaits, [p]).argsort()[:OF_PAIR]].tolist())
+                found += [[(phase, lag) for phase in each] for each in itertools.product(*options)]
+            gaits = Gaits(phases.new_full((len(found),), stride), phases.new_tensor(found))
+            best.append(gaits[self.scores(gaits).argsort()[:OF_STRIDE]])
+        return Gaits(torch.cat([gaits.stride for gaits in best]), torch.cat([gaits.legs for gaits in best]))
+
+
+def move(solution: Solution[RigBody], motions: Tensor) -> None:
+    """Make a hypothesis of each motion (H, T, B, 3) out of a solution's first one."""
+    select(solution, torch.zeros(len(motions), dtype=torch.long))
+    solution.body.approach(motions)
+
+
+def strides_of(footage: Footage) -> list[float]:
+    """Frames of the strides that are tried."""
+    rate, span = footage.fps or USUAL_RATE, float(np.ptp(footage.numbers)) + 1
+    frames = [stride * rate for stride in STRIDES]
+    return [stride for stride in frames if stride <= max(LONGEST * span, frames[0])]
