@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..bodies.rig import RigBody
 from ..checkpoint import Checkpoint
@@ -23,7 +24,7 @@ from ..fitting.view import View
 from ..priors import Priors
 from ..settings import Settings
 from ..templates.template import Template
-from .gaits import Walker, leg_pairs, move, strides_of
+from .gaits import Walker, exchanges, leg_pairs, move, strides_of
 
 SEARCH_SIZE = 64
 """Pixels across the crops of the search."""
@@ -35,11 +36,11 @@ RIGID_ROUNDS = ((0.2, 16), (0.35, 8), (0.45, 4))
 """Of the search on the body at rest: fractions of its iterations, and hypotheses that live on."""
 POSED_ROUNDS = ((0.5, 2), (0.5, 1))
 """The same of the search on the body that moves."""
-GAIT_ROUNDS = ((0.04, 6), (0.06, 4), (0.08, 2), (0.14, 1))
-"""The same of the search for a gait: fractions of the coarse iterations."""
-SLOW, QUICK, LESS_SLOW = 48.0, 10.0, 24.0
-"""Frames that bones first take at the least to move to and fro: while the camera is searched, then the gait, and after
-both."""
+GAIT_ROUNDS = ((0.04, 6), (0.06, 3), (0.09, 1))
+EXCHANGE_ROUNDS = ((0.06, 2), (0.1, 1))
+"""The same of the search for a gait, and then with its legs exchanged: fractions of the coarse iterations."""
+SLOW, QUICK = 48.0, 10.0
+"""Frames that bones first take at the least to move to and fro: while the camera is searched, and then the gait."""
 LEFT_FREE = 0.3
 """How far the camera may leave an upright turn at the end of the search."""
 SETTLING = {"pose": 0.5, "gait": 0.1, "body": 0.1, "detail": 0.03}
@@ -62,7 +63,7 @@ def posed_stages_of(settings: Settings) -> list[PosedStage]:
     """The stages after the search, coarse to fine."""
     upright = (LEFT_FREE, 1.0) if settings.upright else (1.0, 1.0)
     stages = [PosedStage("body", min(96, settings.crop_size),
-                         Schedule(settings.fine_iterations // 5, freedom=upright, min_period=LESS_SLOW), False),
+                         Schedule(settings.fine_iterations // 5, freedom=upright), False),
               PosedStage("detail", min(128, settings.crop_size), Schedule(settings.fine_iterations // 4), True)]
     return [stage for stage in stages if stage.schedule.iterations]
 
@@ -123,12 +124,21 @@ def fit(fitter: Fitter, course: Course, template: Template, priors: Priors) -> F
         freedom = LEFT_FREE if settings.upright else 1.0
         walker = Walker(solution, legs, observations, fitter.renderer, Constraints(freedom=freedom))
         gaits = walker.best(strides_of(footage))
-        move(solution, torch.cat([walker.now[None], walker.motions(gaits)]))
-        rounds = [(Schedule(max(1, round(part * settings.coarse_iterations)), freedom=(freedom, freedom),
-                            min_period=QUICK), left) for part, left in GAIT_ROUNDS]
-        tried = [replace(alive()[0], scores=[]) for _ in range(1 + len(gaits))]
-        # The pose that is there already may be the right one: it lives on to the last.
-        prune(solution, tried, observations, fitter, rounds, random, report, lambda one: one is tried[0])
+        # The pose that is there already may be the right one: it lives on to the last round.
+        motions = torch.cat([walker.now[None], walker.motions(gaits)])
+        steps = [(Schedule(max(1, round(part * settings.coarse_iterations)), freedom=(freedom, freedom),
+                           min_period=QUICK), left) for part, left in (*GAIT_ROUNDS, *EXCHANGE_ROUNDS)]
+        total = sum(schedule.iterations for schedule, _ in steps)
+
+        def best_of(motions: Tensor, rounds: list[tuple[Schedule, int]], before: int) -> None:
+            move(solution, motions)
+            tried = [replace(alive()[0], scores=[]) for _ in motions]
+            prune(solution, tried, observations, fitter, rounds, random,
+                  lambda step, _: report(min(before + step, total), total), lambda one: one is tried[0])
+
+        rounds, last = steps[:len(GAIT_ROUNDS)], steps[len(GAIT_ROUNDS):]
+        best_of(motions, rounds, 0)
+        best_of(exchanges(body, legs), last, sum(schedule.iterations for schedule, _ in rounds))
 
     stages.run("camera", find_camera)
     stages.run("pose", find_pose)

@@ -35,17 +35,16 @@ USUAL_RATE = 24.0
 LONGEST = 1.5
 """Strides of more than so many clips look like those of one."""
 PHASES = 8
-LAGS = (math.pi, math.pi / 4, -math.pi / 4)
+WALK, GALLOPS = math.pi, (math.pi / 4, -math.pi / 4)
 """Radians by which right legs are before left ones: in walk, trot and pace, and in both leads of a gallop."""
 SWING, FOLD = 0.4, 0.3
 """Radians to the front and back, and by which hinges fold on the way forward."""
 LOW = 0.25
 """Legs reach down to this fraction of a body's height."""
-MOST_PAIRS = 4
+MOST_PAIRS = 3
 """Of legs that swing."""
-OF_PAIR, OF_STRIDE = 2, 2
-"""Phases of each pair of legs that are tried in every combination, and gaits of each stride that are the best: legs
-that are exchanged have one outline."""
+WALKED, GALLOPED = 3, 2
+"""Strides of walks, and gallops, that are fitted."""
 AT_ONCE = 6
 """Gaits whose outlines are drawn together."""
 FRAMES = 24
@@ -121,10 +120,8 @@ class Walker:
         self.frames = torch.linspace(0, total - 1, min(total, FRAMES), device=self.now.device).round().long()
         self.masks = observations.masks[self.frames]
         self.camera = solution.cameras.at(self.frames, constraints)
-        average = (body.rest_axes @ self.now.mean(0).unsqueeze(-1)).squeeze(-1)
-        # The mirror at x = 0 turns the other way about y and z.
-        mirrored = average[body.twins] * average.new_tensor([1.0, -1.0, -1.0])
-        self.alike = (body.rest_axes.mT @ ((average + mirrored) / 2).unsqueeze(-1)).squeeze(-1)
+        average = self.now.mean(0)
+        self.alike = (average + mirrored(body, average)) / 2
         """(B, 3) turns on the average, left and right alike."""
         # A hinge folds about the axis of its widest turn, to the wider side.
         widest = (body.limits[..., 1] - body.limits[..., 0]).argmax(1)
@@ -159,22 +156,46 @@ class Walker:
         return torch.cat(found)
 
     def best(self, strides: Sequence[float]) -> Gaits:
-        """The gaits of each stride that agree best with the masks: for each lag the best phases of each pair of legs,
-        in every combination, and of these the best."""
+        """The gaits that agree best with the masks: of walks the best strides, with legs exchanged in every way, since
+        those have nearly one outline, and the best gallops."""
+        walks = [self._of_stride(stride, WALK, exchanged=True) for stride in strides]
+        gallops = [self._of_stride(stride, lag, exchanged=False) for stride in strides for lag in GALLOPS]
+        kept = []
+        for found, count in ((walks, WALKED), (gallops, GALLOPED)):
+            order = np.argsort([float(score) for _, score in found])[:count]
+            kept += [found[i][0] for i in order]
+        return Gaits(torch.cat([gaits.stride for gaits in kept]), torch.cat([gaits.legs for gaits in kept]))
+
+    def _of_stride(self, stride: float, lag: float, exchanged: bool) -> tuple[Gaits, Tensor]:
+        """The best phase of each pair of legs, and what the best of all ways to exchange legs scores."""
         phases = 2 * math.pi * torch.arange(PHASES).to(self.now) / PHASES
-        best = []
-        for stride in strides:
-            found = []
-            for lag in LAGS:
-                options = []
-                for p in range(len(self.pairs)):
-                    legs = torch.stack([phases, torch.full_like(phases, lag)], 1)[:, None]
-                    gaits = Gaits(torch.full_like(phases, stride), legs.repeat(1, len(self.pairs), 1))
-                    options.append(phases[self.scores(gaits, [p]).argsort()[:OF_PAIR]].tolist())
-                found += [[(phase, lag) for phase in each] for each in itertools.product(*options)]
-            gaits = Gaits(phases.new_full((len(found),), stride), phases.new_tensor(found))
-            best.append(gaits[self.scores(gaits).argsort()[:OF_STRIDE]])
-        return Gaits(torch.cat([gaits.stride for gaits in best]), torch.cat([gaits.legs for gaits in best]))
+        half = phases[:PHASES // 2] if exchanged else phases
+        options = []
+        for p in range(len(self.pairs)):
+            legs = torch.stack([half, torch.full_like(half, lag)], 1)[:, None].repeat(1, len(self.pairs), 1)
+            phase = float(half[self.scores(Gaits(torch.full_like(half, stride), legs), [p]).argmin()])
+            options.append([(phase, lag), (phase + math.pi, lag)][:1 + exchanged])
+        legs = phases.new_tensor(list(itertools.product(*options)))
+        gaits = Gaits(legs.new_full((len(legs),), stride), legs)
+        return gaits, self.scores(gaits).min()
+
+
+def exchanges(body: RigBody, pairs: Sequence[LegPair]) -> Tensor:
+    """The motion of a body's single hypothesis, and with legs of some pairs exchanged in every way: (2^P, T, B, 3)."""
+    found = [body.turns(Constraints()).detach()[0]]
+    for pair in pairs:
+        for turns in tuple(found):
+            exchanged = turns.clone()
+            exchanged[:, pair.bones] = mirrored(body, turns)[:, pair.bones]
+            found.append(exchanged)
+    return torch.stack(found)
+
+
+def mirrored(body: RigBody, turns: Tensor) -> Tensor:
+    """Turns (..., B, 3) of the body's mirror image: the mirror at x = 0 turns the other way about y and z."""
+    in_object = (body.rest_axes @ turns.unsqueeze(-1)).squeeze(-1)
+    image = in_object[..., body.twins, :] * turns.new_tensor([1.0, -1.0, -1.0])
+    return (body.rest_axes.mT @ image.unsqueeze(-1)).squeeze(-1)
 
 
 def move(solution: Solution[RigBody], motions: Tensor) -> None:

@@ -16,7 +16,7 @@ from vmr_backend.fitting.fitter import Solution
 from vmr_backend.fitting.view import View
 from vmr_backend.geometry.cameras import project
 from vmr_backend.rendering import get_renderer
-from vmr_backend.template.gaits import Gaits, Walker, leg_pairs, move, strides_of
+from vmr_backend.template.gaits import Gaits, Walker, exchanges, leg_pairs, move, strides_of
 from vmr_backend.templates.shelf import find_template
 from vmr_backend.templates.template import Template
 
@@ -94,9 +94,26 @@ def test_a_gait_swings_legs_evenly_one_after_the_other(filmed_walk):
 
 def test_the_gait_that_was_filmed_agrees_best(filmed_walk):
     found = filmed_walk.best([STRIDE * 0.7, STRIDE, STRIDE * 1.4])
+    # Three strides whose two pairs of legs are exchanged in every way, and two gallops.
+    assert len(found) == 3 * 4 + 2
     best = filmed_walk.scores(found).argmin()
-    assert len(found) == 6 and found.stride[best] == STRIDE
-    np.testing.assert_allclose(found.legs[best], [[phase, math.pi] for phase in PHASES], atol=1e-5)
+    assert found.stride[best] == STRIDE
+    # To the next of eight phases: the legs of one pair are looked at while the others stand.
+    np.testing.assert_allclose(found.legs[best], [[phase, math.pi] for phase in PHASES], atol=math.pi / 4 + 1e-4)
+
+
+def test_exchanged_legs_are_the_others_in_the_mirror(standing, filmed_walk):
+    walk = filmed_walk.motions(walking(PHASES))
+    body = RigBody(standing.body.view, standing.body.template, 1, adapt=False)
+    body.turns = lambda constraints: walk
+    found = exchanges(body, filmed_walk.pairs)
+    assert len(found) == 4 and (found[0] == walk[0]).all()
+    # Of an even walk, exchanged legs are those half a stride later.
+    later = filmed_walk.motions(walking([phase + math.pi for phase in PHASES]))[0]
+    torch.testing.assert_close(found[3], later, atol=1e-3, rtol=0)
+    first, second = filmed_walk.pairs
+    torch.testing.assert_close(found[1][:, first.bones], later[:, first.bones], atol=1e-3, rtol=0)
+    assert (found[1][:, second.bones] == walk[0][:, second.bones]).all()
 
 
 def test_hypotheses_move_as_they_should(standing, filmed_walk):
