@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "video_mesh_reconstruction"
 HAS_BLENDER = find_spec("bpy") is not None
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+"""NumPy's products are small, and its threads wait for one another by computing; commands of the tests inherit it."""
+
 exit_status = None
 collect_ignore = []
 checkout = ModuleType(PACKAGE)
