@@ -22,6 +22,9 @@ HAS_BLENDER = find_spec("bpy") is not None
 BETWEEN = {(4, 5), (5, 0)}
 """Versions of Blender between the oldest and the newest that tests run in: those marked `slow` are left out there."""
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+"""NumPy's products are small, and its threads wait for one another by computing; commands of the tests inherit it."""
+
 exit_status = None
 collect_ignore = []
 checkout = ModuleType(PACKAGE)

@@ -57,7 +57,7 @@ def installation_from(wheels, user_folder, online=False, *options):
     return Installation(user_folder, online, ("--wheels", str(wheels), *options))
 
 
-def test_bundled_wheels_become_an_environment_that_passes_its_check(wheels, tmp_path):
+def test_bundled_wheels_become_an_environment_that_passes_its_check_and_stays_until_another_is_whole(wheels, tmp_path):
     user_folder = tmp_path / "user folder é"
     assert backend_python("", user_folder) is None
     installation = installation_from(wheels, user_folder)
@@ -73,24 +73,21 @@ def test_bundled_wheels_become_an_environment_that_passes_its_check(wheels, tmp_
     assert status.ok and status.devices == ["cpu"]
     assert "PyTorch 2.9" in status.lines
 
-
-def test_a_failed_installation_leaves_the_earlier_one_in_use_and_a_finished_one_replaces_it(wheels, tmp_path):
-    run_to_end(installation_from(wheels, tmp_path))
-    first = backend_python("", tmp_path)
+    # A failed one leaves it in use, and a finished one replaces it.
     torch = next((wheels / install.target_name()).glob("torch*"))
     torch.rename(tmp_path / torch.name)
-    installation = installation_from(wheels, tmp_path)
+    installation = installation_from(wheels, user_folder)
     events = run_to_end(installation)
     assert events[-1].event == "error"
     assert installation.error.startswith("Install Backend: pip failed") and "torch" in installation.error
     assert "\n" not in installation.error
-    assert backend_python("", tmp_path) == first
-    assert [path for path in (tmp_path / "backend").iterdir() if path.is_dir()] == [first.parents[1]]
+    assert backend_python("", user_folder) == python
+    assert [path for path in (user_folder / "backend").iterdir() if path.is_dir()] == [python.parents[1]]
 
     (tmp_path / torch.name).rename(torch)
-    run_to_end(installation_from(wheels, tmp_path))
-    second = backend_python("", tmp_path)
-    assert second != first and second.exists() and not first.exists()
+    run_to_end(installation_from(wheels, user_folder))
+    second = backend_python("", user_folder)
+    assert second != python and second.exists() and not python.exists()
 
 
 def test_a_wheel_that_is_not_the_locked_one_is_refused(wheels, tmp_path):

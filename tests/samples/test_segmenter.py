@@ -1,5 +1,7 @@
 """Synthetic moments of films, the training examples made of them, and the training of the mask network."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -126,13 +128,21 @@ def test_disagreement_is_least_where_all_is_right():
     assert right < 0.01 and wrong > 5
 
 
-def test_examples_are_made_once_and_trained_on(tmp_path):
-    write_moments(tmp_path, 3, seed=1)
-    (file,) = tmp_path.iterdir()
+@pytest.fixture(scope="module")
+def moments(tmp_path_factory):
+    """A folder of examples made of two moments."""
+    folder = tmp_path_factory.mktemp("moments")
+    write_moments(folder, 2, seed=1)
+    return folder
+
+
+def test_examples_are_made_once_and_trained_on(moments, monkeypatch):
+    monkeypatch.setattr(segmenter, "BATCH", 4)
+    (file,) = moments.iterdir()
     before = file.stat().st_mtime_ns
-    write_moments(tmp_path, 3, seed=1)
+    write_moments(moments, 2, seed=1)
     assert file.stat().st_mtime_ns == before
-    cues, masks = read(tmp_path)
+    cues, masks = read(moments)
     assert len(cues) == len(masks) > 3
     cues, masks = cues[..., ::2, ::2], masks[..., ::2, ::2]  # A quarter of the pixels show it, too.
     torch.manual_seed(0)
@@ -147,11 +157,11 @@ def test_examples_are_made_once_and_trained_on(tmp_path):
 
 
 def test_a_network_is_trained_further_on_its_own_inputs_in_films(tmp_path, monkeypatch):
-    monkeypatch.setattr(segmenter, "FILM", 8)
+    monkeypatch.setattr(segmenter, "FILM", 6)
     write_films(tmp_path, 1, MaskNetwork.shipped(), seed=1)
     cues, masks = read(tmp_path, "films")
     boxes, on_the_way = (cues[:, 3].amax((1, 2)) < 140), cues[:, 3].amax((1, 2)) > 140
-    assert boxes.sum() >= 1 and on_the_way.sum() >= 7
+    assert boxes.sum() >= 1 and on_the_way.sum() >= 5
     so_far, true = cues[on_the_way, 3] > 127, masks[on_the_way] > 127
     overlaps = (so_far & true).sum((1, 2)) / (so_far | true).sum((1, 2))
     assert 0.5 < overlaps.min() and overlaps.max() < 1
@@ -171,8 +181,10 @@ def test_a_prediction_that_diverges_is_replaced_but_its_input_is_kept_as_an_exam
     assert np.array_equal(found[1:], right)
 
 
-def test_all_rounds_are_trained_from_scratch(tmp_path, monkeypatch):
+def test_all_rounds_are_trained_from_scratch(moments, tmp_path, monkeypatch):
     monkeypatch.setattr(segmenter, "FILM", 4)
+    monkeypatch.setattr(segmenter, "BATCH", 2)
+    shutil.copytree(moments, tmp_path / "examples")
     out = tmp_path / "network.safetensors"
     words = [str(tmp_path / "examples"), "--moments", "2", "--films", "1", "--steps", "2", "--out", str(out)]
     assert main(words) == 0

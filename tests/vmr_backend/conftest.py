@@ -104,7 +104,7 @@ def turning_egg(egg_seen_from, filmed, tmp_path_factory) -> TurningEgg:
 
 @pytest.fixture(scope="session")
 def quick() -> Settings:
-    """A second on two cores."""
+    """A few seconds on one core."""
     return Settings().with_values({
-        "crop_size": 64, "hypotheses": 2, "rigid_iterations": 40, "coarse_iterations": 40, "fine_iterations": 20,
+        "crop_size": 64, "hypotheses": 2, "rigid_iterations": 40, "coarse_iterations": 20, "fine_iterations": 10,
         "subdivision": 3, "bones": 6, "frames_per_iteration": 4})

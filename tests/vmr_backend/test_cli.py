@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import cv2
@@ -26,7 +26,7 @@ from vmr_backend.reconstruction import FILE_NAME, SNAPSHOT_NAME, Reconstruction
 from vmr_backend.settings import Settings
 
 PROGRAM = Path(cli.__file__).with_name("__main__.py")
-QUICK = {"crop_size": 64, "hypotheses": 2, "rigid_iterations": 20, "coarse_iterations": 40, "fine_iterations": 10,
+QUICK = {"crop_size": 64, "hypotheses": 2, "rigid_iterations": 20, "coarse_iterations": 20, "fine_iterations": 2,
          "subdivision": 3, "bones": 4, "frames_per_iteration": 4, "texture_size": 64}
 QUICKLY = [part for name, value in QUICK.items() for part in ("--set", f"{name}={value}")]
 FIRST, FRAMES = 10, 6
@@ -93,6 +93,15 @@ def refusal(run: Run) -> str:
     if run.out:
         assert run.events[-1] == Event("error", message=line), "Blender hears the same"
     return line
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_pictures():
+    """Drawn in a fraction of the time; a process of its own draws them as large as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vmr_backend.outputs.preview.CELL", 80)
+        patch.setattr("vmr_backend.outputs.overlay.MIN_HEIGHT", 100)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -201,21 +210,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_a_result_stays_until_its_successor_is_whole(clip, job, done, tmp_path):
-    shutil.copytree(job, tmp_path, dirs_exist_ok=True)
-    before = contents(tmp_path)
-    assert "90:99" in refusal(run(*clip.command(tmp_path, *QUICKLY, "--frames", "90:99")))
-    assert contents(tmp_path) == before and not (tmp_path / RUN_NAME).exists()
-    with start(*clip.command(tmp_path, *QUICKLY, "--seed", "3")) as process:
-        wait_for((tmp_path / RUN_NAME / FACTS).exists, process)
-        process.kill()
-    left = contents(tmp_path)
-    assert {name: left[name] for name in before} == before and JobRequest.load(tmp_path).seed == 0
-    resumed = run("reconstruct", "--out", tmp_path, "--resume")
-    assert resumed.status == 0 and JobRequest.load(tmp_path).seed == 3
-    assert not (tmp_path / RUN_NAME).exists() and contents(tmp_path)[FILE_NAME] != before[FILE_NAME]
-
-
 def test_a_finished_run_has_nothing_to_resume(clip, job, done):
     before = contents(job)
     for command in (["reconstruct", "--out", job], ["reconstruct", "--job", job], clip.command(job, *QUICKLY)):
@@ -226,17 +220,20 @@ def test_a_finished_run_has_nothing_to_resume(clip, job, done):
     assert contents(job) == before
 
 
-def test_two_runs_do_not_work_in_one_folder(clip, job, done, tmp_path):
+def test_two_runs_do_not_work_in_one_folder_and_one_that_watches_its_standard_input_ends_with_it(clip, tmp_path):
     endless = QUICK | {"coarse_iterations": 20000}
     JobRequest(str(clip.frames), str(clip.masks), settings=endless, device="cpu").save(tmp_path)
-    with start("reconstruct", "--job", tmp_path) as process:
-        wait_for((tmp_path / RUN_NAME / "events.jsonl").exists, process)
+    with start("reconstruct", "--job", tmp_path, "--watch-stdin", stdin=subprocess.PIPE) as process:
+        assert Event.parse(process.stdout.readline()).event == "progress"
         for command in (["reconstruct", "--job", tmp_path], ["reconstruct", "--out", tmp_path, "--resume"],
                         ["segment", clip.frames, "--out", tmp_path, "--box", "1,2,30,30"]):
             assert f"{tmp_path}: another run is at work there (process {process.pid}" in refusal(run(*command))
         assert process.poll() is None
-        process.kill()
-    assert run(*clip.command(tmp_path, *QUICKLY, "--frames", "90:99")).status == 2, "a dead owner holds nothing"
+        process.stdin.close()
+        assert process.wait(60) == 3
+        assert "Traceback" not in process.stderr.read()
+    assert not (tmp_path / FILE_NAME).exists()
+    assert "90:99" in refusal(run(*clip.command(tmp_path, *QUICKLY, "--frames", "90:99"))), "who is gone holds nothing"
 
 
 @pytest.mark.parametrize("strange", [
@@ -277,8 +274,7 @@ def alike(folder: Path, besides: set[str]) -> dict[str, bytes]:
     return contents(folder) | dict.fromkeys({LOCK_NAME, *besides}, b"")
 
 
-@pytest.mark.parametrize("moved", [0, 1, 4, 5])
-@pytest.mark.parametrize("comes", ["loads", "resumes"])
+@pytest.mark.parametrize(("comes", "moved"), [*(("loads", moved) for moved in (0, 1, 4, 5)), ("resumes", 4)])
 def test_a_result_whose_files_were_on_their_way_is_whole_for_whoever_comes_next(job, done, tmp_path, moved, comes):
     as_if_killed(job, tmp_path, moved, marked=True)
     if comes == "loads":
@@ -313,12 +309,10 @@ def test_a_run_that_was_killed_when_all_was_made_only_takes_its_place(job, done,
     assert not (tmp_path / RUN_NAME).exists()
 
 
-@pytest.mark.parametrize("moment", ["result", "progress"])
-def test_killed_as_its_pictures_are_drawn_a_result_stands_alone_and_a_resumed_run_draws_them(
-        job, done, tmp_path, moment):
+def test_killed_as_its_pictures_are_drawn_a_result_stands_alone_and_a_resumed_run_draws_them(job, done, tmp_path):
     as_if_killed(job, tmp_path, 0, marked=False)
     with start("reconstruct", "--out", tmp_path, "--resume") as process:
-        while Event.parse(process.stdout.readline()).event != moment:
+        while Event.parse(process.stdout.readline()).event != "progress":
             assert process.poll() is None
         process.send_signal(signal.SIGSTOP)
         assert not (tmp_path / "preview.png").exists() and Reconstruction.load(tmp_path)
@@ -417,36 +411,32 @@ def wait_for(condition, process: subprocess.Popen, seconds=120) -> None:
         time.sleep(0.005)
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_result(clip, job, done, tmp_path):
+def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_result_and_an_earlier_one_stays_until_then(
+        clip, job, done, tmp_path):
+    shutil.copytree(job, tmp_path, dirs_exist_ok=True)
+    result = Reconstruction.load(job)
+    replace(result, vertices=2 * result.vertices).save(tmp_path)
+    replace(JobRequest.load(job), seed=3).save(tmp_path)
+    before = contents(tmp_path)
+    assert "90:99" in refusal(run(*clip.command(tmp_path, *QUICKLY, "--frames", "90:99")))
+    assert contents(tmp_path) == before and not (tmp_path / RUN_NAME).exists()
     with start(*clip.command(tmp_path, *QUICKLY)) as process:
         stopped = tmp_path / RUN_NAME
         wait_for((stopped / FACTS).exists, process)
         wait_for((stopped / SNAPSHOT_NAME).exists, process)
         process.kill()
-    assert not (tmp_path / FILE_NAME).exists()
-    assert len(Reconstruction.load(stopped, SNAPSHOT_NAME).frames) == len(Reconstruction.load(job).frames)
+    assert {name: contents(tmp_path)[name] for name in before} == before
+    assert len(Reconstruction.load(stopped, SNAPSHOT_NAME).frames) == len(result.frames)
     told = (stopped / "events.jsonl").read_text()
     resumed = run("reconstruct", "--out", tmp_path, "--resume")
     assert resumed.status == 0
     stages = {event.stage for event in resumed.events}
     assert "camera" not in stages and {"footage", "finest", "texture"} <= stages
     assert (tmp_path / "events.jsonl").read_text() == told + resumed.out
-    assert {path.name for path in tmp_path.iterdir()} == RESULT
-    found, expected = Reconstruction.load(tmp_path), Reconstruction.load(job)
+    assert {path.name for path in tmp_path.iterdir()} == RESULT and JobRequest.load(tmp_path).seed == 0
+    found = Reconstruction.load(tmp_path)
     for f in fields(Reconstruction):
-        assert np.array_equal(getattr(found, f.name), getattr(expected, f.name)), f.name
-
-
-def test_a_run_that_watches_its_standard_input_ends_with_it(clip, tmp_path):
-    endless = QUICK | {"coarse_iterations": 20000}
-    JobRequest(str(clip.frames), str(clip.masks), settings=endless, device="cpu").save(tmp_path)
-    with start("reconstruct", "--job", tmp_path, "--watch-stdin", stdin=subprocess.PIPE) as process:
-        assert Event.parse(process.stdout.readline()).event == "progress"
-        assert process.poll() is None
-        process.stdin.close()
-        assert process.wait(60) == 3
-        assert "Traceback" not in process.stderr.read()
-    assert not (tmp_path / FILE_NAME).exists()
+        assert np.array_equal(getattr(found, f.name), getattr(result, f.name)), f.name
 
 
 FILM = "reconstruct {frames} --out {here}/out"
@@ -634,7 +624,7 @@ def test_a_run_and_its_evaluation_are_about_the_subject_that_was_chosen(clip, tm
         labels[:14, :36] = 1
         masks.append(labels if choice[0] == "--subject" else np.minimum(labels, 1) * 255)
     command = ["reconstruct", clip.frames, "--masks", write(tmp_path / "masks", masks), "--out", tmp_path / "out",
-               "--device", "cpu", *QUICKLY]
+               "--device", "cpu", *QUICKLY, "--set", "fine_iterations=0", "--frames", "11:13"]
     if choice[0] == "--subject":
         assert "labels 1, 2" in refusal(run(*command))
     done = run(*command, *choice)
@@ -647,7 +637,8 @@ def test_a_run_and_its_evaluation_are_about_the_subject_that_was_chosen(clip, tm
 
 def test_a_run_that_was_refused_can_be_put_right(clip, tmp_path):
     assert run(*clip.command(tmp_path, "--frames", "90:99")).status == 2
-    again = run(*clip.command(tmp_path, *QUICKLY, "--set", "rigid_iterations=10", "--set", "fine_iterations=0"))
+    few = ["--set", "rigid_iterations=10", "--set", "coarse_iterations=10", "--set", "fine_iterations=0"]
+    again = run(*clip.command(tmp_path, *QUICKLY, *few, "--frames", "12:13"))
     assert again.status == 0 and again.events[-1].event == "done"
 
 

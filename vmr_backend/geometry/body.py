@@ -40,7 +40,7 @@ def parts_of_body(rest: Tensor, positions: Tensor, faces: Tensor) -> BodyParts:
     middle = rest * plane
     # A left vertex and its right image belong to one part where the body fills the space between them.
     narrow = rest[:, 0].abs() < CENTRAL_WIDTH * rest[:, 0].abs().max()
-    central = narrow & (winding_numbers(middle, rest, faces) > 0.5)
+    central = narrow.masked_scatter(narrow, winding_numbers(middle[narrow], rest, faces) > 0.5)
     return BodyParts(torch.where(central[:, None], middle, rest),
                      torch.where(central[:, None], positions * plane, positions), central)
 

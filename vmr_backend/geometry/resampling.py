@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.spatial import cKDTree
 
 from .sphere import Sphere
@@ -27,15 +27,14 @@ def spread_evenly(sphere: Sphere, values: np.ndarray) -> tuple[Sphere, np.ndarra
     """
     i, j = edges_of(sphere.faces).T
     held = _around_poles(sphere)
+    pull, edge, image = _links(sphere)
     surface = _Surface(sphere, values)
     positions = sphere.vertices
     for _ in range(ROUNDS):
         points = surface(positions)[:, :3]
+        length = np.linalg.norm(points[i] - points[j], axis=1) + 1e-9
         # The mean with the mirror image: weights of both sides must agree for positions to stay each other's image.
-        length = np.linalg.norm(points[i] - points[j], axis=1)
-        pull = coo_matrix((length + 1e-9, (i, j)), (len(positions), len(positions))).tocsr()
-        pull = pull + pull.T
-        pull = (pull + pull[sphere.mirror][:, sphere.mirror]) / 2
+        pull.data = (length[edge] + length[image]) / 2
         mean = pull @ positions / np.asarray(pull.sum(1))
         moved = np.where(held[:, None], positions, (positions + mean) / 2)
         moved /= np.linalg.norm(moved, axis=1, keepdims=True)
@@ -44,6 +43,20 @@ def spread_evenly(sphere: Sphere, values: np.ndarray) -> tuple[Sphere, np.ndarra
             moved[turned] = positions[turned]
         positions = moved
     return Sphere(positions, sphere.faces, sphere.mirror), surface(positions)
+
+
+def _links(sphere: Sphere) -> tuple[csr_matrix, np.ndarray, np.ndarray]:
+    """A matrix (V, V) with an entry for each vertex and neighbour, and the edge between them and its mirror image for
+    each of its values."""
+    (i, j), count = edges_of(sphere.faces).T, len(sphere.vertices)
+    numbers = coo_matrix((np.arange(1, len(i) + 1), (i, j)), (count, count)).tocsr()
+    numbers = numbers + numbers.T
+    images = numbers[sphere.mirror][:, sphere.mirror]
+    # Numbers of two edges, from one on, in one entry.
+    both = numbers + (len(i) + 1) * images
+    image, edge = np.divmod(both.data, len(i) + 1)
+    pull = csr_matrix((np.empty(both.nnz), both.indices, both.indptr), both.shape)
+    return pull, edge - 1, image - 1
 
 
 def _around_poles(sphere: Sphere) -> np.ndarray:
@@ -76,7 +89,7 @@ class _Surface:
         near = self._tree.query(positions, k=min(CANDIDATES, len(self._faces)))[1]
         weights = np.einsum("pkij,pj->pki", self._to_weights[near], positions)
         weights /= np.abs(weights).sum(2, keepdims=True)
-        best = weights.min(2).argmax(1)
+        best = np.minimum(np.minimum(weights[..., 0], weights[..., 1]), weights[..., 2]).argmax(1)
         rows = np.arange(len(positions))
         chosen = np.clip(weights[rows, best], 0, None)
         chosen /= chosen.sum(1, keepdims=True)

@@ -15,6 +15,8 @@ from vmr_backend.training.train import TrainingRequest, train
 
 QUICK = {"image_size": 32, "bases": 2, "handles": 6, "hypotheses": 4, "refinements": 1, "mean_shape_pictures": 8,
          "mean_shape_passes": 2, "instance_iterations": 3, "steps": 10, "batch": 2, "validate_every": 5}
+SLOWLY = {"learning_rate": 1e-5}
+"""For trainings that are compared though their sums are rounded otherwise."""
 
 
 def hurry(patch: pytest.MonkeyPatch) -> None:
@@ -29,6 +31,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch, processes("cpu") as device:
         hurry(patch)
-        # Slowly: Adam makes whole steps of gradients that are nothing but how sums were rounded.
-        request = TrainingRequest(collection, settings=QUICK | {"learning_rate": 1e-5})
+        request = TrainingRequest(collection, settings=QUICK | SLOWLY)
         train(request, Path(out), EventLog(Path(out)), False, device)

@@ -65,8 +65,8 @@ def angles(found, true):
 
 def recovered(swing=0.0, roll=5, **pictures):
     rng = np.random.default_rng(1)
-    rotations = cameras(150, rng, roll=roll)
-    points, seen = pictured(walking(150, swing, rng), rotations, rng, **pictures)
+    rotations = cameras(100, rng, roll=roll)
+    points, seen = pictured(walking(100, swing, rng), rotations, rng, **pictures)
     return structure_of(tracks(points, seen)), rotations, points, seen
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from quick_training import QUICK, hurry
+from quick_training import QUICK, SLOWLY, hurry
 from safetensors.torch import load_file
 from tiny_collections import ellipse, painted, save
 
@@ -122,18 +122,19 @@ def test_processes_share_a_training_and_come_to_the_model_of_one(animals, tmp_pa
     """Each reads its part of the pictures, fits its part of the meshes and descends by its part of each batch."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    # Slowly: Adam makes whole steps of gradients that are nothing but how sums were rounded.
+    assert run(animals, tmp_path / "1", **SLOWLY)
     # One thread each, so that sums are rounded alike.
     environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
                                 "GLOO_SOCKET_IFNAME": "lo",
                                 "PYTHONPATH": os.pathsep.join([str(HERE.parents[2]), str(HERE)])}
     running = []
-    for processes, rank in ((1, 0), (2, 0), (2, 1)):
-        out = tmp_path / str(processes)
-        out.mkdir(exist_ok=True)
-        running.append(subprocess.Popen([sys.executable, HERE / "quick_training.py", animals, out],
-                                        env=environment | {"WORLD_SIZE": str(processes), "RANK": str(rank)},
+    (tmp_path / "2").mkdir()
+    for rank in range(2):
+        running.append(subprocess.Popen([sys.executable, HERE / "quick_training.py", animals, tmp_path / "2"],
+                                        env=environment | {"WORLD_SIZE": "2", "RANK": str(rank)},
                                         stdout=subprocess.DEVNULL))
-    assert [process.wait(600) for process in running] == [0, 0, 0]
+    assert [process.wait(600) for process in running] == [0, 0]
     alone, together = (load_file(tmp_path / count / MODEL_NAME) for count in "12")
     assert alone.keys() == together.keys()
     for name, value in alone.items():

@@ -34,8 +34,28 @@ def adapted(egg, folder=None, resume=False, until=None, settings=QUICK, shown=No
 
 
 @pytest.fixture(scope="module")
-def whole(turning_egg):
-    return adapted(turning_egg)
+def shown():
+    """What the run of `whole` showed on its way."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def whole_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture(scope="module")
+def whole(turning_egg, whole_folder, shown):
+    return adapted(turning_egg, whole_folder, shown=shown)
+
+
+@pytest.fixture(scope="module")
+def stopped_folder(turning_egg, tmp_path_factory):
+    """Left by a run that was stopped as it adapted."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.raises(Interrupted):
+        adapted(turning_egg, folder, until=("adaptation", 5))
+    return folder
 
 
 @pytest.mark.parametrize("until", [("adaptation", 2), ("adaptation", 5), ("subject", 4)], ids=lambda until: str(until))
@@ -49,10 +69,9 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(turning_egg, whole, tmp_path
     assert resumed.seconds.keys() == {"prediction", "adaptation", "subject"}
 
 
-def test_a_run_that_was_stopped_after_its_last_stage_does_not_fit_again(turning_egg, whole, tmp_path):
-    adapted(turning_egg, tmp_path)
+def test_a_run_that_was_stopped_after_its_last_stage_does_not_fit_again(turning_egg, whole, whole_folder):
     begun = []
-    resumed = adapted(turning_egg, tmp_path, resume=True, begun=begun)
+    resumed = adapted(turning_egg, whole_folder, resume=True, begun=begun)
     assert not begun
     for name in ("vertices", "camera_rotation", "camera_translation", "intrinsics"):
         found, expected = (getattr(run.reconstruction, name) for run in (resumed, whole))
@@ -61,10 +80,8 @@ def test_a_run_that_was_stopped_after_its_last_stage_does_not_fit_again(turning_
 
 
 @pytest.mark.parametrize("change", ["settings", "model", "torn"])
-def test_a_checkpoint_of_another_run_is_refused_in_one_line(turning_egg, tmp_path, change):
-    with pytest.raises(Interrupted):
-        adapted(turning_egg, tmp_path, until=("adaptation", 5))
-    found = Checkpoint.load(tmp_path)
+def test_a_checkpoint_of_another_run_is_refused_in_one_line(turning_egg, stopped_folder, tmp_path, change):
+    found = Checkpoint.load(stopped_folder)
     facts, tensors = dict(found.facts), dict(found.tensors)
     if change == "settings":
         facts["settings"] = facts["settings"] | {"stride": 5}
@@ -77,9 +94,8 @@ def test_a_checkpoint_of_another_run_is_refused_in_one_line(turning_egg, tmp_pat
         adapted(turning_egg, tmp_path, resume=True)
 
 
-def test_what_is_found_so_far_can_be_shown_at_every_stage(turning_egg):
-    shown = []
-    result = adapted(turning_egg, shown=shown).reconstruction
+def test_what_is_found_so_far_can_be_shown_at_every_stage(whole, shown):
+    result = whole.reconstruction
     assert len(shown) > 3, "after the initial prediction, each window, and steps of the closing pass"
     for one in shown:
         one.check("shown")

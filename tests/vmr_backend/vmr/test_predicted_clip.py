@@ -62,7 +62,7 @@ def result_folder(clip, model_file, tmp_path_factory):
 @pytest.fixture(scope="module")
 def adapted_folder(clip, model_file, tmp_path_factory):
     """One subject in all frames."""
-    return reconstructed(clip, model_file, tmp_path_factory.mktemp("adapted"), "visits=30", "field_of_view=20")
+    return reconstructed(clip, model_file, tmp_path_factory.mktemp("adapted"), "visits=20", "field_of_view=20")
 
 
 def test_every_frame_gets_a_mesh_where_the_subject_is(result_folder, egg_from_one_side):
