@@ -8,7 +8,7 @@ import torch
 from spheres import VIEW, fitter_of, screen, sphere_seen_by, stirred, unknown, view_of
 
 from vmr_backend.fitting.observations import far_flows
-from vmr_backend.fitting.search import Hypothesis, _keep, _survivors, search
+from vmr_backend.fitting.search import Hypothesis, _survivors, search, select
 from vmr_backend.priors import yaw_of
 
 
@@ -70,10 +70,12 @@ def test_a_search_ends_with_one_hypothesis_and_tells_of_all(turning_egg, quick, 
 def test_what_is_kept_are_the_hypotheses_asked_for():
     solution = stirred(sphere_seen_by(VIEW, unknown(5, VIEW)), 0.3)
     colours, points = solution.body.vertex_colours.detach(), screen(solution).detach()
-    _keep(solution, solution.cameras, torch.tensor([3, 1]))
+    select(solution, torch.tensor([3, 1]))
     assert torch.equal(solution.body.vertex_colours, colours[[3, 1]])
     assert torch.allclose(screen(solution), points[[3, 1]], atol=1e-5)
-    _keep(solution, solution.cameras, torch.tensor([1]))
+    select(solution, torch.tensor([1, 1]))
+    assert torch.allclose(screen(solution), points[[1, 1]], atol=1e-5), "one may be there several times"
+    select(solution, torch.tensor([1]))
     assert torch.allclose(screen(solution), points[[1]], atol=1e-5)
     screen(solution).sum().backward()
     assert all(p.grad is not None for p in solution.body.mesh.parameters()), "what is kept can be fitted on"
