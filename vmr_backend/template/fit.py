@@ -24,7 +24,7 @@ from ..fitting.view import View
 from ..priors import Priors
 from ..settings import Settings
 from ..templates.template import Template
-from .gaits import Walker, exchanges, leg_pairs, move, strides_of
+from .gaits import Walker, cycles_of, exchanges, leg_pairs, move
 
 SEARCH_SIZE = 64
 """Pixels across the crops of the search."""
@@ -123,7 +123,7 @@ def fit(fitter: Fitter, course: Course, template: Template, priors: Priors) -> F
         camera.settled = SETTLING["gait"]
         freedom = LEFT_FREE if settings.upright else 1.0
         walker = Walker(solution, legs, observations, fitter.renderer, Constraints(freedom=freedom))
-        gaits = walker.best(strides_of(footage))
+        gaits = walker.best(cycles_of(footage))
         # The pose that is there already may be the right one: it lives on to the last round.
         motions = torch.cat([walker.now[None], walker.motions(gaits)])
         steps = [(Schedule(max(1, round(part * settings.coarse_iterations)), freedom=(freedom, freedom),

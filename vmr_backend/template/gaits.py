@@ -2,7 +2,7 @@
 
 Legs that pass each other have one outline. Descent makes them turn back where they should pass, or follow one leg both,
 and no later stage undoes that. So whole gaits are tried, as whole camera paths are: their outlines alone are cheap
-enough to try thousands.
+enough to try hundreds.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from ..templates.joint_limits import HANGING
 from ..templates.template import Template
 from ..video.footage import Footage
 
-STRIDES = tuple(0.5 * 2 ** (k / 2) for k in range(7))
-"""Seconds of a stride, to and fro."""
+CYCLES = tuple(0.5 * 2 ** (k / 2) for k in range(7))
+"""Seconds in which a leg swings to the front and back once."""
 USUAL_RATE = 24.0
 """Frames a second of footage that tells none."""
 LONGEST = 1.5
-"""Strides of more than so many clips look like those of one."""
+"""Cycles are no longer than so many times the clip, of which the shortest is tried all the same."""
 PHASES = 8
 WALK, GALLOPS = math.pi, (math.pi / 4, -math.pi / 4)
 """Radians by which right legs are before left ones: in walk, trot and pace, and in both leads of a gallop."""
@@ -42,9 +42,9 @@ SWING, FOLD = 0.4, 0.3
 LOW = 0.25
 """Legs reach down to this fraction of a body's height."""
 MOST_PAIRS = 3
-"""Of legs that swing."""
+"""Of legs; each doubles the walks that are fitted."""
 WALKED, GALLOPED = 3, 2
-"""Strides of walks, and gallops, that are fitted."""
+"""Cycles at which a walk is fitted, and gallops that are."""
 AT_ONCE = 6
 """Gaits whose outlines are drawn together."""
 FRAMES = 24
@@ -64,7 +64,7 @@ class LegPair:
 
 
 def leg_pairs(template: Template) -> list[LegPair]:
-    """Limbs with a twin that reach down to the ground, of the first pairs of legs."""
+    """Limbs with a twin that reach down to the ground: the first MOST_PAIRS of them."""
     parents, twins, rest = template.bone_parents, template.bone_twins, template.bone_rest.astype(np.float64)
     tails = rest[:, 2, 3] + rest[:, 2, 1] * template.bone_lengths
     ground, top = template.vertices[:, 2].min(), template.vertices[:, 2].max()
@@ -96,20 +96,20 @@ def _below(bone: int, parents: np.ndarray) -> list[int]:
 class Gaits:
     """H gaits of P pairs of legs."""
 
-    stride: Tensor
+    cycle: Tensor
     """(H,) frames."""
     legs: Tensor
     """(H, P, 2) phase and lag of each pair, radians."""
 
     def __len__(self) -> int:
-        return len(self.stride)
+        return len(self.cycle)
 
     def __getitem__(self, index: Tensor) -> Gaits:
-        return Gaits(self.stride[index], self.legs[index])
+        return Gaits(self.cycle[index], self.legs[index])
 
 
 class Walker:
-    """The single hypothesis of a solution on the clip, its legs in even strides and the rest as it is."""
+    """The single hypothesis of a solution on the clip, its legs swinging evenly and the rest as it is."""
 
     def __init__(self, solution: Solution[RigBody], pairs: Sequence[LegPair], observations: Observations,
                  renderer: Renderer, constraints: Constraints):
@@ -132,7 +132,7 @@ class Walker:
     def motions(self, gaits: Gaits, pairs: Sequence[int] | None = None) -> Tensor:
         """Turns (H, T, B, 3), where only some pairs of legs or all walk."""
         turns = self.now.repeat(len(gaits), 1, 1, 1)
-        time = 2 * math.pi * self.body.view.numbers.float() / gaits.stride[:, None]
+        time = 2 * math.pi * self.body.view.numbers.float() / gaits.cycle[:, None]
         for p in range(len(self.pairs)) if pairs is None else pairs:
             pair, (phase, lag) = self.pairs[p], gaits.legs[:, p].unbind(1)
             turns[:, :, pair.bones] = self.alike[pair.bones]
@@ -155,28 +155,28 @@ class Walker:
             found.append(each.unflatten(0, points.shape[:2]).mean(1))
         return torch.cat(found)
 
-    def best(self, strides: Sequence[float]) -> Gaits:
-        """The gaits that agree best with the masks: of walks the best strides, with legs exchanged in every way, since
+    def best(self, cycles: Sequence[float]) -> Gaits:
+        """The gaits that agree best with the masks: walks of the best cycles, with legs exchanged in every way, since
         those have nearly one outline, and the best gallops."""
-        walks = [self._of_stride(stride, WALK, exchanged=True) for stride in strides]
-        gallops = [self._of_stride(stride, lag, exchanged=False) for stride in strides for lag in GALLOPS]
+        walks = [self._of_cycle(cycle, WALK, exchanged=True) for cycle in cycles]
+        gallops = [self._of_cycle(cycle, lag, exchanged=False) for cycle in cycles for lag in GALLOPS]
         kept = []
         for found, count in ((walks, WALKED), (gallops, GALLOPED)):
             order = np.argsort([float(score) for _, score in found])[:count]
             kept += [found[i][0] for i in order]
-        return Gaits(torch.cat([gaits.stride for gaits in kept]), torch.cat([gaits.legs for gaits in kept]))
+        return Gaits(torch.cat([gaits.cycle for gaits in kept]), torch.cat([gaits.legs for gaits in kept]))
 
-    def _of_stride(self, stride: float, lag: float, exchanged: bool) -> tuple[Gaits, Tensor]:
+    def _of_cycle(self, cycle: float, lag: float, exchanged: bool) -> tuple[Gaits, Tensor]:
         """The best phase of each pair of legs, and what the best of all ways to exchange legs scores."""
         phases = 2 * math.pi * torch.arange(PHASES).to(self.now) / PHASES
         half = phases[:PHASES // 2] if exchanged else phases
         options = []
         for p in range(len(self.pairs)):
             legs = torch.stack([half, torch.full_like(half, lag)], 1)[:, None].repeat(1, len(self.pairs), 1)
-            phase = float(half[self.scores(Gaits(torch.full_like(half, stride), legs), [p]).argmin()])
+            phase = float(half[self.scores(Gaits(torch.full_like(half, cycle), legs), [p]).argmin()])
             options.append([(phase, lag), (phase + math.pi, lag)][:1 + exchanged])
         legs = phases.new_tensor(list(itertools.product(*options)))
-        gaits = Gaits(legs.new_full((len(legs),), stride), legs)
+        gaits = Gaits(legs.new_full((len(legs),), cycle), legs)
         return gaits, self.scores(gaits).min()
 
 
@@ -204,8 +204,8 @@ def move(solution: Solution[RigBody], motions: Tensor) -> None:
     solution.body.approach(motions)
 
 
-def strides_of(footage: Footage) -> list[float]:
-    """Frames of the strides that are tried."""
+def cycles_of(footage: Footage) -> list[float]:
+    """Cycles that are tried, in frames."""
     rate, span = footage.fps or USUAL_RATE, float(np.ptp(footage.numbers)) + 1
-    frames = [stride * rate for stride in STRIDES]
-    return [stride for stride in frames if stride <= max(LONGEST * span, frames[0])]
+    frames = [cycle * rate for cycle in CYCLES]
+    return [cycle for cycle in frames if cycle <= max(LONGEST * span, frames[0])]

@@ -16,11 +16,11 @@ from vmr_backend.fitting.fitter import Solution
 from vmr_backend.fitting.view import View
 from vmr_backend.geometry.cameras import project
 from vmr_backend.rendering import get_renderer
-from vmr_backend.template.gaits import Gaits, Walker, exchanges, leg_pairs, move, strides_of
+from vmr_backend.template.gaits import Gaits, Walker, cycles_of, exchanges, leg_pairs, move
 from vmr_backend.templates.shelf import find_template
 from vmr_backend.templates.template import Template
 
-FRAMES, STRIDE, SIZE = 24, 16.0, 48
+FRAMES, CYCLE, SIZE = 24, 16.0, 48
 PHASES = (math.pi / 2, 5 * math.pi / 4)
 
 
@@ -47,7 +47,7 @@ def walker_of(solution, pairs, masks):
 
 
 def walking(phases, lag=math.pi):
-    return Gaits(torch.tensor([STRIDE]), torch.tensor([[[phase, lag] for phase in phases]]))
+    return Gaits(torch.tensor([CYCLE]), torch.tensor([[[phase, lag] for phase in phases]]))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_gait_swings_legs_evenly_one_after_the_other(filmed_walk):
     axes = filmed_walk.body.rest_axes
     for pair, phase in zip(filmed_walk.pairs, PHASES, strict=True):
         left, right = ((axes[b] @ motion[:, b].T).T for b in pair.swinging)
-        time = torch.arange(FRAMES) * 2 * math.pi / STRIDE
+        time = torch.arange(FRAMES) * 2 * math.pi / CYCLE
         torch.testing.assert_close(left[:, 0], 0.4 * torch.sin(time + phase), atol=1e-4, rtol=0)
         torch.testing.assert_close(right[:, 0], -left[:, 0], atol=1e-4, rtol=0)
         assert left[:, 1:].abs().max() < 1e-4
@@ -93,11 +93,11 @@ def test_a_gait_swings_legs_evenly_one_after_the_other(filmed_walk):
 
 
 def test_the_gait_that_was_filmed_agrees_best(filmed_walk):
-    found = filmed_walk.best([STRIDE * 0.7, STRIDE, STRIDE * 1.4])
-    # Three strides whose two pairs of legs are exchanged in every way, and two gallops.
+    found = filmed_walk.best([CYCLE * 0.7, CYCLE, CYCLE * 1.4])
+    # Three cycles whose two pairs of legs are exchanged in every way, and two gallops.
     assert len(found) == 3 * 4 + 2
     best = filmed_walk.scores(found).argmin()
-    assert found.stride[best] == STRIDE
+    assert found.cycle[best] == CYCLE
     # To the next of eight phases: the legs of one pair are looked at while the others stand.
     np.testing.assert_allclose(found.legs[best], [[phase, math.pi] for phase in PHASES], atol=math.pi / 4 + 1e-4)
 
@@ -108,7 +108,7 @@ def test_exchanged_legs_are_the_others_in_the_mirror(standing, filmed_walk):
     body.turns = lambda constraints: walk
     found = exchanges(body, filmed_walk.pairs)
     assert len(found) == 4 and (found[0] == walk[0]).all()
-    # Of an even walk, exchanged legs are those half a stride later.
+    # Of an even walk, exchanged legs are those half a cycle later.
     later = filmed_walk.motions(walking([phase + math.pi for phase in PHASES]))[0]
     torch.testing.assert_close(found[3], later, atol=1e-3, rtol=0)
     first, second = filmed_walk.pairs
@@ -117,7 +117,7 @@ def test_exchanged_legs_are_the_others_in_the_mirror(standing, filmed_walk):
 
 
 def test_hypotheses_move_as_they_should(standing, filmed_walk):
-    motions = filmed_walk.motions(Gaits(torch.tensor([STRIDE, 20.0]), torch.zeros(2, 2, 2)))
+    motions = filmed_walk.motions(Gaits(torch.tensor([CYCLE, 20.0]), torch.zeros(2, 2, 2)))
     trial = Solution(RigBody(standing.body.view, standing.body.template, 1, adapt=False),
                      CameraPath(standing.cameras.view, standing.cameras.turn, standing.cameras.tilt))
     move(trial, motions)
@@ -128,6 +128,6 @@ def test_hypotheses_move_as_they_should(standing, filmed_walk):
 
 @pytest.mark.parametrize(("fps", "frames", "longest"), [(24.0, 36, 48), (None, 36, 48), (60.0, 36, 42), (24.0, 400, 96),
                                                         (24.0, 4, 12)])
-def test_strides_are_as_long_as_the_clip_can_show(fps, frames, longest):
-    strides = strides_of(SimpleNamespace(fps=fps, numbers=np.arange(frames)))
-    assert strides[0] == (fps or 24) / 2 and max(strides) == pytest.approx(longest, abs=1)
+def test_cycles_are_as_long_as_the_clip_can_show(fps, frames, longest):
+    cycles = cycles_of(SimpleNamespace(fps=fps, numbers=np.arange(frames)))
+    assert cycles[0] == (fps or 24) / 2 and max(cycles) == pytest.approx(longest, abs=1)
