@@ -258,6 +258,19 @@ def test_it_takes_the_selected_result_or_that_of_the_active_collection(
     assert np.abs(world_vertices(mesh, 15) - PLACE - vertices).max() < 1e-4, "it moves as itself"
 
 
+@pytest.fixture
+def what_was_read_in_an_earlier_file():
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    return bpy.context.layer_collection.name
+
+
+def test_a_glb_is_written_whatever_an_add_on_read_earlier(what_was_read_in_an_earlier_file, add, tmp_path):
+    assert what_was_read_in_an_earlier_file
+    add("ARMATURE")
+    export(tmp_path / "out", "glb")
+    assert bpy.context.id_data in (None, bpy.context.scene), "Blender 4.2: else what the exporter writes to is freed"
+
+
 @pytest.mark.parametrize("operator", ["export_fbx", "export_gltf"])
 def test_a_scene_without_a_result_greys_it_out(empty_file, tmp_path, operator):
     operator = getattr(bpy.ops.vmr, operator)
