@@ -21,6 +21,8 @@ PACKAGE = "video_mesh_reconstruction"
 HAS_BLENDER = find_spec("bpy") is not None
 BETWEEN = {(4, 5), (5, 0)}
 """Versions of Blender between the oldest and the newest that tests run in: those marked `slow` are left out there."""
+LEAST_BUSY = (5, 0)
+"""The version in which tests marked `once` run."""
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 """NumPy's products are small, and its threads wait for one another by computing; commands of the tests inherit it."""
@@ -77,14 +79,19 @@ def pytest_runtest_setup():
 def pytest_configure(config):
     config.pluginmanager.register(RootIsNoTestPackage())
     config.addinivalue_line("markers", "slow: of tests in Blender, run in the oldest and the newest alone")
+    config.addinivalue_line("markers", "once: of tests in Blender that depend on no version, run in one alone")
 
 
 def pytest_collection_modifyitems(items):
-    blender = sys.modules.get("bpy")  # tests that need none do not load it
-    if blender and blender.app.version[:2] in BETWEEN:
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="slow: in the oldest and the newest Blender"))
+    if "bpy" not in sys.modules:  # tests that need none do not load it
+        return
+    version = sys.modules["bpy"].app.version[:2]
+    for item in items:
+        if item.get_closest_marker("once"):
+            if version != LEAST_BUSY:
+                item.add_marker(pytest.mark.skip(reason="once: in another Blender"))
+        elif item.get_closest_marker("slow") and version in BETWEEN:
+            item.add_marker(pytest.mark.skip(reason="slow: in the oldest and the newest Blender"))
 
 
 def pytest_report_header():

@@ -16,7 +16,7 @@ COUNT = 6
 
 pytestmark = [
     pytest.mark.skipif(not PYTHON.exists(), reason=f"no backend: {PYTHON} (VMR_BACKEND_PYTHON names another)"),
-    pytest.mark.slow]
+    pytest.mark.once]
 
 
 def test_masks_are_found_from_a_box_beside_the_clip_and_chosen_for_reconstruct(

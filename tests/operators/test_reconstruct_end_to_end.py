@@ -25,6 +25,7 @@ FIRST, COUNT, SIZE = 12, 6, (96, 72)
 pytestmark = [
     pytest.mark.skipif(not PYTHON.exists(), reason=f"no backend: {PYTHON} (VMR_BACKEND_PYTHON names another)"),
     pytest.mark.skipif(not (ROOT / "vmr_backend" / "__main__.py").exists(), reason="the backend has no entrance yet"),
+    pytest.mark.slow,
 ]
 
 
@@ -163,7 +164,7 @@ def test_the_animation_survives_fbx(scene, result, tmp_path):
         assert np.abs(found - expected).max() < 1e-3 * extent
 
 
-@pytest.mark.slow
+@pytest.mark.once
 def test_a_run_stopped_by_the_user_goes_on_from_its_checkpoint(extension, scene):
     extension.preferences.backend_python = str(PYTHON)
     request = extension.module("operators.request").request_of(bpy.context, bpy.data.movieclips[0])
@@ -185,7 +186,7 @@ def test_a_run_stopped_by_the_user_goes_on_from_its_checkpoint(extension, scene)
     assert not (folder / "run").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.once
 def test_a_category_model_that_comes_along_makes_a_mesh_of_each_frame(extension, scene):
     extension.preferences.backend_python = str(PYTHON)
     (before,) = meshes()
@@ -209,7 +210,7 @@ def test_a_category_model_that_comes_along_makes_a_mesh_of_each_frame(extension,
             assert abs(seen.x * SIZE[0] - expected[0]) < 0.05 and abs((1 - seen.y) * SIZE[1] - expected[1]) < 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.once
 def test_footage_without_a_subject_gives_the_backends_line(extension, untouched, scene):
     extension.preferences.backend_python = str(PYTHON)
     for path in Path(bpy.data.movieclips[0].vmr.inputs.masks).iterdir():
@@ -222,7 +223,6 @@ def test_footage_without_a_subject_gives_the_backends_line(extension, untouched,
     assert untouched() == before
 
 
-@pytest.mark.slow
 def test_an_object_of_the_users_follows_a_clip_of_it(installed_extension, tmp_path):
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     bones = {"body": ((0, 0.4, 0.5), (0, -0.4, 0.5), None), "head": ((0, -0.4, 0.5), (0, -0.8, 0.9), "body"),

@@ -115,6 +115,7 @@ def with_half_a_model(_extension, backend):
     backend.behave("yield half a result")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("trouble, text", [
     (with_nothing_active, "Choose a mesh or an armature first"),
     (with_a_lamp, "Choose a mesh or an armature first"),

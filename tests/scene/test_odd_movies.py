@@ -21,7 +21,10 @@ VERSION = f"{bpy.app.version[0]}.{bpy.app.version[1]}"
 SAME = 3.0
 """Grey levels by which pictures of one frame differ on average; pictures of two frames differ by 10 and more."""
 
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason=f"no backend: {PYTHON} (VMR_BACKEND_PYTHON names another)")
+pytestmark = [
+    pytest.mark.skipif(not PYTHON.exists(), reason=f"no backend: {PYTHON} (VMR_BACKEND_PYTHON names another)"),
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture(scope="module")

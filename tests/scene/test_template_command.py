@@ -29,8 +29,6 @@ print(json.dumps({"names": found.card.bone_names, "name": found.card.name, "sour
 """
 
 pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason=f"no backend: {PYTHON} (VMR_BACKEND_PYTHON names another)")
-once = pytest.mark.skipif(bpy.app.version[:2] != (5, 0), reason="does not depend on the version: in Blender 5.0")
-"""In the Blender that has the least to do: tests marked slow are left out there."""
 
 
 def run(asset, out, *more):
@@ -94,7 +92,7 @@ def test_a_file_becomes_a_template(goat, tmp_path, write, name):
     np.testing.assert_allclose(np.ptp(found["vertices"], axis=0), np.ptp(points, axis=0), atol=1e-4)
 
 
-@once
+@pytest.mark.once
 def test_a_file_without_a_rig_is_one_line(goat, tmp_path):
     goat.parent = None
     goat.modifiers.clear()
@@ -104,7 +102,7 @@ def test_a_file_without_a_rig_is_one_line(goat, tmp_path):
         "statue.glb: found no armature that moves a mesh; needs a rigged object")
 
 
-@once
+@pytest.mark.once
 def test_an_object_and_a_front_may_be_named(goat, tmp_path):
     rig = armature({"stem": ((5, 0, 0), (5, 0, 1), None)}, "flower")
     tubes(rig, ["stem"], name="stalk")
@@ -129,7 +127,7 @@ def test_an_object_and_a_front_may_be_named(goat, tmp_path):
     assert "object: found no 'cow' in both.blend; needs one of flower, goat, goat rig" in done.stderr
 
 
-@once
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["text.blend", "text.glb", "text.gltf", "text.fbx"])
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path, name):
     (tmp_path / name).write_text("no asset")
@@ -139,7 +137,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, name):
     assert "needs a" in last and not (tmp_path / "out.safetensors").exists()
 
 
-@once
+@pytest.mark.once
 @pytest.mark.parametrize("name, bones, under", [
     ("Fox.glb", 22, {"b_LeftFoot01_017": "b_LeftLeg02_016", "b_RightHand_08": "b_RightForeArm_07"}),
     ("Wolf.glb", 46, {f"{foot}.{side}": f"{shin}.{side}" for side in "LR" for foot, shin in (

@@ -93,6 +93,7 @@ def test_however_it_is_stopped_blender_ends_and_what_is_rendered_stays(blend, tm
     assert list((tmp_path / "out" / "rows").glob("*.npz")) and not (tmp_path / "out" / "annotations.json").exists()
 
 
+@pytest.mark.once
 def test_an_object_that_lies_on_its_side_is_warned_of(blend, tmp_path):
     bpy.data.objects["goat rig"].rotation_euler = (1.57, 0, 0)
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "lying.blend"), copy=True)
@@ -100,6 +101,7 @@ def test_an_object_that_lies_on_its_side_is_warned_of(blend, tmp_path):
     assert "its own Z axis does not point up" in events_in(done.stdout)[0].message
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("arguments, text", [
     (["--object", "cow"], "object: found no 'cow' in asset é.blend; needs one of goat, goat rig"),
     (["--blender", "no such program"], "--blender: found no program 'no such program'"),
@@ -113,6 +115,7 @@ def test_what_cannot_be_used_gives_one_line(blend, tmp_path, arguments, text):
     assert text in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
 
 
+@pytest.mark.once
 def test_a_file_that_is_no_blend_gives_one_line(tmp_path, empty_file):
     (tmp_path / "text.blend").write_text("no .blend")
     for name, text in (("text.blend", "cannot be opened"), ("none.blend", "not found")):
