@@ -15,7 +15,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .fitting.fitter import Fitter
     from .fitting.result import Fit
-    from .fitting.stages import Course
+    from .fitting.stages import Course, Report
     from .priors import Priors
     from .reconstruction import Reconstruction
     from .templates.template import Template
@@ -66,12 +66,7 @@ def _start_lasr(inputs: FitInputs) -> Fit:
     from .lasr.fit import fit
     from .vmr.clip import initial_priors
 
-    priors, seconds = inputs.priors, {}
-    if inputs.model is not None:
-        begin = time.monotonic()
-        priors = initial_priors(inputs.fitter, inputs.model, priors,
-                                lambda step, steps: inputs.course.progress("prediction", step, steps))
-        seconds["prediction"] = time.monotonic() - begin
+    priors, seconds = _predicted(inputs, initial_priors)
     found = fit(inputs.fitter, inputs.course, priors)
     return replace(found, seconds=seconds | found.seconds)
 
@@ -91,15 +86,30 @@ def _start_vmr(inputs: FitInputs) -> Fit:
 
 def _costs_of_template(settings: Settings, frames: int, with_model: bool) -> dict[str, float]:
     from .template.fit import costs_of
+    from .vmr.clip import PREDICTION
 
-    return costs_of(settings)
+    return ({"prediction": PREDICTION * frames} if with_model else {}) | costs_of(settings)
 
 
 def _start_template(inputs: FitInputs) -> Fit:
     from .template.fit import fit
+    from .vmr.clip import predicted_landmarks
 
     assert inputs.template is not None
-    return fit(inputs.fitter, inputs.course, inputs.template, inputs.priors)
+    priors, seconds = _predicted(inputs, predicted_landmarks)
+    found = fit(inputs.fitter, inputs.course, inputs.template, priors)
+    return replace(found, seconds=seconds | found.seconds)
+
+
+def _predicted(inputs: FitInputs,
+               predict: Callable[[Fitter, LoadedModel, Priors, Report], Priors]) -> tuple[Priors, dict[str, float]]:
+    """What is known with what a category model predicts, where there is one, and how many seconds that took."""
+    if inputs.model is None:
+        return inputs.priors, {}
+    begin = time.monotonic()
+    priors = predict(inputs.fitter, inputs.model, inputs.priors,
+                     lambda step, steps: inputs.course.progress("prediction", step, steps))
+    return priors, {"prediction": time.monotonic() - begin}
 
 
 METHODS = {

@@ -1,4 +1,5 @@
-"""What is known before the fit: focal length, which way the subject faces in some frames, a solve, a rough shape."""
+"""What is known before the fit: focal length, which way the subject faces in some frames, a solve, a rough shape, and
+where a category model sees the subject's parts."""
 
 from __future__ import annotations
 
@@ -34,6 +35,18 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class PredictedLandmarks:
+    """What a category model predicts of T frames, each by itself: rough, and now and then wrong."""
+
+    names: tuple[str, ...]
+    """L of them: the category's keypoints."""
+    points: np.ndarray
+    """(T, L, 2) float32, crop units."""
+    headings: np.ndarray
+    """(T,) radians, the path of the camera: yaw of the subject (`yaw_of`), without jumps of whole turns."""
+
+
+@dataclass(frozen=True)
 class Priors:
     """All that is known beforehand; None where nothing is."""
 
@@ -46,6 +59,7 @@ class Priors:
     solve: Rotations | None = None
     """Exact, up to one rotation of the object that is the same in all frames."""
     shape: Shape | None = None
+    landmarks: PredictedLandmarks | None = None
 
 
 NOTHING = Priors()

@@ -34,13 +34,14 @@ from .settings import Settings, settings_of
 from .snapshots import Snapshots
 from .templates.rig_file import template_in
 from .templates.shelf import find_template
+from .templates.template import Template
 from .texture.bake import bake_texture
 from .video.clip import as_rgb, open_footage, read_image, select
 from .video.flow_finders import flow_finder
 from .video.footage import load_footage
 from .video.full_frames import FullFrames
 from .video.subjects import Choice
-from .vmr.model_file import find_model, load_model
+from .vmr.model_file import LoadedModel, find_model, load_model, shipped_models
 
 try:
     import resource
@@ -64,15 +65,16 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         # The renderer keeps every core busy by itself; more threads than this only wait for one another.
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     renderer = get_renderer(request.renderer, device)
-    category = load_model(find_model(request.model), device) if request.model else None
     like = Reconstruction.load(Path(request.shape)) if request.shape else None
     template = template_in(find_template(request.template)) if request.template else None
+    category = category_of(request, template, device)
     snapshots = Snapshots(folder)
     stages: list[StageTime] = []
 
     with _timed(stages, "footage", device):
         clip = open_footage(request)
-        log.plan(_costs(request, settings, len(select(clip, request.first, request.last))))
+        frames = len(select(clip, request.first, request.last))
+        log.plan(_costs(request.method, settings, frames, category is not None))
         # Frames are read, and fitted, in square pixels; what is said and saved is in those of the file.
         priors = priors_of(request, clip.scale)
         check_camera(priors, clip.image_size)
@@ -141,9 +143,20 @@ def draw_pictures(folder: Path, log: EventLog) -> None:
     log.progress("pictures", total, total)
 
 
-def _costs(request: JobRequest, settings: Settings, frames: int) -> dict[str, float]:
+def category_of(request: JobRequest, template: Template | None, device: torch.device) -> LoadedModel | None:
+    """The category model that is asked for, or that knows the template's landmarks and comes along."""
+    if request.model:
+        return load_model(find_model(request.model), device)
+    if template is None or template.card.category not in shipped_models():
+        return None
+    found = load_model(find_model(template.card.category), device)
+    known = set() if found.affinity is None else set(found.card.category.keypoints)
+    return found if known.intersection(template.card.landmark_names) else None
+
+
+def _costs(method: str, settings: Settings, frames: int, with_model: bool) -> dict[str, float]:
     """About how long each stage takes, in milliseconds on two cores, for the forecast of the time left."""
-    of_fit = METHODS[request.method].costs(settings, frames, request.model is not None)
+    of_fit = METHODS[method].costs(settings, frames, with_model)
     return {"footage": 70.0 * frames, **of_fit, "texture": 130.0 * frames, "measures": 120.0 * frames,
             "pictures": 130.0 * frames}
 

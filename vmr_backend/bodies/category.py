@@ -153,7 +153,7 @@ class CategoryBody(nn.Module):
     def colours(self, constraints: Constraints) -> None:
         return None
 
-    def regularisers(self, pose: Pose, some: Tensor | None, batch: FrameBatch) -> dict[str, Tensor]:
+    def regularisers(self, pose: Pose, points: Tensor, some: Tensor | None, batch: FrameBatch) -> dict[str, Tensor]:
         shape, base, handles = self.shape, pose.rest, pose.motion
         each = {"arap": arap_energy(base, pose.vertices[0], shape.edges, shape.cotangents(base[0])),
                 "handle": handles.square().sum(-1).mean(-1), "proportion": unevenness(shape, handles),

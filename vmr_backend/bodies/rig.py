@@ -22,7 +22,7 @@ from ..geometry.smoothing import Preconditioner
 from ..geometry.surface_points import points_between
 from ..geometry.topology import edges_of
 from ..templates.joint_limits import limits_of
-from ..templates.proxy import FEW, MOST, RigMesh, proxy_of, whole_mesh
+from ..templates.proxy import FEW, MOST, Proxy, RigMesh, proxy_of, whole_mesh
 from ..templates.template import Template
 
 POSE_RATE, BEND_RATE, SHAPE_RATE, SCALE_RATE, COLOUR_RATE = 5e-3, 1e-2, 3e-2, 1e-2, 2e-2
@@ -31,9 +31,11 @@ OFFSET_RATE, OFFSET_SMOOTHING = 0.1, 10.0
 """Of the offsets of vertices: rate of `UniformAdam`, and strength of their preconditioner."""
 USUAL_TURN = 0.35
 """Radians, standard deviation of a joint of which nothing is known."""
-USUAL_SCALE, CORRECTION = 0.2, 0.06
-"""Standard deviation of the logarithm of a bone's length or girth: of a template without components of shape, and of
-one whose components hold its proportions already."""
+USUAL_SCALE = 0.2
+"""Standard deviation of the logarithm of a bone's length or girth, beside what components of shape do."""
+NEAR_LANDMARK, LATE_LANDMARKS = 0.05, 0.1
+"""Crop units below which a landmark counts less than it is off; what landmarks count for where the mesh is fine: they
+are predicted, and outlines are seen."""
 WIDTH = 128
 """Of the network that moves the bones."""
 
@@ -101,6 +103,8 @@ class RigBody(nn.Module):
     """(T, T) `cosine_waves`."""
     twins: Tensor
     """(B,) int64."""
+    tracks: Tensor
+    """(T, M, 2) where landmarks are predicted, crop units."""
 
     def __init__(self, view: View, template: Template, hypotheses: int, adapt: bool):
         """adapt  whether proportions and details of the surface are fitted, else the template keeps its shape"""
@@ -112,6 +116,12 @@ class RigBody(nn.Module):
         self.offset: nn.Parameter | None = None
         self._smooth: Preconditioner | None = None
         device, bones, frames = view.numbers.device, len(template.bone_parents), len(view.numbers)
+        names, known = template.card.landmark_names, () if view.landmarks is None else view.landmarks.names
+        self.tracked = [row for row, name in enumerate(names) if name in known]
+        """Rows of the template's landmarks that are predicted in the footage."""
+        if view.landmarks is not None and self.tracked:
+            there = view.landmarks.points[:, [known.index(names[row]) for row in self.tracked]]
+            self.register_buffer("tracks", there, persistent=False)
         self._take(FEW, hypotheses, device)
         self.tree = KinematicTree(template.bone_parents.tolist(), device)
         rest = template.bone_rest.astype(np.float64)
@@ -148,7 +158,17 @@ class RigBody(nn.Module):
         self.surface = RigSurface(mesh, self.origin, self.scale).to(device)
         self.between = points_between(mesh.vertices, mesh.faces, device)
         self.edges = torch.from_numpy(edges_of(mesh.faces)).to(device)
+        self.landmarks = self._landmarks_of(self._proxy).to(device)
         self.vertex_colours = nn.Parameter(torch.full((hypotheses, len(mesh.vertices), 3), 0.5, device=device))
+
+    def _landmarks_of(self, proxy: Proxy) -> Tensor:
+        """(M, V) weights of a proxy's vertices in the landmarks that are both the template's and the footage's."""
+        found = torch.zeros(len(self.tracked), len(proxy.mesh.vertices))
+        if self.template.landmark_weights is not None:
+            weights = torch.from_numpy(self.template.landmark_weights[self.tracked]).float()
+            for near, share in zip(proxy.near.T, proxy.share.T, strict=True):
+                found.index_add_(1, torch.from_numpy(near), weights * torch.from_numpy(share))
+        return found
 
     @property
     def faces(self) -> Tensor:
@@ -249,11 +269,11 @@ class RigBody(nn.Module):
     def colours(self, constraints: Constraints) -> Tensor:
         return self.vertex_colours
 
-    def regularisers(self, pose: Pose, some: Tensor | None, batch: FrameBatch) -> dict[str, Tensor]:
+    def regularisers(self, pose: Pose, points: Tensor, some: Tensor | None, batch: FrameBatch) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         if self.adapt:
             among = self.shape.shape[1] > 0
-            scales = (self._scales() / (CORRECTION if among else USUAL_SCALE)).square().mean((1, 2))
+            scales = (self._scales() / USUAL_SCALE).square().mean((1, 2))
             found["shape"] = scales + (self.shape.square().mean(1) if among else 0.0)
         if (turns := pose.motion) is not None:
             apart = (turns - self.usual).flatten(2) @ self.whitening.T
@@ -262,6 +282,10 @@ class RigBody(nn.Module):
             found["pose"] = apart.square().mean((1, 2))
             found["limit"] = beyond.square().sum(-1).mean((1, 2))
             found["temporal"] = losses.acceleration_loss(turns.flatten(2)) / turns.shape[2]
+        if self.tracked:
+            off = (self.landmarks @ points[..., :2] - self.tracks[batch.frames]).square().sum(-1)
+            each = (off + NEAR_LANDMARK**2).sqrt() - NEAR_LANDMARK
+            found["landmark"] = (LATE_LANDMARKS if self.fine else 1.0) * each.mean((1, 2))
         if (offset := self._offset()) is not None:
             found["offset"] = (100 * losses.laplacian_loss(offset, self.edges) + offset.square().sum(-1).mean())[None]
         return found

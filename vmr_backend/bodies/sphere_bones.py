@@ -222,7 +222,7 @@ class SphereBones(nn.Module):
         mirrored = self.vertex_colours[:, self.mesh.mirror]
         return self.vertex_colours + constraints.symmetry / 2 * (mirrored - self.vertex_colours)
 
-    def regularisers(self, pose: Pose, some: Tensor | None, batch: FrameBatch) -> dict[str, Tensor]:
+    def regularisers(self, pose: Pose, points: Tensor, some: Tensor | None, batch: FrameBatch) -> dict[str, Tensor]:
         mesh, rest = self.mesh, pose.rest
         found = {"laplacian": losses.laplacian_loss(rest, mesh.edges),
                  "flatten": losses.flatten_loss(rest, mesh.faces, mesh.neighbours),

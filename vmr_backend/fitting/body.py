@@ -60,10 +60,11 @@ class Body(Protocol):
     def colours(self, constraints: Constraints) -> Tensor | None:
         """Colours (H, V, 3) of the surface, 0..1; None where each frame's are compared with another frame's."""
 
-    def regularisers(self, pose: Pose, some: Tensor | None, batch: FrameBatch) -> dict[str, Tensor]:
+    def regularisers(self, pose: Pose, points: Tensor, some: Tensor | None, batch: FrameBatch) -> dict[str, Tensor]:
         """Penalties (H,) of a pose, by the names of their weights.
 
-        some  (H, K, V, 3) the vertices at a few of the frames, for what is too slow for all; None for a rigid body
+        points  (H, N, V, 3) the vertices on the screen, crop units
+        some   (H, K, V, 3) the vertices at a few of the frames, for what is too slow for all; None for a rigid body
         """
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -95,7 +95,7 @@ class Solution(nn.Module, Generic[B]):
         some = None
         if not body.rigid:
             some = pose.vertices[:, torch.randperm(len(batch.frames), device=batch.frames.device)[:POSES]]
-        found |= body.regularisers(pose, some, batch) | penalties
+        found |= body.regularisers(pose, points, some, batch) | penalties
         if some is not None:
             found["facing"] = found["facing"] + facing_all_round(some, body.faces, renderer)
         return found

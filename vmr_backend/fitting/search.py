@@ -90,7 +90,8 @@ def starts_of(count: int, priors: Priors, numbers: np.ndarray, roll: np.ndarray,
               grid: Sequence[tuple[float, float]] = HALF_ROUND) -> Starts:
     """Paths to try at frame numbers (T,): the first `count` of a grid of headings and rates, or what is left open by
     what is known. Repeated ones differ by their networks' random start. Where the flow shows that the subject may roll,
-    by the angles `roll` (T,) in radians, a grid of paths that do follows."""
+    by the angles `roll` (T,) in radians, a grid of paths that do follows. The path that a category model predicts comes
+    first."""
     if priors.solve is not None:
         # A solve leaves no rate open, and is not blind to front and back.
         open_headings = [h + half for h in HEADINGS for half in (0.0, math.pi)] if priors.hints is None else [0.0]
@@ -103,13 +104,20 @@ def starts_of(count: int, priors: Priors, numbers: np.ndarray, roll: np.ndarray,
         return Starts(_hypotheses(turn), turn, _tilts(rotations, yaw_of(rotations), len(turn)))
     first, rates = np.array([grid[i % len(grid)] for i in range(count)]).T
     upright = _evenly(first, rates, np.zeros(count), numbers, roll)
+    if priors.landmarks is not None:
+        path = priors.landmarks.headings[None]
+        upright = _joined(Starts(_hypotheses(path), path, np.eye(3) * np.ones((1, len(numbers), 1, 1))), upright)
     if np.ptp(roll) < NOTABLE_ROLL:
         return upright
     headings = list(dict.fromkeys(heading for heading, _ in grid))
     fractions, first, rates = (np.ravel(each) for each in np.meshgrid(ROLL_FRACTIONS, headings, ROLLING_RATES))
     rolling = _evenly(first, rates, fractions, numbers, roll)
-    return Starts(upright.hypotheses + rolling.hypotheses, np.concatenate([upright.turn, rolling.turn]),
-                  np.concatenate([upright.tilt, rolling.tilt]))
+    return _joined(upright, rolling)
+
+
+def _joined(some: Starts, others: Starts) -> Starts:
+    return Starts(some.hypotheses + others.hypotheses, np.concatenate([some.turn, others.turn]),
+                  np.concatenate([some.tilt, others.tilt]))
 
 
 def _evenly(headings: np.ndarray, rates: np.ndarray, fractions: np.ndarray, numbers: np.ndarray,

@@ -25,6 +25,16 @@ class Hints:
 
 
 @dataclass(frozen=True)
+class LandmarkTracks:
+    """Where landmarks are predicted in every frame."""
+
+    names: tuple[str, ...]
+    """L of them."""
+    points: Tensor
+    """(T, L, 2), crop units."""
+
+
+@dataclass(frozen=True)
 class View:
     """How the footage's camera and crops stand in pixels of the full frame; T frames."""
 
@@ -38,6 +48,8 @@ class View:
     """(T,)."""
     hints: Hints | None = None
     """None where there are none."""
+    landmarks: LandmarkTracks | None = None
+    """Likewise."""
     guessed: bool = False
     """The focal length is a guess, which the fit corrects."""
 
@@ -49,7 +61,11 @@ class View:
             footage.numbers, np.repeat(intrinsics[None], len(footage.numbers), 0), footage.crop_centre,
             footage.crop_half))
         indices, rotations = (torch.from_numpy(x).to(device) for x in hints_at(priors, footage.numbers))
-        return View(numbers, each, centre, half, Hints(indices, rotations.float()) if len(indices) else None,
+        hints = Hints(indices, rotations.float()) if len(indices) else None
+        seen, tracks = priors.landmarks, None
+        if seen is not None:
+            tracks = LandmarkTracks(seen.names, torch.from_numpy(seen.points).to(device))
+        return View(numbers, each, centre, half, hints, tracks,
                     guessed=settings.fit_focal_length and priors.focal_length is None)
 
     @property

@@ -85,7 +85,9 @@ def fit(fitter: Fitter, course: Course, template: Template, priors: Priors) -> F
     footage, settings = fitter.footage, fitter.settings
     stages = Stages(course, {"settings": dict(settings.items()), "template": template.digest})
     view = View.of(footage, priors, settings, fitter.device)
-    starts = starts_of(max(HEADINGS, 2 * settings.hypotheses), priors, footage.numbers, roll_path(footage), ALL_ROUND)
+    # Where landmarks are predicted, their path is the likeliest, and others are there in case it is wrong.
+    count = HEADINGS if priors.landmarks is not None else max(HEADINGS, 2 * settings.hypotheses)
+    starts = starts_of(count, priors, footage.numbers, roll_path(footage), ALL_ROUND)
     torch.manual_seed(course.seed)
     if stages.found:
         solution, hypotheses = stages.resumed(lambda found: _resumed(found, view, starts, template, settings))

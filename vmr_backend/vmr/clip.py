@@ -20,7 +20,7 @@ from ..fitting.stages import Course, Report, Stages
 from ..fitting.view import View
 from ..geometry.cameras import Camera, WeakCamera
 from ..geometry.sphere import spherical_uv
-from ..priors import Priors, Rotations, Shape, starting_rotations
+from ..priors import PredictedLandmarks, Priors, Rotations, Shape, starting_rotations, yaw_of
 from ..reconstruction import Reconstruction
 from ..rendering import Renderer
 from ..settings import Settings
@@ -145,6 +145,19 @@ def initial_priors(fitter: Fitter, loaded: LoadedModel, priors: Priors, progress
     shape = np.ascontiguousarray((state.camera.scale.median() * base).cpu().numpy(), np.float32)
     return replace(priors, hints=Rotations(np.array(frames), np.stack([hints[frame] for frame in frames])),
                    shape=Shape(shape, loaded.model.shape.sphere))
+
+
+@torch.no_grad()
+def predicted_landmarks(fitter: Fitter, loaded: LoadedModel, priors: Priors, progress: Report) -> Priors:
+    """What is known, and where a category model with keypoints sees them in the clip."""
+    assert loaded.affinity is not None
+    view = View.of(fitter.footage, priors, fitter.settings, fitter.device)
+    images, masks = _all_pictures(fitter.footage, loaded, fitter.device)
+    state = _steady(loaded, images, masks, view, priors, fitter.renderer, progress)
+    points = loaded.affinity @ state.camera.project(loaded.model.predict(state).vertices)[..., :2]
+    headings = np.unwrap(yaw_of(state.rotation.double().cpu().numpy()))
+    found = PredictedLandmarks(tuple(loaded.card.category.keypoints), points.cpu().numpy(), headings)
+    return replace(priors, landmarks=found)
 
 
 def _steady(loaded: LoadedModel, images: Tensor, masks: Tensor, view: View, priors: Priors, renderer: Renderer,

@@ -91,9 +91,14 @@ def find_model(name: str) -> Path:
         return path
     if (shipped := SHIPPED / f"{name}.safetensors").is_file():
         return shipped
-    names = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
+    names = shipped_models()
     raise BadInput(f"model: found no file or category {name!r}; needs a model file"
                    + (f" or one of {', '.join(names)}" if names else ""))
+
+
+def shipped_models() -> list[str]:
+    """Categories whose models come with the program."""
+    return sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
 
 
 def load_card(path: Path) -> ModelCard:

@@ -1,5 +1,7 @@
 """A template as a body: posed as an independent forward kinematics has it, in proportions that joints hold together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ from scipy.spatial.transform import Rotation
 from tadpole import NAMES, PARENTS, tadpole
 
 from vmr_backend.bodies.rig import RigBody
+from vmr_backend.fitting.batch import FrameBatch
 from vmr_backend.fitting.body import Constraints
-from vmr_backend.fitting.view import View
+from vmr_backend.fitting.view import LandmarkTracks, View
 
 FRAMES = 5
 EVERY = torch.arange(FRAMES)
@@ -97,7 +100,7 @@ def test_a_template_that_keeps_its_shape_has_no_proportions_to_fit():
     groups = [parameter for group in body.parameter_groups() for parameter in group["params"]]
     assert body.offset is None and not any(parameter is body.log_scale for parameter in groups)
     pose = body.posed(EVERY, FREE)
-    assert {"shape", "offset"}.isdisjoint(body.regularisers(pose, None, None))
+    assert {"shape", "offset"}.isdisjoint(body.regularisers(pose, pose.vertices, None, None))
 
 
 def test_each_hypothesis_is_posed_by_itself():
@@ -111,6 +114,34 @@ def test_each_hypothesis_is_posed_by_itself():
     assert torch.allclose(alone.posed(EVERY, FREE).vertices[0], pose.vertices[1], atol=1e-5)
 
 
+def test_landmarks_cost_what_they_are_off_and_a_tenth_of_it_in_the_end():
+    random = np.random.default_rng(3)
+    template = tadpole()
+    weights = np.zeros((3, len(template.vertices)), np.float32)
+    picked = random.choice(len(template.vertices), (3, 4), replace=False)
+    np.put_along_axis(weights, picked, np.float32(0.25), 1)
+    card = replace(template.card, landmark_names=("nose", "tail", "ear"), category="tadpole")
+    template = replace(template, card=card, landmark_weights=weights)
+    points = torch.from_numpy(random.normal(size=(FRAMES, 3, 2))).float()
+    view = replace(VIEW, landmarks=LandmarkTracks(("ear", "horn", "nose"), points))
+    body = RigBody(view, template, 1, adapt=False)
+    batch = FrameBatch(torch.tensor([3, 1]), ())
+    off = []
+    for _ in range(2):
+        posed = body.posed(batch.frames, FREE)
+        screen = posed.vertices * torch.tensor([1.0, -1.0, 1.0])
+        there = screen[0, 0, picked, :2].mean(1) if len(body.faces) == len(template.faces) else None
+        off.append(body.regularisers(posed, screen, None, batch)["landmark"].item())
+        body.refine()
+    assert there is not None
+    away = torch.stack([there[[0, 2]] - points[frame][[2, 0]] for frame in (3, 1)]).norm(dim=-1)
+    expected = ((away**2 + 0.05**2).sqrt() - 0.05).mean().item()
+    assert off[1] == pytest.approx(0.1 * expected, rel=1e-3)
+    assert off[0] == pytest.approx(expected, rel=0.05), "the coarse mesh has them nearly there"
+    with pytest.raises(KeyError):
+        body_of(template=template).regularisers(posed, screen, None, batch)["landmark"]
+
+
 def test_turns_beyond_the_limits_cost_and_usual_ones_do_not():
     limits = np.tile(np.float32([[-0.2, 0.5]]), (6, 3, 1))
     covariance = 0.04 * np.eye(18)
@@ -119,7 +150,8 @@ def test_turns_beyond_the_limits_cost_and_usual_ones_do_not():
     for turn, beyond, apart in ((0.1, 0.0, 0.0), (0.5, 0.0, 4.0), (0.6, 0.03, 6.25), (-0.3, 0.03, 4.0)):
         with torch.no_grad():
             body.bend.fill_(turn)
-        found = body.regularisers(body.posed(EVERY, FREE), None, None)
+        pose = body.posed(EVERY, FREE)
+        found = body.regularisers(pose, pose.vertices, None, None)
         assert found["limit"].item() == pytest.approx(beyond, abs=1e-5)
         assert found["pose"].item() == pytest.approx(apart, abs=1e-3)
 

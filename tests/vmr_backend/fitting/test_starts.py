@@ -13,7 +13,7 @@ from vmr_backend.fitting.view import View
 from vmr_backend.geometry.cameras import LEVEL_CAMERA
 from vmr_backend.geometry.rotations import about_x, about_z
 from vmr_backend.job import FrameRotation, JobRequest, facing
-from vmr_backend.priors import Priors, priors_of, yaw_of
+from vmr_backend.priors import PredictedLandmarks, Priors, priors_of, yaw_of
 
 NUMBERS = np.arange(10, 31)
 UPRIGHT = np.zeros(21)
@@ -66,6 +66,19 @@ def test_unknown_paths_stand_upright_before_a_camera_that_looks_down_a_little():
     for rotation in paths_of(starts_of(5, Priors(), NUMBERS, UPRIGHT)).reshape(-1, 3, 3):
         up = rotation @ [0, 0, 1]
         assert up[0] == pytest.approx(0, abs=1e-6) and -1 < up[1] < -0.9 and up[2] < 0
+
+
+def test_a_predicted_path_is_tried_before_all_others():
+    headings = np.linspace(2, 4, len(NUMBERS))
+    seen = PredictedLandmarks((), np.zeros((len(NUMBERS), 0, 2), np.float32), headings)
+    found, others = (starts_of(4, Priors(landmarks=one), NUMBERS, UPRIGHT) for one in (seen, None))
+    assert len(found.hypotheses) == len(found.turn) == len(found.tilt) == 5
+    np.testing.assert_allclose(found.turn[0], headings)
+    assert (found.hypotheses[0].heading, found.hypotheses[0].turn) == pytest.approx((3, 2))
+    np.testing.assert_array_equal(found.turn[1:], others.turn)
+    assert found.hypotheses[1:] == others.hypotheses
+    up = paths_of(found)[0] @ [0, 0, 1]
+    assert np.abs(up[:, 0]).max() < 1e-6 and up[:, 1].max() < -0.9, "upright, as others are"
 
 
 def test_of_a_choice_of_paths_the_first_can_be_taken_alone():

@@ -10,7 +10,7 @@ from vmr_backend.fitting.stages import Course
 from vmr_backend.job import BadInput
 from vmr_backend.priors import NOTHING, Priors, Rotations
 from vmr_backend.settings import Settings
-from vmr_backend.vmr.clip import adapt_clip, initial_priors
+from vmr_backend.vmr.clip import adapt_clip, initial_priors, predicted_landmarks
 
 QUICK = Settings().with_values({"window": 6, "stride": 4, "iterations": 3, "frames_per_iteration": 3, "visits": 4})
 
@@ -121,3 +121,19 @@ def test_initial_priors_are_a_shape_as_large_as_the_crops_show_it_and_headings(t
     assert len(with_own.hints.frames) > 8 and np.array_equal(with_own.hints.matrices[index], np.eye(3))
     assert np.array_equal(found.shape.sphere.faces, loaded().model.shape.sphere.faces)
     assert 0.5 < np.ptp(found.shape.vertices, axis=0).max() < 3, "crops are two units across"
+
+
+def test_landmarks_are_keypoints_where_the_prediction_shows_them(turning_egg):
+    """The same as of a run that does nothing but predict, in its full frames."""
+    footage = turning_egg.footage
+    found = predicted_landmarks(fitter_of(footage, QUICK), loaded(), NOTHING, lambda *_: None).landmarks
+    assert found.names == ("left end", "right end")
+    settings = QUICK.with_values({"iterations": 0, "visits": 1})
+    stopped = []
+    adapt_clip(fitter_of(footage, settings), loaded(), Course(3, lambda *_: None, lambda make: stopped.append(make())),
+               NOTHING)
+    shown = stopped[0].projected()[:, [0, 7]]
+    pixels = footage.crop_centre[:, None] + footage.crop_half[:, None, None] * found.points
+    np.testing.assert_allclose(pixels, shown, atol=0.5)
+    turning = np.diff(found.headings)
+    assert found.headings.shape == footage.numbers.shape and np.abs(turning).max() < np.pi
