@@ -253,7 +253,7 @@ class Settings(Tunables):
                                  "measured", "template")
     weight_landmark: float = weight(0.3, "Landmarks", "Landmarks of a template away from where a category model sees "
                                     "them", "measured", "template")
-    weight_shape: float = weight(0.01, "Usual Shape", "Proportions of a template away from usual ones", "measured",
+    weight_shape: float = weight(0.1, "Usual Shape", "Proportions of a template away from usual ones", "measured",
                                  "template")
     weight_offset: float = weight(200.0, "Offsets", "Vertices of a template moved away from where its bones have them",
                                   "measured", "template")
