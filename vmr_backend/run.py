@@ -73,8 +73,8 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
 
     with _timed(stages, "footage", device):
         clip = open_footage(request)
-        frames = len(select(clip, request.first, request.last))
-        log.plan(_costs(request.method, settings, frames, category is not None))
+        chosen = select(clip, request.first, request.last)
+        log.plan(_costs(request.method, settings, len(chosen), category is not None))
         # Frames are read, and fitted, in square pixels; what is said and saved is in those of the file.
         priors = priors_of(request, clip.scale)
         check_camera(priors, clip.image_size)

@@ -64,7 +64,7 @@ class Body(Protocol):
         """Penalties (H,) of a pose, by the names of their weights.
 
         points  (H, N, V, 3) the vertices on the screen, crop units
-        some   (H, K, V, 3) the vertices at a few of the frames, for what is too slow for all; None for a rigid body
+        some    (H, K, V, 3) the vertices at a few of the frames, for what is too slow for all; None for a rigid body
         """
 
     def parameter_groups(self) -> list[dict[str, Any]]:
