@@ -31,8 +31,9 @@ OFFSET_RATE, OFFSET_SMOOTHING = 0.1, 10.0
 """Of the offsets of vertices: rate of `UniformAdam`, and strength of their preconditioner."""
 USUAL_TURN = 0.35
 """Radians, standard deviation of a joint of which nothing is known."""
-USUAL_SCALE = 0.2
-"""Standard deviation of the logarithm of a bone's length or girth, beside what components of shape do."""
+USUAL_SCALE, CORRECTION = 0.6, 0.2
+"""Standard deviation of the logarithm of a bone's length or girth: of a template without components of shape, and of
+one whose components hold most of its proportions already."""
 NEAR_LANDMARK, LATE_LANDMARKS = 0.05, 0.1
 """Crop units below which a landmark counts less than it is off; what landmarks count for where the mesh is fine: they
 are predicted, and outlines are seen."""
@@ -273,7 +274,7 @@ class RigBody(nn.Module):
         found: dict[str, Tensor] = {}
         if self.adapt:
             among = self.shape.shape[1] > 0
-            scales = (self._scales() / USUAL_SCALE).square().mean((1, 2))
+            scales = (self._scales() / (CORRECTION if among else USUAL_SCALE)).square().mean((1, 2))
             found["shape"] = scales + (self.shape.square().mean(1) if among else 0.0)
         if (turns := pose.motion) is not None:
             apart = (turns - self.usual).flatten(2) @ self.whitening.T
