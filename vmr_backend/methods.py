@@ -57,18 +57,15 @@ class Method:
 
 def _costs_of_lasr(settings: Settings, frames: int, with_model: bool) -> dict[str, float]:
     from .lasr.fit import costs_of
-    from .vmr.clip import PREDICTION
 
-    return ({"prediction": PREDICTION * frames} if with_model else {}) | costs_of(settings)
+    return _costs_of_prediction(frames, with_model) | costs_of(settings)
 
 
 def _start_lasr(inputs: FitInputs) -> Fit:
     from .lasr.fit import fit
     from .vmr.clip import initial_priors
 
-    priors, seconds = _predicted(inputs, initial_priors)
-    found = fit(inputs.fitter, inputs.course, priors)
-    return replace(found, seconds=seconds | found.seconds)
+    return _after_prediction(inputs, initial_priors, lambda priors: fit(inputs.fitter, inputs.course, priors))
 
 
 def _costs_of_vmr(settings: Settings, frames: int, with_model: bool) -> dict[str, float]:
@@ -86,30 +83,37 @@ def _start_vmr(inputs: FitInputs) -> Fit:
 
 def _costs_of_template(settings: Settings, frames: int, with_model: bool) -> dict[str, float]:
     from .template.fit import costs_of
-    from .vmr.clip import PREDICTION
 
-    return ({"prediction": PREDICTION * frames} if with_model else {}) | costs_of(settings)
+    return _costs_of_prediction(frames, with_model) | costs_of(settings)
 
 
 def _start_template(inputs: FitInputs) -> Fit:
     from .template.fit import fit
     from .vmr.clip import predicted_landmarks
 
-    assert inputs.template is not None
-    priors, seconds = _predicted(inputs, predicted_landmarks)
-    found = fit(inputs.fitter, inputs.course, inputs.template, priors)
-    return replace(found, seconds=seconds | found.seconds)
+    template = inputs.template
+    assert template is not None
+    return _after_prediction(inputs, predicted_landmarks,
+                             lambda priors: fit(inputs.fitter, inputs.course, template, priors))
 
 
-def _predicted(inputs: FitInputs,
-               predict: Callable[[Fitter, LoadedModel, Priors, Report], Priors]) -> tuple[Priors, dict[str, float]]:
-    """What is known with what a category model predicts, where there is one, and how many seconds that took."""
+def _costs_of_prediction(frames: int, with_model: bool) -> dict[str, float]:
+    from .vmr.clip import PREDICTION
+
+    return {"prediction": PREDICTION * frames} if with_model else {}
+
+
+def _after_prediction(inputs: FitInputs, predict: Callable[[Fitter, LoadedModel, Priors, Report], Priors],
+                      fit: Callable[[Priors], Fit]) -> Fit:
+    """A fit from what is known and what a category model predicts, where there is one."""
     if inputs.model is None:
-        return inputs.priors, {}
+        return fit(inputs.priors)
     begin = time.monotonic()
     priors = predict(inputs.fitter, inputs.model, inputs.priors,
                      lambda step, steps: inputs.course.progress("prediction", step, steps))
-    return priors, {"prediction": time.monotonic() - begin}
+    seconds = {"prediction": time.monotonic() - begin}
+    found = fit(priors)
+    return replace(found, seconds=seconds | found.seconds)
 
 
 METHODS = {
