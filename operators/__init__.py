@@ -3,7 +3,7 @@
 import bpy
 
 from ..properties import ACTIVITIES
-from ..scene import overlay
+from ..scene import context_owner, overlay
 from . import (
     backend,
     cancel,
@@ -34,9 +34,11 @@ register_classes, unregister_classes = bpy.utils.register_classes_factory(CLASSE
 def register() -> None:
     register_classes()
     overlay.register()
+    context_owner.register()
 
 
 def unregister() -> None:
+    context_owner.unregister()
     overlay.unregister()
     runs.abandon_all()
     preview.forget_previews()

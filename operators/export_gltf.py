@@ -49,9 +49,6 @@ class VMR_OT_export_gltf(ExportsResult, bpy.types.Operator):
     filter_glob: bpy.props.StringProperty(default="*.glb", options={"HIDDEN"})
 
     def write(self, context: bpy.types.Context, path: str, objects: list[bpy.types.Object]) -> None:
-        # Blender 4.2 takes the scene from which this was read last for the owner of the context, even when another file
-        # has been opened since (Rigify reads it). The exporter writes to the context's window, and Blender crashes.
-        _ = bpy.context.layer_collection
         with selected_alone(context, objects):
             bpy.ops.export_scene.gltf(filepath=path, check_existing=False,
                                       export_apply=not keep_shape_keys(objects), **FIXED_OPTIONS)

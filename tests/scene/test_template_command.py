@@ -49,7 +49,7 @@ def write_blend(path):
 
 
 def write_gltf(path):
-    _ = bpy.context.layer_collection  # see operators/export_gltf.py
+    _ = bpy.context.layer_collection  # see scene/context_owner.py
     bpy.ops.export_scene.gltf(filepath=str(path), export_format="GLB" if path.suffix == ".glb" else "GLTF_SEPARATE")
 
 
