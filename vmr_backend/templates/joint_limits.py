@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +15,16 @@ TWIST, SIDEWAYS = np.radians(25), np.radians(20)
 """Most that a hinge turns about its bone, and out of its plane."""
 FOLDED, STRAIGHT = np.radians(110), np.radians(8)
 """A hinge bends so far beyond rest, and stretches so little beyond straight."""
+STIFF = np.radians(2)
+"""Most that a twist bone turns otherwise than about itself."""
 SPREAD = np.radians(30)
 """Most that the upper parts of a leg turn out of the plane in which it walks."""
 HANGING = 0.5
 """Cosine to straight down of a bone that is part of a leg; arms of a body at rest stand out to the sides."""
 BENT = np.radians(12)
 """A joint that is bent by this much at rest shows which way it bends."""
+PART = re.compile(r"([._-][LR])\.\d{3}$", re.IGNORECASE)
+"""How names end of the further bones that a limb's is divided into, as Rigify's `DEF-thigh.L.001`."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +42,22 @@ def limits_of(template: Template) -> JointLimits:
     """Those of the file, else by what the joints seem to be.
 
     A joint in the middle of a limb, which is bent at rest, is a hinge: it bends further that way, and stretches until
-    it is straight, but not beyond. Other joints of legs swing to the front and back more than to the sides.
+    it is straight, but not beyond. Other joints of legs swing to the front and back more than to the sides. Bones that
+    are there to spread a twist along a limb do not bend it.
     """
     parents, rest = template.bone_parents, template.bone_rest.astype(np.float64)
     count = len(parents)
     axes = np.tile(np.eye(3), (count, 1, 1))
     if template.joint_limits is not None:
         return JointLimits(axes, template.joint_limits.astype(np.float64))
-    children = np.bincount(parents[parents >= 0], minlength=count)
+    spreads = np.array([_spreads_a_twist(template, bone, parent) for bone, parent in enumerate(parents)])
+    children = np.bincount(parents[(parents >= 0) & ~spreads], minlength=count)
     of_limb = template.bone_twins != np.arange(count)
     limits = np.where(of_limb, BALL, TRUNK)[:, None, None] * np.tile([-1.0, 1.0], (count, 3, 1))
     for bone, parent in enumerate(parents):
+        if spreads[bone]:
+            limits[bone] = [[-STIFF, STIFF], [-TWIST, TWIST], [-STIFF, STIFF]]
+            continue
         if not of_limb[bone]:
             continue
         own = rest[bone, :3, 1]
@@ -64,6 +74,16 @@ def limits_of(template: Template) -> JointLimits:
             axes[bone] = _hinge(rest[bone], across)
             limits[bone] = [[-bent - STRAIGHT, FOLDED], [-TWIST, TWIST], [-SIDEWAYS, SIDEWAYS]]
     return JointLimits(axes, limits)
+
+
+def _spreads_a_twist(template: Template, bone: int, parent: int) -> bool:
+    """Whether a bone is there to spread a twist along the one above it, by its name, and runs in line with it."""
+    if parent < 0:
+        return False
+    name, above = (template.card.bone_names[one] for one in (bone, parent))
+    along, along_above = template.bone_rest[[bone, parent], :3, 1].astype(np.float64)
+    is_part = PART.sub(r"\1", name) == PART.sub(r"\1", above)
+    return ("twist" in name.lower() or is_part) and bool(along @ along_above > np.cos(BENT))
 
 
 def _hinge(rest: np.ndarray, axis: np.ndarray) -> np.ndarray:

@@ -1,10 +1,13 @@
 """How far joints turn: as the file has it, else hinges are told by how they are bent at rest."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from scipy.spatial.transform import Rotation
 from tadpole import rest_of, tadpole
 
-from vmr_backend.templates.joint_limits import BALL, FOLDED, SPREAD, STRAIGHT, TRUNK, limits_of
+from vmr_backend.templates.joint_limits import BALL, FOLDED, SPREAD, STIFF, STRAIGHT, TRUNK, TWIST, limits_of
 
 KNEE = np.radians(30)
 LEG = [[[0.2, 0, 1.0], [0.2, -0.25, 0.567]], [[0.2, -0.25, 0.567], [0.2, -0.25, 0.1]],
@@ -16,7 +19,8 @@ def walker():
     legs = np.array(LEG)
     ends = np.concatenate([[[[0, 0, 1.0], [0, -0.5, 1.0]]], legs, legs * [-1, 1, 1]])
     template = tadpole()
-    return type(template)(**{**vars(template), "bone_rest": rest_of(ends).astype(np.float32),
+    card = replace(template.card, bone_names=("trunk", "thigh.L", "shin.L", "foot.L", "thigh.R", "shin.R", "foot.R"))
+    return type(template)(**{**vars(template), "card": card, "bone_rest": rest_of(ends).astype(np.float32),
                              "bone_parents": np.int32([-1, 0, 1, 2, 0, 4, 5]),
                              "bone_twins": np.int32([0, 4, 5, 6, 1, 2, 3])})
 
@@ -52,3 +56,17 @@ def test_legs_swing_to_the_front_and_back_more_than_to_the_sides_and_the_trunk_t
         np.testing.assert_allclose(rest[thigh, :3, :3] @ found.axes[thigh][:, 0], [1, 0, 0], atol=1e-6)
         assert found.limits[thigh, 0, 1] == BALL and found.limits[thigh, 1:, 1].max() == SPREAD
     np.testing.assert_allclose(found.axes.transpose(0, 2, 1) @ found.axes, np.tile(np.eye(3), (7, 1, 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("name, bends", [
+    ("DEF-thigh.L.001", False), ("thigh_twist_01_l", False), ("DEF-shin.L", True), ("thigh.001", True)])
+def test_a_bone_that_spreads_a_twist_does_not_bend_the_limb(name, bends):
+    template = walker()
+    rest = template.bone_rest.copy()
+    rest[2, :3, :3] = rest[1, :3, :3]  # in line with the thigh
+    names = ("trunk", "DEF-thigh.L", name, "foot.L", "DEF-thigh.R", "shin.R", "foot.R")
+    card = replace(template.card, bone_names=names)
+    found = limits_of(type(template)(**{**vars(template), "bone_rest": rest, "card": card}))
+    most = found.limits[2, :, 1]
+    assert most[1] == TWIST and (most[0] > 10 * STIFF) == bends and (most[2] > 5 * STIFF) == bends
+    assert found.limits[1, 0, 1] == BALL, "the thigh itself swings"
