@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -48,7 +49,7 @@ def descend(groups: Iterable[dict[str, Any]], evaluate: Callable[[int], Terms],
         if last or i % CHECKED == 0 or not total.is_cuda:
             check_finite(total)
         for optimiser in optimisers:
-            optimiser.zero_grad(set_to_none=True)
+            optimiser.zero_grad()
         total.sum().backward()
         for optimiser in optimisers:
             for group in optimiser.param_groups:
@@ -72,36 +73,64 @@ def falling(at: float, final: float) -> float:
     return final + (1 - final) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, at)))
 
 
-class Adam(torch.optim.Adam):
-    """Adam with the moments of all that is fitted to pictures."""
+class Optimiser:
+    """Groups of parameters that are descended together, and a state for each parameter.
 
-    def __init__(self, groups: list[dict]):
-        super().__init__(groups, betas=BETAS)
+    PyTorch's own base class imports PyTorch's compiler as it is first used, which takes as long as importing PyTorch:
+    every run would begin seconds later.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]]):
+        """groups  "params" and their learning rate "lr", a number, or a tensor that broadcasts over the last axis"""
+        self.param_groups = groups
+        self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
+
+    def zero_grad(self) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Descend by the gradients that are there; parameters that have none rest."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self.update(parameter, parameter.grad, group["lr"], self.state[parameter])
+
+    def update(self, parameter: Tensor, gradient: Tensor, rate: float | Tensor, state: dict[str, Any]) -> None:
+        raise NotImplementedError
 
 
-class UniformAdam(torch.optim.Optimizer):
+class Adam(Optimiser):
+    """Adam (Kingma and Ba 2015) with the moments of all that is fitted to pictures."""
+
+    def update(self, parameter: Tensor, gradient: Tensor, rate: float | Tensor, state: dict[str, Any]) -> None:
+        if not state:
+            state.update(count=0, first=torch.zeros_like(parameter), second=torch.zeros_like(parameter))
+        state["count"] += 1
+        state["first"].lerp_(gradient, 1 - BETAS[0])
+        state["second"].mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        spread = (state["second"] / (1 - BETAS[1] ** state["count"])).sqrt_().add_(1e-8)
+        parameter.sub_(rate / (1 - BETAS[0] ** state["count"]) * state["first"] / spread)
+
+
+class UniformAdam(Optimiser):
     """Adam with one second moment for a whole mesh, its largest (Nicolet et al. 2021).
 
     Plain Adam takes equal steps everywhere, so vertices that no picture constrains walk at random on the noise of their
     gradients; here they hardly move. Parameters are (H, V, 3), each hypothesis by itself.
     """
 
-    def __init__(self, groups: list[dict]):
-        super().__init__(groups, {})
-
-    @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for parameter in _with_gradients(group):
-                state = self.state[parameter]
-                if not state:
-                    state.update(count=0, first=torch.zeros_like(parameter), second=torch.zeros_like(parameter))
-                state["count"] += 1
-                state["first"].lerp_(parameter.grad, 1 - BETAS[0])
-                state["second"].lerp_(parameter.grad.square(), 1 - BETAS[1])
-                first = state["first"] / (1 - BETAS[0] ** state["count"])
-                second = (state["second"] / (1 - BETAS[1] ** state["count"])).amax((1, 2), keepdim=True)
-                parameter.sub_(group["lr"] * first / (second.sqrt() + 1e-12))
+    def update(self, parameter: Tensor, gradient: Tensor, rate: float | Tensor, state: dict[str, Any]) -> None:
+        if not state:
+            state.update(count=0, first=torch.zeros_like(parameter), second=torch.zeros_like(parameter))
+        state["count"] += 1
+        state["first"].lerp_(gradient, 1 - BETAS[0])
+        state["second"].lerp_(gradient.square(), 1 - BETAS[1])
+        first = state["first"] / (1 - BETAS[0] ** state["count"])
+        second = (state["second"] / (1 - BETAS[1] ** state["count"])).amax((1, 2), keepdim=True)
+        parameter.sub_(rate * first / (second.sqrt() + 1e-12))
 
 
 def rows_of(table: Tensor, index: Tensor) -> Tensor:
@@ -109,31 +138,19 @@ def rows_of(table: Tensor, index: Tensor) -> Tensor:
     return functional.embedding(index, table, sparse=True)
 
 
-class RowAdam(torch.optim.Optimizer):
+class RowAdam(Optimiser):
     """Adam for tables (N, C) of which each step reads a few rows (`rows_of`): the others rest, with their moments."""
 
-    def __init__(self, groups: list[dict]):
-        super().__init__(groups, {})
-
-    @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for table in _with_gradients(group):
-                state = self.state[table]
-                if not state:
-                    state.update(counts=table.new_zeros(len(table), 1), first=torch.zeros_like(table),
-                                 second=torch.zeros_like(table))
-                counts, first, second = state["counts"], state["first"], state["second"]
-                gradient = table.grad.coalesce()
-                rows, gradient = gradient.indices()[0], gradient.values()
-                counts[rows] += 1
-                first[rows] = BETAS[0] * first[rows] + (1 - BETAS[0]) * gradient
-                second[rows] = BETAS[1] * second[rows] + (1 - BETAS[1]) * gradient.square()
-                mean = first[rows] / (1 - BETAS[0] ** counts[rows])
-                spread = second[rows] / (1 - BETAS[1] ** counts[rows])
-                table[rows] -= group["lr"] * mean / (spread.sqrt() + 1e-8)
-
-
-def _with_gradients(group: dict[str, Any]) -> list[Tensor]:
-    """Those of a group's parameters that the last iteration's terms depend on."""
-    return [parameter for parameter in group["params"] if parameter.grad is not None]
+    def update(self, parameter: Tensor, gradient: Tensor, rate: float | Tensor, state: dict[str, Any]) -> None:
+        if not state:
+            state.update(counts=parameter.new_zeros(len(parameter), 1), first=torch.zeros_like(parameter),
+                         second=torch.zeros_like(parameter))
+        counts, first, second = state["counts"], state["first"], state["second"]
+        gradient = gradient.coalesce()
+        rows, values = gradient.indices()[0], gradient.values()
+        counts[rows] += 1
+        first[rows] = BETAS[0] * first[rows] + (1 - BETAS[0]) * values
+        second[rows] = BETAS[1] * second[rows] + (1 - BETAS[1]) * values.square()
+        mean = first[rows] / (1 - BETAS[0] ** counts[rows])
+        spread = second[rows] / (1 - BETAS[1] ** counts[rows])
+        parameter[rows] -= rate * mean / (spread.sqrt() + 1e-8)

@@ -1,6 +1,8 @@
 """Gradient descent and its kinds of Adam, against PyTorch's own by hand and against plain references."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -43,6 +45,18 @@ def test_a_descent_is_pytorchs_adam_with_the_rates_of_its_groups_and_weights_tha
     torch.testing.assert_close(found["total"], torch.stack(totals[7:]).mean(0).detach())
     torch.testing.assert_close(found["near"], torch.stack([one["near"] for one in terms[7:]]).mean(0).detach())
     torch.testing.assert_close(found["far"], terms[9]["far"].detach())
+
+
+def test_a_descent_does_not_wait_for_pytorchs_compiler_to_be_imported():
+    script = """
+import sys, torch
+from vmr_backend.fitting.optimise import descend
+value = torch.ones(3, requires_grad=True)
+descend([{"params": [value], "lr": 0.1}], lambda i: {"one": value.sum()}, lambda i: {"one": 1.0}, 2)
+print(value.tolist(), "torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.split("] ")[1].strip() == "False"
 
 
 def test_groups_may_have_different_optimisers():
