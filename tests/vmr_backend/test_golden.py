@@ -1,4 +1,4 @@
-"""Each method on half of the sample clip, by its command, with few steps: its figures do not fall.
+"""Each method on a third of the sample clip, by its command, with few steps: its figures do not fall.
 
 The bounds lie well below the worst of several seeds. J, F and keypoints are what the camera sees; chamfer, pose_chamfer
 and track compare with the true mesh from all sides, since a mesh may fit every mask and be wrong behind.
@@ -49,10 +49,10 @@ def joints(tmp_path_factory):
 
 
 @pytest.mark.parametrize("words, values, least, most", [
-    (["--preset", "preview"], {"hypotheses": 4, "rigid_iterations": 80, "coarse_iterations": 120},
-     {"J": 0.74, "F": 0.65, "pck_t": 0.7}, {"chamfer": 0.034, "pose_chamfer": 0.043, "track": 0.07}),
+    (["--preset", "preview"], {"hypotheses": 4, "rigid_iterations": 100, "coarse_iterations": 180},
+     {"J": 0.74, "F": 0.65, "pck_t": 0.7}, {"chamfer": 0.046, "pose_chamfer": 0.072, "track": 0.095}),
     (["--method", "vmr", "--model", "quadruped"], {"visits": 16, "iterations": 3},
-     {"J": 0.82, "F": 0.82, "pck_t": 0.8}, {"chamfer": 0.021, "pose_chamfer": 0.033, "track": 0.053}),
+     {"J": 0.78, "F": 0.76, "pck_t": 0.8}, {"chamfer": 0.021, "pose_chamfer": 0.035, "track": 0.053}),
 ], ids=["lasr", "vmr"])
 def test_a_golden_clip_is_found_as_well_as_ever(joints, tmp_path, words, values, least, most):
     for setting in (values | {"crop_size": 80, "texture_size": 64}).items():

@@ -274,8 +274,8 @@ class RigBody(nn.Module):
         found: dict[str, Tensor] = {}
         if self.adapt:
             among = self.shape.shape[1] > 0
-            scales = (self._scales() / (CORRECTION if among else USUAL_SCALE)).square().mean((1, 2))
-            found["shape"] = scales + (self.shape.square().mean(1) if among else 0.0)
+            scales = _unusual(self._scales() / (CORRECTION if among else USUAL_SCALE)).mean((1, 2))
+            found["shape"] = scales + (_unusual(self.shape).mean(1) if among else 0.0)
         if (turns := pose.motion) is not None:
             apart = (turns - self.usual).flatten(2) @ self.whitening.T
             parts = (self.limit_axes.mT @ turns.unsqueeze(-1)).squeeze(-1)
@@ -333,6 +333,12 @@ class RigBody(nn.Module):
             arrays |= {"keypoint_names": np.array(template.card.landmark_names),
                        "keypoint_weights": torch.from_numpy(template.landmark_weights).to(self.heads.device)}
         return arrays
+
+
+def _unusual(deviations: Tensor) -> Tensor:
+    """Penalty of deviations in standard deviations: the square of small ones, but of large ones hardly more than twice
+    their size (pseudo-Huber), since an animal may be unlike its kind in a few proportions."""
+    return 2 * ((1 + deviations.square()).sqrt() - 1)
 
 
 def _aimed(axes: Tensor, along: Tensor) -> Tensor:

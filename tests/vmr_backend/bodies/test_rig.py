@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from tadpole import NAMES, PARENTS, tadpole
 
-from vmr_backend.bodies.rig import RigBody
+from vmr_backend.bodies.rig import USUAL_SCALE, RigBody
 from vmr_backend.fitting.batch import FrameBatch
 from vmr_backend.fitting.body import Constraints
 from vmr_backend.fitting.view import LandmarkTracks, View
@@ -101,6 +101,16 @@ def test_a_template_that_keeps_its_shape_has_no_proportions_to_fit():
     assert body.offset is None and not any(parameter is body.log_scale for parameter in groups)
     pose = body.posed(EVERY, FREE)
     assert {"shape", "offset"}.isdisjoint(body.regularisers(pose, pose.vertices, None, None))
+
+
+@pytest.mark.parametrize("deviations, expected", [
+    (0.0, 0.0), (0.1, 0.01), (1.0, 0.83), (10.0, 18.1), (20.0, 38.0)])
+def test_small_departures_from_usual_proportions_cost_their_square_and_large_ones_twice_their_size(deviations, expected):
+    body = body_of(adapt=True)
+    with torch.no_grad():
+        body.log_scale.fill_(deviations * USUAL_SCALE)
+    pose = body.posed(EVERY, FREE)
+    assert body.regularisers(pose, pose.vertices, None, None)["shape"].item() == pytest.approx(expected, rel=0.01)
 
 
 def test_each_hypothesis_is_posed_by_itself():
