@@ -105,7 +105,7 @@ def test_a_template_that_keeps_its_shape_has_no_proportions_to_fit():
 
 @pytest.mark.parametrize("deviations, expected", [
     (0.0, 0.0), (0.1, 0.01), (1.0, 0.83), (10.0, 18.1), (20.0, 38.0)])
-def test_small_departures_from_usual_proportions_cost_their_square_and_large_ones_twice_their_size(deviations, expected):
+def test_small_departures_from_proportions_cost_their_square_and_large_ones_twice_their_size(deviations, expected):
     body = body_of(adapt=True)
     with torch.no_grad():
         body.log_scale.fill_(deviations * USUAL_SCALE)
