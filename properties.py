@@ -57,6 +57,7 @@ class SubjectKind:
 
 
 SUBJECT_KINDS = {
+    "auto": SubjectKind("Auto", METHODS["auto"].meaning, "auto", 4),
     "lasr": SubjectKind("Unknown Animal", METHODS["lasr"].meaning, "lasr", 0),
     "quadruped": SubjectKind("Quadruped", "Let a rigged four-legged animal, which comes along, follow the clip",
                              "template", 2, template="quadruped"),
@@ -286,7 +287,7 @@ class VMR_PG_reconstruction(bpy.types.PropertyGroup):
         name="Clip", type=bpy.types.MovieClip,
         description="Footage to reconstruct from, where no Movie Clip Editor shows a clip")
     method: bpy.props.EnumProperty(
-        name="Method", default="lasr", description="What the subject is taken for, and so how it is found",
+        name="Method", default="auto", description="What the subject is taken for, and so how it is found",
         items=[(name, kind.label, kind.meaning, kind.number) for name, kind in SUBJECT_KINDS.items()])
     model: bpy.props.StringProperty(
         name="Model", search=_model_names, search_options={"SUGGESTION"},

@@ -98,7 +98,7 @@ def request_of(context: bpy.types.Context, clip: bpy.types.MovieClip, template: 
 
 def _model_of(props) -> str | None:
     """Path of the category model that the method needs or starts from; None where there is none."""
-    if method_of(props).needs_template:
+    if not method_of(props).takes_model:
         return None
     name = (props.model if method_of(props).needs_model else props.start_model).strip()
     return str(find_model(bpy.path.abspath(name), models_folder()).path) if name else None

@@ -64,7 +64,7 @@ class MainPanel(InTab):
             draw_own_rig(column, inputs_of(clip))
         if method.needs_model:
             draw_chosen_model(column, props)
-        elif not method.needs_template:
+        elif method.takes_model:
             column.prop(props, "start_model")
         if method.takes_shape and clip is not None:
             column.prop(inputs_of(clip), "start_shape")

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from .vmr.model_file import LoadedModel
 
 
+AUTO = "auto"
+"""The method that is none by itself."""
+RECOGNITION = 6000.0
+"""Milliseconds on two cores that it takes to see what kind of animal a clip shows, about."""
+
+
 @dataclass(frozen=True)
 class FitInputs:
     """What a method starts from."""
@@ -44,9 +50,12 @@ class Method:
     meaning: str
     costs: Callable[[Settings, int, bool], dict[str, float]]
     """About how long each stage takes, in milliseconds on two cores: of settings, frames, whether there is a model."""
-    start: Callable[[FitInputs], Fit]
+    start: Callable[[FitInputs], Fit] | None
+    """None: another one is taken, once the footage was looked at."""
+    takes_model: bool = True
+    """Whether it may start from a category model that the request names."""
     needs_model: bool = False
-    """Whether it needs a category model; it may start from one in any case."""
+    """Whether it needs one."""
     needs_template: bool = False
     """Whether it fits a rigged template, which the others know nothing of."""
     takes_shape: bool = False
@@ -116,11 +125,17 @@ def _after_prediction(inputs: FitInputs, predict: Callable[[Fitter, LoadedModel,
     return replace(found, seconds=seconds | found.seconds)
 
 
+def _costs_of_auto(settings: Settings, frames: int, with_model: bool) -> dict[str, float]:
+    return {"recognition": RECOGNITION, **_costs_of_template(settings, frames, True)}
+
+
 METHODS = {
+    AUTO: Method("See what kind of animal it is, and take the method that suits it", _costs_of_auto, None,
+                 takes_model=False),
     "lasr": Method("Find shape, bones, motion and camera from the clip alone", _costs_of_lasr,
                    _start_lasr),
     "vmr": Method("Adapt a category model, trained beforehand, to the clip", _costs_of_vmr, _start_vmr,
                   needs_model=True, takes_shape=True, perspective=lambda settings: settings.visits > 0),
     "template": Method("Let a rigged body follow the clip: one that comes along, or your own", _costs_of_template,
-                       _start_template, needs_template=True),
+                       _start_template, takes_model=False, needs_template=True),
 }

@@ -26,7 +26,7 @@ from .job import (
     rotations_of,
     take_place,
 )
-from .methods import METHODS
+from .methods import AUTO, METHODS
 from .process import carry_out, stop_with_standard_input
 from .reconstruction import FILE_NAME
 from .run_folder import abandon, begin, locked, stopped
@@ -189,7 +189,8 @@ def _say_that_it_is_finished(folder: Path) -> int:
 def _refuse_another_request(request: JobRequest, before: JobRequest, folder: Path) -> None:
     """BadInput where the folder's run was asked for otherwise: its checkpoint would not fit."""
     asked, known = _what_shapes_a_run(request), _what_shapes_a_run(before)
-    if other := [name for name in asked if asked[name] != known[name]]:
+    chosen = ("method", "template", "model") if request.method == AUTO else ()
+    if other := [name for name in asked if asked[name] != known[name] and name not in chosen]:
         names = ", ".join(other[:3]) + " ..." * (len(other) > 3)
         raise BadInput(f"--resume: found a run with another {names} in {folder}; needs what that was started with, "
                        "or no CLIP, or no --resume")

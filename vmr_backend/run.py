@@ -19,7 +19,7 @@ from .devices import device_name, device_of
 from .fitting.fitter import Fitter
 from .fitting.stages import Course
 from .job import BadInput, EventLog, JobRequest, write_whole
-from .methods import METHODS, FitInputs
+from .methods import AUTO, METHODS, RECOGNITION, FitInputs
 from .metrics.colour import colour_errors
 from .metrics.coverage import coverage
 from .metrics.mask_agreement import evaluate
@@ -29,19 +29,20 @@ from .outputs.report import Lens, StageTime, write_report
 from .outputs.trust import judge, measure
 from .priors import check_camera, priors_of
 from .reconstruction import FILE_NAME, OVERLAY_NAME, PREVIEW_NAME, TEXTURE_NAME, Reconstruction
-from .rendering import get_renderer
+from .rendering import Renderer, get_renderer
 from .settings import Settings, settings_of
 from .snapshots import Snapshots
 from .templates.rig_file import template_in
-from .templates.shelf import find_template
+from .templates.shelf import find_template, shipped_templates
 from .templates.template import Template
 from .texture.bake import bake_texture
 from .video.clip import as_rgb, open_footage, read_image, select
 from .video.flow_finders import flow_finder
-from .video.footage import load_footage
+from .video.footage import Footage, load_footage
 from .video.full_frames import FullFrames
 from .video.subjects import Choice
 from .vmr.model_file import LoadedModel, find_model, load_model, shipped_models
+from .vmr.recognition import UNKNOWN, recognised
 
 try:
     import resource
@@ -66,8 +67,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     renderer = get_renderer(request.renderer, device)
     like = Reconstruction.load(Path(request.shape)) if request.shape else None
-    template = template_in(find_template(request.template)) if request.template else None
-    category = category_of(request, template, device)
+    template, category = _bodies_of(request, device)
     snapshots = Snapshots(folder)
     stages: list[StageTime] = []
 
@@ -83,6 +83,14 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
                                flow=flow_finder(settings.flow, device),
                                progress=lambda step, steps: log.progress("footage", step, steps))
     warnings = [*clip.remarks, *footage.notes]
+    if request.method == AUTO:
+        with _timed(stages, "recognition", device):
+            request, choice = chosen_by_sight(request, footage, device, renderer,
+                                              lambda step, steps: log.progress("recognition", step, steps))
+            request.save(folder)  # where the run goes on, it goes on with this
+            template, category = _bodies_of(request, device)
+        warnings.append(choice)
+        log.plan({"recognition": RECOGNITION} | _costs(request.method, settings, len(chosen), category is not None))
     warnings += [f"{len(footage.left_out)} frames were left out; the first is frame {number}: {reason}"
                  for number, reason in footage.left_out[:1]]
     for line in warnings:
@@ -94,7 +102,9 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     with _timed(stages, "fit", device):
         fitter = Fitter(footage, settings, renderer, device)
         course = Course(request.seed, log.progress, offer, folder, resume)
-        found = METHODS[request.method].start(FitInputs(fitter, course, priors, category, like, template))
+        start = METHODS[request.method].start
+        assert start is not None
+        found = start(FitInputs(fitter, course, priors, category, like, template))
     fit_memory = stages.pop().peak_memory_mib
     stages += [StageTime(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 
@@ -141,6 +151,28 @@ def draw_pictures(folder: Path, log: EventLog) -> None:
                   progress=lambda step, _: log.progress("pictures", step, total))
     write_preview(result, texture, frames.frame, folder / PREVIEW_NAME, Path(request.clip).name)
     log.progress("pictures", total, total)
+
+
+def chosen_by_sight(request: JobRequest, footage: Footage, device: torch.device, renderer: Renderer,
+                    progress: Callable[[int, int], None]) -> tuple[JobRequest, str]:
+    """The request with the method that suits what the footage shows, and which that is and why, in a line."""
+    found = recognised(footage, device, renderer, progress)
+    figures = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+    category = next(iter(found), "")
+    if not found or found[category] >= UNKNOWN:
+        return replace(request, method="lasr"), (
+            "Auto took the method lasr, from the clip alone: no category model that comes along recognises the subject "
+            f"(disbelief: {figures}; needs less than {UNKNOWN})")
+    why = f"the category model of that name recognises the subject (disbelief: {figures})"
+    if category in shipped_templates():
+        return replace(request, method="template", template=category), f"Auto took the template {category}: {why}"
+    return replace(request, method="vmr", model=category), f"Auto took the category model {category}: {why}"
+
+
+def _bodies_of(request: JobRequest, device: torch.device) -> tuple[Template | None, LoadedModel | None]:
+    """Template and category model that a fit starts from."""
+    template = template_in(find_template(request.template)) if request.template else None
+    return template, category_of(request, template, device)
 
 
 def category_of(request: JobRequest, template: Template | None, device: torch.device) -> LoadedModel | None:

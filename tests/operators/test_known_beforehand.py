@@ -162,5 +162,5 @@ def test_a_run_starts_from_what_the_other_method_knows_where_the_user_says_so(ex
 
 
 def test_a_model_to_start_from_that_is_not_there_is_refused(extension, backend, footage):
-    bpy.context.scene.vmr.start_model = "unicorn"
+    bpy.context.scene.vmr.method, bpy.context.scene.vmr.start_model = "lasr", "unicorn"
     assert "found no category model 'unicorn'" in error_of(bpy.ops.vmr.reconstruct)

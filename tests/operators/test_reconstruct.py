@@ -40,7 +40,7 @@ def test_the_backend_gets_what_the_scene_says(extension, backend, footage, tmp_p
     request = request_in(extension)
     assert (request.clip, request.masks) == (str(tmp_path / "walk"), str(tmp_path / "walk masks"))
     assert (request.first, request.last, len(request.files)) == (3, 7, 5)
-    assert (request.method, request.preset, request.device, request.seed) == ("lasr", "preview", "cpu", 7)
+    assert (request.method, request.preset, request.device, request.seed) == ("auto", "preview", "cpu", 7)
     assert request.renderer == "pytorch3d"
     assert request.settings == {"bones": 9, "weight_arap": 0.25}
 

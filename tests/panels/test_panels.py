@@ -294,8 +294,9 @@ def test_a_category_model_is_chosen_where_the_method_needs_one(shown_in):
 def test_the_list_of_methods_is_in_an_artists_words_and_keeps_its_numbers_in_files(extension):
     items = bpy.context.scene.vmr.bl_rna.properties["method"].enum_items
     assert [(item.name, item.identifier, item.value) for item in items] == [
-        ("Unknown Animal", "lasr", 0), ("Quadruped", "quadruped", 2), ("My Rigged Object", "own", 3),
-        ("Category Model", "vmr", 1)]
+        ("Auto", "auto", 4), ("Unknown Animal", "lasr", 0), ("Quadruped", "quadruped", 2),
+        ("My Rigged Object", "own", 3), ("Category Model", "vmr", 1)]
+    assert bpy.context.scene.vmr.method == "auto"
 
 
 def test_an_object_of_the_users_is_chosen_where_it_is_the_subject(extension, shown_in):
@@ -361,6 +362,7 @@ def test_without_a_backend_the_panel_says_so_and_offers_it(extension, shown_in):
 
 def test_changed_settings_can_be_taken_back_where_they_stand(extension, shown_in):
     assert "vmr.reset_settings" not in shown_in("VMR_PT_shape")
+    bpy.context.scene.vmr.method = "lasr"
     bpy.context.scene.vmr.settings.bones = 5
     assert shown_in("VMR_PT_shape").count("vmr.reset_settings") == 1
     assert "1 changed" in shown_in("VMR_PT_reconstruct")

@@ -206,6 +206,20 @@ def test_a_range_of_frames_and_the_seed_are_taken_and_an_earlier_run_leaves_no_n
     assert {path.name for path in tmp_path.iterdir()} == RESULT | {"notes of mine.txt"}
 
 
+def test_auto_leaves_the_method_that_it_took_and_goes_on_with_that(clip, tmp_path):
+    found = run(*clip.command(tmp_path, *QUICKLY, "--method", "auto"))
+    took, = [event.message for event in found.events if event.event == "warning" and event.message.startswith("Auto")]
+    request, report = JobRequest.load(tmp_path), json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert request.method == report["request"]["method"] == "lasr" and "lasr" in took and took in report["warnings"]
+    assert "recognition" in {stage["name"] for stage in report["stages"]}
+    fractions = [event.fraction for event in found.events if event.event == "progress"]
+    assert fractions[-1] == 1 and all(0 <= fraction <= 1 for fraction in fractions)
+    resumed = run(*clip.command(tmp_path, *QUICKLY, "--method", "auto", "--resume"))
+    assert resumed.status == 0 and "finished" in resumed.out
+    assert "another method" in refusal(run(*clip.command(tmp_path, *QUICKLY, "--method", "vmr", "--model", "bird",
+                                                         "--resume")))
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 

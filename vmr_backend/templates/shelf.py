@@ -18,7 +18,7 @@ def find_template(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    if name in (shipped := _shipped()):
+    if name in (shipped := shipped_templates()):
         return shipped[name]
     raise BadInput(f"template: found no file or template {name!r}; needs a file that the command `template` wrote"
                    + (f", or one of {', '.join(shipped)}" if shipped else ""))
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("templates", nargs="*", metavar="TEMPLATE", help="files or names; else all that come along")
     given = parser.parse_args(argv)
     rows = [COLUMNS]
-    for name in given.templates or _shipped():
+    for name in given.templates or shipped_templates():
         template = Template.load(find_template(name))
         rows.append((name, template.card.category or "-", str(len(template.bone_parents)),
                      str(len(template.vertices)), template.card.shape))
@@ -40,5 +40,6 @@ def main(argv: list[str]) -> int:
     return EXIT_DONE
 
 
-def _shipped() -> dict[str, Path]:
+def shipped_templates() -> dict[str, Path]:
+    """Files of the templates that come along, by name."""
     return {path.stem: path for path in sorted(SHIPPED.glob(f"*{ENDING}"))}

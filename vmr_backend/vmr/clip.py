@@ -213,7 +213,7 @@ def predict_clip(footage: Footage, loaded: LoadedModel, renderer: Renderer, repo
     device = loaded.model.anchors.device
     bases, meshes, cameras = [], [], []
     for start in range(0, len(footage.numbers), BATCH):
-        images, masks = _pictures(footage, loaded, slice(start, start + BATCH), device)
+        images, masks = pictures(footage, loaded, slice(start, start + BATCH), device)
         prediction, _ = loaded.model(images, masks, renderer)
         bases.append(prediction.base)
         meshes.append(prediction.vertices)
@@ -222,7 +222,7 @@ def predict_clip(footage: Footage, loaded: LoadedModel, renderer: Renderer, repo
     return _predicted(footage, loaded, torch.cat(bases).mean(0), torch.cat(meshes), WeakCamera.joined(cameras))
 
 
-def _pictures(footage: Footage, loaded: LoadedModel, frames: slice, device: torch.device) -> tuple[Tensor, Tensor]:
+def pictures(footage: Footage, loaded: LoadedModel, frames: slice, device: torch.device) -> tuple[Tensor, Tensor]:
     """Images (N, 3, S, S) and masks (N, S, S) of some frames, as the model takes them."""
     images, masks = (torch.from_numpy(values).to(device) for values in (
         footage.images[frames].transpose(0, 3, 1, 2).astype(np.float32) / 255, footage.masks[frames]))
@@ -231,7 +231,7 @@ def _pictures(footage: Footage, loaded: LoadedModel, frames: slice, device: torc
 
 def _all_pictures(footage: Footage, loaded: LoadedModel, device: torch.device) -> tuple[Tensor, Tensor]:
     """Those of all frames, a few at a time: as floats, whole crops would take more memory than all the rest."""
-    chunks = [_pictures(footage, loaded, slice(start, start + BATCH), device)
+    chunks = [pictures(footage, loaded, slice(start, start + BATCH), device)
               for start in range(0, len(footage.numbers), BATCH)]
     images, masks = zip(*chunks, strict=True)
     return torch.cat(images), torch.cat(masks)

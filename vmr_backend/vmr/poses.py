@@ -40,6 +40,9 @@ class Candidates:
     """C states of T frames."""
     costs: Tensor
     """(T, C) of each."""
+    misfits: Tensor
+    """(T, C) crop units: distance of the landmarks in the picture from those of the mesh, weighted by the confidence in
+    them, over the mean of that."""
 
     @property
     def rotations(self) -> Tensor:
@@ -60,6 +63,7 @@ def candidates(model: CategoryModel, images: Tensor, masks: Tensor, renderer: Re
     count = model.architecture.hypotheses
     states: list[list[State]] = [[] for _ in range(count)]
     costs: list[list[Tensor]] = [[] for _ in range(count)]
+    misfits: list[list[Tensor]] = [[] for _ in range(count)]
     done, chunks = 0, list(zip(images.split(BATCH), masks.split(BATCH), strict=True))
     for few, few_masks in chunks:
         initial = model.initial_prediction(few, few_masks)
@@ -67,21 +71,29 @@ def candidates(model: CategoryModel, images: Tensor, masks: Tensor, renderer: Re
             index = torch.full((len(few),), which, device=few.device)
             prediction = model.refined(initial.encoding, model.predict(initial.state_under(index)), renderer)
             states[which].append(prediction.state)
-            costs[which].append(_cost(model, initial, prediction, which, renderer))
+            residual = _residual(model, initial, prediction)
+            costs[which].append(_cost(model, initial, prediction, residual, which, renderer))
+            misfits[which].append(residual / initial.encoding.confidence.mean(1).square())
             done += 1
             progress(done, count * len(chunks))
-    return Candidates([State.joined(parts) for parts in states], torch.stack([torch.cat(parts) for parts in costs], 1))
+    return Candidates([State.joined(parts) for parts in states],
+                      *(torch.stack([torch.cat(parts) for parts in each], 1) for each in (costs, misfits)))
 
 
-def _cost(model: CategoryModel, initial: InitialPrediction, prediction: Prediction, which: int,
+def _residual(model: CategoryModel, initial: InitialPrediction, prediction: Prediction) -> Tensor:
+    """(N,) crop units: mean distance of landmarks in the picture and of the mesh, each times the confidence in it."""
+    points = prediction.camera.project(prediction.vertices)[:, model.landmarks, :2]
+    return (initial.encoding.confidence * (points - initial.encoding.landmarks).norm(dim=-1)).mean(1)
+
+
+def _cost(model: CategoryModel, initial: InitialPrediction, prediction: Prediction, residual: Tensor, which: int,
           renderer: Renderer) -> Tensor:
     """(N,) of one hypothesis, by its number `which`."""
     points, masks = prediction.camera.project(prediction.vertices), initial.encoding.masks
-    residual = (points[:, model.landmarks, :2] - initial.encoding.landmarks).norm(dim=-1)
     stretch = arap_energy(prediction.base, prediction.vertices, model.shape.edges,
                           model.shape.cotangents(prediction.base))
     return (SILHOUETTE * mask_term(points, model.shape.faces, masks, renderer) + STRETCH * stretch
-            + (initial.encoding.confidence * residual).mean(1) / MISFIT
+            + residual / MISFIT
             - IMPROBABILITY * initial.hypotheses.logits.log_softmax(1)[:, which])
 
 

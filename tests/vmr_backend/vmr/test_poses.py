@@ -40,7 +40,7 @@ def found_at(rotations: torch.Tensor, costs: torch.Tensor) -> Candidates:
     """Candidates whose placements are their numbers."""
     frames, count = costs.shape
     return Candidates([State(torch.zeros(frames, 1), torch.zeros(frames, 2, 9), rotations[:, k],
-                             torch.full((frames, 3), float(k))) for k in range(count)], costs)
+                             torch.full((frames, 3), float(k))) for k in range(count)], costs, torch.zeros_like(costs))
 
 
 @pytest.mark.parametrize("seed", range(3))
