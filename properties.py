@@ -251,15 +251,21 @@ def _suit_motion(inputs: Any, _context: Any) -> None:
     inputs.rig_motion = "OWN_ARMATURE" if inputs.rig_shape == "keep" else "ARMATURE"
 
 
+def _refresh_front(_inputs: Any, _context: Any) -> None:
+    show: Any = bpy.ops.vmr.show_front  # type: ignore[attr-defined]
+    if show.poll():
+        show(refresh=True)
+
+
 def rig_properties() -> dict[str, Any]:
     """What the user says of an object that is the subject."""
     shapes = SETTINGS["template_shape"].choices
     return {
         "rig": bpy.props.PointerProperty(
-            name="Object", type=bpy.types.Object, poll=_can_be_fitted,
+            name="Object", type=bpy.types.Object, poll=_can_be_fitted, update=_refresh_front,
             description="Armature, for all meshes that it moves, or one such mesh"),
         "rig_front": bpy.props.EnumProperty(
-            name="Front", items=FRONTS, default="AUTO",
+            name="Front", items=FRONTS, default="AUTO", update=_refresh_front,
             description="Where the object looks, along its armature's axes"),
         "rig_shape": bpy.props.EnumProperty(
             name="Shape", default="keep", update=_suit_motion,

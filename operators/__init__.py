@@ -3,7 +3,7 @@
 import bpy
 
 from ..properties import ACTIVITIES
-from ..scene import context_owner, overlay
+from ..scene import context_owner, front_arrow, overlay
 from . import (
     backend,
     cancel,
@@ -22,11 +22,12 @@ from . import (
     runs,
     set_up_scene,
     settings,
+    show_front,
     train_model,
 )
 
 MODULES = (backend, cancel, doubtful_frame, export_fbx, export_gltf, frames, hints, jobs, load_result, marks, masks,
-           models, preview, reconstruct, set_up_scene, settings, train_model)
+           models, preview, reconstruct, set_up_scene, settings, show_front, train_model)
 CLASSES = [cls for module in MODULES for name, cls in vars(module).items() if name.startswith("VMR_OT_")]
 register_classes, unregister_classes = bpy.utils.register_classes_factory(CLASSES)  # type: ignore[attr-defined]
 
@@ -34,11 +35,13 @@ register_classes, unregister_classes = bpy.utils.register_classes_factory(CLASSE
 def register() -> None:
     register_classes()
     overlay.register()
+    front_arrow.register()
     context_owner.register()
 
 
 def unregister() -> None:
     context_owner.unregister()
+    front_arrow.unregister()
     overlay.unregister()
     runs.abandon_all()
     preview.forget_previews()

@@ -21,8 +21,11 @@ def draw_subject(layout: bpy.types.UILayout, inputs) -> None:
 
 def draw_own_rig(layout: bpy.types.UILayout, inputs) -> None:
     """Rows for an object of the user's that is the subject."""
-    for name in ("rig", "rig_front", "rig_shape"):
-        layout.prop(inputs, name)
+    layout.prop(inputs, "rig")
+    row = layout.row(align=True)
+    row.prop(inputs, "rig_front")
+    row.operator("vmr.show_front", text="", icon="HIDE_OFF")
+    layout.prop(inputs, "rig_shape")
 
 
 def draw_known(layout: bpy.types.UILayout, scene: bpy.types.Scene, clip: bpy.types.MovieClip) -> None:

@@ -69,8 +69,8 @@ def _draw_outlines(region: bpy.types.Region, clip: bpy.types.MovieClip, outlines
     if not loops:
         return
     corners = [corner for loop in loops for corner in loop]
-    _draw("TRIS", [corners[index] for triangle in tessellate_polygon(loops) for index in triangle], FILL_COLOUR)
-    _draw("LINES", [corner for loop in loops for pair in zip(loop, loop[1:] + loop[:1], strict=True)
+    draw_shape("TRIS", [corners[index] for triangle in tessellate_polygon(loops) for index in triangle], FILL_COLOUR)
+    draw_shape("LINES", [corner for loop in loops for pair in zip(loop, loop[1:] + loop[:1], strict=True)
                     for corner in pair], MASK_COLOUR, 1.5)
 
 
@@ -80,16 +80,16 @@ def _draw_mark(region: bpy.types.Region, clip: bpy.types.MovieClip, mark: Any) -
     for point in mark.points:
         x, y, _ = shown_at(region, clip, *point.place)
         colour = INSIDE_COLOUR if point.inside else OUTSIDE_COLOUR
-        _draw("TRIS", _disc(x, y), colour)
+        draw_shape("TRIS", _disc(x, y), colour)
         arms = [(x - ARM, y, 0.0), (x + ARM, y, 0.0)] + [(x, y - ARM, 0.0), (x, y + ARM, 0.0)] * point.inside
-        _draw("LINES", arms, (0.0, 0.0, 0.0, 1.0), 2.0)
+        draw_shape("LINES", arms, (0.0, 0.0, 0.0, 1.0), 2.0)
 
 
 def _draw_box(region: bpy.types.Region, clip: bpy.types.MovieClip, box: Any) -> None:
     left, top, width, height = box
     corners = [shown_at(region, clip, x, y) for x, y in (
         (left, top), (left + width, top), (left + width, top + height), (left, top + height))]
-    _draw("LINES", [corner for pair in zip(corners, corners[1:] + corners[:1], strict=True) for corner in pair],
+    draw_shape("LINES", [corner for pair in zip(corners, corners[1:] + corners[:1], strict=True) for corner in pair],
           BOX_COLOUR, 2.0)
 
 
@@ -99,7 +99,8 @@ def _disc(x: float, y: float, sides: int = 16) -> list[tuple[float, float, float
     return [corner for k in range(sides) for corner in ((x, y, 0.0), rim[k], rim[(k + 1) % sides])]
 
 
-def _draw(kind: Any, corners: list, colour: tuple[float, float, float, float], width: float = 1.0) -> None:
+def draw_shape(kind: Any, corners: list, colour: tuple[float, float, float, float], width: float = 1.0) -> None:
+    """Draw lines ("LINES") or triangles ("TRIS") between corners."""
     # Not at the top: without a window Blender has no graphics.
     import gpu
     from gpu_extras.batch import batch_for_shader

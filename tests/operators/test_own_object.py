@@ -242,3 +242,43 @@ def test_undo_takes_it_back_in_one_step(extension, fit, rig):
     bpy.ops.ed.undo()
     assert bpy.data.objects["rig"].animation_data is None
     assert not [one for one in bpy.data.objects if one.type in ("CAMERA", "EMPTY")]
+
+
+def test_an_arrow_shows_where_the_object_is_taken_to_look(extension, rig, footage):
+    arrow = extension.module("scene.front_arrow")
+
+    def shaft():
+        foot, tip = (np.array(corner) for corner in arrow.shown.in_world()[:2])
+        return foot, tip
+
+    assert bpy.ops.vmr.show_front() == {"FINISHED"}
+    assert arrow.shown.front == "-Y"
+    foot, tip = shaft()
+    # The head is at -0.8 in the armature's space, which is twice as large in the world and lies at (1, 2, 3).
+    assert foot == pytest.approx([1, 2 - 2 * 0.8, foot[2]], abs=0.3) and tip[1] < foot[1] - 1
+    assert tip[[0, 2]] == pytest.approx(foot[[0, 2]], abs=1e-4) and 3 < foot[2] < 6
+    rig.rotation_euler.z = np.pi / 2
+    bpy.context.view_layer.update()
+    foot, tip = shaft()
+    assert tip[0] > foot[0] + 1 and tip[1] == pytest.approx(foot[1], abs=1e-4), "it follows the armature"
+    footage.vmr.inputs.rig_front = "+X"
+    assert arrow.shown.front == "+X"
+    foot, tip = shaft()
+    assert tip[1] > foot[1] + 0.5 and tip[0] == pytest.approx(foot[0], abs=1e-4), "a choice is shown at once"
+    bpy.ops.vmr.show_front()
+    assert arrow.shown is None
+    footage.vmr.inputs.rig_front = "AUTO"
+    assert arrow.shown is None, "hidden, it stays so"
+
+
+def test_the_arrow_goes_with_its_object(extension, rig, footage):
+    arrow = extension.module("scene.front_arrow")
+    bpy.ops.vmr.show_front()
+    bpy.data.objects.remove(rig)
+    assert arrow.shown.in_world() == []
+    footage.vmr.inputs.rig = None
+    assert arrow.shown is None and not bpy.ops.vmr.show_front.poll()
+    cube = bpy.data.objects.new("cube", bpy.data.meshes.new("cube"))
+    bpy.context.scene.collection.objects.link(cube)
+    footage.vmr.inputs.rig = cube
+    assert "cube" in error_of(bpy.ops.vmr.show_front) and arrow.shown is None
