@@ -43,6 +43,7 @@ from .video.full_frames import FullFrames
 from .video.subjects import Choice
 from .vmr.model_file import LoadedModel, find_model, load_model, shipped_models
 from .vmr.recognition import UNKNOWN, recognised
+from .vmr.rigging import NEAR_ENOUGH, NEARLY, knows, rigged
 
 try:
     import resource
@@ -109,6 +110,12 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     stages += [StageTime(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 
     result = found.reconstruction
+    if category is not None and (file := shipped_templates().get(category.card.category.name)) is not None:
+        kind = Template.load(file)
+        if knows(kind, result):
+            with _timed(stages, "bones", device):
+                result, off = rigged(result, kind)
+            warnings += [NEARLY.format(100 * off)] * (off > NEAR_ENOUGH)
     frames = footage.full
     with _timed(stages, "texture", device):
         baked = bake_texture(result, frames.frame, frames.mask, settings.texture_size,

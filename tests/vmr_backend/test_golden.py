@@ -14,6 +14,8 @@ import numpy as np
 import oracle
 import pytest
 
+from vmr_backend.reconstruction import Reconstruction
+
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "samples" / "painted_dog"
 MASKS = ["--masks", SAMPLE / "masks"]
@@ -62,6 +64,8 @@ def test_a_golden_clip_is_found_as_well_as_ever(joints, tmp_path, words, values,
     found = json.loads(command("evaluate", tmp_path, *MASKS, "--gt", SAMPLE / "ground_truth.npz",
                                "--keypoints", joints))
     print(found)
+    names = {str(name) for name in Reconstruction.load(tmp_path).bone_names}
+    assert ("front_thigh.L" in names) == ("vmr" in words), "bones of the template that comes along for the category"
     assert found["scored_frames"] == LAST + 1
     assert not {name: found[name] for name in least if found[name] < least[name]}
     assert not {name: found[name] for name in most if found[name] > most[name]}

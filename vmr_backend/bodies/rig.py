@@ -270,6 +270,12 @@ class RigBody(nn.Module):
     def colours(self, constraints: Constraints) -> Tensor:
         return self.vertex_colours
 
+    def beyond_limits(self, turns: Tensor) -> Tensor:
+        """(H,) mean square of what turns (H, N, B, 3) go beyond the joints' limits, radians."""
+        parts = (self.limit_axes.mT @ turns.unsqueeze(-1)).squeeze(-1)
+        beyond = torch.relu(self.limits[..., 0] - parts) + torch.relu(parts - self.limits[..., 1])
+        return beyond.square().sum(-1).mean((1, 2))
+
     def regularisers(self, pose: Pose, points: Tensor, some: Tensor | None, batch: FrameBatch) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         if self.adapt:
@@ -278,10 +284,8 @@ class RigBody(nn.Module):
             found["shape"] = scales + (_unusual(self.shape).mean(1) if among else 0.0)
         if (turns := pose.motion) is not None:
             apart = (turns - self.usual).flatten(2) @ self.whitening.T
-            parts = (self.limit_axes.mT @ turns.unsqueeze(-1)).squeeze(-1)
-            beyond = torch.relu(self.limits[..., 0] - parts) + torch.relu(parts - self.limits[..., 1])
             found["pose"] = apart.square().mean((1, 2))
-            found["limit"] = beyond.square().sum(-1).mean((1, 2))
+            found["limit"] = self.beyond_limits(turns)
             found["temporal"] = losses.acceleration_loss(turns.flatten(2)) / turns.shape[2]
         if self.tracked:
             off = (self.landmarks @ points[..., :2] - self.tracks[batch.frames]).square().sum(-1)
