@@ -6,7 +6,7 @@ from ..properties import clip_of, inputs_of
 from ..scene import front_arrow
 from ..scene.front_arrow import FrontArrow
 from ..vmr_backend.job import BadInput
-from .runs import HasObstacle
+from .runs import HasObstacle, redraw
 
 
 class VMR_OT_show_front(HasObstacle, bpy.types.Operator):
@@ -34,7 +34,5 @@ class VMR_OT_show_front(HasObstacle, bpy.types.Operator):
                 if not self.refresh:
                     self.report({"ERROR"}, str(error))
                     return {"CANCELLED"}
-        for window in context.window_manager.windows:
-            for area in window.screen.areas:
-                area.tag_redraw()
+        redraw()
         return {"FINISHED"}

@@ -71,7 +71,7 @@ def _draw_outlines(region: bpy.types.Region, clip: bpy.types.MovieClip, outlines
     corners = [corner for loop in loops for corner in loop]
     draw_shape("TRIS", [corners[index] for triangle in tessellate_polygon(loops) for index in triangle], FILL_COLOUR)
     draw_shape("LINES", [corner for loop in loops for pair in zip(loop, loop[1:] + loop[:1], strict=True)
-                    for corner in pair], MASK_COLOUR, 1.5)
+                         for corner in pair], MASK_COLOUR, 1.5)
 
 
 def _draw_mark(region: bpy.types.Region, clip: bpy.types.MovieClip, mark: Any) -> None:

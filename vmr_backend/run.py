@@ -43,7 +43,7 @@ from .video.full_frames import FullFrames
 from .video.subjects import Choice
 from .vmr.model_file import LoadedModel, find_model, load_model, shipped_models
 from .vmr.recognition import UNKNOWN, recognised
-from .vmr.rigging import NEAR_ENOUGH, NEARLY, knows, rigged
+from .vmr.rigging import COST, NEAR_ENOUGH, NEARLY, knows, rigged
 
 try:
     import resource
@@ -75,7 +75,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     with _timed(stages, "footage", device):
         clip = open_footage(request)
         chosen = select(clip, request.first, request.last)
-        log.plan(_costs(request.method, settings, len(chosen), category is not None))
+        log.plan(_costs(request.method, settings, len(chosen), category))
         # Frames are read, and fitted, in square pixels; what is said and saved is in those of the file.
         priors = priors_of(request, clip.scale)
         check_camera(priors, clip.image_size)
@@ -91,7 +91,7 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
             request.save(folder)  # where the run goes on, it goes on with this
             template, category = _bodies_of(request, device)
         warnings.append(choice)
-        log.plan({"recognition": RECOGNITION} | _costs(request.method, settings, len(chosen), category is not None))
+        log.plan({"recognition": RECOGNITION} | _costs(request.method, settings, len(chosen), category))
     warnings += [f"{len(footage.left_out)} frames were left out; the first is frame {number}: {reason}"
                  for number, reason in footage.left_out[:1]]
     for line in warnings:
@@ -110,12 +110,12 @@ def run_job(folder: Path, log: EventLog, resume: bool = False) -> None:
     stages += [StageTime(name, seconds, fit_memory) for name, seconds in found.seconds.items()]
 
     result = found.reconstruction
-    if category is not None and (file := shipped_templates().get(category.card.category.name)) is not None:
-        kind = Template.load(file)
-        if knows(kind, result):
-            with _timed(stages, "bones", device):
-                result, off = rigged(result, kind)
-            warnings += [NEARLY.format(100 * off)] * (off > NEAR_ENOUGH)
+    if (file := _bones_for(request.method, category)) is not None and knows(kind := Template.load(file), result):
+        with _timed(stages, "bones", device):
+            result, off = rigged(result, kind, lambda step, steps: log.progress("bones", step, steps))
+        if off > NEAR_ENOUGH:
+            warnings.append(NEARLY.format(100 * off))
+            log.warning(warnings[-1])
     frames = footage.full
     with _timed(stages, "texture", device):
         baked = bake_texture(result, frames.frame, frames.mask, settings.texture_size,
@@ -193,9 +193,18 @@ def category_of(request: JobRequest, template: Template | None, device: torch.de
     return found if known.intersection(template.card.landmark_names) else None
 
 
-def _costs(method: str, settings: Settings, frames: int, with_model: bool) -> dict[str, float]:
+def _bones_for(method: str, category: LoadedModel | None) -> Path | None:
+    """The file of the template whose bones a result gets, of the category that the method fits; None for none."""
+    if category is None or not METHODS[method].needs_model:
+        return None
+    return shipped_templates().get(category.card.category.name)
+
+
+def _costs(method: str, settings: Settings, frames: int, category: LoadedModel | None) -> dict[str, float]:
     """About how long each stage takes, in milliseconds on two cores, for the forecast of the time left."""
-    of_fit = METHODS[method].costs(settings, frames, with_model)
+    of_fit = METHODS[method].costs(settings, frames, category is not None)
+    if _bones_for(method, category) is not None:
+        of_fit["bones"] = COST[0] + COST[1] * frames
     return {"footage": 70.0 * frames, **of_fit, "texture": 130.0 * frames, "measures": 120.0 * frames,
             "pictures": 130.0 * frames}
 

@@ -71,30 +71,28 @@ def candidates(model: CategoryModel, images: Tensor, masks: Tensor, renderer: Re
             index = torch.full((len(few),), which, device=few.device)
             prediction = model.refined(initial.encoding, model.predict(initial.state_under(index)), renderer)
             states[which].append(prediction.state)
-            residual = _residual(model, initial, prediction)
-            costs[which].append(_cost(model, initial, prediction, residual, which, renderer))
-            misfits[which].append(residual / initial.encoding.confidence.mean(1).square())
+            cost, misfit = _cost_and_misfit(model, initial, prediction, which, renderer)
+            costs[which].append(cost)
+            misfits[which].append(misfit)
             done += 1
             progress(done, count * len(chunks))
     return Candidates([State.joined(parts) for parts in states],
                       *(torch.stack([torch.cat(parts) for parts in each], 1) for each in (costs, misfits)))
 
 
-def _residual(model: CategoryModel, initial: InitialPrediction, prediction: Prediction) -> Tensor:
-    """(N,) crop units: mean distance of landmarks in the picture and of the mesh, each times the confidence in it."""
-    points = prediction.camera.project(prediction.vertices)[:, model.landmarks, :2]
-    return (initial.encoding.confidence * (points - initial.encoding.landmarks).norm(dim=-1)).mean(1)
-
-
-def _cost(model: CategoryModel, initial: InitialPrediction, prediction: Prediction, residual: Tensor, which: int,
-          renderer: Renderer) -> Tensor:
-    """(N,) of one hypothesis, by its number `which`."""
+def _cost_and_misfit(model: CategoryModel, initial: InitialPrediction, prediction: Prediction, which: int,
+                     renderer: Renderer) -> tuple[Tensor, Tensor]:
+    """Both (N,), of one hypothesis, by its number `which`: see `Candidates`."""
     points, masks = prediction.camera.project(prediction.vertices), initial.encoding.masks
+    apart = (points[:, model.landmarks, :2] - initial.encoding.landmarks).norm(dim=-1)
+    confidence = initial.encoding.confidence
+    residual = (confidence * apart).mean(1)
     stretch = arap_energy(prediction.base, prediction.vertices, model.shape.edges,
                           model.shape.cotangents(prediction.base))
-    return (SILHOUETTE * mask_term(points, model.shape.faces, masks, renderer) + STRETCH * stretch
+    cost = (SILHOUETTE * mask_term(points, model.shape.faces, masks, renderer) + STRETCH * stretch
             + residual / MISFIT
             - IMPROBABILITY * initial.hypotheses.logits.log_softmax(1)[:, which])
+    return cost, residual / confidence.mean(1).square()
 
 
 def steady_state(found: Candidates, numbers: Tensor, hints: Hints | None = None,

@@ -6,13 +6,13 @@ proportions and pose are fitted to it; each vertex then follows the bones that h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
-from torch.nn import functional
 
 from .. import losses
 from ..bodies.rig import RigBody
@@ -24,6 +24,7 @@ from ..geometry.skinning import blend_skinning
 from ..geometry.topology import combinatorial_laplacian
 from ..reconstruction import BONES_PER_VERTEX, Reconstruction
 from ..templates.template import Template
+from ..texture.view import vertex_normals
 
 LAYING, MOVING = 300, (150, 100)
 """Iterations of the fit to the rest shape, and of the one to its motion."""
@@ -35,10 +36,14 @@ MOVED = {"vertex": 2000.0, "apart": 400.0, "temporal": 0.2, "rest": 0.002, "limi
 """Weights of the two fits' terms."""
 BESIDE, NEAR = 12, 0.04
 """Vertices of the template whose bones a vertex takes over, and object units within which they count."""
+ASLANT = 0.02
+"""What the template's surface counts for at least where it does not look the same way: else a vertex may have none."""
 REMAINS = 0.1
 """Of the rest shape so far, beside each frame's."""
 SMOOTHED = 2
 """Times that skin weights are averaged with those of neighbours."""
+COST = 10000.0, 170.0
+"""Milliseconds on two cores that all this takes, about: for the rest shape, and for each frame."""
 ENOUGH = 8
 """Landmarks that a template and a result need in common."""
 NEAR_ENOUGH = 0.02
@@ -58,11 +63,13 @@ class _Laid:
     """(3,): the result has size * x + shift where the body has x."""
     rest: Tensor
     """(V, 3) vertices of the result at rest."""
+    heads: Tensor
+    """(1, B, 3) of the bones in the template's own pose, its proportions fitted."""
 
     def maps(self, turns: Tensor) -> tuple[Tensor, Tensor]:
         """What bones at turns (T, B, 3) do to vertices at rest: rotations (T, B, 3, 3), translations (T, B, 3)."""
-        heads = self.body.proportions(self.body.surface).heads.detach()
-        linear, shift = (part[0] for part in self.body.transforms(heads, torch.cat([self.turns[None], turns])[None]))
+        every = torch.cat([self.turns[None], turns])[None]
+        linear, shift = (part[0] for part in self.body.transforms(self.heads, every))
         back = linear[:1].mT
         turned = linear[1:] @ back
         return turned, shift[1:] - (turned @ shift[:1].unsqueeze(-1)).squeeze(-1)
@@ -74,18 +81,22 @@ def knows(template: Template, result: Reconstruction) -> bool:
     return result.bone_parents is None and len(names.intersection(template.card.landmark_names)) >= ENOUGH
 
 
-def rigged(result: Reconstruction, template: Template) -> tuple[Reconstruction, float]:
+def rigged(result: Reconstruction, template: Template,
+           progress: Callable[[int, int], None] = lambda step, steps: None) -> tuple[Reconstruction, float]:
     """The result with the template's bones, and how far what they move is off its vertices on average, object units.
 
     The vertices stay as they are. Bones move them a little otherwise: handles of a category model also scale.
     """
-    laid = _laid_on(result, template)
+    done, total = LAYING, LAYING + sum(MOVING)
+    laid = _laid_on(result, template, lambda step, _: progress(step, total))
     weights = _skin_weights(laid, result.faces)
     wanted = (torch.from_numpy(result.vertices) - laid.shift) / laid.size
     turns = laid.turns.repeat(len(wanted), 1, 1)
     shifts = (wanted - laid.rest).mean(1, keepdim=True).repeat(1, len(laid.turns), 1)
     for iterations in MOVING:
-        turns, shifts = _motion(laid, weights, wanted, turns, shifts, iterations)
+        turns, shifts = _motion(laid, weights, wanted, turns, shifts, iterations,
+                                lambda step, _, before=done: progress(before + step, total))
+        done += iterations
         laid = replace(laid, rest=_best_rest(laid, weights, wanted, turns, shifts))
     with torch.no_grad():
         linear, shift = laid.maps(turns)
@@ -107,7 +118,7 @@ def rigged(result: Reconstruction, template: Template) -> tuple[Reconstruction, 
         bone_rest=rest.numpy(), bone_pose=poses.numpy(), bone_lengths=(unit * lengths).numpy()), float(unit * off)
 
 
-def _laid_on(result: Reconstruction, template: Template) -> _Laid:
+def _laid_on(result: Reconstruction, template: Template, progress: Callable[[int, int], None]) -> _Laid:
     """The template in the form of a result at rest."""
     target = torch.from_numpy(result.rest_vertices)
     names = [str(name) for name in result.keypoint_names]
@@ -135,20 +146,20 @@ def _laid_on(result: Reconstruction, template: Template) -> _Laid:
 
     descend([{"params": [body.bend, body.shape, body.log_scale], "lr": RATE},
              {"params": [log_size, shift], "lr": PLACE_RATE}], evaluate, lambda step: LAID, LAYING,
-            lambda step: falling(step / LAYING, 0.05))
+            lambda step: falling(step / LAYING, 0.05), progress)
     size, shift = log_size.exp().detach(), shift.detach()
     body.refine()
-    return _Laid(body, body.bend[0].detach(), size, shift, (target - shift) / size)
+    heads = body.proportions(body.surface).heads.detach()
+    return _Laid(body, body.bend[0].detach(), size, shift, (target - shift) / size, heads)
 
 
 @torch.no_grad()
 def _skin_weights(laid: _Laid, faces: np.ndarray) -> Tensor:
     """(V, B) of the result's vertices, from the template's beside them that look the same way."""
-    there = laid.body.moved(laid.turns[None, None])[0, 0]
-    apart, near = cKDTree(there.numpy()).query(laid.rest.numpy(), k=BESIDE)
-    normals = _normals(laid.rest, torch.from_numpy(faces).long())
-    alike = (_normals(there, laid.body.faces)[near] * normals[:, None]).sum(-1)
-    share = torch.from_numpy(np.exp(-((apart - apart[:, :1]) / NEAR) ** 2)).float() * alike.clamp_min(0.02)
+    there, rest = laid.body.moved(laid.turns[None, None])[0, 0].numpy(), laid.rest.numpy()
+    apart, near = cKDTree(there).query(rest, k=BESIDE)
+    alike = (vertex_normals(there, laid.body.faces.numpy())[near] * vertex_normals(rest, faces)[:, None]).sum(-1)
+    share = torch.from_numpy(np.exp(-((apart - apart[:, :1]) / NEAR) ** 2) * np.maximum(alike, ASLANT)).float()
     weights = (share.unsqueeze(-1) * laid.body.surface.weights[near]).sum(1)
     laplacian = combinatorial_laplacian(faces, len(weights))
     around = torch.from_numpy(laplacian.diagonal()).float().unsqueeze(1)
@@ -170,8 +181,8 @@ def _best_rest(laid: _Laid, weights: Tensor, wanted: Tensor, turns: Tensor, shif
     return torch.linalg.solve(normal, right).squeeze(-1)
 
 
-def _motion(laid: _Laid, weights: Tensor, wanted: Tensor, turns: Tensor, shifts: Tensor,
-            iterations: int) -> tuple[Tensor, Tensor]:
+def _motion(laid: _Laid, weights: Tensor, wanted: Tensor, turns: Tensor, shifts: Tensor, iterations: int,
+            progress: Callable[[int, int], None]) -> tuple[Tensor, Tensor]:
     """Turns (T, B, 3) of the bones, and shifts (T, B, 3), with which they carry the rest shape to vertices (T, V, 3)
     best. Bones shift against each other as little as can be: a category's handles stretch, which no bone does."""
     turns, shifts = (one.clone().requires_grad_() for one in (turns, shifts))
@@ -188,7 +199,7 @@ def _motion(laid: _Laid, weights: Tensor, wanted: Tensor, turns: Tensor, shifts:
                 "rest": (turns - laid.turns).square().mean(), "limit": laid.body.beyond_limits(turns[None]).sum()}
 
     descend([{"params": [turns], "lr": RATE}, {"params": [shifts], "lr": PLACE_RATE}], evaluate, lambda step: MOVED,
-            iterations, lambda step: falling(step / iterations, 0.05))
+            iterations, lambda step: falling(step / iterations, 0.05), progress)
     return turns.detach(), shifts.detach()
 
 
@@ -198,18 +209,7 @@ def _bones_at_rest(laid: _Laid) -> tuple[Tensor, Tensor]:
     body = laid.body
     arrays = body.arrays(torch.ones(()))
     frames = torch.as_tensor(arrays["bone_rest"]).float()
-    heads = body.proportions(body.surface).heads
-    linear, shift = (part[0, 0] for part in body.transforms(heads, laid.turns[None, None]))
+    linear, shift = (part[0, 0] for part in body.transforms(laid.heads, laid.turns[None, None]))
     moved = torch.eye(4).repeat(len(frames), 1, 1)
     moved[:, :3, :3], moved[:, :3, 3] = linear, shift
     return moved @ frames, torch.as_tensor(arrays["bone_lengths"]).float()
-
-
-def _normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """(V, 3) outward, unit length."""
-    a, b, c = vertices[faces].unbind(1)
-    across = torch.linalg.cross(b - a, c - a)
-    found = torch.zeros_like(vertices)
-    for corner in faces.T:
-        found.index_add_(0, corner, across)
-    return functional.normalize(found, dim=1)
