@@ -195,8 +195,8 @@ class JobRequest:
             raise BadInput(f"template: found none, needs a rigged template for the method {self.method!r}: a file "
                            "that the command `template` wrote, or one that `templates` lists")
         if self.model and not method.takes_model:
-            raise BadInput(f"model: found {_cut(self.model)} for the method {self.method!r}, which chooses its model "
-                           "itself; needs none")
+            why = "starts from its template" if method.needs_template else "looks at the footage first"
+            raise BadInput(f"model: found {_cut(self.model)} for the method {self.method!r}, which {why}; needs none")
         if self.template and not method.needs_template:
             able = " or ".join(repr(name) for name, other in METHODS.items() if other.needs_template)
             raise BadInput(f"template: found {_cut(self.template)} for the method {self.method!r}, needs the method "

@@ -105,9 +105,11 @@ def test_a_number_longer_than_any_float_is_told(tmp_path):
 
 @pytest.mark.parametrize(("values", "line"), [
     ({"version": 2}, "version: found 2, needs 1"),
-    ({"method": "magic"}, "method: found 'magic', needs one of lasr, vmr, template"),
+    ({"method": "magic"}, "method: found 'magic', needs one of auto, lasr, vmr, template"),
     ({"method": "template", "template": "dog", "model": "bird"},
      "model: found bird for the method 'template', which starts from its template; needs none"),
+    ({"method": "auto", "model": "bird"},
+     "model: found bird for the method 'auto', which looks at the footage first; needs none"),
     ({"renderer": "reference"}, "renderer: found 'reference', needs one of warp, pytorch3d"),
     ({"preset": "best"}, "preset: found 'best', needs one of preview, standard, high"),
     ({"first": 9, "last": 3}, "frames: found 9:3, needs the first before the last"),
