@@ -22,6 +22,7 @@ from ..vmr_backend.templates.rig_file import load_rig
 from .action import add_keys, continuous, new_channels
 from .camera import match_width_behind, new_camera_object
 from .clip import scene_frame
+from .control_rig import SWITCH, controls_among, is_generated, poses_of_controls, switches_of
 from .placement import footprint_of, new_root
 from .result import all_or_nothing, check_footage, select_alone
 from .set_up import SETTINGS_KEY, is_untouched, look_through_camera, set_up, settings_for
@@ -48,12 +49,17 @@ class OwnRig:
     """Those that it moves."""
     bones: tuple[str, ...]
     """Names of the template's bones, each of which the armature has."""
-    heads: np.ndarray
-    """(B, 3) joints as they were when the template was made, armature space."""
+    joints: np.ndarray
+    """(B, 3) as they were when the template was made, armature space: of bones that run up to the body, the tails."""
     vertices: np.ndarray
     """(V, 3) of the template, armature space."""
     to_template: np.ndarray
     """(4, 4) from armature space: rotation, uniform scale, shift."""
+
+    @property
+    def extent(self) -> float:
+        """The longest side of the box around the vertices."""
+        return float(np.ptp(self.vertices, axis=0).max())
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def find_own_rig(file: Path | None, chosen: bpy.types.Object | None) -> OwnRig:
     try:
         names, to_template = tuple(map(str, facts["bone_names"])), arrays["placement"].astype(np.float64)
         to_armature = np.linalg.inv(to_template)
-        heads, vertices = (_moved(to_armature, points.astype(np.float64))
+        joints, vertices = (_moved(to_armature, points.astype(np.float64))
                            for points in (arrays["bone_rest"][:, :3, 3], arrays["vertices"]))
     except (KeyError, IndexError, ValueError, TypeError, np.linalg.LinAlgError):
         raise BadInput(f"{file}: holds no whole rig; reconstruct anew") from None
@@ -94,13 +100,13 @@ def find_own_rig(file: Path | None, chosen: bpy.types.Object | None) -> OwnRig:
         except BadInput:
             continue
         if rigged is not None and set(names) <= set(rigged.armature.data.bones.keys()):
-            return OwnRig(rigged.armature, rigged.meshes, names, heads, vertices, to_template)
+            return OwnRig(rigged.armature, rigged.meshes, names, joints, vertices, to_template)
     raise BadInput(f"the armature {facts.get(ARMATURE_KEY)} is not in this file, or lacks bones of the template")
 
 
 def obstacle_to_keys(rig: OwnRig, result: Reconstruction) -> str:
     """Why a result cannot be keyed on an armature, in words; empty where it can."""
-    name, data = rig.armature.name, rig.armature.data
+    name = rig.armature.name
     if result.bone_names is None or [str(one) for one in result.bone_names] != list(rig.bones) \
             or len(result.rest_vertices) != len(rig.vertices):
         return f"the result has other bones than {name}"
@@ -108,12 +114,10 @@ def obstacle_to_keys(rig: OwnRig, result: Reconstruction) -> str:
         return f"{name} is linked from another file"
     if not rig.armature.users_scene:
         return f"{name} is in no scene of this file"
-    heads = np.array([data.bones[bone].head_local for bone in rig.bones])
-    extent = np.ptp(rig.vertices, axis=0).max()
-    if np.abs(heads - rig.heads).max() > AT_REST * extent:
+    if np.abs(_joints(rig) - rig.joints).max() > AT_REST * rig.extent:
         return f"{name} was changed at rest since the run began"
     moved = sorted(_moved_otherwise(rig.armature, _kept_above(rig)))
-    if moved:
+    if moved and not is_generated(rig.armature):
         return f"constraints or drivers move {moved[0]}" + f" and {len(moved) - 1} other bones" * (len(moved) > 1)
     return ""
 
@@ -123,6 +127,9 @@ def key_own_rig(
     rig: OwnRig, set_up_scene: bool = False, select: bool = False,
 ) -> bpy.types.Object:
     """Key a result on an armature that has no `obstacle_to_keys`, in a new action; the root that the camera is on.
+
+    Of a rig that Rigify generated its controls are keyed, limbs switched to forward kinematics; BadInput where they
+    cannot follow.
 
     The armature stays where it is; its action so far is kept with a fake user. The root hangs on the armature, in a new
     collection. Further as `add_result`.
@@ -258,7 +265,7 @@ def _wanted(rig: OwnRig, result: Reconstruction, carrying: _Carrying) -> np.ndar
     own = np.array([bones[name].matrix_local for name in rig.bones], np.float64)
     moves = result.bone_pose.astype(np.float64) @ np.linalg.inv(rest)
     turns = carrying.turn @ moves[..., :3, :3] @ carrying.turn.T
-    heads, joints = own[:, :3, 3], rest[:, :3, 3]
+    heads, joints = _joints(rig), rest[:, :3, 3]
     to_object = np.linalg.inv(carrying.matrix())
     wanted = np.tile(np.eye(4), (*moves.shape[:2], 1, 1))
     wanted[..., :3, :3] = turns @ own[:, :3, :3]
@@ -271,16 +278,48 @@ def _wanted(rig: OwnRig, result: Reconstruction, carrying: _Carrying) -> np.ndar
             place = turns[:, parent] @ (heads[bone] - heads[parent]) + wanted[:, parent, :3, 3] + \
                 carrying.scale * (apart[0] - apart[1]) @ carrying.turn.T
         wanted[:, bone, :3, 3] = place
+    wanted[..., :3, 3] += np.einsum("tbij,bj->tbi", turns, own[:, :3, 3] - heads)
     return wanted
 
 
+def _joints(rig: OwnRig) -> np.ndarray:
+    """(B, 3) of the armature's bones, the ends that are nearest to the template's joints; armature space."""
+    bones = [rig.armature.data.bones[name] for name in rig.bones]
+    ends = np.array([(bone.head_local, bone.tail_local) for bone in bones], np.float64)
+    nearest = np.linalg.norm(ends - rig.joints[:, None], axis=-1).argmin(1)
+    return ends[np.arange(len(bones)), nearest]
+
+
 def _key_bones(rig: OwnRig, result: Reconstruction, carrying: _Carrying, frames: np.ndarray, name: str) -> None:
-    """Key the template's bones in a new action, and at rest what is above them and is not."""
-    armature, number = rig.armature, {bone: index for index, bone in enumerate(rig.bones)}
+    """Key the template's bones in a new action, or the controls that move them."""
     wanted = _wanted(rig, result, carrying)
-    tolerance = SHIFT_TOLERANCE * np.ptp(rig.vertices, axis=0).max()
-    channels = new_channels(armature, name)
-    is_layered = any(not track.mute for track in armature.animation_data.nla_tracks)
+    channels = new_channels(rig.armature, name)
+    is_layered = any(not track.mute for track in rig.armature.animation_data.nla_tracks)
+    if _moved_otherwise(rig.armature, _kept_above(rig)):
+        _key_controls(rig, wanted, frames, channels, is_layered)
+    else:
+        _key_themselves(rig, wanted, frames, channels, is_layered)
+
+
+def _key_controls(rig: OwnRig, wanted: np.ndarray, frames: np.ndarray, channels: Any, is_layered: bool) -> None:
+    """Key the controls of a rig that Rigify generated, those at rest that are not needed, and its switches."""
+    armature = rig.armature
+    posed = poses_of_controls(armature, rig.bones, wanted, rig.extent)
+    for name, pose in posed.items():
+        pose_bone = armature.pose.bones[name]
+        _key_turns(channels, pose_bone, frames, continuous(pose.turns))
+        if np.abs(pose.shifts).max() > SHIFT_TOLERANCE * rig.extent:
+            _key(channels, pose_bone, "location", frames, pose.shifts)
+    for name in dict.fromkeys([*posed, *controls_among(armature)]):
+        _key_rest(channels, armature.pose.bones[name], frames[:1], is_layered)
+    for name in switches_of(armature):
+        add_keys(channels, f'{_path(name)}["{SWITCH}"]', frames[:1], np.ones(1), group=name)
+
+
+def _key_themselves(rig: OwnRig, wanted: np.ndarray, frames: np.ndarray, channels: Any, is_layered: bool) -> None:
+    """Key the template's bones, and at rest what is above them and is not."""
+    armature, number = rig.armature, {bone: index for index, bone in enumerate(rig.bones)}
+    tolerance = SHIFT_TOLERANCE * rig.extent
     posed: dict[str, list[Matrix]] = {}
     for bone_name in _kept_above(rig):
         bone, pose_bone = armature.data.bones[bone_name], armature.pose.bones[bone_name]

@@ -43,6 +43,8 @@ ALIKE = 0.02
 """how well bones are mirror images that names say nothing of;"""
 SHORT, LEAST_LENGTH = 0.01, 1e-3
 """length below which a bone's tail says nothing; length of a bone that has none."""
+TIED = 1e-3
+"""Share of the rig's extent by which a bone's tail may lie from the end of its parent that it is tied to."""
 UNRELATED = 0.1
 """A bone that touches its parent's part by less than this share of what it touches of another is tied to that one."""
 CLEAR = 0.15
@@ -154,7 +156,23 @@ def tree_over(bones: Bones, holding: np.ndarray, held: np.ndarray, contact: np.n
         if parent >= 0 and not _is_below(parents, parent, int(bone)) \
                 and not _is_unrelated(holding & ~below[bone], int(bone), parent, near, contact, far):
             parents[bone] = parent
-    return _joined(parents, holding, held, contact, near, twins, extent)
+    return _from_the_body(bones, _joined(parents, holding, held, contact, near, twins, extent), contact, extent)
+
+
+def from_their_joints(bones: Bones, parents: np.ndarray, holding: np.ndarray, extent: float) -> Bones:
+    """The bones, those turned about whose tails are tied to their parents: a chain may run up to the body, as the tail
+    of Rigify's quadrupeds does from its tip, and bends about the joints nearer to the body all the same.
+
+    parents  (B,) as `tree_over` returns them
+    """
+    for bone in from_the_top(parents, holding):  # a parent that was turned about has the same ends
+        if parents[bone] >= 0 and _is_tied(bones, bone, int(parents[bone]), extent):
+            heads, tails = bones.heads.copy(), bones.tails.copy()
+            heads[bone], tails[bone] = bones.tails[bone], bones.heads[bone]
+            axes = bones.axes.copy()
+            axes[bone] = bones.axes[bone] * (1, -1, -1)
+            bones = replace(bones, heads=heads, tails=tails, axes=axes)
+    return bones
 
 
 def from_the_top(parents: np.ndarray, holding: np.ndarray) -> list[int]:
@@ -232,6 +250,32 @@ def _joined(parents: np.ndarray, holding: np.ndarray, held: np.ndarray, contact:
             grown |= tree == one
             waiting.remove(one)
     return parents
+
+
+def _from_the_body(bones: Bones, parents: np.ndarray, contact: np.ndarray, extent: float) -> np.ndarray:
+    """The tree with chains that run up to the body turned round: hung on it by their ends, as the tail of Rigify's
+    quadrupeds, which begins at its tip."""
+    parents = parents.copy()
+    children = np.bincount(parents[parents >= 0], minlength=len(bones))
+    for tip in np.flatnonzero((parents >= 0) & (parents != bones.parents)):
+        parent, chain = int(parents[tip]), [int(tip)]
+        while children[chain[-1]] == 1:
+            chain.append(int(np.flatnonzero(parents == chain[-1])[0]))
+        touching = contact[chain, parent]
+        end = int(touching.argmax())
+        if end > 0 and touching[end] > 0 and _is_tied(bones, chain[end], parent, extent):
+            for above, below in zip(chain[:end], chain[1:end + 1], strict=True):
+                parents[above] = below
+            parents[chain[end]] = parent
+    return parents
+
+
+def _is_tied(bones: Bones, bone: int, parent: int, extent: float) -> bool:
+    """Whether a bone's tail lies at an end of another, from which its head is away."""
+    start, end = bones.heads[parent], bones.tails[parent]
+    near = min(np.linalg.norm(bones.tails[bone] - start), np.linalg.norm(bones.tails[bone] - end))
+    away = to_segments(bones.heads[bone][None], start[None], end[None])[0, 0]
+    return bool(near < TIED * extent and away > SHORT * extent)
 
 
 def _fit(top: int, touch: dict[int, np.ndarray], near: np.ndarray, twins: np.ndarray, extent: float) -> np.ndarray:

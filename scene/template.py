@@ -25,6 +25,7 @@ from .skeleton import (
     contact_of,
     extent_of,
     from_the_top,
+    from_their_joints,
     front_of,
     lengthened,
     mirror_of,
@@ -167,6 +168,7 @@ def gather(rigged: RiggedObject, front: str = AUTO) -> tuple[dict[str, np.ndarra
     contact = contact_of(skin_bones, skin_weights, edges, len(bones))
     parents = tree_over(bones, holding, held, contact, twins, extent)
     order = from_the_top(parents, holding)
+    bones = from_their_joints(bones, parents, holding, extent)
     axes, lengths = along_the_bones(bones, parents, order, surface.vertices, skin_bones[:, 0], extent)
 
     placed = np.eye(4)
