@@ -34,6 +34,8 @@ LANDMARK_UNIT, MASK_UNIT, CONTOUR_UNIT = 1 / 3, 1 / 5, 1 / 80
 """What 1 means in the input of a refinement: residuals of landmarks, gradients of the mask and contour terms."""
 CONTOUR_SAMPLES = 128
 """Inside a mask, for the gradient of the contour term."""
+FARTHEST = 5.0
+"""Crop units from the middle of a picture, which reaches to 1, beyond which no part of a mesh lies after refinement."""
 MISFIT = 0.03
 """Crop units by which a camera's landmarks must be further off for it to be e times less likely."""
 
@@ -213,9 +215,18 @@ class CategoryModel(nn.Module):
             yield prediction
 
     def refined(self, encoding: Encoding, prediction: Prediction, renderer: Renderer) -> Prediction:
-        """The last of the `refinements`."""
+        """The last of the `refinements`; of pictures whose refinement diverged, the prediction itself.
+
+        The steps are learned, and nothing bounds them under a camera that no training example had.
+        """
         *_, last = self.refinements(encoding, prediction, renderer)
-        return last
+        farthest = last.camera.project(last.vertices)[..., :2].detach().abs().amax((1, 2))
+        has_diverged = ~(farthest < FARTHEST)  # true for what is no number, too
+        if not has_diverged.any():
+            return last
+        kept = (torch.where(has_diverged.view(-1, *[1] * (value.dim() - 1)), before, value)
+                for before, value in zip(prediction.state.values(), last.state.values(), strict=True))
+        return self.predict(State(*kept))
 
     def _corrected(self, encoding: Encoding, before: Prediction, renderer: Renderer) -> State:
         """A state after one iteration of refinement: a descent whose steps a network predicts (Song et al. 2020).

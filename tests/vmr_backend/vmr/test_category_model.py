@@ -258,3 +258,28 @@ def test_the_sphere_of_a_shape_is_the_one_that_it_was_made_on():
     sphere = shape_of(eggs()).sphere
     assert (sphere.faces == SPHERE.faces).all() and (sphere.mirror == SPHERE.mirror).all()
     assert abs(sphere.vertices - SPHERE.vertices).max() < 1e-6
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scale", [20.0, math.nan])
+def test_a_picture_whose_refinement_diverges_keeps_its_prediction(scale):
+    model = taught_a_little(model_of(image_size=64, refinements=2)).eval()
+    initial = model.initial_prediction(*pictures(3, 64))
+    before = model.predict(initial.state)
+    corrected, count = model._corrected, 0
+
+    def diverging(encoding, prediction, renderer):
+        nonlocal count
+        state, count = corrected(encoding, prediction, renderer), count + 1
+        if count == 2:
+            state.placement[1, 2] = scale
+        return state
+
+    model._corrected = diverging
+    found = model.refined(initial.encoding, before, RENDERER)
+    *_, last = model_refinements = list(model.refinements(initial.encoding, before, RENDERER))
+    assert len(model_refinements) == 3
+    for value, early, late in zip(found.state.values(), before.state.values(), last.state.values(), strict=True):
+        assert torch.equal(value[1], early[1])
+        assert torch.equal(value[[0, 2]], late[[0, 2]])
+    assert found.vertices.isfinite().all()
