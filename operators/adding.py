@@ -33,12 +33,12 @@ def add_to_scene(
         try:
             rig = find_own_rig(rig_in(folder), inputs_of(clip).rig)
             why_not = obstacle_to_keys(rig, result)
+            if not why_not:
+                added = key_own_rig(context, clip, result, folder, name, rig, set_up_scene=set_up_scene, select=select)
+                text = f"Keyed {rig.armature.name}: {len(result.frames)} frames of {len(result.bone_parents)} bones"
         except BadInput as error:
             why_not = str(error)
-        if not why_not:
-            added = key_own_rig(context, clip, result, folder, name, rig, set_up_scene=set_up_scene, select=select)
-            text = f"Keyed {rig.armature.name}: {len(result.frames)} frames of {len(result.bone_parents)} bones"
-        else:
+        if why_not:
             motion, why_not = "ARMATURE", f"with a new armature: {why_not}"
     if motion != "OWN_ARMATURE":
         added = add_result(context, clip, result, folder, name, motion, is_textured, set_up_scene, select)

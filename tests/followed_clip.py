@@ -13,11 +13,13 @@ from wobbling_ball import wobbling_ball
 ARMATURE = "armature"
 
 
-def followed(rig: bpy.types.Object, folder, numbers=range(105, 117), swing=0.5, front="AUTO", grown=None):
+def followed(rig: bpy.types.Object, folder, numbers=range(105, 117), swing=0.5, front="AUTO", grown=None,
+             poses=None):
     """The rig's file in a folder, and the result of a perfect fit of it, as `.result`; `.truth` are its vertices
     (T, V, 3) in the armature's space.
 
     swing   radians by which each bone turns to and fro against the one above, and the root once around
+    poses   (T, 4, 4) of each bone by name, armature space, in place of that swing
     grown   factor of the size of all parts below a bone: (its name, factor), as a fit that adapts the shape finds it
     """
     arrays, facts = gather(rigged_object(rig), front)
@@ -36,6 +38,11 @@ def followed(rig: bpy.types.Object, folder, numbers=range(105, 117), swing=0.5, 
             about = np.eye(4)
             about[:3, :3], about[:3, 3] = turn, rest[bone, :3, 3] - turn @ rest[bone, :3, 3]
             moves[t, bone] = about if parent < 0 else moves[t, parent] @ about
+    if poses is not None:
+        to_template = arrays["placement"].astype(np.float64)
+        own = [rigged_object(rig).armature.data.bones[name].matrix_local for name in names]
+        for bone, name in enumerate(names):
+            moves[:, bone] = to_template @ poses[name] @ np.linalg.inv(own[bone]) @ np.linalg.inv(to_template)
     vertices = arrays["vertices"].astype(np.float64)
     posed = skinned(vertices, weights, moves)
     low, high = vertices.min(0), vertices.max(0)

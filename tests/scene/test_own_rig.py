@@ -13,10 +13,9 @@ from mathutils import Matrix
 from own_rigs import armature, tubes
 from video_mesh_reconstruction.scene.action import curves_by_slot
 from video_mesh_reconstruction.scene.own_rig import find_own_rig, key_own_rig, obstacle_to_keys
-from video_mesh_reconstruction.scene.result import add_result, is_set_up
+from video_mesh_reconstruction.scene.result import is_set_up
 from video_mesh_reconstruction.vmr_backend.job import BadInput
 from video_mesh_reconstruction.vmr_backend.templates.rig_file import RIG_NAME
-from wobbling_ball import save_texture
 
 PLACE = Matrix.Translation((3, 2, 1)) @ Matrix.Rotation(0.7, 4, "Z") @ Matrix.Scale(2.5, 4)
 BONES = {  # front is -y; the feet hang on bones that no vertex is held by
@@ -305,32 +304,17 @@ def test_what_cannot_be_keyed_says_why(scene, tmp_path, change):
     assert obstacle_to_keys(find_own_rig(tmp_path / "job" / RIG_NAME, None), fit.result).startswith(reason)
 
 
-def test_of_rigify_the_metarig_is_keyed_and_what_it_generates_gets_a_new_armature(scene, tmp_path):
+def test_of_rigify_the_metarig_is_keyed(scene, tmp_path):
     addon_utils.enable("rigify", default_set=True)
     try:
         bpy.ops.object.armature_basic_quadruped_metarig_add()
-        meta = bpy.context.object
-        bpy.ops.pose.rigify_generate()
     finally:
         addon_utils.disable("rigify", default_set=True)
-    rig = next(one for one in bpy.data.objects if one.type == "ARMATURE" and one != meta)
-    names = [bone.name for bone in meta.data.bones]
-    body = tubes(meta, names, 0.02, blend=0.03)
+    meta = bpy.context.object
+    body = tubes(meta, [bone.name for bone in meta.data.bones], 0.02, blend=0.03)
     fit = followed(body, tmp_path / "meta")
     key(scene, tmp_path / "meta", fit)
     assert_follows(meta, body, fit)
-
-    deforming = [bone.name for bone in rig.data.bones if bone.use_deform]
-    body = tubes(rig, deforming, 0.02, name="generated", blend=0.03)
-    fit = followed(body, tmp_path / "generated")
-    reason = obstacle_to_keys(find_own_rig(tmp_path / "generated" / RIG_NAME, body), fit.result)
-    assert reason.startswith("constraints or drivers move DEF-") and "other bones" in reason
-    save_texture(tmp_path)
-    mesh = add_result(bpy.context, scene, fit.result, tmp_path, "walk", "ARMATURE")
-    assert set(mesh.find_armature().data.bones.keys()) == set(deforming)
-    place = np.array(mesh.parent.parent.location)
-    for frame, vertices in zip(FRAMES, fit.result.vertices, strict=True):
-        assert np.abs(world_vertices(mesh, frame) - place - vertices).max() < 1e-4
 
 
 def test_constraints_that_do_nothing_are_no_obstacle(scene, tmp_path):
