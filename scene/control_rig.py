@@ -154,7 +154,7 @@ def _evaluated_alone(armature: bpy.types.Object) -> Iterator[Callable[[Sequence[
         armature.evaluated_get(layer.depsgraph).pose.bones.foreach_get("matrix", every)
         found = every.reshape(-1, 4, 4).transpose(0, 2, 1)[[number[name] for name in names]].astype(np.float64)
         # A bone that is stretched between two others has a scale.
-        found[:, :3, :3] /= np.linalg.norm(found[:, :3, :3], axis=1, keepdims=True)
+        found[:, :3, :3] = _rotations(found[:, :3, :3] / np.linalg.norm(found[:, :3, :3], axis=1, keepdims=True))
         return found
 
     try:
@@ -292,7 +292,14 @@ def _corrected(controls: Sequence[_Control], bases: np.ndarray, posed: np.ndarra
             largest = max(largest, float(np.linalg.norm(shift)) / extent)
             found[number, :3, 3] = bases[number, :3, 3] + above.T @ shift
         changes[number] = after @ np.linalg.inv(posed[number])
+    found[:, :3, :3] = _rotations(found[:, :3, :3])  # else rounding grows into scales from sweep to sweep
     return found, largest
+
+
+def _rotations(matrices: np.ndarray) -> np.ndarray:
+    """(N, 3, 3) rotations nearest to matrices (N, 3, 3)."""
+    left, _, right = np.linalg.svd(matrices)
+    return left @ right
 
 
 def _twist(turn: np.ndarray) -> np.ndarray:

@@ -92,10 +92,10 @@ def assert_bones_follow(rig, poses, extent):
     for t, frame in enumerate(FRAMES):
         bpy.context.scene.frame_set(frame)
         for name, found in zip(poses, evaluated(rig, poses), strict=True):
-            assert np.linalg.norm(found[:3, 3] - poses[name][t, :3, 3]) < 0.012 * extent, (frame, name)
+            assert np.linalg.norm(found[:3, 3] - poses[name][t, :3, 3]) < 0.005 * extent, (frame, name)
             direction = found[:3, 1] / np.linalg.norm(found[:3, 1])
             wanted = poses[name][t, :3, 1] / np.linalg.norm(poses[name][t, :3, 1])
-            assert np.degrees(np.arccos(np.clip(direction @ wanted, -1, 1))) < 8, (frame, name)
+            assert np.degrees(np.arccos(np.clip(direction @ wanted, -1, 1))) < 3, (frame, name)
 
 
 QUADRUPED = [f"{end}{name}.{side}" for side in "LR" for end in ("", "front_")
