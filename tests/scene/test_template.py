@@ -458,6 +458,12 @@ def test_deforming_bones_of_rigify_are_one_tree(kind):
         assert found[f"DEF-thigh.{side}"].startswith("DEF-spine")
         assert found[f"DEF-front_thigh.{side}"] == f"DEF-shoulder.{side}"
         assert found[f"DEF-shoulder.{side}"].startswith("DEF-spine")
+    if kind == "basic_quadruped":  # its tail runs up to the body, from the tip
+        for number, name in enumerate(("DEF-spine", "DEF-spine.001", "DEF-spine.002", "DEF-spine.003")):
+            assert found[name] == f"DEF-spine.{number + 1:03}"
+            bone, rest = rig.data.bones[name], arrays["bone_rest"][facts["bone_names"].index(name)]
+            tail = arrays["placement"] @ np.array([*bone.tail_local, 1])
+            assert np.allclose(rest[:3, 3], tail[:3], atol=1e-4) and rest[:3, 1] @ (0, 1, 0) > 0.3, "to the tip"
     pairs = twins(arrays, facts)
     assert {name for name in names if ".L" in name or ".R" in name} == set(pairs)
     assert not [name for name, parent in found.items() if ".L" in f"{name} {parent}" and ".R" in f"{name} {parent}"]
