@@ -11,8 +11,9 @@ ifndef PYTHON313
 PYTHON313 := $(call python,3.13)
 endif
 
-# Blender 5.1 and later need Python 3.13; where none is found, 5.0 is tested in place of 5.2. BLENDERS=... names others.
-BLENDERS = $(if $(PYTHON313),5.2,5.0) 4.5 4.2
+# The newest and the oldest: what changed between them, they differ in. BLENDERS=... names others.
+# Blender 5.1 and later need Python 3.13; where none is found, 5.0 is tested in place of 5.2.
+BLENDERS = $(if $(PYTHON313),5.2,5.0) 4.2
 PYTHON_OF_5.2 = $(PYTHON313)
 # The Blender that builds the extension and runs the demo.
 BLENDER = 4.5
