@@ -24,6 +24,9 @@ BETWEEN = {(4, 5), (5, 0)}
 LEAST_BUSY = (4, 2)
 """The version in which tests marked `once` run."""
 
+LONGEST = "test_golden.py", "test_cli.py", "test_whole_training.py", "test_quality.py"
+"""Files whose tests take minutes."""
+
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 """NumPy's products are small, and its threads wait for one another by computing; commands of the tests inherit it."""
 
@@ -83,6 +86,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
+    # Of two processes that share out the files none is left with the longest at the end.
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     if "bpy" not in sys.modules:  # tests that need none do not load it
         return
     version = sys.modules["bpy"].app.version[:2]
