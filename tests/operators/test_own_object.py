@@ -282,3 +282,33 @@ def test_the_arrow_goes_with_its_object(extension, rig, footage):
     bpy.context.scene.collection.objects.link(cube)
     footage.vmr.inputs.rig = cube
     assert "cube" in error_of(bpy.ops.vmr.show_front) and arrow.shown is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("swing", "words"), [
+    (0.0, "Keyed rig: 5 frames of 46 bones"),
+    (0.9, "with a new armature: the controls of rig do not bring DEF-")], ids=["they can", "they cannot"])
+def test_a_rig_that_rigify_generated_is_keyed_by_its_controls_where_they_can(extension, backend, footage, tmp_path,
+                                                                             swing, words):
+    import addon_utils  # Blender's, once it runs
+
+    addon_utils.enable("rigify", default_set=True)
+    try:
+        bpy.ops.object.armature_basic_quadruped_metarig_add()
+        metarig = bpy.context.object
+        bpy.ops.pose.rigify_generate()
+        rig = metarig.data.rigify_target_rig
+    finally:
+        addon_utils.disable("rigify", default_set=True)
+    armatures = len(bpy.data.armatures)
+    tubes(rig, [bone.name for bone in rig.data.bones if bone.use_deform], 0.02, blend=0.03).parent = rig
+    bpy.context.scene.vmr.method, footage.vmr.inputs.rig = "own", rig
+    followed(rig, tmp_path / "fit", numbers=range(3, 8), swing=swing).result.save(backend.folder / "result")
+    assert bpy.ops.vmr.reconstruct() == {"FINISHED"}
+    assert words in text_of(extension)
+    action = rig.animation_data and rig.animation_data.action
+    assert bool(action) != bool(swing) and len(bpy.data.armatures) == armatures + bool(swing)
+    if not swing:
+        ((_, curves),) = extension.module("scene.action").curves_by_slot(action)
+        turned = [curve for curve in curves if curve.data_path == 'pose.bones["torso"].rotation_quaternion']
+        assert [len(curve.keyframe_points) for curve in turned] == [5] * 4
