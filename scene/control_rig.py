@@ -99,7 +99,8 @@ def poses_of_controls(armature: bpy.types.Object, bones: Sequence[str], wanted: 
     extent  of the mesh, armature space
     BadInput names the bone that its controls cannot bring to where it is wanted.
     """
-    with _evaluated_alone(armature) as pose_of:
+    window: Any = bpy.context.window_manager
+    with _evaluated_alone(armature) as pose_of, _cursor_counts(window, len(wanted)):
         controls = _controls(armature, bones, pose_of, extent)
         names = [control.name for control in controls]
         bases = np.tile(np.eye(4), (len(wanted), len(controls), 1, 1))
@@ -107,19 +108,20 @@ def poses_of_controls(armature: bpy.types.Object, bones: Sequence[str], wanted: 
         worst: tuple[float, str] = (0.0, "")
         lengths = np.array([armature.data.bones[name].length for name in bones])
         for t, targets in enumerate(wanted):
-            best = np.inf
+            best, farthest = np.inf, bones[0]
             for _ in range(MOST_SWEEPS):
                 posed = pose_of([*bones, *names])
                 off = _off(posed[: len(bones)], targets, lengths, extent)
-                if off.max() < best:
-                    best, bases[t], farthest = off.max(), now, bones[int(off.argmax())]
+                if off.max() < best:  # never true where it is no number
+                    best, bases[t], farthest = float(off.max()), now, bones[int(off.argmax())]
                 now, largest = _corrected(controls, now, posed[len(bones):], targets, extent)
                 if largest < CONVERGED:
                     break
                 for name, basis in zip(names, now, strict=True):
                     armature.pose.bones[name].matrix_basis = Matrix(basis.tolist())
             now = bases[t]
-            worst = max(worst, (float(best), farthest))
+            worst = max(worst, (best, farthest))
+            window.progress_update(t)
     if worst[0] > 1:
         raise BadInput(f"the controls of {armature.name} do not bring {worst[1]} to where it was found")
     found = {}
@@ -131,6 +133,16 @@ def poses_of_controls(armature: bpy.types.Object, bones: Sequence[str], wanted: 
             turns = np.array([Matrix(one.tolist()).to_quaternion() for one in moved])
             found[name] = ControlPose(turns, moved[:, :3, 3])
     return found
+
+
+@contextmanager
+def _cursor_counts(window: Any, total: int) -> Iterator[None]:
+    """The cursor shows how far a loop has come that Blender waits for."""
+    window.progress_begin(0, total)
+    try:
+        yield
+    finally:
+        window.progress_end()
 
 
 @contextmanager
@@ -297,8 +309,9 @@ def _corrected(controls: Sequence[_Control], bases: np.ndarray, posed: np.ndarra
 
 
 def _rotations(matrices: np.ndarray) -> np.ndarray:
-    """(N, 3, 3) rotations nearest to matrices (N, 3, 3)."""
-    left, _, right = np.linalg.svd(matrices)
+    """(N, 3, 3) rotations nearest to matrices (N, 3, 3); none where those are no numbers, of a rig that flew apart."""
+    finite = np.isfinite(matrices).all((1, 2), keepdims=True)
+    left, _, right = np.linalg.svd(np.where(finite, matrices, np.eye(3)))
     return left @ right
 
 
