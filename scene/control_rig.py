@@ -31,13 +31,13 @@ TRIED_AXIS = (1.0, -1.0, 0.5)
 """about an axis in its own space that is no bone's."""
 FOLLOWS = 0.02
 """Share of a control's motion by which what follows it fully may deviate."""
-ALONE = 1e-3
+BESIDE = 1e-3
 """Share of the mesh's extent by which a control that shifts a joint may lie from it."""
 MOST_SWEEPS = 10
 """Corrections of all controls, from the top, in one frame; four are enough where controls do not act on each other."""
 CONVERGED = 1e-3
 """Radians, and share of the mesh's extent, of corrections that are the last;"""
-AT_REST = 1e-4
+UNMOVED = 1e-4
 """and of poses that need no keys."""
 OFF = 0.02
 """Share of the mesh's extent by which the ends of a bone may miss their places;"""
@@ -127,9 +127,9 @@ def poses_of_controls(armature: bpy.types.Object, bones: Sequence[str], wanted: 
     found = {}
     for number, name in enumerate(names):
         moved = bases[:, number]
-        if np.abs(moved[:, :3, 3]).max() < AT_REST * extent:
+        if np.abs(moved[:, :3, 3]).max() < UNMOVED * extent:
             moved[:, :3, 3] = 0
-        if np.abs(moved - np.eye(4)).max() >= AT_REST:
+        if np.abs(moved - np.eye(4)).max() >= UNMOVED:
             turns = np.array([Matrix(one.tolist()).to_quaternion() for one in moved])
             found[name] = ControlPose(turns, moved[:, :3, 3])
     return found
@@ -219,7 +219,7 @@ def _of_their_own(armature: bpy.types.Object, names: Sequence[str], bones: Seque
                 if len(by) and follows[(deepest := by[depth[by].argmax()]), bone] and turns[deepest] < 0:
                     turns[deepest] = bone
     for bone in range(count):
-        near = np.linalg.norm(rest[count:, :3, 3] - rest[bone, :3, 3], axis=1) < ALONE * extent
+        near = np.linalg.norm(rest[count:, :3, 3] - rest[bone, :3, 3], axis=1) < BESIDE * extent
         by = np.flatnonzero(shifted[:, bone] & near & (twists | (turns < 0)))  # others are for turning
         if len(by) and shifts[(deepest := by[depth[by].argmax()])] < 0:
             shifts[deepest] = bone
@@ -265,7 +265,7 @@ def _tried(armature: bpy.types.Object, names: Sequence[str], bones: Sequence[str
             off = np.linalg.norm(after[:, :3, :3] - turn @ before[:, :3, :3], axis=1)  # of each of the three axes
             directed[number] = off[:, 1] < FOLLOWS * TRIED_TURN
             turned[number] = (off < FOLLOWS * TRIED_TURN).all(1)
-            moved[number] = np.linalg.norm((after - before)[: len(bones), :3, 3], axis=1) > ALONE * extent
+            moved[number] = np.linalg.norm((after - before)[: len(bones), :3, 3], axis=1) > BESIDE * extent
         control.matrix_basis = Matrix()
         if not any(control.lock_location) and not control.bone.use_connect:
             step = FOLLOWS * extent

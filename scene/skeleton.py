@@ -159,20 +159,18 @@ def tree_over(bones: Bones, holding: np.ndarray, held: np.ndarray, contact: np.n
     return _from_the_body(bones, _joined(parents, holding, held, contact, near, twins, extent), contact, extent)
 
 
-def from_their_joints(bones: Bones, parents: np.ndarray, holding: np.ndarray, extent: float) -> Bones:
+def from_their_joints(bones: Bones, parents: np.ndarray, extent: float) -> Bones:
     """The bones, those turned about whose tails are tied to their parents: a chain may run up to the body, as the tail
     of Rigify's quadrupeds does from its tip, and bends about the joints nearer to the body all the same.
 
     parents  (B,) as `tree_over` returns them
     """
-    for bone in from_the_top(parents, holding):  # a parent that was turned about has the same ends
-        if parents[bone] >= 0 and _is_tied(bones, bone, int(parents[bone]), extent):
-            heads, tails = bones.heads.copy(), bones.tails.copy()
+    heads, tails, axes = bones.heads.copy(), bones.tails.copy(), bones.axes.copy()
+    for bone in np.flatnonzero(parents >= 0):
+        if _is_tied(bones, int(bone), int(parents[bone]), extent):
             heads[bone], tails[bone] = bones.tails[bone], bones.heads[bone]
-            axes = bones.axes.copy()
             axes[bone] = bones.axes[bone] * (1, -1, -1)
-            bones = replace(bones, heads=heads, tails=tails, axes=axes)
-    return bones
+    return replace(bones, heads=heads, tails=tails, axes=axes)
 
 
 def from_the_top(parents: np.ndarray, holding: np.ndarray) -> list[int]:

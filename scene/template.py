@@ -168,7 +168,7 @@ def gather(rigged: RiggedObject, front: str = AUTO) -> tuple[dict[str, np.ndarra
     contact = contact_of(skin_bones, skin_weights, edges, len(bones))
     parents = tree_over(bones, holding, held, contact, twins, extent)
     order = from_the_top(parents, holding)
-    bones = from_their_joints(bones, parents, holding, extent)
+    bones = from_their_joints(bones, parents, extent)
     axes, lengths = along_the_bones(bones, parents, order, surface.vertices, skin_bones[:, 0], extent)
 
     placed = np.eye(4)

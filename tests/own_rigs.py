@@ -1,5 +1,7 @@
 """Rigs made in a test: an armature from a table of bones, and tubes around bones, blended where they meet."""
 
+from contextlib import contextmanager
+
 import bpy
 import numpy as np
 
@@ -57,3 +59,31 @@ def tubes(rig, names, radius=0.06, name="body", blend=0.15, modifier=True) -> bp
     if modifier:
         body.modifiers.new("rig", "ARMATURE").object = rig
     return body
+
+
+@contextmanager
+def rigify_enabled():
+    """Blender's add-on Rigify, enabled for a while."""
+    import addon_utils  # there is none before Blender runs
+
+    addon_utils.enable("rigify", default_set=True)
+    try:
+        yield
+    finally:
+        addon_utils.disable("rigify", default_set=True)
+
+
+def generated(kind) -> bpy.types.Object:
+    """The rig that Rigify generates of one of its metarigs, without a face: its hundred bones are half of those of a
+    wolf, and take Rigify a minute."""
+    with rigify_enabled():
+        getattr(bpy.ops.object, f"armature_{kind}_metarig_add")()
+        metarig = bpy.context.object
+        if "face" in metarig.data.bones:
+            names = [bone.name for bone in metarig.data.bones["face"].children_recursive]
+            bpy.ops.object.mode_set(mode="EDIT")
+            for name in ["face", *names]:
+                metarig.data.edit_bones.remove(metarig.data.edit_bones[name])
+            bpy.ops.object.mode_set(mode="OBJECT")
+        bpy.ops.pose.rigify_generate()
+        return metarig.data.rigify_target_rig

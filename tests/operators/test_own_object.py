@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from blender_view import world_vertices
 from followed_clip import followed, placed
-from own_rigs import armature, tubes
+from own_rigs import armature, generated, tubes
 
 BONES = {"hips": ((0, 0.4, 1), (0, 0, 1), None), "chest": ((0, 0, 1), (0, -0.4, 1.05), "hips"),
          "head": ((0, -0.4, 1.05), (0, -0.8, 1.3), "chest"), "tail": ((0, 0.4, 1), (0, 0.9, 1.1), "hips"),
@@ -290,16 +290,7 @@ def test_the_arrow_goes_with_its_object(extension, rig, footage):
     (0.9, "with a new armature: the controls of rig do not bring DEF-")], ids=["they can", "they cannot"])
 def test_a_rig_that_rigify_generated_is_keyed_by_its_controls_where_they_can(extension, backend, footage, tmp_path,
                                                                              swing, words):
-    import addon_utils  # Blender's, once it runs
-
-    addon_utils.enable("rigify", default_set=True)
-    try:
-        bpy.ops.object.armature_basic_quadruped_metarig_add()
-        metarig = bpy.context.object
-        bpy.ops.pose.rigify_generate()
-        rig = metarig.data.rigify_target_rig
-    finally:
-        addon_utils.disable("rigify", default_set=True)
+    rig = generated("basic_quadruped")
     armatures = len(bpy.data.armatures)
     tubes(rig, [bone.name for bone in rig.data.bones if bone.use_deform], 0.02, blend=0.03).parent = rig
     bpy.context.scene.vmr.method, footage.vmr.inputs.rig = "own", rig

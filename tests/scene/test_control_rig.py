@@ -1,17 +1,19 @@
 """Rigs that Rigify generates are keyed by their controls, so that their deforming bones follow."""
 
-import addon_utils
 import bpy
 import numpy as np
 import pytest
 from blender_clips import make_images
+from blender_view import world_vertices
 from followed_clip import followed
 from mathutils import Matrix, Quaternion
-from own_rigs import tubes
+from own_rigs import generated, tubes
 from video_mesh_reconstruction.scene.action import curves_by_slot
 from video_mesh_reconstruction.scene.own_rig import find_own_rig, key_own_rig, obstacle_to_keys
+from video_mesh_reconstruction.scene.result import add_result
 from video_mesh_reconstruction.vmr_backend.job import BadInput
 from video_mesh_reconstruction.vmr_backend.templates.rig_file import RIG_NAME
+from wobbling_ball import save_texture
 
 FRAMES = range(11, 16)
 FINGERS = "palm", "index", "middle", "ring", "pinky", "thumb"
@@ -22,29 +24,6 @@ def clip(empty_file, tmp_path):
     clip = bpy.data.movieclips.load(str(make_images(tmp_path / "clip", range(105, 110), size=(160, 120))))
     clip.frame_start = 11
     return clip
-
-
-def generated(kind):
-    """The rig that Rigify generates of one of its metarigs, limbs on inverse kinematics as they begin."""
-    addon_utils.enable("rigify", default_set=True)
-    try:
-        getattr(bpy.ops.object, f"armature_{kind}_metarig_add")()
-        metarig = bpy.context.object
-        without_face(metarig)
-        bpy.ops.pose.rigify_generate()
-        return metarig.data.rigify_target_rig
-    finally:
-        addon_utils.disable("rigify", default_set=True)
-
-
-def without_face(metarig):
-    """Its hundred bones are half of those of a wolf, and take Rigify a minute."""
-    if "face" in metarig.data.bones:
-        names = [bone.name for bone in metarig.data.bones["face"].children_recursive]
-        bpy.ops.object.mode_set(mode="EDIT")
-        for name in ["face", *names]:
-            metarig.data.edit_bones.remove(metarig.data.edit_bones[name])
-        bpy.ops.object.mode_set(mode="OBJECT")
 
 
 def body_of(rig):
@@ -146,7 +125,7 @@ def test_controls_of_other_kinds_follow_too(clip, tmp_path, kind):
 
 def test_what_controls_cannot_do_is_refused_and_all_is_as_before(clip, tmp_path):
     rig = generated("basic_quadruped")
-    body_of(rig)
+    _, names = body_of(rig)
     rig.pose.bones["head"].rotation_quaternion = (0.8, 0.6, 0, 0)
     action = bpy.data.actions.new("mine")
     rig.animation_data_create().action = action
@@ -156,3 +135,11 @@ def test_what_controls_cannot_do_is_refused_and_all_is_as_before(clip, tmp_path)
         key(clip, tmp_path / "job", fit, rig)
     assert rig.animation_data.action == action and len(bpy.data.scenes) == 1
     assert np.allclose(evaluated(rig, ["DEF-thigh.L", "head"]), before, atol=1e-6)
+    assert list(bpy.data.actions) == [action]
+
+    save_texture(tmp_path)
+    mesh = add_result(bpy.context, clip, fit.result, tmp_path, "walk", "ARMATURE")
+    assert set(mesh.find_armature().data.bones.keys()) == set(names)
+    place = np.array(mesh.parent.parent.location)
+    for frame, vertices in zip(FRAMES, fit.result.vertices, strict=True):
+        assert np.abs(world_vertices(mesh, frame) - place - vertices).max() < 1e-4

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import addon_utils
 import bpy
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from blender_clips import make_images
 from blender_view import seen_pixels, world_vertices
 from followed_clip import followed, placed
 from mathutils import Matrix
-from own_rigs import armature, tubes
+from own_rigs import armature, rigify_enabled, tubes
 from video_mesh_reconstruction.scene.action import curves_by_slot
 from video_mesh_reconstruction.scene.own_rig import find_own_rig, key_own_rig, obstacle_to_keys
 from video_mesh_reconstruction.scene.result import is_set_up
@@ -305,11 +304,8 @@ def test_what_cannot_be_keyed_says_why(scene, tmp_path, change):
 
 
 def test_of_rigify_the_metarig_is_keyed(scene, tmp_path):
-    addon_utils.enable("rigify", default_set=True)
-    try:
+    with rigify_enabled():
         bpy.ops.object.armature_basic_quadruped_metarig_add()
-    finally:
-        addon_utils.disable("rigify", default_set=True)
     meta = bpy.context.object
     body = tubes(meta, [bone.name for bone in meta.data.bones], 0.02, blend=0.03)
     fit = followed(body, tmp_path / "meta")

@@ -2,12 +2,11 @@
 
 import time
 
-import addon_utils
 import bpy
 import numpy as np
 import pytest
 from mathutils import Matrix
-from own_rigs import armature, tubes
+from own_rigs import armature, generated, rigify_enabled, tubes
 from video_mesh_reconstruction.scene.skeleton import pairs_by_name
 from video_mesh_reconstruction.scene.template import gather, only_rigged_object, rigged_object
 from video_mesh_reconstruction.vmr_backend.job import BadInput
@@ -424,30 +423,11 @@ def test_skinned_with_it_the_mesh_moves_as_in_blender():
     np.testing.assert_allclose(posed, seen @ place[:3, :3].T + place[:3, 3], atol=1e-4)
 
 
-def without_face(meta):
-    """Its hundred bones are half of those of a wolf, and take Rigify a minute."""
-    if "face" in meta.data.bones:
-        names = [bone.name for bone in meta.data.bones["face"].children_recursive]
-        bpy.ops.object.mode_set(mode="EDIT")
-        for name in ["face", *names]:
-            meta.data.edit_bones.remove(meta.data.edit_bones[name])
-        bpy.ops.object.mode_set(mode="OBJECT")
-
-
 @pytest.mark.parametrize("kind", ["basic_quadruped", "wolf"])
 def test_deforming_bones_of_rigify_are_one_tree(kind):
-    addon_utils.enable("rigify", default_set=True)
-    try:
-        getattr(bpy.ops.object, f"armature_{kind}_metarig_add")()
-        meta = bpy.context.object
-        without_face(meta)
-        bpy.ops.pose.rigify_generate()
-        rig = next(one for one in bpy.data.objects if one.type == "ARMATURE" and one != meta)
-        names = [bone.name for bone in rig.data.bones if bone.use_deform]
-        body = tubes(rig, names, 0.02, blend=0.03)
-        arrays, facts = gather(rigged_object(body))
-    finally:
-        addon_utils.disable("rigify", default_set=True)
+    rig = generated(kind)
+    names = [bone.name for bone in rig.data.bones if bone.use_deform]
+    arrays, facts = gather(rigged_object(tubes(rig, names, 0.02, blend=0.03)))
     check(arrays, facts)
     found = tree(arrays, facts)
     assert set(found) == set(names) and all(name.startswith("DEF-") for name in found)
@@ -472,11 +452,8 @@ def test_deforming_bones_of_rigify_are_one_tree(kind):
 
 @pytest.mark.parametrize("kind", ["basic_human", "horse", "wolf", "shark"])
 def test_a_tree_that_is_one_already_stays(kind):
-    addon_utils.enable("rigify", default_set=True)
-    try:
+    with rigify_enabled():
         getattr(bpy.ops.object, f"armature_{kind}_metarig_add")()
-    finally:
-        addon_utils.disable("rigify", default_set=True)
     rig = bpy.context.object
     arrays, facts = gather(rigged_object(tubes(rig, [bone.name for bone in rig.data.bones], 0.02, blend=0.03)))
     check(arrays, facts)
